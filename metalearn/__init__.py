@@ -1,0 +1,24 @@
+"""Meta-learning research in TensorFlow: gradients through learning, proven right."""
+
+from metalearn import derivatives, estimators, functional, losses, models, rules, tasks
+from metalearn.evaluation import Evaluation, evaluate
+from metalearn.learner import MetaLearner
+from metalearn.training import MetaTrainer, NonFiniteError
+from metalearn.types import Batch, Task
+
+__all__ = [
+    "Batch",
+    "Evaluation",
+    "MetaLearner",
+    "MetaTrainer",
+    "NonFiniteError",
+    "Task",
+    "derivatives",
+    "estimators",
+    "evaluate",
+    "functional",
+    "losses",
+    "models",
+    "rules",
+    "tasks",
+]

@@ -1,0 +1,18 @@
+"""First-order MAML: the inner gradients are taken for constants."""
+
+from __future__ import annotations
+
+from metalearn.estimators.mixed_mode import reverse
+from metalearn.estimators.protocol import Estimator
+
+
+def first_order() -> Estimator:
+    """Return the estimator that ignores how inner gradients depend on what they are taken at.
+
+    With gradient descent inside and theta_0 in phi, it is the gradient of the outer loss at the adapted
+    parameters. What does not pass through an inner gradient (learned rates, momentum, frozen parameters
+    in the outer loss) is differentiated exactly.
+
+    Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", section 5.2.
+    """
+    return lambda problem, meta, tasks: reverse(problem, meta, tasks, second_order=False)

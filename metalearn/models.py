@@ -1,0 +1,54 @@
+"""Models: ordinary Keras models whose layers are named, so that their parameters have readable keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+
+from metalearn.arguments import require_count
+
+
+def mlp(
+    input_size: int = 1,
+    hidden: Sequence[int] = (40, 40),
+    output_size: int = 1,
+    activation: str = "relu",
+    dtype: str = "float32",
+) -> keras.Model:
+    """Build a multilayer perceptron; the defaults are the sinusoid regressor of MAML.
+
+    ``hidden_i = activation(hidden_{i-1} W_i + b_i)``, then a linear layer ``output``. Weights are drawn
+    Glorot-uniform, biases are zero.
+
+    Args:
+        input_size: length of an input vector, at least 1.
+        hidden: width of each hidden layer, each at least 1; empty for a linear model.
+        output_size: length of an output vector, at least 1.
+        activation: any Keras activation. ``softsign`` has no second derivative in TensorFlow.
+        dtype: of parameters and arithmetic; ``float64`` for derivative checks.
+
+    Returns:
+        A built model ``[N, input_size] -> [N, output_size]``.
+
+    Raises:
+        ValueError: if a size is not a positive integer.
+
+    Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", section 5.1.
+    """
+    require_count("input_size", input_size)
+    require_count("output_size", output_size)
+    for index, width in enumerate(hidden):
+        require_count(f"hidden[{index}]", width)
+    layers = [
+        keras.layers.Dense(width, activation, name=f"hidden_{index}", dtype=dtype)
+        for index, width in enumerate(hidden)
+    ]
+    return keras.Sequential(
+        [
+            keras.Input((input_size,), dtype=dtype),
+            *layers,
+            keras.layers.Dense(output_size, name="output", dtype=dtype),
+        ],
+        name="mlp",
+    )

@@ -1,0 +1,211 @@
+"""Meta-training: many iterations in one compiled call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from metalearn.arguments import require_count
+from metalearn.derivatives import names
+from metalearn.learner import MetaLearner
+from metalearn.types import Meta, Structure, Task, TaskDistribution
+
+LOSSES = ("inner/loss_before", "inner/loss", "outer/loss_before", "outer/loss")
+
+BLOCK_EXAMPLES = 250_000
+"""Examples drawn at once, about: a block is as many iterations as fit, from 1 to ``BLOCK_ITERATIONS``."""
+
+BLOCK_ITERATIONS = 250
+
+History = dict[str, np.ndarray]
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss or a meta-gradient stopped being finite.
+
+    Attributes:
+        iteration: the iteration (counted from 0) whose update was not made.
+        tensors: what was not finite: ``"outer/loss"``, names of meta-parameters.
+    """
+
+    def __init__(self, iteration: int, tensors: list[str]) -> None:
+        super().__init__(
+            f"iteration {iteration}: not finite: {', '.join(tensors)}. The meta-parameters are those before "
+            "it. Lower rule.learning_rate or optimizer.learning_rate, take fewer inner steps, or clip with "
+            "the optimizer's clipnorm"
+        )
+        self.iteration, self.tensors = iteration, tensors
+
+
+class MetaTrainer:
+    """Moves meta-parameters along the meta-gradient with a Keras optimizer.
+
+    Iteration i uses tasks that depend on ``(seed, i)`` only, so a run may be cut into calls of :meth:`run`
+    anywhere, and continued from :meth:`state`, and ends with the same bits.
+
+    Args:
+        learner: what computes the meta-gradient.
+        tasks: distribution of the training tasks.
+        optimizer: an unused Keras optimizer; its schedules and clipping apply.
+        meta_batch_size: T, tasks of an iteration.
+        seed: of the initial meta-parameters and of the tasks.
+        jit_compile: compile with XLA.
+
+    Raises:
+        ValueError: if the batch size is not positive, the optimizer has been used, or the shapes of model
+            and tasks do not fit.
+    """
+
+    def __init__(
+        self,
+        learner: MetaLearner,
+        tasks: TaskDistribution,
+        optimizer: keras.optimizers.Optimizer,
+        meta_batch_size: int = 25,
+        seed: int = 0,
+        *,
+        jit_compile: bool = True,
+    ) -> None:
+        require_count("meta_batch_size", meta_batch_size)
+        require_count("seed", seed, minimum=0)
+        if optimizer.built:
+            raise ValueError("the optimizer already holds the state of another training: make a new one")
+        example = tasks.sample((seed, 0), 1)
+        learner.require_fit(example)
+        self.learner, self.tasks, self.optimizer = learner, tasks, optimizer
+        self.meta_batch_size, self.seed, self.iteration = meta_batch_size, seed, 0
+        self.last_gradient: Meta | None = None
+        self._structure = learner.initialize(seed)
+        self._names = names(self._structure)
+        self._variables = [
+            keras.Variable(value, dtype=value.dtype, name=name.replace("/", "."))
+            for name, value in zip(self._names, tf.nest.flatten(self._structure), strict=True)
+        ]
+        optimizer.build(self._variables)
+        examples = meta_batch_size * sum(int(batch.targets.shape[1]) for batch in example)
+        self._block_length = int(np.clip(BLOCK_EXAMPLES // examples, 1, BLOCK_ITERATIONS))
+        self._block: tuple[int, Task] | None = None
+        self._sample_block = tf.function(self._trace_sample_block, autograph=False)
+        self._iterate = tf.function(self._trace_iterate, jit_compile=jit_compile, autograph=False)
+
+    @property
+    def meta(self) -> Meta:
+        """The meta-parameters now."""
+        values = [tf.convert_to_tensor(variable.value) for variable in self._variables]
+        return tf.nest.pack_sequence_as(self._structure, values)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return all that training needs to go on from here: the contents of a checkpoint."""
+        state = {name: variable.numpy() for name, variable in self._stateful()}
+        return {"iteration": np.int64(self.iteration), **state}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from a state that a trainer of the same configuration returned.
+
+        Raises:
+            ValueError: naming what is missing, unknown or of another shape or type.
+        """
+        expected = dict(self._stateful())
+        if missing_or_unknown := set(state) ^ {"iteration", *expected}:
+            raise ValueError(f"this state is of another configuration: {sorted(missing_or_unknown)} differ")
+        for name, variable in expected.items():
+            value = state[name]
+            if value.shape != tuple(variable.shape) or value.dtype != variable.dtype:
+                raise ValueError(
+                    f"{name} has shape {value.shape} and type {value.dtype} in the state, "
+                    f"{tuple(variable.shape)} and {variable.dtype} here"
+                )
+        for name, variable in expected.items():
+            variable.assign(state[name])
+        self.iteration = int(state["iteration"])
+
+    def run(self, iterations: int) -> History:
+        """Train for ``iterations`` more iterations.
+
+        Returns:
+            For each metric an array with one row an iteration: ``outer/loss`` and ``inner/loss`` (query and
+            support loss after adaptation, mean over the tasks), ``outer/loss_before`` and
+            ``inner/loss_before`` (before), ``meta_gradient/norm`` in total and per variable,
+            ``learning_rate`` (of the optimizer).
+
+        Raises:
+            NonFiniteError: if a loss or gradient is not finite; ``meta`` and ``iteration`` are then those
+                before the failing iteration.
+        """
+        require_count("iterations", iterations)
+        parts = list(self._run_parts(self.iteration + iterations))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _run_parts(self, end: int) -> Iterable[History]:
+        while self.iteration < end:
+            block, offset = divmod(self.iteration, self._block_length)
+            if self._block is None or self._block[0] != block:
+                self._block = block, self._sample_block(tf.constant([self.seed, block]))
+            count = min(end - self.iteration, self._block_length - offset)
+            yield self._run_within_block(self._block[1], offset, count)
+
+    def _run_within_block(self, tasks: Task, offset: int, count: int) -> History:
+        before = [tf.identity(variable.value) for _, variable in self._stateful()]
+        rows, gradient = self._iterate(tasks, tf.constant(offset), tf.constant(count))
+        history = {name: values.numpy()[:count] for name, values in rows.items()}
+        bad = ~np.all([np.isfinite(values) for values in history.values()], axis=0)
+        if bad.any():
+            for (_, variable), value in zip(self._stateful(), before, strict=True):
+                variable.assign(value)
+            good = int(np.argmax(bad))
+            if good:  # deterministic, so this arrives where the failing iteration started
+                self._iterate(tasks, tf.constant(offset), tf.constant(good))
+            self.iteration += good
+            culprits = [name for name, values in history.items() if not np.isfinite(values[good])]
+            raise NonFiniteError(
+                self.iteration, [name.removeprefix("meta_gradient/norm/") for name in culprits]
+            )
+        self.iteration += count
+        self.last_gradient = gradient
+        return history
+
+    def _stateful(self) -> list[tuple[str, keras.Variable]]:
+        meta = [
+            (f"meta/{name}", variable) for name, variable in zip(self._names, self._variables, strict=True)
+        ]
+        return meta + [(f"optimizer/{variable.path}", variable) for variable in self.optimizer.variables]
+
+    def _trace_sample_block(self, seed: tf.Tensor) -> Task:
+        tasks = self.tasks.sample(seed, self._block_length * self.meta_batch_size)
+        shape = [self._block_length, self.meta_batch_size]
+        return tf.nest.map_structure(lambda leaf: tf.reshape(leaf, shape + leaf.shape[1:]), tasks)
+
+    def _trace_iterate(self, block: Task, offset: tf.Tensor, count: tf.Tensor) -> tuple[Structure, Meta]:
+        def body(index: tf.Tensor, arrays: dict[str, tf.TensorArray], _: Meta) -> tuple[Structure, ...]:
+            tasks = tf.nest.map_structure(lambda leaf: leaf[offset + index], block)
+            row, gradient = self._update(tasks)
+            arrays = {name: array.write(index, row[name]) for name, array in arrays.items()}
+            return index + 1, arrays, gradient
+
+        row_names = [*LOSSES, "meta_gradient/norm", "learning_rate"]
+        row_names += [f"meta_gradient/norm/{name}" for name in self._names]
+        arrays = {
+            name: tf.TensorArray(tf.float32, size=self._block_length, element_shape=[]) for name in row_names
+        }
+        zeros = tf.nest.map_structure(tf.zeros_like, self.meta)
+        _, arrays, gradient = tf.while_loop(
+            lambda index, *_: index < count, body, (tf.constant(0), arrays, zeros)
+        )
+        return {name: array.stack() for name, array in arrays.items()}, gradient
+
+    def _update(self, tasks: Task) -> tuple[dict[str, tf.Tensor], Meta]:
+        result = self.learner.meta_gradient(self.meta, tasks)
+        gradients = tf.nest.flatten(result.gradient)
+        norms = [tf.norm(gradient) for gradient in gradients]
+        losses = self.learner.losses(self.meta, tasks, result.adapted)
+        row = {
+            **{name: tf.reduce_mean(loss) for name, loss in losses.items()},
+            "meta_gradient/norm": tf.norm(tf.stack(norms)),
+            "learning_rate": tf.convert_to_tensor(self.optimizer.learning_rate),
+        }
+        row |= {f"meta_gradient/norm/{name}": norm for name, norm in zip(self._names, norms, strict=True)}
+        self.optimizer.apply(gradients, self._variables)
+        return {name: tf.cast(value, tf.float32) for name, value in row.items()}, result.gradient
