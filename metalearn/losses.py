@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+__all__ = ["mse"]
+
 
 def mse(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
     """Return the mean squared error, ``mean((outputs - targets)^2)`` over examples and components.

@@ -8,6 +8,8 @@ import keras
 
 from metalearn.arguments import require_count
 
+__all__ = ["mlp"]
+
 
 def mlp(
     input_size: int = 1,
@@ -38,6 +40,8 @@ def mlp(
     """
     require_count("input_size", input_size)
     require_count("output_size", output_size)
+    if not isinstance(hidden, Sequence) or isinstance(hidden, str):
+        raise ValueError(f"hidden must be a list of widths, got {hidden!r}")
     for index, width in enumerate(hidden):
         require_count(f"hidden[{index}]", width)
     layers = [

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import keras
 import numpy as np
 import tensorflow as tf
 
-from metalearn.arguments import require_count
+from metalearn.arguments import require_count, require_positive
 from metalearn.derivatives import names
 from metalearn.learner import MetaLearner
 from metalearn.types import Meta, Structure, Task, TaskDistribution
@@ -29,15 +27,16 @@ class NonFiniteError(ArithmeticError):
     Attributes:
         iteration: the iteration (counted from 0) whose update was not made.
         tensors: what was not finite: ``"outer/loss"``, names of meta-parameters.
+        history: the metrics of the iterations of this call before it.
     """
 
-    def __init__(self, iteration: int, tensors: list[str]) -> None:
+    def __init__(self, iteration: int, tensors: list[str], history: History) -> None:
         super().__init__(
             f"iteration {iteration}: not finite: {', '.join(tensors)}. The meta-parameters are those before "
             "it. Lower rule.learning_rate or optimizer.learning_rate, take fewer inner steps, or clip with "
             "the optimizer's clipnorm"
         )
-        self.iteration, self.tensors = iteration, tensors
+        self.iteration, self.tensors, self.history = iteration, tensors, history
 
 
 class MetaTrainer:
@@ -55,8 +54,8 @@ class MetaTrainer:
         jit_compile: compile with XLA.
 
     Raises:
-        ValueError: if the batch size is not positive, the optimizer has been used, or the shapes of model
-            and tasks do not fit.
+        ValueError: if the batch size or a constant learning rate is not positive, the optimizer has been
+            used, or the shapes of model and tasks do not fit.
     """
 
     def __init__(
@@ -73,6 +72,9 @@ class MetaTrainer:
         require_count("seed", seed, minimum=0)
         if optimizer.built:
             raise ValueError("the optimizer already holds the state of another training: make a new one")
+        rate = optimizer.get_config()["learning_rate"]
+        if not isinstance(rate, dict):  # a schedule; it may well start at 0
+            require_positive("the optimizer's learning_rate", rate)
         example = tasks.sample((seed, 0), 1)
         learner.require_fit(example)
         self.learner, self.tasks, self.optimizer = learner, tasks, optimizer
@@ -136,36 +138,37 @@ class MetaTrainer:
                 before the failing iteration.
         """
         require_count("iterations", iterations)
-        parts = list(self._run_parts(self.iteration + iterations))
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-    def _run_parts(self, end: int) -> Iterable[History]:
+        parts: list[History] = []
+        end = self.iteration + iterations
         while self.iteration < end:
             block, offset = divmod(self.iteration, self._block_length)
             if self._block is None or self._block[0] != block:
                 self._block = block, self._sample_block(tf.constant([self.seed, block]))
             count = min(end - self.iteration, self._block_length - offset)
-            yield self._run_within_block(self._block[1], offset, count)
+            part, culprits = self._run_within_block(self._block[1], offset, count)
+            parts.append(part)
+            if culprits:
+                raise NonFiniteError(self.iteration, culprits, _concatenate(parts))
+        return _concatenate(parts)
 
-    def _run_within_block(self, tasks: Task, offset: int, count: int) -> History:
+    def _run_within_block(self, tasks: Task, offset: int, count: int) -> tuple[History, list[str]]:
+        """Return the history up to the first iteration with something not finite, and what that is."""
         before = [tf.identity(variable.value) for _, variable in self._stateful()]
         rows, gradient = self._iterate(tasks, tf.constant(offset), tf.constant(count))
         history = {name: values.numpy()[:count] for name, values in rows.items()}
-        bad = ~np.all([np.isfinite(values) for values in history.values()], axis=0)
-        if bad.any():
+        good = np.all([np.isfinite(values) for values in history.values()], axis=0)
+        culprits = []
+        if not good.all():
             for (_, variable), value in zip(self._stateful(), before, strict=True):
                 variable.assign(value)
-            good = int(np.argmax(bad))
-            if good:  # deterministic, so this arrives where the failing iteration started
-                self._iterate(tasks, tf.constant(offset), tf.constant(good))
-            self.iteration += good
-            culprits = [name for name, values in history.items() if not np.isfinite(values[good])]
-            raise NonFiniteError(
-                self.iteration, [name.removeprefix("meta_gradient/norm/") for name in culprits]
-            )
+            count = int(np.argmin(good))
+            culprits = [name for name, values in history.items() if not np.isfinite(values[count])]
+            history = {name: values[:count] for name, values in history.items()}
+            # Deterministic, so this ends where the failing iteration started.
+            _, gradient = self._iterate(tasks, tf.constant(offset), tf.constant(count))
         self.iteration += count
-        self.last_gradient = gradient
-        return history
+        self.last_gradient = gradient if count else self.last_gradient
+        return history, [name.removeprefix("meta_gradient/norm/") for name in culprits]
 
     def _stateful(self) -> list[tuple[str, keras.Variable]]:
         meta = [
@@ -180,7 +183,7 @@ class MetaTrainer:
 
     def _trace_iterate(self, block: Task, offset: tf.Tensor, count: tf.Tensor) -> tuple[Structure, Meta]:
         def body(index: tf.Tensor, arrays: dict[str, tf.TensorArray], _: Meta) -> tuple[Structure, ...]:
-            tasks = tf.nest.map_structure(lambda leaf: leaf[offset + index], block)
+            tasks = tf.nest.map_structure(lambda leaf: tf.gather(leaf, offset + index), block)
             row, gradient = self._update(tasks)
             arrays = {name: array.write(index, row[name]) for name, array in arrays.items()}
             return index + 1, arrays, gradient
@@ -209,3 +212,7 @@ class MetaTrainer:
         row |= {f"meta_gradient/norm/{name}": norm for name, norm in zip(self._names, norms, strict=True)}
         self.optimizer.apply(gradients, self._variables)
         return {name: tf.cast(value, tf.float32) for name, value in row.items()}, result.gradient
+
+
+def _concatenate(parts: list[History]) -> History:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

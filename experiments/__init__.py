@@ -1,0 +1,1 @@
+"""Experiments: everything that knows of configurations, disks and Weights & Biases."""

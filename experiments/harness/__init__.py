@@ -1,0 +1,1 @@
+"""What the entry points share: building from configuration, run folders, tracking, figures."""

@@ -1,0 +1,116 @@
+"""Objects from configuration: only what is on the list, with errors that name the setting."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+import metalearn as ml
+from experiments.harness.cli import UsageError, nearest
+from experiments.harness.rundir import RunDirectory
+from experiments.harness.tracking import Tracker, no_tracker, wandb_tracker
+
+Config = dict[str, Any]
+
+PACKAGES = {
+    "metalearn.models": ml.models,
+    "metalearn.rules": ml.rules,
+    "metalearn.estimators": ml.estimators,
+    "metalearn.tasks": ml.tasks,
+    "keras.optimizers": keras.optimizers,
+    "keras.optimizers.schedules": keras.optimizers.schedules,
+}
+"""What a configuration may name: a folder of runs from a stranger must not run other code."""
+
+KERAS_CLASSES = (keras.optimizers.Optimizer, keras.optimizers.schedules.LearningRateSchedule)
+
+
+def build_tasks(config: Config, **changes: Any) -> ml.types.TaskDistribution:
+    """Return the task distribution of ``config["task"]``, with some settings changed."""
+    return build({**config["task"], **changes}, "task")
+
+
+def build_learner(config: Config) -> ml.MetaLearner:
+    """Return the learner of the sections model, rule, estimator and learner."""
+    settings = dict(config["learner"])
+    loss = settings.pop("loss")
+    if loss not in ml.losses.__all__:
+        raise UsageError(f"learner.loss={loss} is not known{nearest(str(loss), ml.losses.__all__)}")
+    return _call(
+        ml.MetaLearner,
+        {
+            "model": build(config["model"], "model"),
+            "rule": build(config["rule"], "rule"),
+            "estimator": build(config["estimator"], "estimator"),
+            "loss": getattr(ml.losses, loss),
+            **settings,
+        },
+        "learner",
+    )
+
+
+def build_trainer(config: Config) -> ml.MetaTrainer:
+    """Return the trainer of a whole configuration."""
+    settings = {key: value for key, value in config["training"].items() if key != "iterations"}
+    parts = {
+        "learner": build_learner(config),
+        "tasks": build_tasks(config),
+        "optimizer": build(config["optimizer"], "optimizer"),
+        "seed": config["seed"],
+    }
+    return _call(ml.MetaTrainer, {**parts, **settings}, "training")
+
+
+def build_tracker(config: Config, run: RunDirectory) -> Tracker:
+    """Return the tracker of ``config["tracking"]``."""
+    settings = {key: value for key, value in config["tracking"].items() if key != "backend"}
+    if config["tracking"]["backend"] == "none" or settings["mode"] == "disabled":
+        return no_tracker()
+    described = {"directory": run.path, "config": config, "run_id": run.path.name, "name": run.path.name}
+    return _call(wandb_tracker, {**described, **settings}, "tracking")
+
+
+def build(node: Any, path: str) -> Any:
+    """Build what ``node`` describes: a mapping with ``_target_`` is called with its other entries.
+
+    Raises:
+        UsageError: if a target is not on the list, or does not take or accept a setting.
+    """
+    if isinstance(node, list):
+        return [build(item, f"{path}[{index}]") for index, item in enumerate(node)]
+    if not isinstance(node, dict):
+        return node
+    settings = {key: build(value, f"{path}.{key}") for key, value in node.items() if key != "_target_"}
+    if "_target_" not in node:
+        return settings
+    return _call(_resolve(node["_target_"], path), settings, path)
+
+
+def _resolve(target: Any, path: str) -> Callable[..., Any]:
+    package, _, name = str(target).rpartition(".")
+    module = PACKAGES.get(package)
+    found = getattr(module, name, None) if module and not name.startswith("_") else None
+    ours = package.startswith("metalearn.") and name in getattr(module, "__all__", [])
+    if (ours and (inspect.isfunction(found) or inspect.isclass(found))) or (
+        inspect.isclass(found) and issubclass(found, KERAS_CLASSES)
+    ):
+        return found
+    raise UsageError(
+        f"{path}._target_={target} is not allowed: name a public function or class of {', '.join(PACKAGES)}"
+    )
+
+
+def _call(target: Callable[..., Any], settings: Config, path: str) -> Any:
+    parameters = inspect.signature(target).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        for key in settings:
+            if key not in parameters:
+                known = [f"{path}.{parameter}" for parameter in parameters]
+                raise UsageError(f"there is no setting {path}.{key}{nearest(f'{path}.{key}', known)}")
+    try:
+        return target(**settings)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{path}: {error}") from error

@@ -1,0 +1,148 @@
+"""What a finished run leaves: the evaluation, the figures, and their copies in the tracker."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import metalearn as ml
+from experiments.harness import checkpoints, figures, metrics, rundir
+from experiments.harness.build import build_tasks, build_trainer
+from experiments.harness.cli import UsageError
+from experiments.harness.files import write_json
+from experiments.harness.rundir import RunDirectory
+from experiments.harness.settings import check
+from experiments.harness.terminal import console, evaluation_table, say
+from experiments.harness.tracking import Tracker
+
+Config = dict[str, Any]
+
+WINDOW = 500
+"""Iterations that a point of the training curves is the mean of."""
+
+REFERENCES = {
+    "metalearn.tasks.Sinusoid": {"predicting 0": 4.252, "best without adapting": 3.006},
+}
+"""Losses of predictors that do not adapt, under the task's default ranges."""
+
+
+def evaluate(config: Config, learner: ml.MetaLearner, meta: ml.types.Meta) -> ml.Evaluation:
+    """Evaluate on fresh tasks as ``config["evaluation"]`` says."""
+    settings = config["evaluation"]
+    tasks = build_tasks(config, **(settings.get("task") or {}))
+    try:
+        return ml.evaluate(learner, meta, tasks, settings["tasks"], settings["steps"], settings["seed"])
+    except ValueError as error:
+        raise UsageError(f"evaluation: {error}") from error
+
+
+def conclude(run: RunDirectory, trainer: ml.MetaTrainer, tracker: Tracker, config: Config) -> None:
+    """Evaluate a trained learner, draw its figures, and show, keep and track both."""
+    metric = config["learner"]["loss"]
+    evaluation = evaluate(config, trainer.learner, trainer.meta)
+    write_evaluation(run.evaluation, evaluation, metric)
+    console.print(evaluation_table(evaluation, metric, "Query loss after adaptation to fresh tasks"))
+    tracker.evaluation(evaluation, metric)
+    paths = draw(run, trainer, evaluation, config)
+    tracker.figures(paths)
+    tracker.checkpoint(sorted(run.checkpoints.glob("*.npz"))[-1])
+    say(f"figures: {', '.join(str(path) for path in paths.values())}")
+
+
+def evaluate_again(run: RunDirectory, config: Config) -> int:
+    """Evaluate the newest checkpoint of a run under another configuration of task and evaluation.
+
+    The result goes to ``evaluations/<id>/`` in the run's folder, the id made from what was asked.
+    """
+    check(config)
+    manifest, stored = rundir.read_manifest(run), rundir.read_config(run)
+    newest = checkpoints.newest(run.checkpoints)
+    if manifest is None or newest is None:
+        raise UsageError(f"run={run.path} has no checkpoint yet: train it first")
+    trainer = build_trainer(stored)
+    trainer.restore(checkpoints.load(newest))
+    if manifest["status"] != "complete":
+        say(f"[yellow]the run is {manifest['status']}[/]; this is its state at iteration {trainer.iteration}")
+    evaluation = evaluate(config, trainer.learner, trainer.meta)
+    asked = {key: config[key] for key in ("task", "evaluation")}
+    place = run.path / "evaluations" / rundir.digest(asked)
+    place.mkdir(parents=True, exist_ok=True)
+    metric = config["learner"]["loss"]
+    console.print(evaluation_table(evaluation, metric, "Query loss after adaptation to fresh tasks"))
+    write_evaluation(place / "evaluation.json", evaluation, metric)
+    write_json(place / "config.json", asked)
+    figures.save(loss_by_step(evaluation, config), place / "loss_by_step.png")
+    say(f"kept in {place}")
+    return 0
+
+
+def draw(
+    run: RunDirectory, trainer: ml.MetaTrainer, evaluation: ml.Evaluation, config: Config
+) -> dict[str, Path]:
+    """Draw the figures of a run and return where each was written."""
+    history = metrics.read(run.metrics)
+    window = max(1, min(WINDOW, len(history["outer/loss"]) // 20))
+    drawn = {
+        "loss_by_step": loss_by_step(evaluation, config),
+        "training_curves": figures.training_curves(history, window),
+        "meta_gradient_norms": figures.meta_gradient_norms(history, window),
+    }
+    cases = figures.adaptation_cases(trainer.learner, trainer.meta, build_tasks(config))
+    if cases:
+        drawn["adaptation"] = figures.adaptation(cases)
+    paths = {name: run.figures / f"{name}.png" for name in drawn}
+    for name, figure in drawn.items():
+        figures.save(figure, paths[name])
+    return paths
+
+
+def loss_by_step(evaluation: ml.Evaluation, config: Config) -> figures.Figure:
+    """Draw query loss against inner steps, with the reference lines of the default task."""
+    task = config["task"]
+    default = task["_target_"] in REFERENCES and build_tasks(config) == type(build_tasks(config))(
+        shots=task["shots"], queries=task["queries"]
+    )
+    label = f"{config['estimator']['_target_'].rpartition('.')[2]}, {config['learner']['steps']} inner steps"
+    return figures.loss_by_step(
+        {label: (evaluation.steps, evaluation.mean, evaluation.ci95)},
+        config["learner"]["loss"],
+        REFERENCES[task["_target_"]] if default else {},
+    )
+
+
+def write_evaluation(path: Path, evaluation: ml.Evaluation, metric: str) -> None:
+    """Write ``evaluation.json``."""
+    write_json(
+        path,
+        {
+            "steps": evaluation.steps.tolist(),
+            "mean": evaluation.mean.tolist(),
+            "ci95": evaluation.ci95.tolist(),
+            "num_tasks": evaluation.num_tasks,
+            "tasks_hash": evaluation.tasks_hash,
+            "metric": metric,
+        },
+    )
+
+
+def show(run: RunDirectory) -> None:
+    """Print the evaluation of a finished run again.
+
+    Raises:
+        UsageError: if it cannot be read.
+    """
+    try:
+        stored = json.loads(run.evaluation.read_text())
+        evaluation = ml.Evaluation(
+            *(np.array(stored[key]) for key in ("steps", "mean", "ci95")),
+            stored["num_tasks"],
+            stored["tasks_hash"],
+            per_task=np.empty(0),
+        )
+        table = evaluation_table(evaluation, stored["metric"], "Query loss after adaptation to fresh tasks")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{run.evaluation} cannot be read: {error!r}") from error
+    console.print(table)

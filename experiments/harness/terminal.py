@@ -1,0 +1,98 @@
+"""What a user sees: the configuration in brief, a live bar, tables. Plain lines when piped to a file."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+import metalearn as ml
+from metalearn.training import History
+
+console = Console(highlight=False, soft_wrap=True)
+
+LINES_WHEN_PIPED = 10
+
+SHOWN_LOSSES = 1000
+"""Iterations that the displayed losses are the mean of."""
+
+
+def say(text: str) -> None:
+    """Print a line; square brackets are markup."""
+    console.print(text)
+
+
+def brief(config: dict[str, Any], place: str) -> None:
+    """Print what is to be done, and where it is kept."""
+
+    def settings(section: str) -> str:
+        values = {key: value for key, value in config[section].items() if value is not None}
+        name = str(values.pop("_target_", "")).rpartition(".")[2]
+        return f"{name}({', '.join(f'{key}={value}' for key, value in values.items())})"
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for section in ("task", "model", "rule", "estimator", "optimizer", "learner", "training"):
+        table.add_row(f"[bold]{section}", settings(section).replace("[", r"\["))
+    table.add_row("[bold]seed", str(config["seed"]))
+    table.add_row("[bold]run", place)
+    console.print(table)
+
+
+def evaluation_table(evaluation: ml.Evaluation, metric: str, title: str) -> Table:
+    """Return the table of query loss after each number of inner steps, with its 95 % interval."""
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    table.caption = (
+        f"mean over {evaluation.num_tasks} fresh tasks (list {evaluation.tasks_hash}) ± 95 % interval"
+    )
+    table.add_column("inner steps", justify="right")
+    table.add_column(metric.upper(), justify="right")
+    table.add_column("± 95 %", justify="right")
+    for step, mean, ci95 in zip(evaluation.steps, evaluation.mean, evaluation.ci95, strict=True):
+        table.add_row(str(step), f"{mean:.4f}", f"{ci95:.4f}")
+    return table
+
+
+class Bar:
+    """A live progress bar of meta-training; in a pipe, a line each tenth of the way."""
+
+    def __init__(self, done: int, total: int) -> None:
+        self._total, self._first, self._start = total, done, time.perf_counter()
+        self._recent: list[np.ndarray] = []
+        self._next_line = done
+        self._progress = Progress(
+            TextColumn("meta-training"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=total, completed=done, status="compiling")
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def advance(self, done: int, history: History) -> None:
+        """Show that ``done`` iterations are done, the last with these metrics."""
+        self._recent.append(np.stack([history["outer/loss_before"], history["outer/loss"]]))
+        while sum(part.shape[1] for part in self._recent[1:]) >= SHOWN_LOSSES:
+            self._recent.pop(0)
+        before, after = np.concatenate(self._recent, axis=1)[:, -SHOWN_LOSSES:].mean(1)
+        rate = (done - self._first) / (time.perf_counter() - self._start)
+        status = f"query loss {before:.3f} → {after:.3f}  {rate:.0f} it/s"
+        self._progress.update(self._task, completed=done, status=status)
+        if not console.is_terminal and (done >= self._next_line or done == self._total):
+            console.print(f"iteration {done}/{self._total}  {status}")
+            self._next_line = done + max(1, (self._total - self._first) // LINES_WHEN_PIPED)

@@ -1,0 +1,21 @@
+"""Meta-train, evaluate, draw figures: ``python -m experiments.train``."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from experiments.harness.cli import run_application
+from experiments.harness.quiet import import_tensorflow
+
+
+def main(config: DictConfig) -> int:
+    """Train as configured; return the exit code."""
+    import_tensorflow()
+    from experiments.harness.session import train
+    from experiments.harness.settings import resolve
+
+    return train(resolve(config))
+
+
+if __name__ == "__main__":
+    run_application(main, "train")

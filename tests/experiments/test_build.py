@@ -1,0 +1,56 @@
+"""Objects from configuration, and nothing but what the list allows."""
+
+import keras
+import pytest
+from omegaconf import OmegaConf
+
+from experiments.harness.build import build
+from experiments.harness.cli import CONFIGS, UsageError
+
+
+def test_nested_targets_are_built():
+    schedule = {
+        "_target_": "keras.optimizers.schedules.CosineDecay",
+        "initial_learning_rate": 0.5,
+        "decay_steps": 10,
+    }
+    optimizer = build({"_target_": "keras.optimizers.SGD", "learning_rate": schedule}, "optimizer")
+    assert isinstance(optimizer, keras.optimizers.SGD)
+    assert float(optimizer.learning_rate) == 0.5
+
+
+def test_a_task_is_built_with_its_settings():
+    tasks = build({"_target_": "metalearn.tasks.Sinusoid", "shots": 3, "amplitude": [1.0, 2.0]}, "task")
+    assert (tasks.shots, list(tasks.amplitude)) == (3, [1.0, 2.0])
+    assert tasks.sample((0, 0), 2).support.inputs.shape == (2, 3, 1)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "builtins.eval",
+        "subprocess.run",
+        "metalearn.rules.sgd.tf",
+        "metalearn.rules.__dict__",
+        "metalearn.training.MetaTrainer",
+        "keras.optimizers.deserialize",
+        "keras.layers.Lambda",
+        "keras.models.load_model",
+        "sgd",
+        "",
+        None,
+        7,
+    ],
+)
+def test_other_targets_are_refused(target):
+    with pytest.raises(UsageError, match="not allowed"):
+        build({"_target_": target}, "rule")
+
+
+@pytest.mark.parametrize("group", ["model", "task", "rule", "estimator", "optimizer"])
+def test_every_yaml_of_a_group_can_be_built(group):
+    files = sorted((CONFIGS / group).glob("*.yaml"))
+    assert files
+    for file in files:
+        assert build(OmegaConf.to_container(OmegaConf.load(file)), group) is not None

@@ -1,0 +1,52 @@
+"""metrics.csv: exact, append-only, and cut where a checkpoint says."""
+
+import numpy as np
+import pytest
+
+from experiments.harness import metrics
+from experiments.harness.cli import UsageError
+
+
+def rows(count, seed=0):
+    random = np.random.default_rng(seed)
+    values = random.lognormal(size=(2, count)).astype(np.float32) * np.float32(1e-3)
+    return {"outer/loss": values[0], "meta_gradient/norm": values[1]}
+
+
+def test_what_is_appended_is_read_back_to_the_bit(tmp_path):
+    path = tmp_path / "metrics.csv"
+    metrics.append(path, 0, rows(5))
+    metrics.append(path, 5, rows(3, seed=1))
+    history = metrics.read(path)
+    for name in history:
+        np.testing.assert_array_equal(history[name], np.concatenate([rows(5)[name], rows(3, seed=1)[name]]))
+    assert path.read_text().splitlines()[0] == "iteration,outer/loss,meta_gradient/norm"
+
+
+@pytest.mark.parametrize("kept", [0, 1, 4, 5])
+def test_truncate_keeps_the_first_rows(tmp_path, kept):
+    path = tmp_path / "metrics.csv"
+    metrics.append(path, 0, rows(5))
+    with path.open("a") as file:
+        file.write("5,0.1")  # a torn row
+    metrics.truncate(path, kept)
+    metrics.append(path, kept, rows(2, seed=1))
+    expected = np.concatenate([rows(5)["outer/loss"][:kept], rows(2, seed=1)["outer/loss"]])
+    np.testing.assert_array_equal(metrics.read(path)["outer/loss"], expected)
+
+
+def test_truncate_beyond_the_rows_is_refused(tmp_path):
+    path = tmp_path / "metrics.csv"
+    metrics.append(path, 0, rows(5))
+    with pytest.raises(UsageError, match="holds 5 rows, the checkpoint is at 6"):
+        metrics.truncate(path, 6)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "iteration,a\n0,1\n2,1\n", "iteration,a\n0,x\n", "a,b\n0,1\n", "iteration,a,b\n0,1\n"]
+)
+def test_other_files_are_refused(tmp_path, content):
+    path = tmp_path / "metrics.csv"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=r"metrics\.csv cannot be read"):
+        metrics.read(path)

@@ -1,0 +1,146 @@
+"""The command itself, on a small problem: what it writes, prints, resumes and refuses."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import evaluate, train
+from experiments.harness import checkpoints, metrics
+from experiments.harness.cli import run_application
+
+SMALL = ["model.hidden=[8]", "training.iterations=60", "training.meta_batch_size=4", "evaluation.tasks=20"]
+
+QUIET = ["tracking.mode=disabled"]
+
+
+def run(monkeypatch, main, config_name, *arguments):
+    monkeypatch.setattr(sys, "argv", [config_name, *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        run_application(main, config_name)
+    return stopped.value.code
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One finished run, tracked offline."""
+    runs = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        code = run(monkeypatch, train.main, "train", *SMALL, f"paths.runs={runs}", "tracking.interval=20")
+    assert code == 0
+    (path,) = (runs / "sinusoid").iterdir()
+    return path
+
+
+def test_the_folder_of_a_run_holds_everything(finished):
+    names = {str(path.relative_to(finished)) for path in finished.rglob("*") if path.is_file()}
+    assert {"config.yaml", "manifest.json", "metrics.csv", "evaluation.json"} <= names
+    assert "checkpoints/0000000060.npz" in names
+    figures = ("adaptation", "loss_by_step", "training_curves", "meta_gradient_norms")
+    assert {f"figures/{name}.png" for name in figures} <= names
+    for name in figures:
+        assert (finished / "figures" / f"{name}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert any(name.startswith("wandb/") and name.endswith(".wandb") for name in names)
+
+
+def test_evaluation_and_manifest_have_the_documented_keys(finished):
+    evaluation = json.loads((finished / "evaluation.json").read_text())
+    assert evaluation["steps"] == list(range(11))
+    assert len(evaluation["mean"]) == len(evaluation["ci95"]) == 11
+    assert (evaluation["num_tasks"], evaluation["metric"]) == (20, "mse")
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert manifest["status"] == "complete"
+    assert manifest["iteration"] == 60
+    assert len(manifest["parameters_digest"]) == 64
+    assert manifest["seconds"]["training"] <= manifest["seconds"]["total"]
+
+
+def test_metrics_have_one_finite_row_an_iteration(finished):
+    history = metrics.read(finished / "metrics.csv")
+    assert {"outer/loss", "outer/loss_before", "inner/loss", "inner/loss_before"} <= set(history)
+    assert {"meta_gradient/norm", "meta_gradient/norm/parameters/output/kernel", "learning_rate"} <= set(
+        history
+    )
+    for values in history.values():
+        assert values.shape == (60,)
+        assert np.isfinite(values).all()
+    np.testing.assert_array_equal(history["learning_rate"], np.float32(1e-3))
+
+
+def test_a_finished_run_is_shown_and_not_done_again(finished, monkeypatch, capfd):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
+    runs = finished.parents[1]
+    assert run(monkeypatch, train.main, "train", *SMALL, f"paths.runs={runs}", *QUIET) == 0
+    printed = capfd.readouterr().out
+    assert "complete" in printed
+    assert "inner steps" in printed
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()} == before
+
+
+def test_evaluate_reproduces_the_evaluation_and_takes_other_settings(finished, monkeypatch, capfd):
+    """Without changes the same numbers to the bit; with other shots, steps and ranges, others, kept apart."""
+    stored = json.loads((finished / "evaluation.json").read_text())
+    assert run(monkeypatch, evaluate.main, "evaluate", f"run={finished}") == 0
+    changes = ["task.shots=3", "task.amplitude=[1,2]", "evaluation.steps=2", "evaluation.tasks=30"]
+    assert run(monkeypatch, evaluate.main, "evaluate", f"run={finished}", *changes) == 0
+    assert "kept in" in capfd.readouterr().out
+    results = [json.loads(path.read_text()) for path in (finished / "evaluations").glob("*/evaluation.json")]
+    assert len(results) == 2
+    assert stored in results
+    (other,) = [result for result in results if result != stored]
+    assert (other["steps"], other["num_tasks"]) == ([0, 1, 2], 30)
+    assert other["tasks_hash"] != stored["tasks_hash"]
+    assert json.loads((finished / "evaluation.json").read_text()) == stored
+
+
+def test_evaluate_refuses_to_change_what_was_trained(finished, monkeypatch, capfd):
+    assert run(monkeypatch, evaluate.main, "evaluate", f"run={finished}", "+seed=3") == 2
+    assert "cannot be changed when evaluating" in capfd.readouterr().err
+
+
+def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_good_state(tmp_path, monkeypatch, capfd):
+    """The inner rate is far beyond stability: named iteration and variables, exit 1, a finite checkpoint."""
+    exploding = ["rule.learning_rate=3e4", "learner.steps=4", *SMALL, *QUIET]
+    assert run(monkeypatch, train.main, "train", *exploding, f"paths.runs={tmp_path}") == 1
+    printed = capfd.readouterr().out
+    (path,) = (tmp_path / "sinusoid").iterdir()
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert manifest["status"] == "failed"
+    assert f"iteration {manifest['iteration']}: not finite: " in printed
+    state = checkpoints.load(checkpoints.newest(path / "checkpoints"))
+    assert state["iteration"] == manifest["iteration"]
+    assert all(np.isfinite(value).all() for value in state.values())
+
+
+def test_ctrl_c_leaves_a_run_that_the_same_command_finishes_with_equal_bits(tmp_path):
+    """A real process stopped by SIGINT exits 130; resumed, it ends with the bits of an unbroken run."""
+    command = [sys.executable, "-m", "experiments.train", "model.hidden=[8]", "training.iterations=30000"]
+    command += ["training.meta_batch_size=4", "evaluation.tasks=20", "tracking=none"]
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    broken = [*command, f"paths.runs={tmp_path / 'broken'}"]
+    process = subprocess.Popen(broken, env=environment, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("broken/*/*/metrics.csv")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "go on with: python -m experiments.train" in printed
+    (path,) = tmp_path.glob("broken/sinusoid/*")
+    stopped_at = json.loads((path / "manifest.json").read_text())["iteration"]
+    assert 0 < stopped_at < 30000
+    for arguments in (broken, [*command, f"paths.runs={tmp_path / 'whole'}"]):
+        subprocess.run(arguments, env=environment, check=True, capture_output=True, timeout=120)
+    (whole,) = tmp_path.glob("whole/sinusoid/*")
+    manifests = [json.loads((run / "manifest.json").read_text()) for run in (path, whole)]
+    assert manifests[0]["parameters_digest"] == manifests[1]["parameters_digest"]
+    assert (path / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+    assert (path / "evaluation.json").read_bytes() == (whole / "evaluation.json").read_bytes()

@@ -1,0 +1,91 @@
+"""Every command and the example of the README, run: on fewer iterations, in this environment."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+README = (ROOT / "README.md").read_text()
+
+SETUP = r"python3 -m venv \.venv && \.venv/bin/pip install [^&]*"
+
+SHORT = ["training.iterations=6", "model.hidden=[4]", "training.meta_batch_size=2", "evaluation.tasks=4"]
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands():
+    lines = [line.split("  #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def test_the_two_commands_set_everything_up_by_themselves():
+    main, tests = (line for line in commands() if line.startswith("python3 -m venv"))
+    assert re.fullmatch(rf"{SETUP}&& \.venv/bin/python -m experiments\.train", main)
+    assert re.fullmatch(rf"{SETUP}&& \.venv/bin/python -m pytest", tests)
+    assert "[test]" in tests
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+TRAINING = [line for line in commands() if "experiments.train" in line]
+
+
+@pytest.mark.parametrize("command", TRAINING)
+def test_training_commands_work(command, runs):
+    arguments = shlex.split(re.sub(f"^{SETUP}&& ", "", command))
+    assert Path(arguments[0]).name == "python"
+    if "--help" not in arguments:
+        arguments += [*SHORT, f"paths.runs={runs}"]
+    printed = execute(arguments)
+    assert "--help" in arguments or "training took" in printed
+
+
+def test_evaluation_commands_work(runs):
+    """Runs after the training commands, on a run that they left."""
+    run = min(path for path in (runs / "sinusoid").iterdir() if (path / "evaluation.json").exists())
+    found = [line for line in commands() if "experiments.evaluate" in line]
+    assert found
+    for line in found:
+        arguments = shlex.split(line.replace("runs/sinusoid/<id>", str(run)))
+        assert "kept in" in execute([*arguments, "evaluation.tasks=4"])
+
+
+def test_no_command_is_left_untested():
+    others = [line for line in commands() if "experiments." not in line and "pytest" not in line]
+    assert all(line.startswith(("wandb ", "source ")) for line in others)
+
+
+def test_the_library_example_runs(tmp_path):
+    (example,) = blocks("python")
+    shorter = example.replace("iterations=1000", "iterations=5").replace("num_tasks=100", "num_tasks=5")
+    assert shorter != example
+    path = tmp_path / "example.py"
+    path.write_text(shorter)
+    assert "[" in execute(["python", str(path)])
+
+
+def execute(arguments):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    finished = subprocess.run(
+        [sys.executable, *arguments[1:]],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
