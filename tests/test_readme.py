@@ -62,9 +62,23 @@ def test_evaluation_commands_work(runs):
         assert "kept in" in execute([*arguments, "evaluation.tasks=4"])
 
 
+def test_the_offline_run_can_be_read_with_wandb(runs):
+    """The commands that need neither an account nor a person at the terminal."""
+    run = min((runs / "sinusoid").glob("*/wandb"))
+    (line,) = [line for line in commands() if "leet inspect" in line]
+    arguments = shlex.split(line.replace("runs/sinusoid/<id>/wandb", str(run)))
+    program = Path(sys.executable).with_name(arguments[0])
+    printed = subprocess.run(
+        [program, *arguments[1:]], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "outer/loss" in printed.stdout
+
+
 def test_no_command_is_left_untested():
+    """What is not run above needs an account, a terminal or a shell of its own."""
     others = [line for line in commands() if "experiments." not in line and "pytest" not in line]
-    assert all(line.startswith(("wandb ", "source ")) for line in others)
+    by_hand = ("wandb login", "wandb leet", "WANDB_RESUME=allow wandb sync", "source ")
+    assert all(line.startswith(by_hand) for line in others)
 
 
 def test_the_library_example_runs(tmp_path):

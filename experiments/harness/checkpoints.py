@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments.harness.cli import UsageError
 from experiments.harness.files import write_atomically
+from metalearn import MetaTrainer
 
 KEPT = 2
 
@@ -26,7 +27,7 @@ def save(directory: Path, state: State) -> Path:
 
 def newest(directory: Path) -> Path | None:
     """Return the newest checkpoint, or None."""
-    return (_all(directory) or [None])[-1]
+    return max(_all(directory), default=None)
 
 
 def load(path: Path) -> State:
@@ -40,6 +41,18 @@ def load(path: Path) -> State:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path} cannot be read as a checkpoint: {error}") from error
+
+
+def restore(trainer: MetaTrainer, path: Path) -> None:
+    """Set ``trainer`` to the state of a checkpoint.
+
+    Raises:
+        UsageError: if the file is not a checkpoint, or is one of another configuration.
+    """
+    try:
+        trainer.restore(load(path))
+    except ValueError as error:
+        raise UsageError(f"{path} does not fit the run's configuration: {error}") from error
 
 
 def _all(directory: Path) -> list[Path]:

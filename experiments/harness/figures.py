@@ -21,17 +21,18 @@ from metalearn.learner import MetaLearner
 from metalearn.training import History
 from metalearn.types import Meta, Parameters, Task, TaskDistribution
 
-BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-SKY, PURPLE, GREY = "#56B4E9", "#CC79A7", "#6B6B6B"
-CYCLE = (BLUE, ORANGE, GREEN, VERMILLION, SKY, PURPLE, GREY)
+BLUE, ORANGE, VERMILLION, SKY, GREY = "#0072B2", "#E69F00", "#D55E00", "#56B4E9", "#6B6B6B"
+CYCLE = (BLUE, ORANGE, "#009E73", VERMILLION, SKY, "#CC79A7", GREY)
 """Told apart under every kind of colour blindness: the palette of Okabe and Ito (2008)."""
 
 STYLES: tuple[Any, ...] = ("-", "--", ":", "-.")
 GRADES = ((":", SKY), ("-.", "#2A93CF"), ("--", BLUE), ("-", "#002B45"))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
-MOST_POINTS, MOST_LINES, LEGEND_INSIDE = 2000, 16, 5
-"""Of a curve, beyond which its windows get longer; in a figure; with a legend that fits into the axes."""
+LEGEND: dict[str, Any] = {"fontsize": 10, "frameon": False}
+
+MOST_POINTS, MOST_LINES = 2000, 16
+"""Of a curve, beyond which its windows get longer; in a figure."""
 
 
 class AdaptationCase(NamedTuple):
@@ -89,7 +90,9 @@ def adaptation_cases(
     if sizes != ((1,), (1,)) or gridded is None or learner.per_step_support:
         return []
 
-    @tf.function(jit_compile=True, autograph=False)
+    @tf.function(
+        autograph=False
+    )  # run once for each number of shots: XLA would compile for longer than it saves
     def predictions(meta: Meta, tasks: Task) -> tf.Tensor:
         def measure(parameters: Parameters, task: Task) -> tf.Tensor:
             return functional.apply(learner.model, {**meta["parameters"], **parameters}, task.query.inputs)
@@ -123,7 +126,7 @@ def adaptation(cases: Sequence[AdaptationCase]) -> Figure:
             panel.set_visible(False)
         for case, panel in zip(row, row_panels, strict=False):
             _draw_case(panel, case)
-        row_panels[0].set_ylabel(f"$\\bf{{{row[0].shots}\\ shots}}$\noutput y", fontsize=10, linespacing=1.6)
+        row_panels[0].set_ylabel(f"{row[0].shots} shots\n\noutput y", fontsize=10, linespacing=0.8)
     for panel in panels[-1]:
         panel.set_xlabel("input x", fontsize=10)
     truth = np.concatenate([case.truth for case in cases])
@@ -131,8 +134,8 @@ def adaptation(cases: Sequence[AdaptationCase]) -> Figure:
     low, high = panels[0, 0].get_ylim()
     panels[0, 0].set_ylim(max(low, truth.min() - margin), min(high, truth.max() + margin))
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    columns = min(len(labels), int(figure.get_figwidth() / 1.75))
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=10)
+    fitting = min(int(figure.get_figwidth() / 1.75), len(labels))
+    figure.legend(handles, labels, loc="outside lower center", ncols=fitting, **LEGEND)
     return figure
 
 
@@ -162,7 +165,7 @@ def loss_by_step(
         metric: what the loss is called.
         references: losses to compare with, by name.
     """
-    figure = Figure(figsize=(7.2, 4.8), layout="constrained")
+    figure = Figure(figsize=(8.4 if references else 7.2, 4.8), layout="constrained")
     axes = figure.subplots()
     starts = [*references.values()]
     drawn = [np.array(starts)]
@@ -174,15 +177,15 @@ def loss_by_step(
         axes.plot(steps, mean, color=color, marker=marker, markersize=5, linewidth=1.8, label=name)
         drawn += [low, mean + half]
         starts += mean[:1].tolist()
-    for value in references.values():
-        axes.axhline(value, color=GREY, linestyle=(0, (6, 3)), linewidth=1, zorder=1)
-    name = metric.upper() if len(metric) < 4 else metric.replace("_", " ")
-    y = f"{name}, mean and 95 % interval"
-    _tidy(axes, "Query loss after adaptation to new tasks", "inner gradient steps", y)
+    y = f"{metric.upper() if len(metric) < 4 else metric.replace('_', ' ')}, mean and 95 % interval"
+    _tidy(axes, "Query loss after adapting to new tasks", "inner gradient steps", y)
     _log_scale(axes, drawn, ceiling=10 * np.nanmax([*starts, 0]) or np.inf)
-    _label_lines(axes, references)
-    columns = 1 if max(map(len, evaluations), default=0) > 35 else 2
-    figure.legend(loc="outside lower center", ncols=columns, fontsize=10, frameon=False)
+    (low, high), place = axes.get_ylim(), 1.06
+    for name, value in sorted(references.items(), key=lambda item: -item[1]):
+        axes.axhline(value, color=GREY, linestyle=(0, (6, 3)), linewidth=1, zorder=1)
+        place = min(np.log(value / low) / np.log(high / low), place - 0.06)  # beside its line, or else lower
+        axes.text(1.01, place, f"{name}: {value:g}", transform=axes.transAxes, va="center", fontsize=9)
+    figure.legend(loc="outside lower center", ncols=1 + (max(map(len, evaluations)) < 35), **LEGEND)
     return figure
 
 
@@ -196,17 +199,16 @@ def training_curves(history: History, window: int) -> Figure:
     drawn = []
     for kind, examples, color in (("outer", "query", BLUE), ("inner", "support", ORANGE)):
         for suffix, when, style in (("_before", "before", "--"), ("", "after", "-")):
-            if (values := history.get(f"{kind}/loss{suffix}")) is not None:
-                label = f"{examples} loss {when} adapting"
-                drawn.append(_draw_curve(panels[0], values, window, color=color, ls=style, label=label))
-    _tidy(panels[0], "Losses while meta-training", "", f"loss, {_caption(history, window)}")
-    _log_scale(panels[0], drawn)
+            line = {"color": color, "ls": style, "label": f"{examples} loss {when} adapting"}
+            drawn.append(_draw_curve(panels[0], history[f"{kind}/loss{suffix}"], window, **line))
     if scheduled:
         _draw_curve(panels[1], history["learning_rate"], window, color=GREY)
-        _tidy(panels[1], "", "", "learning\nrate")
+        _tidy(panels[1], y="learning\nrate")
         panels[1].set_ylim(0, None)
+    _tidy(panels[0], "Losses while meta-training", y=f"loss, {_caption(history, window)}")
+    _log_scale(panels[0], drawn)
     panels[-1].set_xlabel("meta-iteration", fontsize=11)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=10, frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, **LEGEND)
     return figure
 
 
@@ -216,13 +218,10 @@ def meta_gradient_norms(history: History, window: int) -> Figure:
     norms = {name.removeprefix(prefix): norm for name, norm in history.items() if name.startswith(prefix)}
     typical = {name: np.median(_positive(norm, missing=0)) for name, norm in norms.items() if len(norm)}
     shown = sorted(typical, key=lambda name: -typical[name])[:MOST_LINES]
-    outside = len(shown) > LEGEND_INSIDE
-    figure = Figure(figsize=(9.2 if outside else 7.2, 4.6), layout="constrained")
+    figure = Figure(figsize=(9.2, 4.6), layout="constrained")
     axes = figure.subplots()
-    drawn = []
-    if "meta_gradient/norm" in history:
-        total = history["meta_gradient/norm"]
-        drawn.append(_draw_curve(axes, total, window, color="black", lw=2.6, label="all"))
+    total = history["meta_gradient/norm"]
+    drawn = [_draw_curve(axes, total, window, color="black", lw=2.6, label="all")]
     parts = {name: name.removeprefix("parameters/").rpartition("/") for name in norms}
     layers = list(dict.fromkeys(parts[name][0] for name in norms if name in shown))
     kinds = list(dict.fromkeys(parts[name][2] for name in shown))
@@ -233,9 +232,8 @@ def meta_gradient_norms(history: History, window: int) -> Figure:
         drawn.append(_draw_curve(axes, norms[name], window, **line))
     _tidy(axes, "Norm of the meta-gradient", "meta-iteration", f"Euclidean norm, {_caption(history, window)}")
     _log_scale(axes, drawn)
-    place: Any = (figure, "outside right center") if outside else (axes, "best")
     title = f"the largest {len(shown)} of {len(norms)}" if len(shown) < len(norms) else None
-    place[0].legend(loc=place[1], title=title, fontsize=10, frameon=False)
+    figure.legend(loc="outside right center", title=title, **LEGEND)
     return figure
 
 
@@ -249,14 +247,11 @@ def _draw_curve(axes: Axes, values: np.ndarray, window: int, **style: Any) -> np
 
 def _window_means(values: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the middle and the mean of each window, of what is finite in it; NaN where nothing is."""
-    values = np.asarray(values, np.float64)
     starts = np.arange(0, len(values), _window(len(values), window))
-    if not len(values):
-        return starts, values
     finite = np.isfinite(values)
-    sums = np.add.reduceat(np.where(finite, values, 0.0), starts)
+    sums = np.add.reduceat(np.where(finite, values, 0.0).astype(np.float64), starts)
     counts = np.add.reduceat(finite.astype(np.float64), starts)
-    means = np.divide(sums, counts, out=np.full(len(starts), np.nan), where=counts > 0)
+    means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
     return (starts + np.append(starts[1:], len(values)) - 1) / 2, means
 
 
@@ -272,24 +267,25 @@ def _caption(history: History, window: int) -> str:
 
 def _positive(values: np.ndarray, missing: float = np.nan) -> np.ndarray:
     values = np.asarray(values, np.float64)
-    return np.where(np.isfinite(values) & (values > 0), values, missing)
+    return np.where((values > 0) & (values < np.inf), values, missing)
 
 
 def _tidy(axes: Axes, title: str = "", x: str = "", y: str = "") -> None:
     axes.set_title(title, fontsize=13)
     axes.set_xlabel(x, fontsize=11)
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
     axes.set_ylabel(y, fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=9)
+    if y:
+        axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
 def _log_scale(axes: Axes, drawn: Sequence[np.ndarray], ceiling: float = np.inf) -> None:
     """Make y logarithmic, over what is positive and below ``ceiling``, with plain numbers at the ticks."""
-    values = np.concatenate([*map(_positive, drawn), np.empty(0)])
-    values = values[np.isfinite(values)]
+    values = _positive(np.concatenate(drawn), missing=0)
+    values = values[values > 0]
     if not values.size:
         axes.text(0.5, 0.5, "no finite values", transform=axes.transAxes, ha="center", va="center")
         return
@@ -301,12 +297,3 @@ def _log_scale(axes: Axes, drawn: Sequence[np.ndarray], ceiling: float = np.inf)
     axes.yaxis.set_major_locator(LogLocator(subs=digits, numticks=12))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def _label_lines(axes: Axes, references: Mapping[str, float]) -> None:
-    """Name horizontal lines at the right of the axes, apart from each other where the lines are close."""
-    low, high = np.log10(axes.get_ylim())
-    place = 1.06
-    for name, value in sorted(references.items(), key=lambda item: -item[1]):
-        place = min((np.log10(value) - low) / (high - low), place - 0.06)
-        axes.text(1.01, place, f"{name}: {value:g}", transform=axes.transAxes, va="center", fontsize=9)

@@ -63,7 +63,7 @@ def evaluate_again(run: RunDirectory, config: Config) -> int:
     if manifest is None or newest is None:
         raise UsageError(f"run={run.path} has no checkpoint yet: train it first")
     trainer = build_trainer(stored)
-    trainer.restore(checkpoints.load(newest))
+    checkpoints.restore(trainer, newest)
     if manifest["status"] != "complete":
         say(f"[yellow]the run is {manifest['status']}[/]; this is its state at iteration {trainer.iteration}")
     evaluation = evaluate(config, trainer.learner, trainer.meta)
@@ -102,14 +102,18 @@ def draw(
 def loss_by_step(evaluation: ml.Evaluation, config: Config) -> figures.Figure:
     """Draw query loss against inner steps, with the reference lines of the default task."""
     task = config["task"]
-    default = task["_target_"] in REFERENCES and build_tasks(config) == type(build_tasks(config))(
-        shots=task["shots"], queries=task["queries"]
+    # Whatever else is set (ranges) changes what a predictor that does not adapt can reach.
+    plain = {key: task[key] for key in ("_target_", "shots", "queries") if key in task}
+    known = build_tasks(config) == build_tasks({"task": plain})
+    references = REFERENCES.get(task["_target_"], {}) if known else {}
+    steps = config["learner"]["steps"]
+    label = (
+        f"{config['estimator']['_target_'].rpartition('.')[2]}, trained with {steps} step{'s' * (steps > 1)}"
     )
-    label = f"{config['estimator']['_target_'].rpartition('.')[2]}, {config['learner']['steps']} inner steps"
     return figures.loss_by_step(
         {label: (evaluation.steps, evaluation.mean, evaluation.ci95)},
         config["learner"]["loss"],
-        REFERENCES[task["_target_"]] if default else {},
+        references,
     )
 
 
@@ -137,9 +141,11 @@ def show(run: RunDirectory) -> None:
     try:
         stored = json.loads(run.evaluation.read_text())
         evaluation = ml.Evaluation(
-            *(np.array(stored[key]) for key in ("steps", "mean", "ci95")),
-            stored["num_tasks"],
-            stored["tasks_hash"],
+            steps=np.array(stored["steps"]),
+            mean=np.array(stored["mean"]),
+            ci95=np.array(stored["ci95"]),
+            num_tasks=stored["num_tasks"],
+            tasks_hash=stored["tasks_hash"],
             per_task=np.empty(0),
         )
         table = evaluation_table(evaluation, stored["metric"], "Query loss after adaptation to fresh tasks")

@@ -43,7 +43,7 @@ def train(config: Config) -> int:
         _resume(run, trainer)
     else:
         rundir.create(run, config)
-    brief(config, str(run.path))
+    brief(config, trainer, str(run.path))
     tracker = build_tracker(config, run)
     try:
         training_seconds = _train(run, trainer, tracker, config)
@@ -81,7 +81,7 @@ def digest(meta: ml.types.Meta) -> str:
 def _resume(run: RunDirectory, trainer: ml.MetaTrainer) -> None:
     newest = checkpoints.newest(run.checkpoints)
     if newest:
-        trainer.restore(checkpoints.load(newest))
+        checkpoints.restore(trainer, newest)
     metrics.truncate(run.metrics, trainer.iteration)
     rundir.update_manifest(run, status="running", end=None)
     say(f"resuming {run.path} at iteration {trainer.iteration}")
@@ -116,7 +116,7 @@ def _interruptible() -> Iterator[list[int]]:
 
     def receive(number: int, _: object) -> None:
         received.append(number)
-        signal.signal(number, previous[number])
+        signal.signal(number, previous[signal.Signals(number)])
 
     previous = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -27,8 +27,8 @@ def say(text: str) -> None:
     console.print(text)
 
 
-def brief(config: dict[str, Any], place: str) -> None:
-    """Print what is to be done, and where it is kept."""
+def brief(config: dict[str, Any], trainer: ml.MetaTrainer, place: str) -> None:
+    """Print what is to be done, how, and where it is kept."""
 
     def settings(section: str) -> str:
         values = {key: value for key, value in config[section].items() if value is not None}
@@ -38,6 +38,8 @@ def brief(config: dict[str, Any], place: str) -> None:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for section in ("task", "model", "rule", "estimator", "optimizer", "learner", "training"):
         table.add_row(f"[bold]{section}", settings(section).replace("[", r"\["))
+    compiler = "XLA" if trainer.jit_compile else "TensorFlow's graphs"
+    table.add_row("[bold]program", f"tasks {trainer.learner.mapping_chosen}, compiled with {compiler}")
     table.add_row("[bold]seed", str(config["seed"]))
     table.add_row("[bold]run", place)
     console.print(table)
@@ -61,7 +63,7 @@ class Bar:
     """A live progress bar of meta-training; in a pipe, a line each tenth of the way."""
 
     def __init__(self, done: int, total: int) -> None:
-        self._total, self._first, self._start = total, done, time.perf_counter()
+        self._total, self._first, self._start = total, done, 0.0
         self._recent: list[np.ndarray] = []
         self._next_line = done
         self._progress = Progress(
@@ -90,8 +92,11 @@ class Bar:
         while sum(part.shape[1] for part in self._recent[1:]) >= SHOWN_LOSSES:
             self._recent.pop(0)
         before, after = np.concatenate(self._recent, axis=1)[:, -SHOWN_LOSSES:].mean(1)
-        rate = (done - self._first) / (time.perf_counter() - self._start)
-        status = f"query loss {before:.3f} → {after:.3f}  {rate:.0f} it/s"
+        status = f"query loss {before:.3f} → {after:.3f}"
+        if self._start:
+            status += f"  {(done - self._first) / (time.perf_counter() - self._start):.0f} it/s"
+        else:  # the first call compiled: it says nothing of the speed
+            self._first, self._start = done, time.perf_counter()
         self._progress.update(self._task, completed=done, status=status)
         if not console.is_terminal and (done >= self._next_line or done == self._total):
             console.print(f"iteration {done}/{self._total}  {status}")
