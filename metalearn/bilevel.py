@@ -1,22 +1,27 @@
-"""The bilevel problem that every algorithm here is a configuration of, and the map over tasks."""
+"""The bilevel problem that every algorithm here is a configuration of."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
 from metalearn.arguments import require_count
 from metalearn.derivatives import value_and_gradient
 from metalearn.loops import scan
-from metalearn.types import Batch, Meta, Parameters, Rule, Structure, Task
+from metalearn.mapping import map_tasks as map_tasks
+from metalearn.mapping import require_mapping
+from metalearn.types import Batch, Meta, Parameters, Rule, Structure, Task, TaskMapping
 
 BilevelLoss = Callable[[Parameters, Meta, Batch], tf.Tensor]
 
 Inner = tuple[Parameters, Structure]
 """What the inner loop carries from step to step: theta_k and the rule's state s_k."""
+
+Step: TypeAlias = "int | tf.Tensor"
+"""An inner step, counted from 0: an int in a Python loop, a scalar tensor in a graph loop."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +31,7 @@ class BilevelProblem:
     ::
 
         theta_0              = initialize(phi)
-        theta_{k+1}, s_{k+1} = rule.update(grad_theta inner_loss(theta_k, phi, support), s_k, theta_k,
+        theta_{k+1}, s_{k+1} = rule.update(grad_theta inner_loss(theta_k, phi, support_k), s_k, theta_k,
                                            hyperparameters(phi), k)
         meta-loss            = outer_loss(theta_K, phi, query)
 
@@ -37,6 +42,13 @@ class BilevelProblem:
         rule: the inner update.
         steps: K, at least 0.
         hyperparameters: ``phi -> what rule.update takes``.
+        per_step_support: whether each inner step has a mini-batch of its own. Support leaves are then
+            ``[T, S, N, ...]`` and step k takes slice ``k mod S``: steps beyond the last slice begin again
+            with the first, like epochs over a data set of S batches. Usually S = K.
+        mapping: how functions of one task are mapped over tasks, see :func:`metalearn.mapping.map_tasks`.
+
+    Raises:
+        ValueError: if ``steps`` is negative or ``mapping`` is not known.
 
     Reference: Franceschi et al. (2018), "Bilevel Programming for Hyperparameter Optimization and
     Meta-Learning", equations 3 and 4.
@@ -48,15 +60,41 @@ class BilevelProblem:
     rule: Rule
     steps: int
     hyperparameters: Callable[[Meta], Structure] = lambda meta: meta["rule"]
+    per_step_support: bool = False
+    mapping: TaskMapping = "vectorized"
 
     def __post_init__(self) -> None:
         require_count("steps", self.steps, minimum=0)
+        require_mapping(self.mapping)
+
+    def map(self, function: Callable[..., Any], *arguments: Structure) -> Structure:
+        """Apply a function of one task to all, ``[T, ...]``, the way ``mapping`` says."""
+        return map_tasks(function, *arguments, mapping=self.mapping)
+
+
+def step_support(problem: BilevelProblem, support: Batch, step: Step) -> Batch:
+    """Return the support examples ``[N, ...]`` of one task that inner step ``step`` is taken on."""
+    if not problem.per_step_support:
+        return support
+    return tf.nest.map_structure(lambda leaf: leaf[step % _slices(leaf)], support)
+
+
+def inner_objective(problem: BilevelProblem, parameters: Parameters, meta: Meta, support: Batch) -> tf.Tensor:
+    """Return the whole inner loss of one task: its mean over the mini-batches if each step has its own."""
+    if not problem.per_step_support:
+        return problem.inner_loss(parameters, meta, support)
+    slices = _slices(support.inputs)
+    # Not a map: gradients of this are taken from outside, which a map does not allow under XLA.
+    losses = [
+        problem.inner_loss(parameters, meta, step_support(problem, support, index)) for index in range(slices)
+    ]
+    return tf.add_n(losses) / slices
 
 
 def inner_gradient(
     problem: BilevelProblem, parameters: Parameters, meta: Meta, support: Batch
 ) -> tuple[tf.Tensor, Parameters]:
-    """Return the inner loss at ``parameters`` and its gradient with respect to them.
+    """Return the inner loss at ``parameters`` on one step's examples, and its gradient with respect to them.
 
     Raises:
         ValueError: naming the parameters that the inner loss does not depend on.
@@ -71,12 +109,10 @@ def inner_start(problem: BilevelProblem, meta: Meta) -> Inner:
     return parameters, problem.rule.init(parameters)
 
 
-def inner_step(
-    problem: BilevelProblem, inner: Inner, meta: Meta, support: Batch, step: int | tf.Tensor
-) -> Inner:
-    """Return parameters and rule state after inner step ``step`` (counted from 0)."""
+def inner_step(problem: BilevelProblem, inner: Inner, meta: Meta, support: Batch, step: Step) -> Inner:
+    """Return parameters and rule state after inner step ``step`` (counted from 0) on a task's ``support``."""
     parameters, state = inner
-    _, gradients = inner_gradient(problem, parameters, meta, support)
+    _, gradients = inner_gradient(problem, parameters, meta, step_support(problem, support, step))
     return problem.rule.update(gradients, state, parameters, problem.hyperparameters(meta), step)
 
 
@@ -101,16 +137,16 @@ def solve(
     """
 
     def measured(parameters: Parameters) -> Structure:
-        return map_tasks(measure, parameters, tasks)
+        return problem.map(measure, parameters, tasks)
 
     def advance(carry: Structure, step: tf.Tensor) -> Structure:
         inner, _ = carry
-        inner = map_tasks(
+        inner = problem.map(
             lambda inner, support: inner_step(problem, inner, meta, support, step), inner, tasks.support
         )
         return inner, measured(inner[0])
 
-    start = map_tasks(lambda _: inner_start(problem, meta), tasks)
+    start = problem.map(lambda _: inner_start(problem, meta), tasks)
     carry = start, measured(start[0])
     ((parameters, _), last), before = scan(advance, carry, steps, in_graph=True)
     _, earlier = before(slice(None))
@@ -121,10 +157,15 @@ def solve(
     )
 
 
-def map_tasks(function: Callable[..., Any], *arguments: Structure) -> Structure:
-    """Apply ``function`` to every task (axis 0 of every leaf) in one vectorised program.
+def _slices(leaf: tf.Tensor) -> int:
+    """Return S, the number of mini-batches of one task's support.
 
-    Take gradients inside ``function``: a tape around this map makes XLA compile anew for every batch.
+    Raises:
+        ValueError: if the shape does not tell.
     """
-    of_one_task = tf.autograph.experimental.do_not_convert(lambda stacked: function(*stacked))
-    return tf.vectorized_map(of_one_task, arguments, fallback_to_while_loop=False)
+    if leaf.shape.rank is None or leaf.shape.rank < 2 or not leaf.shape[0]:
+        raise ValueError(
+            f"per_step_support=True needs support of a known shape [T, S, N, ...] for S mini-batches of N "
+            f"examples, but one task's has the shape {leaf.shape}"
+        )
+    return leaf.shape[0]

@@ -67,7 +67,7 @@ def evaluate(
     learner.require_fit(drawn)
     problem = learner.problem
 
-    @tf.function(jit_compile=True, autograph=False)
+    @tf.function(jit_compile=learner.jit_compile_advised, autograph=False)
     def query_losses(meta: Meta, tasks: Task) -> tf.Tensor:
         def query_loss(parameters: Parameters, task: Task) -> tf.Tensor:
             return problem.outer_loss(parameters, meta, task.query)

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from fnmatch import fnmatchcase
+from typing import Literal
 
 import keras
 import tensorflow as tf
 
 from metalearn import functional
-from metalearn.arguments import require_count
-from metalearn.bilevel import BilevelProblem, map_tasks, solve
-from metalearn.estimators import mixed_mode
-from metalearn.estimators.protocol import Estimator
-from metalearn.types import Adaptation, Batch, Loss, Meta, MetaGradient, Parameters, Rule, Task
+from metalearn.arguments import require_count, require_positive
+from metalearn.bilevel import BilevelProblem, inner_objective, solve
+from metalearn.estimators.mixed_mode import mixed_mode
+from metalearn.estimators.protocol import as_estimator
+from metalearn.mapping import map_tasks, mapping_for, require_mapping
+from metalearn.types import (
+    Adaptation,
+    Batch,
+    Loss,
+    Meta,
+    MetaGradient,
+    Parameters,
+    Rule,
+    Seed,
+    Task,
+    TaskMapping,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,10 +45,21 @@ class MetaLearner:
         steps: K, inner steps while meta-training.
         adapted: which parameters the inner loop moves: ``"all"`` or a glob over their keys
             (``"output/*"``); the others are shared by all tasks and learned by the outer loop only.
-        estimator: of the meta-gradient.
+        estimator: of the meta-gradient; any callable ``(problem, meta, tasks) -> MetaGradient``.
+        proximal: strength lambda of ``lambda/2 |theta - theta_0(phi)|^2``, added to the inner loss over the
+            adapted parameters; 0 adds nothing. Iterates then stay near the initial parameters, and
+            ``implicit`` has a positive definite problem to solve (iMAML, equation 3).
+        mapping: over tasks: ``"vectorized"``, ``"sequential"``, or ``"auto"``: what the model allows; see
+            :func:`metalearn.mapping.mapping_for`.
+        per_step_support: whether each inner step has a mini-batch of its own; support leaves are then
+            ``[T, S, N, ...]``, see :class:`metalearn.bilevel.BilevelProblem`.
 
     Raises:
-        ValueError: if ``adapted`` matches no parameter, or ``steps`` is negative.
+        ValueError: if ``adapted`` matches no parameter, a number is out of range, ``mapping`` is not known,
+            or the estimator refuses what is to be learned, naming both and the remedy.
+
+    Reference for ``proximal``: Rajeswaran et al. (2019), "Meta-Learning with Implicit Gradients",
+    equation 3.
     """
 
     model: keras.Model
@@ -41,28 +67,64 @@ class MetaLearner:
     rule: Rule
     steps: int = 1
     adapted: str = "all"
-    estimator: Estimator = dataclasses.field(default_factory=mixed_mode)
+    estimator: Callable[..., MetaGradient] = dataclasses.field(default_factory=mixed_mode)
+    proximal: float = 0.0
+    mapping: TaskMapping | Literal["auto"] = "auto"
+    per_step_support: bool = False
 
     def __post_init__(self) -> None:
         require_count("steps", self.steps)
-        keys = functional.parameters(self.model)
-        if not self._adapted(keys):
-            raise ValueError(f"adapted={self.adapted!r} matches none of the parameters {list(keys)}")
+        if self.proximal != 0:
+            require_positive("proximal (0 for none)", self.proximal)
+        if self.mapping != "auto":
+            require_mapping(self.mapping)
+        parameters = functional.parameters(self.model)
+        adapted = self._adapted(parameters)
+        if not adapted:
+            raise ValueError(f"adapted={self.adapted!r} matches none of the parameters {list(parameters)}")
+        meta = {"parameters": parameters, "rule": self.rule.hyperparameters(adapted)}
+        as_estimator(self.estimator).check(self._problem("vectorized"), meta)
 
     @property
     def problem(self) -> BilevelProblem:
         """The bilevel problem that this learner stands for."""
+        return self._problem(self.mapping_chosen)
+
+    @functools.cached_property
+    def mapping_chosen(self) -> TaskMapping:
+        """How tasks are mapped: ``mapping``, or for ``"auto"`` what the model allows."""
+        return mapping_for(self.model) if self.mapping == "auto" else self.mapping
+
+    @property
+    def jit_compile_advised(self) -> bool:
+        """Whether to compile with XLA what calls this learner.
+
+        Not if tasks are mapped one after the other: that is for convolutions, which TensorFlow's own
+        kernels do as fast, without the compile time.
+        """
+        return self.mapping_chosen == "vectorized"
+
+    def _problem(self, mapping: TaskMapping) -> BilevelProblem:
+        def initialize(meta: Meta) -> Parameters:
+            return self._adapted(meta["parameters"])
 
         def loss(parameters: Parameters, meta: Meta, batch: Batch) -> tf.Tensor:
             complete = {**meta["parameters"], **parameters}
             return self.loss(batch.targets, functional.apply(self.model, complete, batch.inputs))
 
+        def proximal_loss(parameters: Parameters, meta: Meta, batch: Batch) -> tf.Tensor:
+            start = initialize(meta)
+            distances = [tf.reduce_sum(tf.square(value - start[key])) for key, value in parameters.items()]
+            return loss(parameters, meta, batch) + self.proximal / 2 * tf.add_n(distances)
+
         return BilevelProblem(
-            initialize=lambda meta: self._adapted(meta["parameters"]),
-            inner_loss=loss,
+            initialize=initialize,
+            inner_loss=proximal_loss if self.proximal else loss,
             outer_loss=loss,
             rule=self.rule,
             steps=self.steps,
+            per_step_support=self.per_step_support,
+            mapping=mapping,
         )
 
     def initialize(self, seed: int) -> Meta:
@@ -73,19 +135,21 @@ class MetaLearner:
             "rule": self.rule.hyperparameters(self._adapted(parameters)),
         }
 
-    def meta_gradient(self, meta: Meta, tasks: Task) -> MetaGradient:
+    def meta_gradient(self, meta: Meta, tasks: Task, seed: Seed = (0, 0)) -> MetaGradient:
         """Return the meta-loss of each task and the gradient of its mean with respect to ``meta``.
 
         Args:
             meta: as from :meth:`initialize`.
             tasks: leaves ``[T, N, ...]``.
+            seed: for an estimator that draws random numbers; a new one for every call. Others ignore it.
         """
-        return self.estimator(self.problem, meta, tasks)
+        return as_estimator(self.estimator)(self.problem, meta, tasks, seed=seed)
 
     def losses(self, meta: Meta, tasks: Task, adapted: Parameters) -> dict[str, tf.Tensor]:
         """Return losses ``[T]`` around adaptation: ``inner/…`` on support, ``outer/…`` on query examples.
 
-        ``…/loss_before`` is at theta_0, ``…/loss`` at the adapted parameters ``[T, ...]``.
+        ``…/loss_before`` is at theta_0, ``…/loss`` at the adapted parameters ``[T, ...]``. The inner loss is
+        the whole one: with the proximal term, and the mean over mini-batches.
         """
         problem = self.problem
 
@@ -93,29 +157,31 @@ class MetaLearner:
             support, query = task
             start = problem.initialize(meta)
             return {
-                "inner/loss_before": problem.inner_loss(start, meta, support),
-                "inner/loss": problem.inner_loss(adapted, meta, support),
+                "inner/loss_before": inner_objective(problem, start, meta, support),
+                "inner/loss": inner_objective(problem, adapted, meta, support),
                 "outer/loss_before": problem.outer_loss(start, meta, query),
                 "outer/loss": problem.outer_loss(adapted, meta, query),
             }
 
-        return map_tasks(of_one_task, tasks, adapted)
+        return problem.map(of_one_task, tasks, adapted)
 
     def require_fit(self, tasks: Task) -> None:
-        """Raise ValueError, naming both shapes, if the model cannot take or answer these tasks."""
-        (inputs, targets), _ = tasks
-        expected = tf.TensorShape(self.model.input_shape[1:])
-        if not expected.is_compatible_with(inputs.shape[2:]):
-            raise ValueError(
-                f"the model takes inputs of shape {expected}, the tasks give {inputs.shape[2:]}: "
-                "change the model's input size or the tasks"
-            )
-        outputs = tf.TensorShape(self.model.output_shape[1:])
-        if not outputs.is_compatible_with(targets.shape[2:]):
-            raise ValueError(
-                f"the model gives outputs of shape {outputs}, the tasks' targets have {targets.shape[2:]}: "
-                "change the model's output size or the tasks"
-            )
+        """Raise ValueError, naming both shapes, if the model cannot take or answer these tasks.
+
+        What Keras does not know of a model (the shapes of a subclassed one) is not checked.
+        """
+        axes = 3 if self.per_step_support else 2
+        for leaf, known, message in (
+            (tasks.support.inputs, "input_shape", "takes inputs of shape {}, the tasks give {}"),
+            (tasks.support.targets, "output_shape", "gives outputs of shape {}, the tasks' targets have {}"),
+        ):
+            shape, given = getattr(self.model, known, None), leaf.shape[axes:]
+            if isinstance(shape, tuple) and not tf.TensorShape(shape[1:]).is_compatible_with(given):
+                size = known.removesuffix("_shape")
+                raise ValueError(
+                    f"the model {message.format(tf.TensorShape(shape[1:]), given)}: "
+                    f"change the model's {size} size or the tasks"
+                )
 
     def adapt(self, meta: Meta, support: Batch, steps: int | None = None) -> Adaptation:
         """Fit every task's support examples by ``steps`` inner steps (those of training if not given).
@@ -124,6 +190,9 @@ class MetaLearner:
             meta: as from :meth:`initialize`.
             support: leaves ``[T, N, ...]``.
             steps: at least 0.
+
+        Returns:
+            The complete adapted parameters, and the whole inner loss on the support.
         """
         steps = self.steps if steps is None else steps
         require_count("steps", steps, minimum=0)
@@ -133,7 +202,7 @@ class MetaLearner:
             meta,
             Task(support, support),
             steps,
-            lambda parameters, task: problem.inner_loss(parameters, meta, task.support),
+            lambda parameters, task: inner_objective(problem, parameters, meta, task.support),
         )
         tasks = tf.shape(losses)[0]
         shared = {
@@ -144,8 +213,10 @@ class MetaLearner:
         return Adaptation({**shared, **parameters}, losses)
 
     def predict(self, parameters: Parameters, inputs: tf.Tensor) -> tf.Tensor:
-        """Return each task's outputs ``[T, N, ...]``, given parameters ``[T, ...]`` and inputs ``[T, N, ...]``."""
-        return map_tasks(lambda *a: functional.apply(self.model, *a), parameters, inputs)
+        """Return outputs ``[T, N, ...]`` of each task's parameters ``[T, ...]`` on inputs ``[T, N, ...]``."""
+        return map_tasks(
+            lambda *a: functional.apply(self.model, *a), parameters, inputs, mapping=self.mapping_chosen
+        )
 
     def _adapted(self, parameters: Parameters) -> Parameters:
         pattern = "*" if self.adapted == "all" else self.adapted

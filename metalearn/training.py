@@ -51,7 +51,7 @@ class MetaTrainer:
         optimizer: an unused Keras optimizer; its schedules and clipping apply.
         meta_batch_size: T, tasks of an iteration.
         seed: of the initial meta-parameters and of the tasks.
-        jit_compile: compile with XLA.
+        jit_compile: compile with XLA; None for what suits the learner (``learner.jit_compile_advised``).
 
     Raises:
         ValueError: if the batch size or a constant learning rate is not positive, the optimizer has been
@@ -66,7 +66,7 @@ class MetaTrainer:
         meta_batch_size: int = 25,
         seed: int = 0,
         *,
-        jit_compile: bool = True,
+        jit_compile: bool | None = None,
     ) -> None:
         require_count("meta_batch_size", meta_batch_size)
         require_count("seed", seed, minimum=0)
@@ -91,7 +91,8 @@ class MetaTrainer:
         self._block_length = int(np.clip(BLOCK_EXAMPLES // examples, 1, BLOCK_ITERATIONS))
         self._block: tuple[int, Task] | None = None
         self._sample_block = tf.function(self._trace_sample_block, autograph=False)
-        self._iterate = tf.function(self._trace_iterate, jit_compile=jit_compile, autograph=False)
+        self.jit_compile = learner.jit_compile_advised if jit_compile is None else jit_compile
+        self._iterate = tf.function(self._trace_iterate, jit_compile=self.jit_compile, autograph=False)
 
     @property
     def meta(self) -> Meta:
@@ -145,16 +146,17 @@ class MetaTrainer:
             if self._block is None or self._block[0] != block:
                 self._block = block, self._sample_block(tf.constant([self.seed, block]))
             count = min(end - self.iteration, self._block_length - offset)
-            part, culprits = self._run_within_block(self._block[1], offset, count)
+            part, culprits = self._run_within_block(self._block[1], count)
             parts.append(part)
             if culprits:
                 raise NonFiniteError(self.iteration, culprits, _concatenate(parts))
         return _concatenate(parts)
 
-    def _run_within_block(self, tasks: Task, offset: int, count: int) -> tuple[History, list[str]]:
+    def _run_within_block(self, tasks: Task, count: int) -> tuple[History, list[str]]:
         """Return the history up to the first iteration with something not finite, and what that is."""
         before = [tf.identity(variable.value) for _, variable in self._stateful()]
-        rows, gradient = self._iterate(tasks, tf.constant(offset), tf.constant(count))
+        first = tf.constant(self.iteration)
+        rows, gradient = self._iterate(tasks, first, tf.constant(count))
         history = {name: values.numpy()[:count] for name, values in rows.items()}
         good = np.all([np.isfinite(values) for values in history.values()], axis=0)
         culprits = []
@@ -165,7 +167,7 @@ class MetaTrainer:
             culprits = [name for name, values in history.items() if not np.isfinite(values[count])]
             history = {name: values[:count] for name, values in history.items()}
             # Deterministic, so this ends where the failing iteration started.
-            _, gradient = self._iterate(tasks, tf.constant(offset), tf.constant(count))
+            _, gradient = self._iterate(tasks, first, tf.constant(count))
         self.iteration += count
         self.last_gradient = gradient if count else self.last_gradient
         return history, [name.removeprefix("meta_gradient/norm/") for name in culprits]
@@ -174,17 +176,23 @@ class MetaTrainer:
         meta = [
             (f"meta/{name}", variable) for name, variable in zip(self._names, self._variables, strict=True)
         ]
-        return meta + [(f"optimizer/{variable.path}", variable) for variable in self.optimizer.variables]
+        # Keras' paths start with the optimizer's name, which counts the optimizers of the process.
+        return meta + [
+            (f"optimizer/{variable.path.partition('/')[2]}", variable)
+            for variable in self.optimizer.variables
+        ]
 
     def _trace_sample_block(self, seed: tf.Tensor) -> Task:
         tasks = self.tasks.sample(seed, self._block_length * self.meta_batch_size)
         shape = [self._block_length, self.meta_batch_size]
         return tf.nest.map_structure(lambda leaf: tf.reshape(leaf, shape + leaf.shape[1:]), tasks)
 
-    def _trace_iterate(self, block: Task, offset: tf.Tensor, count: tf.Tensor) -> tuple[Structure, Meta]:
+    def _trace_iterate(self, block: Task, first: tf.Tensor, count: tf.Tensor) -> tuple[Structure, Meta]:
         def body(index: tf.Tensor, arrays: dict[str, tf.TensorArray], _: Meta) -> tuple[Structure, ...]:
-            tasks = tf.nest.map_structure(lambda leaf: tf.gather(leaf, offset + index), block)
-            row, gradient = self._update(tasks)
+            iteration = first + index
+            # Not leaf[...]: XLA takes the bounds of a slice for constants, and compiles anew for each.
+            tasks = tf.nest.map_structure(lambda leaf: tf.gather(leaf, iteration % self._block_length), block)
+            row, gradient = self._update(tasks, iteration)
             arrays = {name: array.write(index, row[name]) for name, array in arrays.items()}
             return index + 1, arrays, gradient
 
@@ -199,8 +207,8 @@ class MetaTrainer:
         )
         return {name: array.stack() for name, array in arrays.items()}, gradient
 
-    def _update(self, tasks: Task) -> tuple[dict[str, tf.Tensor], Meta]:
-        result = self.learner.meta_gradient(self.meta, tasks)
+    def _update(self, tasks: Task, iteration: tf.Tensor) -> tuple[dict[str, tf.Tensor], Meta]:
+        result = self.learner.meta_gradient(self.meta, tasks, seed=tf.stack([self.seed, iteration]))
         gradients = tf.nest.flatten(result.gradient)
         norms = [tf.norm(gradient) for gradient in gradients]
         losses = self.learner.losses(self.meta, tasks, result.adapted)

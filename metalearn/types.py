@@ -15,7 +15,7 @@ A batch of tasks is one :class:`Task` whose leaves carry a leading axis ``[T, N,
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import tensorflow as tf
 
@@ -32,6 +32,13 @@ Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """``loss(targets, outputs)``: a scalar, the mean over the ``N`` examples unless its name says sum."""
 
 
+Seed: TypeAlias = "tuple[int, int] | tf.Tensor"
+"""Two integers, ``[2]``: all that a random draw depends on."""
+
+TaskMapping: TypeAlias = Literal["vectorized", "sequential"]
+"""How a function of one task is applied to ``T``: in one vectorised program, or one task after the other."""
+
+
 class Batch(NamedTuple):
     """Examples: ``inputs [..., N, *input_shape]`` and ``targets [..., N, *target_shape]``."""
 
@@ -40,7 +47,10 @@ class Batch(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What one task shows (``support``, to adapt on) and what it asks (``query``, to judge by)."""
+    """What one task shows (``support``, to adapt on) and what it asks (``query``, to judge by).
+
+    Where every inner step has a mini-batch of its own, support leaves are ``[..., K, N, ...]``.
+    """
 
     support: Batch
     query: Batch
@@ -78,7 +88,7 @@ class Adaptation(NamedTuple):
 class TaskDistribution(Protocol):
     """A distribution over tasks, sampled as a pure function of a seed."""
 
-    def sample(self, seed: tf.Tensor | tuple[int, int], tasks: int) -> Task:
+    def sample(self, seed: Seed, tasks: int) -> Task:
         """Draw ``tasks`` tasks: the same seed gives the same tasks, eagerly and in a graph."""
         ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metalearn.estimators.mixed_mode import reverse
+from metalearn.estimators.backward import cut, reverse
 from metalearn.estimators.protocol import Estimator
 
 
@@ -15,4 +15,4 @@ def first_order() -> Estimator:
 
     Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", section 5.2.
     """
-    return lambda problem, meta, tasks: reverse(problem, meta, tasks, second_order=False)
+    return Estimator(lambda problem, meta, tasks: reverse(problem, meta, tasks, [(problem.steps, cut)]))

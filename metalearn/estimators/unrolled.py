@@ -11,19 +11,27 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from metalearn.bilevel import BilevelProblem, map_tasks
+from metalearn.bilevel import BilevelProblem, step_support
 from metalearn.derivatives import require_connected
+from metalearn.derivatives.gradients import dense
+from metalearn.estimators.backward import retraced, reverse
 from metalearn.estimators.protocol import Estimator, average
 from metalearn.types import Batch, Meta, MetaGradient, Parameters, Task
 
 
-def unrolled() -> Estimator:
+def unrolled(remat: bool = False) -> Estimator:
     """Return the estimator that differentiates through all inner steps by nested gradient tapes.
 
     ``d/d phi outer_loss(theta_K(phi), phi, query)``, exactly. Graph, compile time and memory grow with
     the number of steps.
 
-    Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", equation 4.
+    Args:
+        remat: keep only theta_k and the rule's state of every step, and repeat the step under its tapes on
+            the way back. The same gradient for one more forward pass; the loop over steps is then in the
+            graph, and compile time and memory for activations do not grow with the number of steps.
+
+    Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", equation 4; for ``remat``,
+    Griewank and Walther (2008), "Evaluating Derivatives", chapter 12.
     """
 
     def estimate(problem: BilevelProblem, meta: Meta, tasks: Task) -> MetaGradient:
@@ -33,8 +41,9 @@ def unrolled() -> Estimator:
             for step in range(problem.steps):
                 with tf.GradientTape() as inner_tape:
                     inner_tape.watch(parameters)
-                    loss = problem.inner_loss(parameters, meta, support)
-                gradients = inner_tape.gradient(loss, parameters)
+                    loss = problem.inner_loss(parameters, meta, step_support(problem, support, step))
+                gradients = dense(inner_tape.gradient(loss, parameters))
+                require_connected(parameters, gradients)
                 parameters, state = problem.rule.update(
                     gradients, state, parameters, problem.hyperparameters(meta), step
                 )
@@ -45,10 +54,13 @@ def unrolled() -> Estimator:
                 outer_tape.watch(meta)
                 adapted = adapt(meta, task.support)
                 meta_loss = problem.outer_loss(adapted, meta, task.query)
-            gradient = outer_tape.gradient(meta_loss, meta)
+            gradient = dense(outer_tape.gradient(meta_loss, meta))
             require_connected(meta, gradient)
             return meta_loss, gradient, adapted
 
-        return average(*map_tasks(meta_gradient, tasks))
+        return average(*problem.map(meta_gradient, tasks))
 
-    return estimate
+    def recompute(problem: BilevelProblem, meta: Meta, tasks: Task) -> MetaGradient:
+        return reverse(problem, meta, tasks, [(problem.steps, retraced)], fused=False)
+
+    return Estimator(recompute if remat else estimate)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tensorflow as tf
+from metalearn.rules.elementwise import Moved, Point, Value, elementwise
+from metalearn.rules.hyperparameters import POSITIVE, Hyperparameter, within
+from metalearn.types import Rule
 
-from metalearn.arguments import require_positive
-from metalearn.types import Parameters, Rule, Structure
 
-
-def sgd(learning_rate: float = 0.01) -> Rule:
+def sgd(learning_rate: Hyperparameter = 0.01) -> Rule:
     """Return plain gradient descent, ``theta_{k+1} = theta_k - learning_rate * gradient``.
 
     Args:
@@ -17,18 +16,11 @@ def sgd(learning_rate: float = 0.01) -> Rule:
     Raises:
         ValueError: if the rate is not positive and finite.
 
-    Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", equation 1.
+    Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", equation 1; with the rate
+    ``learned(..., per="element")``, Li et al. (2017), "Meta-SGD", equation 1.
     """
-    require_positive("learning_rate", learning_rate)
+    return elementwise(_move, within(POSITIVE, learning_rate=learning_rate), {})
 
-    def update(
-        gradients: Parameters,
-        state: Structure,
-        parameters: Parameters,
-        hyperparameters: Structure,
-        step: tf.Tensor,
-    ) -> tuple[Parameters, Structure]:
-        moved = {key: parameters[key] - learning_rate * gradients[key] for key in parameters}
-        return moved, state
 
-    return Rule(hyperparameters=lambda parameters: {}, init=lambda parameters: (), update=update)
+def _move(point: Point, learning_rate: Value) -> Moved:
+    return point.parameter - learning_rate * point.gradient, {}

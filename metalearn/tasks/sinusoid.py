@@ -48,6 +48,7 @@ class Sinusoid:
         require_count("queries", self.queries)
         for name in ("amplitude", "phase", "inputs"):
             require_range(name, getattr(self, name))
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
     def sample(self, seed: tf.Tensor | tuple[int, int], tasks: int) -> Task:
         """Draw tasks as a pure function of the seed, eagerly or in a graph.
