@@ -1,0 +1,51 @@
+"""Adadelta as a differentiable inner rule."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from metalearn.rules.elementwise import Moved, Point, Value, elementwise, mean
+from metalearn.rules.hyperparameters import FRACTION, POSITIVE, Hyperparameter, within
+from metalearn.types import Rule
+
+
+def adadelta(
+    learning_rate: Hyperparameter = 0.001, rho: Hyperparameter = 0.95, epsilon: Hyperparameter = 1e-7
+) -> Rule:
+    """Return Adadelta, ``keras.optimizers.Adadelta``.
+
+    ::
+
+        v_{k+1}     = rho v_k + (1 - rho) g_k^2
+        d_k         = - sqrt(u_k + epsilon) / sqrt(v_{k+1} + epsilon) g_k
+        u_{k+1}     = rho u_k + (1 - rho) d_k^2
+        theta_{k+1} = theta_k + learning_rate d_k
+
+    Args:
+        learning_rate: positive and finite; 1 in the paper.
+        rho: in [0, 1).
+        epsilon: positive and finite; inside both roots, which are smooth therefore.
+
+    Raises:
+        ValueError: naming the argument that is out of range.
+
+    Reference: Zeiler (2012), "ADADELTA: An Adaptive Learning Rate Method", algorithm 1.
+    """
+    values = {
+        **within(POSITIVE, learning_rate=learning_rate, epsilon=epsilon),
+        **within(FRACTION, rho=rho),
+    }
+    return elementwise(
+        _move, values, {"accumulated_gradient": tf.zeros_like, "accumulated_change": tf.zeros_like}
+    )
+
+
+def _move(point: Point, learning_rate: Value, rho: Value, epsilon: Value) -> Moved:
+    gradients = mean(point.slots["accumulated_gradient"], tf.square(point.gradient), rho)
+    changes = point.slots["accumulated_change"]
+    change = -tf.sqrt(changes + epsilon) / tf.sqrt(gradients + epsilon) * point.gradient
+    after = {
+        "accumulated_gradient": gradients,
+        "accumulated_change": mean(changes, tf.square(change), rho),
+    }
+    return point.parameter + learning_rate * change, after

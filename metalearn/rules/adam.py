@@ -1,0 +1,71 @@
+"""Adam as a differentiable inner rule."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from metalearn.rules.elementwise import Moved, Point, Start, Value, elementwise, mean, root
+from metalearn.rules.hyperparameters import FRACTION, POSITIVE, Hyperparameter, Values, within
+from metalearn.types import Rule
+
+
+def adam(
+    learning_rate: Hyperparameter = 0.001,
+    beta_1: Hyperparameter = 0.9,
+    beta_2: Hyperparameter = 0.999,
+    epsilon: Hyperparameter = 1e-7,
+    amsgrad: bool = False,
+) -> Rule:
+    """Return Adam, ``keras.optimizers.Adam``.
+
+    ::
+
+        m_{k+1}     = beta_1 m_k + (1 - beta_1) g_k
+        v_{k+1}     = beta_2 v_k + (1 - beta_2) g_k^2
+        alpha_k     = learning_rate sqrt(1 - beta_2^(k+1)) / (1 - beta_1^(k+1))
+        theta_{k+1} = theta_k - alpha_k m_{k+1} / (sqrt(v_{k+1}) + epsilon)
+
+    Like Keras, epsilon is the paper's epsilon-hat (before section 2.1): it is not corrected for bias.
+    Where v is 0 the derivative of its root is taken as 0, which is right: m is 0 too.
+
+    Args:
+        learning_rate: positive and finite.
+        beta_1: in [0, 1).
+        beta_2: in [0, 1).
+        epsilon: positive and finite; a gradient of 0 is answered with slope ``1 / epsilon``.
+        amsgrad: divide by the largest v so far.
+
+    Raises:
+        ValueError: naming the argument that is out of range.
+
+    Reference: Kingma and Ba (2015), "Adam", algorithm 1 and section 2; amsgrad: Reddi, Kale and Kumar
+    (2018), "On the Convergence of Adam and Beyond", algorithm 2.
+    """
+    values = adam_values(learning_rate, beta_1, beta_2, epsilon)
+    return elementwise(adam_move, values, adam_slots(amsgrad))
+
+
+def adam_values(
+    learning_rate: Hyperparameter, beta_1: Hyperparameter, beta_2: Hyperparameter, epsilon: Hyperparameter
+) -> Values:
+    """Return the hyperparameters that Adam and its variants have, having checked their ranges."""
+    return {
+        **within(POSITIVE, learning_rate=learning_rate, epsilon=epsilon),
+        **within(FRACTION, beta_1=beta_1, beta_2=beta_2),
+    }
+
+
+def adam_slots(amsgrad: bool) -> dict[str, Start]:
+    """Return what Adam keeps from step to step."""
+    return dict.fromkeys(["momentum", "velocity"] + ["velocity_hat"] * amsgrad, tf.zeros_like)
+
+
+def adam_move(point: Point, learning_rate: Value, beta_1: Value, beta_2: Value, epsilon: Value) -> Moved:
+    """Update one variable as :func:`adam` does."""
+    momentum = mean(point.slots["momentum"], point.gradient, beta_1)
+    velocity = mean(point.slots["velocity"], tf.square(point.gradient), beta_2)
+    after = {"momentum": momentum, "velocity": velocity}
+    if "velocity_hat" in point.slots:
+        velocity = after["velocity_hat"] = tf.maximum(point.slots["velocity_hat"], velocity)
+    rate = learning_rate * tf.sqrt(1 - point.power(beta_2)) / (1 - point.power(beta_1))
+    return point.parameter - rate * momentum / (root(velocity) + epsilon), after

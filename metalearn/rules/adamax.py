@@ -1,0 +1,49 @@
+"""AdaMax as a differentiable inner rule."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from metalearn.rules.adam import adam_values
+from metalearn.rules.elementwise import Moved, Point, Value, elementwise, mean
+from metalearn.rules.hyperparameters import Hyperparameter
+from metalearn.types import Rule
+
+
+def adamax(
+    learning_rate: Hyperparameter = 0.001,
+    beta_1: Hyperparameter = 0.9,
+    beta_2: Hyperparameter = 0.999,
+    epsilon: Hyperparameter = 1e-7,
+) -> Rule:
+    """Return AdaMax, ``keras.optimizers.Adamax``.
+
+    ::
+
+        m_{k+1}     = beta_1 m_k + (1 - beta_1) g_k
+        u_{k+1}     = max(beta_2 u_k, |g_k|)
+        theta_{k+1} = theta_k - learning_rate / (1 - beta_1^(k+1)) m_{k+1} / (u_{k+1} + epsilon)
+
+    It has kinks: where both sides of the maximum are equal (the first is taken), and ``|g|`` at 0 (slope
+    0, between -1 and 1; where all gradients so far were 0 this is right, since m is 0 too).
+
+    Args:
+        learning_rate: positive and finite.
+        beta_1: in [0, 1).
+        beta_2: in [0, 1).
+        epsilon: positive and finite.
+
+    Raises:
+        ValueError: naming the argument that is out of range.
+
+    Reference: Kingma and Ba (2015), "Adam", algorithm 2.
+    """
+    values = adam_values(learning_rate, beta_1, beta_2, epsilon)
+    return elementwise(_move, values, {"momentum": tf.zeros_like, "norm": tf.zeros_like})
+
+
+def _move(point: Point, learning_rate: Value, beta_1: Value, beta_2: Value, epsilon: Value) -> Moved:
+    momentum = mean(point.slots["momentum"], point.gradient, beta_1)
+    norm = tf.maximum(beta_2 * point.slots["norm"], tf.abs(point.gradient))
+    change = learning_rate / (1 - point.power(beta_1)) * momentum / (norm + epsilon)
+    return point.parameter - change, {"momentum": momentum, "norm": norm}

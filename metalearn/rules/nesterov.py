@@ -1,0 +1,39 @@
+"""Gradient descent with Nesterov's momentum as a differentiable inner rule."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from metalearn.rules.elementwise import Moved, Point, Value, elementwise
+from metalearn.rules.hyperparameters import FRACTION, POSITIVE, Hyperparameter, within
+from metalearn.types import Rule
+
+
+def nesterov(learning_rate: Hyperparameter = 0.01, momentum: Hyperparameter = 0.9) -> Rule:
+    """Return Nesterov's descent, ``keras.optimizers.SGD(learning_rate, momentum, nesterov=True)``.
+
+    ::
+
+        v_{k+1}     = momentum v_k - learning_rate g_k
+        theta_{k+1} = theta_k + momentum v_{k+1} - learning_rate g_k
+
+    theta here is the point that gradients are taken at, the paper's theta plus momentum v.
+
+    Args:
+        learning_rate: positive and finite.
+        momentum: in [0, 1).
+
+    Raises:
+        ValueError: naming the argument that is out of range.
+
+    Reference: Sutskever et al. (2013), "On the importance of initialization and momentum in deep
+    learning", equations 3 and 4.
+    """
+    values = {**within(POSITIVE, learning_rate=learning_rate), **within(FRACTION, momentum=momentum)}
+    return elementwise(_move, values, {"velocity": tf.zeros_like})
+
+
+def _move(point: Point, learning_rate: Value, momentum: Value) -> Moved:
+    scaled = learning_rate * point.gradient
+    velocity = momentum * point.slots["velocity"] - scaled
+    return point.parameter + momentum * velocity - scaled, {"velocity": velocity}

@@ -1,0 +1,36 @@
+"""Decoupled weight decay for any rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from metalearn.rules.hyperparameters import NON_NEGATIVE, Hyperparameter, within
+from metalearn.rules.wrapping import wrap
+from metalearn.types import Parameters, Rule
+
+
+def weight_decay(rule: Rule, rate: Hyperparameter) -> Rule:
+    """Return ``rule`` with parameters that decay by the factor ``1 - rate`` in every step.
+
+    ``theta_{k+1} = update(g_k, (1 - rate) theta_k)``, g_k being the gradient at theta_k. Decoupled: the
+    decay enters no momentum or second moment, and it is not multiplied by the learning rate. Keras'
+    ``weight_decay=w`` is ``rate = learning_rate * w``; :func:`metalearn.rules.adamw` forms that product.
+    For L2 regularisation, add it to the inner loss.
+
+    Args:
+        rule: any rule.
+        rate: finite, at least 0; learned as ``weight_decay``.
+
+    Raises:
+        ValueError: if ``rate`` is out of range, or ``rule`` is not a rule.
+
+    Reference: Loshchilov and Hutter (2019), "Decoupled Weight Decay Regularization", equation 1.
+    """
+    within(NON_NEGATIVE, rate=rate)
+    return wrap(rule, _decay, "weight_decay", rate)
+
+
+def _decay(
+    gradients: Parameters, parameters: Parameters, rate: dict[str, Any]
+) -> tuple[Parameters, Parameters]:
+    return gradients, {key: parameter - rate[key] * parameter for key, parameter in parameters.items()}

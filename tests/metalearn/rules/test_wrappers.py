@@ -1,0 +1,180 @@
+"""What wraps a rule: clipping and weight decay."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import metalearn as ml
+from metalearn.rules import learned
+
+WRAPPERS = {
+    name: getattr(ml.rules, name)
+    for name in ml.rules.__all__
+    if next(iter(inspect.signature(getattr(ml.rules, name)).parameters), None) == "rule"
+}
+every_wrapper = pytest.mark.parametrize("name", WRAPPERS)
+
+
+def test_the_wrappers_are_found():
+    assert {"clip_by_value", "clip_by_global_norm", "weight_decay"} <= set(WRAPPERS)
+
+
+@pytest.mark.parametrize(
+    ("rule", "optimizer"),
+    [
+        (ml.rules.clip_by_value(ml.rules.momentum(0.1), 0.5), keras.optimizers.SGD(0.1, 0.9, clipvalue=0.5)),
+        (
+            ml.rules.clip_by_global_norm(ml.rules.momentum(0.1), 1.5),
+            keras.optimizers.SGD(0.1, 0.9, global_clipnorm=1.5),
+        ),
+        (
+            ml.rules.weight_decay(ml.rules.momentum(0.1), 0.1 * 0.2),
+            keras.optimizers.SGD(0.1, 0.9, weight_decay=0.2),
+        ),
+        (ml.rules.weight_decay(ml.rules.adam(0.1), 0.1 * 0.2), keras.optimizers.AdamW(0.1, 0.2)),
+    ],
+    ids=["clip_by_value", "clip_by_global_norm", "weight_decay", "adamw"],
+)
+def test_equals_keras(rule, optimizer):
+    random = np.random.default_rng(0)
+    parameters = {"a": tf.constant([1.0, -2.0]), "b": tf.constant([[3.0]])}
+    variables = [keras.Variable(value) for value in parameters.values()]
+    state = rule.init(parameters)
+    for step in range(10):
+        gradients = {
+            key: tf.constant(random.normal(size=value.shape), "float32") for key, value in parameters.items()
+        }
+        optimizer.apply(list(gradients.values()), variables)
+        parameters, state = rule.update(gradients, state, parameters, {}, step)
+        for value, variable in zip(parameters.values(), variables, strict=True):
+            np.testing.assert_allclose(value, variable, rtol=1e-6, atol=1e-6)
+
+
+def test_hypergradients(hypergradients, assert_right):
+    """Of the wrapper's number and the rule's, where it clips in some steps and where never."""
+    inner = ml.rules.momentum(learned(0.1), learned(0.8))
+    rules = {
+        "value": ml.rules.clip_by_value(inner, learned(0.2, per="element", steps=2)),
+        "norm": ml.rules.clip_by_global_norm(inner, learned(0.3, positive=True)),
+        "norm_unreached": ml.rules.clip_by_global_norm(inner, learned(50.0)),
+        "all": ml.rules.weight_decay(
+            ml.rules.clip_by_global_norm(ml.rules.clip_by_value(inner, learned(0.3)), learned(0.35)),
+            learned(0.05, per="variable", steps=2),
+        ),
+    }
+    found = hypergradients(rules, 3)
+    for right in found.values():
+        assert_right(right)
+    assert found["norm_unreached"].exact[0][-3] == 0
+    assert np.all(found["norm"].exact[0] != 0)
+
+
+def test_the_global_norm_is_over_all_variables():
+    parameters = {"a": tf.zeros([1], tf.float64), "b": tf.zeros([1], tf.float64)}
+    gradients = {"a": tf.constant([3.0], tf.float64), "b": tf.constant([4.0], tf.float64)}
+    rule = ml.rules.clip_by_global_norm(ml.rules.sgd(1.0), 2.0)
+    moved, _ = rule.update(gradients, rule.init(parameters), parameters, {}, 0)
+    np.testing.assert_allclose([moved["a"][0], moved["b"][0]], [-3 * 2 / 5, -4 * 2 / 5], rtol=1e-15)
+
+
+def test_each_task_is_clipped_by_its_own_norm(with_xla):
+    rule = ml.rules.clip_by_global_norm(ml.rules.sgd(1.0), 1.0)
+
+    @with_xla
+    def update(gradients):
+        return tf.vectorized_map(
+            lambda gradients: rule.update(gradients, (), {"a": tf.zeros([2])}, {}, 0)[0], gradients
+        )
+
+    moved = update({"a": tf.constant([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]])})["a"]
+    np.testing.assert_allclose(moved, [[-0.6, -0.8], [-0.3, -0.4], [0, 0]], rtol=1e-6)
+
+
+def test_zero_gradients_have_a_derivative():
+    """Below the limit clipping is the identity, at 0 as well; the limit then has derivative exactly 0."""
+    rule = ml.rules.clip_by_global_norm(ml.rules.sgd(1.0), learned(0.7))
+    parameters = {"a": tf.ones([2])}
+    zeros, hyperparameters = {"a": tf.zeros([2])}, rule.hyperparameters(parameters)
+    with tf.GradientTape() as tape:
+        tape.watch((zeros, hyperparameters))
+        moved, _ = rule.update(zeros, rule.init(parameters), parameters, hyperparameters, 0)
+    to_gradients, to_limit = tape.gradient(moved, (zeros, hyperparameters))
+    np.testing.assert_array_equal(to_gradients["a"], [-1, -1])
+    assert to_limit["clip_norm"] == 0
+
+
+@pytest.mark.parametrize("bad", [np.inf, np.nan, 1e30])
+def test_a_norm_that_is_not_finite_is_not_hidden(bad, with_xla):
+    """1e30 squared overflows float32."""
+    rule = ml.rules.clip_by_global_norm(ml.rules.sgd(1.0), 1.0)
+    gradients = parameters = {"a": tf.constant([bad, 1.0]), "b": tf.constant([1.0])}
+    for run in (rule.update, with_xla(rule.update)):
+        moved, _ = run(gradients, (), parameters, {}, 0)
+        assert all(np.all(np.isnan(value)) for value in moved.values())
+
+
+@every_wrapper
+def test_what_the_rule_learns_is_learned_still(name):
+    inner = ml.rules.adam(learned(0.1, per="variable"), beta_1=learned(0.9))
+    parameters = {"a": tf.ones([2])}
+    constant = WRAPPERS[name](inner, 0.5)
+    assert constant.hyperparameters(parameters).keys() == {"learning_rate", "beta_1"}
+    learning = WRAPPERS[name](inner, learned(0.5))
+    twice = WRAPPERS[name](learning, learned(0.25))
+    (own,) = learning.hyperparameters(parameters).keys() - {"learning_rate", "beta_1"}
+    hyperparameters = twice.hyperparameters(parameters)
+    assert hyperparameters.keys() == {"learning_rate", "beta_1", own, f"{own}_2"}
+    assert (hyperparameters[own].numpy(), hyperparameters[f"{own}_2"].numpy()) == (0.5, 0.25)
+    for rule, given in ((learning, {own: 0.5}), (twice, {own: 0.5, f"{own}_2": 0.25})):
+        assert (
+            given.items()
+            <= {
+                key: float(tf.nest.flatten(leaf)[0]) for key, leaf in rule.hyperparameters(parameters).items()
+            }.items()
+        )
+
+
+@every_wrapper
+def test_a_rule_from_elsewhere_gets_what_it_gave(name):
+    """Its hyperparameters may be structured in any way; those of a constant wrapper are not touched."""
+    seen = []
+
+    def update(gradients, state, parameters, hyperparameters, step):
+        seen.append(hyperparameters)
+        return parameters, state
+
+    for structure, number in (((1.0, {"b": 2.0}), 0.5), ({"b": (3.0,)}, learned(0.5))):
+        rule = WRAPPERS[name](ml.types.Rule(lambda _, given=structure: given, lambda _: (), update), number)
+        parameters = {"a": tf.ones([2])}
+        rule.update(parameters, (), parameters, rule.hyperparameters(parameters), 0)
+        assert seen[-1] == structure
+
+
+def test_decayed_adamw_learns_both_decays():
+    rule = ml.rules.weight_decay(ml.rules.adamw(weight_decay=learned(0.1)), learned(0.2))
+    assert rule.hyperparameters({"a": tf.ones([2])}).keys() == {"weight_decay", "weight_decay_2"}
+
+
+@every_wrapper
+def test_bad_arguments_are_named(name):
+    argument = list(inspect.signature(WRAPPERS[name]).parameters)[1]
+    for value in (float("nan"), float("inf"), -1.0, None, "1", True, learned(-1.0)):
+        with pytest.raises(ValueError, match=argument):
+            WRAPPERS[name](ml.rules.sgd(), value)
+    with pytest.raises(ValueError, match=r"rule must be a metalearn rule, as rules.sgd\(\) returns"):
+        WRAPPERS[name](ml.rules.sgd, 0.5)
+
+
+@pytest.mark.parametrize("name", ["clip_by_value", "clip_by_global_norm"])
+def test_a_limit_of_zero_is_refused(name):
+    with pytest.raises(ValueError, match="must be a finite number above 0, got 0"):
+        WRAPPERS[name](ml.rules.sgd(), 0)
+
+
+@pytest.mark.parametrize("per", ["variable", "element"])
+def test_a_global_norm_has_one_limit(per):
+    with pytest.raises(ValueError, match=f"limit=learned.per='{per}'.*per='scalar'"):
+        ml.rules.clip_by_global_norm(ml.rules.sgd(), learned(1.0, per=per))
