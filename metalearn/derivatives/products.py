@@ -122,7 +122,7 @@ def hvp(
         ValueError: if ``v`` does not match ``x`` or the function does not depend on a leaf, naming it; if
             the function is not scalar; if an operation has no second derivative, naming it.
 
-    Reference: Pearlmutter (1994), "Fast Exact Multiplication by the Hessian", equation 3.
+    Reference: Pearlmutter (1994), "Fast Exact Multiplication by the Hessian", sections 2 and 3.
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
