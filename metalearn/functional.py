@@ -21,7 +21,8 @@ def parameters(model: keras.Model) -> Parameters:
     """Return the model's trainable variables as tensors, keyed by their path inside the model.
 
     Keys are unique within a model and the same in every process: layer names as given by the user,
-    automatic names (``dense_7``) renumbered by their place in the model (``dense``, ``dense_1``).
+    automatic names (``dense_7``) renumbered by their place in the model (``dense``, ``dense_1``). A given
+    name that looks automatic is renumbered too: Keras does not keep who chose it.
 
     Raises:
         ValueError: if the model has not been built.
@@ -37,29 +38,39 @@ def state(model: keras.Model) -> Parameters:
 def initialize(model: keras.Model, seed: int) -> Parameters:
     """Draw fresh parameters from each layer's own initializers, as a pure function of ``seed``.
 
-    A variable whose layer does not name its initializer (``<name>_initializer``) starts from the
-    value it holds in ``model``.
+    A variable whose layer does not keep a Keras initializer as ``<name>_initializer`` starts from the value
+    that it holds in ``model``.
     """
-    initializers = {
-        id(variable): getattr(layer, f"{variable.name}_initializer", None)
-        for layer in model._flatten_layers()
-        for variable in layer.variables
-        if hasattr(layer, f"{variable.name}_initializer")
-    }
+    owners = {id(variable): layer for layer in model._flatten_layers() for variable in _own(layer)}
     drawn = {}
     for index, (key, variable) in enumerate(_named_variables(model)):
-        if not variable.trainable:
-            continue
-        initializer = initializers.get(id(variable))
-        if initializer is None:
-            drawn[key] = tf.convert_to_tensor(variable.value)
-            continue
-        config = initializer.get_config()
-        if "seed" in config:
-            entropy = np.random.SeedSequence([seed, index]).generate_state(1)[0]
-            initializer = type(initializer).from_config({**config, "seed": int(entropy >> 1)})
-        drawn[key] = tf.convert_to_tensor(initializer(variable.shape, dtype=variable.dtype))
+        if variable.trainable:
+            owner = owners.get(id(variable))
+            drawn[key] = _draw(
+                owner, variable, int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
+            )
     return drawn
+
+
+def _own(layer: keras.Layer) -> list[keras.Variable]:
+    inner = {
+        id(variable) for child in layer._flatten_layers(include_self=False) for variable in child.variables
+    }
+    return [variable for variable in layer.variables if id(variable) not in inner]
+
+
+def _draw(owner: keras.Layer | None, variable: keras.Variable, entropy: int) -> tf.Tensor:
+    initializer = getattr(owner, f"{variable.name}_initializer", None)
+    if not isinstance(initializer, keras.Initializer):
+        return tf.convert_to_tensor(variable.value)
+    config = initializer.get_config()
+    if "seed" in config:
+        initializer = type(initializer).from_config({**config, "seed": entropy >> 1})
+    value = tf.convert_to_tensor(initializer(variable.shape, dtype=variable.dtype))
+    if isinstance(owner, keras.layers.LSTMCell) and variable.name == "bias" and owner.unit_forget_bias:
+        units = owner.units  # gates: input, forget, cell, output
+        return tf.concat([value[:units], tf.ones_like(value[:units]), value[2 * units :]], axis=0)
+    return value
 
 
 def apply(
@@ -101,13 +112,20 @@ def apply_with_state(
     non_trainable = [keys[id(variable)] for variable in model.non_trainable_variables]
     _require_keys("parameters", parameters, trainable)
     _require_keys("state", state, non_trainable)
-    outputs, after = model.stateless_call(
-        [parameters[key] for key in trainable],
-        [state[key] for key in non_trainable],
-        inputs,
-        training=training,
-    )
-    return outputs, dict(zip(non_trainable, after, strict=True))
+    values = [parameters.get(key, state.get(key)) for key, _ in named]
+    variables = [variable for _, variable in named]
+    # Not model.stateless_call: it hands training to models whose call does not take it.
+    with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))) as scope:
+        outputs = model(inputs, training=training)
+    after = {
+        key: _current(scope, variable, value) for (key, variable), value in zip(named, values, strict=True)
+    }
+    return outputs, {key: after[key] for key in non_trainable}
+
+
+def _current(scope: keras.StatelessScope, variable: keras.Variable, given: tf.Tensor) -> tf.Tensor:
+    value = scope.get_current_value(variable)
+    return given if value is None else value
 
 
 def _values(model: keras.Model, trainable: bool) -> Parameters:

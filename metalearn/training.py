@@ -114,6 +114,9 @@ class MetaTrainer:
         expected = dict(self._stateful())
         if missing_or_unknown := set(state) ^ {"iteration", *expected}:
             raise ValueError(f"this state is of another configuration: {sorted(missing_or_unknown)} differ")
+        iteration = np.asarray(state["iteration"])
+        if iteration.shape or iteration.dtype.kind not in "iu" or iteration < 0:
+            raise ValueError(f"iteration must be an integer of at least 0, the state has {iteration!r}")
         for name, variable in expected.items():
             value = state[name]
             if value.shape != tuple(variable.shape) or value.dtype != variable.dtype:
@@ -123,7 +126,7 @@ class MetaTrainer:
                 )
         for name, variable in expected.items():
             variable.assign(state[name])
-        self.iteration = int(state["iteration"])
+        self.iteration = int(iteration)
 
     def run(self, iterations: int) -> History:
         """Train for ``iterations`` more iterations.
@@ -158,19 +161,29 @@ class MetaTrainer:
         first = tf.constant(self.iteration)
         rows, gradient = self._iterate(tasks, first, tf.constant(count))
         history = {name: values.numpy()[:count] for name, values in rows.items()}
-        good = np.all([np.isfinite(values) for values in history.values()], axis=0)
-        culprits = []
-        if not good.all():
-            for (_, variable), value in zip(self._stateful(), before, strict=True):
-                variable.assign(value)
-            count = int(np.argmin(good))
-            culprits = [name for name, values in history.items() if not np.isfinite(values[count])]
-            history = {name: values[:count] for name, values in history.items()}
-            # Deterministic, so this ends where the failing iteration started.
-            _, gradient = self._iterate(tasks, first, tf.constant(count))
-        self.iteration += count
-        self.last_gradient = gradient if count else self.last_gradient
+        finite = np.all([np.isfinite(values) for values in history.values()], axis=0)
+        kept, culprits = count, []
+        if not finite.all():
+            kept = int(np.argmin(finite))
+            culprits = [name for name, values in history.items() if not np.isfinite(values[kept])]
+            gradient = self._rewind(before, tasks, first, kept)
+        if overflown := self._overflown():  # by the last update; its gradient was finite
+            kept, culprits = kept - 1, overflown
+            gradient = self._rewind(before, tasks, first, kept)
+        self.iteration += kept
+        self.last_gradient = gradient if kept else self.last_gradient
+        history = {name: values[:kept] for name, values in history.items()}
         return history, [name.removeprefix("meta_gradient/norm/") for name in culprits]
+
+    def _rewind(self, before: list[tf.Tensor], tasks: Task, first: tf.Tensor, count: int) -> Meta:
+        """Go back to ``before`` and repeat ``count`` iterations: deterministic, so with the same bits."""
+        for (_, variable), value in zip(self._stateful(), before, strict=True):
+            variable.assign(value)
+        return self._iterate(tasks, first, tf.constant(count))[1]
+
+    def _overflown(self) -> list[str]:
+        values = zip(self._names, self._variables, strict=True)
+        return [name for name, variable in values if not np.isfinite(variable.numpy()).all()]
 
     def _stateful(self) -> list[tuple[str, keras.Variable]]:
         meta = [

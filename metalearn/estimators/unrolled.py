@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from metalearn.bilevel import BilevelProblem, step_support
+from metalearn.bilevel import BilevelProblem, inner_start, step_support
 from metalearn.derivatives import require_connected
 from metalearn.derivatives.gradients import dense
 from metalearn.estimators.backward import retraced, reverse
@@ -36,8 +36,7 @@ def unrolled(remat: bool = False) -> Estimator:
 
     def estimate(problem: BilevelProblem, meta: Meta, tasks: Task) -> MetaGradient:
         def adapt(meta: Meta, support: Batch) -> Parameters:
-            parameters = problem.initialize(meta)
-            state = problem.rule.init(parameters)
+            parameters, state = inner_start(problem, meta)
             for step in range(problem.steps):
                 with tf.GradientTape() as inner_tape:
                     inner_tape.watch(parameters)

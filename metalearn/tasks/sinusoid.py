@@ -8,9 +8,8 @@ import math
 import tensorflow as tf
 
 from metalearn.arguments import require_count, require_range
+from metalearn.tasks.sampling import Range, sample_uniform
 from metalearn.types import Batch, Task
-
-Range = tuple[float, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,9 +63,7 @@ class Sinusoid:
         seeds = tf.random.experimental.stateless_split(seed, 4, alg="philox")
 
         def uniform(index: int, size: int, bounds: Range) -> tf.Tensor:
-            return tf.random.stateless_uniform(
-                [tasks, size, 1], seeds[index], bounds[0], bounds[1], alg="philox"
-            )
+            return sample_uniform([tasks, size, 1], seeds[index], bounds)
 
         amplitude, phase = uniform(0, 1, self.amplitude), uniform(1, 1, self.phase)
         support = uniform(2, self.shots, self.inputs)

@@ -1,0 +1,249 @@
+"""The backward pass over the inner steps, and the ways to take cotangents through one of them.
+
+The forward pass keeps only ``theta_k`` and ``s_k``. The backward pass goes through the steps from last to
+first with the cotangents of ``theta_{k+1}``, ``s_{k+1}`` and phi; a :data:`Pullback` turns them into those
+of ``theta_k``, ``s_k`` and phi. Estimators differ in the pullback of a step, and in nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from metalearn.bilevel import (
+    BilevelProblem,
+    Inner,
+    Step,
+    inner_gradient,
+    inner_start,
+    inner_step,
+    step_support,
+)
+from metalearn.derivatives import names, require_connected
+from metalearn.derivatives.gradients import dense
+from metalearn.estimators.programs import Each, run
+from metalearn.estimators.protocol import average
+from metalearn.loops import fold, scan
+from metalearn.types import Batch, Meta, MetaGradient, Parameters, Structure, Task
+
+
+class Cotangents(NamedTuple):
+    """Derivatives of the meta-loss of one task: by theta_k, by s_k, and by phi on the paths seen so far."""
+
+    parameters: Parameters
+    state: Structure
+    meta: Meta
+
+
+@dataclasses.dataclass(frozen=True)
+class Pass:
+    """One backward pass: what it is about, and which leaves of phi it has found a path to.
+
+    Attributes:
+        problem: the bilevel problem.
+        meta: phi.
+        reached: names of leaves, collected while the graph is built.
+    """
+
+    problem: BilevelProblem
+    meta: Meta
+    reached: set[str] = dataclasses.field(default_factory=set)
+
+    def reach(self, to_meta: Meta) -> Meta:
+        """Note the leaves of a cotangent of phi that are not None, and return it."""
+        named = zip(names(to_meta), tf.nest.flatten(to_meta), strict=True)
+        self.reached.update(name for name, leaf in named if leaf is not None)
+        return to_meta
+
+    def missing(self) -> list[str]:
+        """Return the names of the leaves of phi that no path leads to."""
+        return [name for name in names(self.meta) if name not in self.reached]
+
+
+Pullback = Callable[[Pass, Inner, Cotangents, Batch, Step], Cotangents]
+"""``(pass, (theta_k, s_k), cotangents after step k, support, k) -> cotangents before it``."""
+
+
+def reverse(
+    problem: BilevelProblem,
+    meta: Meta,
+    tasks: Task,
+    phases: Sequence[tuple[int, Pullback]],
+    *,
+    fused: bool = True,
+) -> MetaGradient:
+    """Return the meta-gradient by a backward pass over the steps.
+
+    Args:
+        problem: the bilevel problem.
+        meta: phi.
+        tasks: leaves ``[T, N, ...]``.
+        phases: ``(number of steps, their pullback)``, from the last steps to the first; the numbers add up
+            to ``problem.steps``.
+        fused: see :func:`metalearn.estimators.programs.run`.
+
+    Raises:
+        ValueError: naming the leaves of phi that no path leads to.
+    """
+    through = Pass(problem, meta)
+    start = problem.map(lambda _: inner_start(problem, meta), tasks.support)
+
+    def program(each: Each, in_graph: bool, start: Inner, tasks: Task) -> tuple[tf.Tensor, Meta, Parameters]:
+        def forward(inner: Inner, step: Step) -> Inner:
+            return each(
+                lambda inner, support: inner_step(problem, inner, meta, support, step), inner, tasks.support
+            )
+
+        def backward(pullback: Pullback, done: int, cotangents: Cotangents, index: Step) -> Cotangents:
+            step = problem.steps - 1 - done - index
+            return each(
+                lambda inner, cotangents, support: pullback(through, inner, cotangents, support, step),
+                before(step),
+                cotangents,
+                tasks.support,
+            )
+
+        last, before = scan(forward, start, problem.steps, in_graph=in_graph)
+        loss, cotangents = each(lambda *a: through_outer(through, *a), last, tasks.query)
+        done = 0
+        for steps, pullback in phases:
+            if steps:
+                body = functools.partial(backward, pullback, done)
+                cotangents = fold(body, cotangents, steps, in_graph=in_graph)
+            done += steps
+        gradient = each(lambda *a: through_start(through, Cotangents(*a)), *cotangents)
+        return loss, gradient, last[0]
+
+    result = run(problem, program, start, tasks, fused=fused)
+    missing = through.missing()
+    require_connected(meta, [None if name in missing else name for name in names(meta)])
+    return average(*result)
+
+
+def exact(through: Pass, inner: Inner, cotangents: Cotangents, support: Batch, step: Step) -> Cotangents:
+    """Pull back in mixed mode: reverse through the rule, forward over reverse through the inner gradient."""
+    support = step_support(through.problem, support, step)
+    cotangents, vector = _through_rule(through, inner, cotangents, support, step)
+    hessian_vector, mixed = second_order(
+        lambda parameters, meta: through.problem.inner_loss(parameters, meta, support),
+        inner[0],
+        through.meta,
+        vector,
+    )
+    return Cotangents(
+        _add(cotangents.parameters, hessian_vector),
+        cotangents.state,
+        _add(cotangents.meta, through.reach(mixed)),
+    )
+
+
+def cut(through: Pass, inner: Inner, cotangents: Cotangents, support: Batch, step: Step) -> Cotangents:
+    """Pull back through the rule only: the inner gradient is taken for a constant."""
+    support = step_support(through.problem, support, step)
+    return _through_rule(through, inner, cotangents, support, step)[0]
+
+
+def retraced(through: Pass, inner: Inner, cotangents: Cotangents, support: Batch, step: Step) -> Cotangents:
+    """Pull back by repeating the whole step under a tape."""
+    with tf.GradientTape() as tape:
+        tape.watch((inner, through.meta))
+        updated = inner_step(through.problem, inner, through.meta, support, step)
+    to_inner, to_meta = dense(
+        tape.gradient(updated, (inner, through.meta), output_gradients=tuple(cotangents)[:2])
+    )
+    parameters, state = _add(tf.nest.map_structure(tf.zeros_like, inner), to_inner)
+    return Cotangents(parameters, state, _add(cotangents.meta, through.reach(to_meta)))
+
+
+def second_order(
+    loss: Callable[[Parameters, Meta], tf.Tensor], parameters: Parameters, meta: Meta, vector: Parameters
+) -> tuple[Parameters, Meta]:
+    """Push ``vector`` forward through the gradient of a loss, in one forward-over-reverse product.
+
+    ::
+
+        d^2 loss / d theta^2  vector      and      d^2 loss / d phi d theta  vector
+
+    Both are symmetric, so they are also the cotangents that reverse mode would find.
+
+    Args:
+        loss: ``(theta, phi) -> scalar``.
+        parameters: theta.
+        meta: phi.
+        vector: as theta.
+
+    Returns:
+        The two products, as theta and as phi; None where a second derivative vanishes identically.
+    """
+    with tf.autodiff.ForwardAccumulator(tf.nest.flatten(parameters), tf.nest.flatten(vector)) as forward:
+        with tf.GradientTape() as tape:
+            tape.watch((parameters, meta))
+            value = loss(parameters, meta)
+        gradients = dense(tape.gradient(value, (parameters, meta)))
+    return dense(
+        tf.nest.map_structure(lambda gradient: None if gradient is None else forward.jvp(gradient), gradients)
+    )
+
+
+def through_outer(through: Pass, last: Inner, query: Batch) -> tuple[tf.Tensor, Cotangents]:
+    """Return the meta-loss of one task and the cotangents of ``(theta_K, s_K, phi)``."""
+    parameters, state = last
+    with tf.GradientTape() as tape:
+        tape.watch((parameters, through.meta))
+        loss = through.problem.outer_loss(parameters, through.meta, query)
+    to_parameters, to_meta = dense(tape.gradient(loss, (parameters, through.meta)))
+    zeros = tf.nest.map_structure(tf.zeros_like, Cotangents(parameters, state, through.meta))
+    return loss, Cotangents(
+        _add(zeros.parameters, to_parameters), zeros.state, _add(zeros.meta, through.reach(to_meta))
+    )
+
+
+def through_start(through: Pass, cotangents: Cotangents) -> Meta:
+    """Return the cotangent of phi, now that theta_0 and s_0 are made from it."""
+    with tf.GradientTape() as tape:
+        tape.watch(through.meta)
+        started = inner_start(through.problem, through.meta)
+    to_meta = tape.gradient(started, through.meta, output_gradients=tuple(cotangents)[:2])
+    return _add(cotangents.meta, through.reach(dense(to_meta)))
+
+
+def _through_rule(
+    through: Pass, inner: Inner, cotangents: Cotangents, support: Batch, step: Step
+) -> tuple[Cotangents, Parameters]:
+    """Return cotangents before the step with the inner gradient held fixed, and that of the gradient."""
+    (parameters, state), problem, meta = inner, through.problem, through.meta
+    _, gradients = inner_gradient(problem, parameters, meta, support)
+    with tf.GradientTape() as tape:
+        tape.watch((gradients, inner, meta))
+        updated = problem.rule.update(gradients, state, parameters, problem.hyperparameters(meta), step)
+    vector, to_inner, to_meta = dense(
+        tape.gradient(updated, (gradients, inner, meta), output_gradients=tuple(cotangents)[:2])
+    )
+    zeros = tf.nest.map_structure(tf.zeros_like, (gradients, inner))
+    vector, (to_parameters, to_state) = _add(zeros, (vector, to_inner))
+    return Cotangents(to_parameters, to_state, _add(cotangents.meta, through.reach(to_meta))), vector
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Say what to do about a loop of the graph, which TensorFlow gives up on with errors about variants."""
+    try:
+        yield
+    except (SystemError, TypeError) as error:
+        if not re.search(r"with an exception set|dtype: 'variant'", str(error)):
+            raise
+        raise ValueError(
+            "forward over reverse cannot pass a tf.while_loop in a graph, such as a recurrent layer that is "
+            "not unrolled: build the layer with unroll=True, or use the estimator unrolled"
+        ) from error
+
+
+def _add(left: Structure, right: Structure) -> Structure:
+    """Add two cotangents of the same thing; ``None`` on the right is a path that does not exist."""
+    return tf.nest.map_structure(lambda a, b: a if b is None else a + b, left, right)

@@ -1,0 +1,70 @@
+"""What all tests share: a quiet TensorFlow, and helpers handed out as fixtures."""
+
+import os
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ.pop("WANDB_MODE", None)
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import metalearn as ml
+
+tf.get_logger().setLevel("ERROR")
+
+
+@pytest.fixture(scope="session")
+def as_float64():
+    """Return a function that casts every leaf of a structure to float64."""
+    return lambda structure: tf.nest.map_structure(lambda leaf: tf.cast(leaf, tf.float64), structure)
+
+
+@pytest.fixture(scope="session")
+def as_vector():
+    """Return a function that joins all leaves of a structure, keeping ``axes`` leading axes, in NumPy."""
+
+    def join(structure, axes=0):
+        leaves = [np.asarray(leaf) for leaf in tf.nest.flatten(structure)]
+        return np.concatenate([leaf.reshape(*leaf.shape[:axes], -1) for leaf in leaves], axis=-1)
+
+    return join
+
+
+@pytest.fixture(scope="session")
+def in_graph():
+    """Return a function that wraps another one in a graph, without XLA: no loop is traced twice."""
+    return lambda function: tf.function(function, autograph=False)
+
+
+@pytest.fixture(scope="session")
+def with_xla():
+    """Return a function that compiles another one with XLA."""
+    return lambda function: tf.function(function, jit_compile=True, autograph=False)
+
+
+@pytest.fixture(scope="session")
+def sinusoids(as_float64):
+    """Return three sinusoid tasks, 10 shots and 10 queries each, in float64."""
+    return as_float64(ml.tasks.Sinusoid().sample((0, 7), 3))
+
+
+@pytest.fixture(scope="session")
+def compiles(tmp_path_factory):
+    """Return a function that calls another one and says whether XLA compiled anything meanwhile.
+
+    XLA's CPU compiler leaves an event of this name in the trace of TensorFlow's profiler. That sees what
+    tracing counts cannot: a program compiled anew because a value was taken for a constant.
+    """
+
+    def observe(function):
+        logs = tmp_path_factory.mktemp("trace")
+        tf.profiler.experimental.start(str(logs))
+        try:
+            function()
+        finally:
+            tf.profiler.experimental.stop()
+        (trace,) = logs.rglob("*.xplane.pb")
+        return b"CpuCompiler::CompileCpuExecutable" in trace.read_bytes()
+
+    return observe

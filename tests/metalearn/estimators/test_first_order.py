@@ -1,0 +1,88 @@
+"""First-order MAML: inner gradients are constants."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import metalearn as ml
+from metalearn.bilevel import BilevelProblem
+from metalearn.types import Rule
+
+RATE = 0.05
+
+
+def by_assignment(model, meta, task, steps):
+    """Return one task's query loss and first-order meta-gradient, the way tutorials compute it.
+
+    Variables are assigned, which cuts the tape: what is lost with ``assign_sub`` is what first-order MAML
+    leaves out on purpose.
+    """
+    variables = dict(zip(meta["parameters"], model.trainable_variables, strict=True))
+    for key, variable in variables.items():
+        variable.assign(meta["parameters"][key])
+    for _ in range(steps):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(model(task.support.inputs) - task.support.targets))
+        for variable, gradient in zip(
+            variables.values(), tape.gradient(loss, list(variables.values())), strict=True
+        ):
+            variable.assign_sub(RATE * gradient)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(tf.square(model(task.query.inputs) - task.query.targets))
+    return loss, tape.gradient(loss, variables)
+
+
+@pytest.mark.parametrize("steps", [3, 7])
+def test_is_the_gradient_at_the_adapted_parameters(sinusoids, in_graph, steps):
+    """Equal to 1e-12 to a loop over variables and tasks, whether steps are fused (3) or looped (7)."""
+    model = ml.models.mlp(hidden=(6,), dtype="float64")
+    learner = ml.MetaLearner(
+        model, ml.losses.mse, ml.rules.sgd(RATE), steps, estimator=ml.estimators.first_order()
+    )
+    meta = learner.initialize(0)
+    result = in_graph(learner.meta_gradient)(meta, sinusoids)
+    other, gradients = keras.models.clone_model(model), []
+    for index in range(3):
+        task = tf.nest.map_structure(lambda leaf, index=index: leaf[index], sinusoids)
+        loss, gradient = by_assignment(other, meta, task, steps)
+        gradients.append(gradient)
+        np.testing.assert_allclose(result.loss[index], loss, rtol=1e-13)
+        for key, value in gradient.items():
+            np.testing.assert_allclose(result.per_task["parameters"][key][index], value, atol=1e-12)
+    for key, mean in result.gradient["parameters"].items():
+        np.testing.assert_allclose(mean, np.mean([each[key] for each in gradients], axis=0), atol=1e-12)
+
+
+def test_learned_rates_are_differentiated_exactly():
+    """What does not pass through an inner gradient is exact: the rate's own derivative.
+
+    With ``L = theta^2 / 2`` inside, ``theta_{k+1} = theta_k - a g_k`` and the ``g_k = theta_k`` taken for
+    constants, ``d theta_2 / d a = -(g_0 + g_1)``, and with ``3 theta`` outside the derivative is
+    ``-3 (theta_0 + (1 - a) theta_0)``. The exact one is ``d (3 (1 - a)^2 theta_0) / d a``.
+    """
+    rule = Rule(
+        hyperparameters=lambda parameters: {"rate": tf.constant(0.25, tf.float64)},
+        init=lambda parameters: (),
+        update=lambda gradients, state, parameters, hyperparameters, step: (
+            {key: parameters[key] - hyperparameters["rate"] * gradients[key] for key in parameters},
+            state,
+        ),
+    )
+    problem = BilevelProblem(
+        initialize=lambda meta: meta["parameters"],
+        inner_loss=lambda theta, meta, batch: tf.square(theta["t"]) / 2,
+        outer_loss=lambda theta, meta, batch: 3 * theta["t"],
+        rule=rule,
+        steps=2,
+    )
+    meta = {"parameters": {"t": tf.constant(2.0, tf.float64)}, "rule": rule.hyperparameters({})}
+    batch = ml.Batch(tf.zeros((1, 1, 1)), tf.zeros((1, 1, 1)))
+    found = {
+        name: getattr(ml.estimators, name)()(problem, meta, ml.Task(batch, batch)).gradient
+        for name in ("first_order", "unrolled")
+    }
+    assert float(found["first_order"]["rule"]["rate"]) == pytest.approx(-3 * (2 + 0.75 * 2), rel=1e-15)
+    assert float(found["first_order"]["parameters"]["t"]) == pytest.approx(3.0, rel=1e-15)
+    assert float(found["unrolled"]["rule"]["rate"]) == pytest.approx(-6 * 0.75 * 2, rel=1e-15)
+    assert float(found["unrolled"]["parameters"]["t"]) == pytest.approx(3 * 0.75**2, rel=1e-15)

@@ -1,0 +1,68 @@
+"""Models: shapes, keys and values."""
+
+import numpy as np
+import pytest
+
+import metalearn as ml
+
+
+def test_mlp_defaults_are_the_sinusoid_regressor():
+    """1-40-40-1: (40 + 40) + (1600 + 40) + (40 + 1) = 1761 parameters in float32, under these keys."""
+    parameters = ml.functional.parameters(ml.models.mlp())
+    assert {key: tuple(value.shape) for key, value in parameters.items()} == {
+        "hidden_0/kernel": (1, 40),
+        "hidden_0/bias": (40,),
+        "hidden_1/kernel": (40, 40),
+        "hidden_1/bias": (40,),
+        "output/kernel": (40, 1),
+        "output/bias": (1,),
+    }
+    assert sum(np.size(value) for value in parameters.values()) == 1761
+    assert {value.dtype.name for value in parameters.values()} == {"float32"}
+
+
+@pytest.mark.parametrize(("activation", "function"), [("relu", lambda x: x * (x > 0)), ("tanh", np.tanh)])
+def test_mlp_computes_what_it_says(activation, function):
+    """Outputs in float64 equal the formula in NumPy."""
+    model = ml.models.mlp(2, (4, 3), 5, activation=activation, dtype="float64")
+    random = np.random.default_rng(0)
+    values = {key: random.normal(size=value.shape) for key, value in ml.functional.parameters(model).items()}
+    inputs = random.normal(size=(7, 2))
+    hidden = inputs
+    for index in range(2):
+        hidden = function(hidden @ values[f"hidden_{index}/kernel"] + values[f"hidden_{index}/bias"])
+    expected = hidden @ values["output/kernel"] + values["output/bias"]
+    outputs = ml.functional.apply(model, values, inputs)
+    assert outputs.dtype == "float64"
+    np.testing.assert_allclose(outputs, expected, rtol=1e-13, atol=1e-13)
+
+
+def test_mlp_draws_glorot_uniform():
+    """Weights fill ``+- sqrt(6 / (fan_in + fan_out))`` and have its variance; biases are zero."""
+    parameters = ml.functional.initialize(ml.models.mlp(hidden=(100, 100)), seed=0)
+    limit = np.sqrt(6 / 200)
+    kernel = parameters["hidden_1/kernel"].numpy()
+    assert 0.99 * limit < np.abs(kernel).max() <= limit
+    # The variance of U(-l, l) is l^2 / 3; that of its estimate from n draws is about (4/45) l^4 / n.
+    assert abs(kernel.var() - limit**2 / 3) < 4 * limit**2 * np.sqrt(4 / 45 / kernel.size)
+    assert all(not np.any(value) for key, value in parameters.items() if key.endswith("bias"))
+
+
+def test_mlp_without_hidden_layers_is_linear():
+    """``hidden=()`` leaves the output layer alone."""
+    assert list(ml.functional.parameters(ml.models.mlp(3, (), 2))) == ["output/kernel", "output/bias"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"input_size": 0}, "input_size must be an integer of at least 1, got 0"),
+        ({"output_size": True}, "output_size must be an integer of at least 1, got True"),
+        ({"hidden": (40, 0)}, r"hidden\[1\] must be an integer of at least 1, got 0"),
+        ({"hidden": (2.5,)}, r"hidden\[0\] must be an integer of at least 1, got 2.5"),
+    ],
+)
+def test_mlp_refuses_bad_sizes(arguments, message):
+    """The argument and its value are named."""
+    with pytest.raises(ValueError, match=message):
+        ml.models.mlp(**arguments)

@@ -1,0 +1,125 @@
+"""The field's well-known examples, and the trap that most tutorials on custom updates fall into."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import metalearn as ml
+from metalearn.bilevel import BilevelProblem
+
+START, RATE = 2.0, 0.1
+SECOND_ORDER = 1 + RATE * math.sin(START)
+"""``theta_1 = theta_0 - rate cos(theta_0)``, so ``d theta_1 / d theta_0 = 1 + rate sin(theta_0)``."""
+
+
+def scalar(value):
+    """Return a float64 tensor."""
+    return tf.constant(value, tf.float64)
+
+
+def descended(theta):
+    """Return theta after one step down sin, with tensors only."""
+    _, gradient = ml.derivatives.value_and_gradient(tf.sin, theta)
+    return theta - RATE * gradient
+
+
+def test_gradient_of_the_square():
+    """``d x^2 / dx = 2 x``: 6 at 3."""
+    value, gradient = ml.derivatives.value_and_gradient(tf.square, scalar(3.0))
+    assert float(value) == 9.0
+    assert float(gradient) == 6.0
+
+
+def test_gradient_with_respect_to_two_arguments():
+    """``d (x w + w^2) = (w, x + 2 w)``: (5, 12) at x = 2, w = 5."""
+    value, gradients = ml.derivatives.value_and_gradient(lambda x, w: x * w + w**2, scalar(2.0), scalar(5.0))
+    assert float(value) == 35.0
+    assert tuple(map(float, gradients)) == (5.0, 12.0)
+
+
+def test_gradient_is_structured_as_its_argument():
+    """Nested dicts and tuples come back as they were given."""
+    _, gradient = ml.derivatives.value_and_gradient(
+        lambda p: p["b"][0] * p["a"] + p["b"][1] ** 3, {"b": (scalar(2.0), scalar(3.0)), "a": scalar(5.0)}
+    )
+    assert tf.nest.map_structure(float, gradient) == {"b": (5.0, 27.0), "a": 2.0}
+
+
+def test_one_step_down_sin():
+    """From 2.0 with rate 0.1: ``2 - 0.1 cos 2 = 2.0416147``, to the right, because cos 2 is negative."""
+    theta = float(descended(scalar(START)))
+    assert theta == pytest.approx(START - RATE * math.cos(START), abs=1e-15)
+    assert theta == pytest.approx(2.0416147, abs=5e-8)
+    assert math.sin(theta) < math.sin(START)
+
+
+def test_a_step_with_tensors_keeps_the_second_derivative():
+    """``d theta_1 / d theta_0 = 1 + 0.1 sin 2``, which the curvature of sin is part of."""
+    theta, derivative = ml.derivatives.value_and_gradient(descended, scalar(START))
+    assert float(theta) == pytest.approx(START - RATE * math.cos(START), abs=1e-15)
+    assert float(derivative) == pytest.approx(SECOND_ORDER, abs=1e-15)
+
+
+def test_a_step_with_assign_sub_loses_the_second_derivative():
+    """The variable moves to the same place, and its derivative is 1: first order, without a word."""
+    variable = tf.Variable(START, dtype=tf.float64)
+    with tf.GradientTape() as outer:
+        with tf.GradientTape() as inner:
+            value = tf.sin(variable)
+        variable.assign_sub(RATE * inner.gradient(value, variable))
+        theta = tf.identity(variable)
+    assert float(theta) == pytest.approx(START - RATE * math.cos(START), abs=1e-15)
+    assert float(outer.gradient(theta, variable)) == 1.0
+    assert abs(SECOND_ORDER - 1.0) > 0.09
+
+
+def test_a_start_assigned_to_a_variable_has_no_gradient_at_all():
+    """Nothing flows from the assigned tensor: TensorFlow says ``None``, ``value_and_gradient`` raises."""
+    variable = tf.Variable(0.0, dtype=tf.float64)
+
+    def through_variable(theta):
+        variable.assign(theta)
+        return tf.square(variable)
+
+    theta = scalar(START)
+    with tf.GradientTape() as tape:
+        tape.watch(theta)
+        value = through_variable(theta)
+    assert tape.gradient(value, theta) is None
+    with pytest.raises(ValueError, match=r"no gradient reaches theta: .*assignment to a variable"):
+        ml.derivatives.value_and_gradient(lambda p: through_variable(p["theta"]), {"theta": theta})
+
+
+def test_only_the_missing_leaves_are_named():
+    """Paths of the leaves that the value does not depend on, and no other."""
+    structure = {"a": {"x": scalar(1.0), "y": scalar(1.0)}, "b": scalar(1.0)}
+    with pytest.raises(ValueError, match=r"no gradient reaches a/y, b:"):
+        ml.derivatives.value_and_gradient(lambda s: s["a"]["x"] ** 2, structure)
+    assert ml.derivatives.names(structure) == ["a/x", "a/y", "b"]
+
+
+@pytest.mark.parametrize(
+    ("estimator", "expected"),
+    [
+        (ml.estimators.unrolled(), SECOND_ORDER),
+        (ml.estimators.mixed_mode(), SECOND_ORDER),
+        (ml.estimators.first_order(), 1.0),
+    ],
+    ids=["unrolled", "mixed_mode", "first_order"],
+)
+def test_the_same_step_as_a_bilevel_problem(estimator, expected):
+    """With ``outer_loss = theta_1``, exact estimators give ``1 + 0.1 sin 2``, the first-order one 1."""
+    problem = BilevelProblem(
+        initialize=lambda meta: meta["parameters"],
+        inner_loss=lambda parameters, meta, batch: tf.sin(parameters["theta"]),
+        outer_loss=lambda parameters, meta, batch: parameters["theta"],
+        rule=ml.rules.sgd(RATE),
+        steps=1,
+    )
+    empty = ml.Batch(np.zeros((1, 1, 1)), np.zeros((1, 1, 1)))
+    meta = {"parameters": {"theta": scalar(START)}, "rule": {}}
+    result = estimator(problem, meta, tf.nest.map_structure(tf.constant, ml.Task(empty, empty)))
+    assert float(result.loss[0]) == pytest.approx(START - RATE * math.cos(START), abs=1e-15)
+    assert float(result.gradient["parameters"]["theta"]) == pytest.approx(expected, abs=1e-15)
