@@ -99,7 +99,8 @@ def _can_be_vectorized(model: keras.Model) -> bool:
     def gradient(parameters: Parameters, inputs: tf.Tensor) -> Parameters:
         with tf.GradientTape() as tape:
             tape.watch(parameters)
-            outputs = functional.apply(model, parameters, inputs)
+            # Squared, so that the gradient also of a linear model takes its outputs.
+            outputs = tf.nest.map_structure(tf.square, functional.apply(model, parameters, inputs))
         return tape.gradient(outputs, parameters, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
     tasks, examples = 2, 2

@@ -118,18 +118,22 @@ def loss_by_step(evaluation: ml.Evaluation, config: Config) -> figures.Figure:
 
 
 def write_evaluation(path: Path, evaluation: ml.Evaluation, metric: str) -> None:
-    """Write ``evaluation.json``."""
+    """Write ``evaluation.json``; null where a task diverged, for JSON has no infinity."""
     write_json(
         path,
         {
             "steps": evaluation.steps.tolist(),
-            "mean": evaluation.mean.tolist(),
-            "ci95": evaluation.ci95.tolist(),
+            "mean": _finite_or_null(evaluation.mean),
+            "ci95": _finite_or_null(evaluation.ci95),
             "num_tasks": evaluation.num_tasks,
             "tasks_hash": evaluation.tasks_hash,
             "metric": metric,
         },
     )
+
+
+def _finite_or_null(values: np.ndarray) -> list[float | None]:
+    return [value if np.isfinite(value) else None for value in values.tolist()]
 
 
 def show(run: RunDirectory) -> None:
@@ -142,8 +146,8 @@ def show(run: RunDirectory) -> None:
         stored = json.loads(run.evaluation.read_text())
         evaluation = ml.Evaluation(
             steps=np.array(stored["steps"]),
-            mean=np.array(stored["mean"]),
-            ci95=np.array(stored["ci95"]),
+            mean=np.array(stored["mean"], dtype=float),
+            ci95=np.array(stored["ci95"], dtype=float),
             num_tasks=stored["num_tasks"],
             tasks_hash=stored["tasks_hash"],
             per_task=np.empty(0),

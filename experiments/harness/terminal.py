@@ -55,7 +55,8 @@ def evaluation_table(evaluation: ml.Evaluation, metric: str, title: str) -> Tabl
     table.add_column(metric.upper(), justify="right")
     table.add_column("± 95 %", justify="right")
     for step, mean, ci95 in zip(evaluation.steps, evaluation.mean, evaluation.ci95, strict=True):
-        table.add_row(str(step), f"{mean:.4f}", f"{ci95:.4f}")
+        shown = (f"{mean:.4f}", f"{ci95:.4f}") if np.isfinite(mean) else ("diverged", "")
+        table.add_row(str(step), *shown)
     return table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import tensorflow as tf
@@ -84,15 +85,30 @@ def perturbation(meta: Meta, tasks: int, seed: Seed, pair: int | tf.Tensor) -> S
         seed: of the call.
         pair: i, from 0.
     """
-    leaves = tf.nest.flatten(meta)
     own = tf.random.experimental.stateless_fold_in(tf.cast(seed, tf.int32), STREAM, alg="philox")
     own = tf.random.experimental.stateless_fold_in(own, pair, alg="philox")
-    seeds = tf.random.experimental.stateless_split(own, len(leaves), alg="philox")
+    leaves = tf.nest.flatten(meta)
+    sizes = [leaf.shape.num_elements() for leaf in leaves]
+    dtype = tf.float64 if any(leaf.dtype == tf.float64 for leaf in leaves) else tf.float32
+    parts = tf.split(_standard_normal(tasks, sum(sizes), own, dtype), sizes, axis=1)
     noise = [
-        tf.random.stateless_normal([tasks, *leaf.shape], seeds[index], dtype=leaf.dtype, alg="philox")
-        for index, leaf in enumerate(leaves)
+        tf.cast(tf.reshape(part, [tasks, *leaf.shape]), leaf.dtype)
+        for part, leaf in zip(parts, leaves, strict=True)
     ]
     return tf.nest.pack_sequence_as(meta, noise)
+
+
+def _standard_normal(tasks: int, size: int, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Return ``[T, size]`` by Box and Muller's transform.
+
+    TensorFlow's kernels and XLA draw the same bits from a seed, but make different normals of them.
+    """
+    half = (size + 1) // 2
+    bits = tf.random.stateless_uniform([2, tasks, half], seed, None, None, tf.uint32, alg="philox")
+    # In (0, 1), of which a float32 holds 23 bits.
+    fractions = (tf.cast(tf.bitwise.right_shift(bits, tf.constant(9, tf.uint32)), dtype) + 0.5) * 2.0**-23
+    radius, angle = tf.sqrt(-2 * tf.math.log(fractions[0])), 2 * math.pi * fractions[1]
+    return tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], axis=1)[:, :size]
 
 
 def _meta_losses(problem: BilevelProblem, metas: Meta, tasks: Task) -> tuple[tf.Tensor, Parameters]:

@@ -126,9 +126,9 @@ def _check(problem: BilevelProblem, meta: Meta) -> None:
     learned = leaves_used(problem.hyperparameters, meta)
     if learned:
         raise ValueError(
-            f"the estimator implicit cannot differentiate the rule's {', '.join(learned)}: the solution of "
-            "the inner problem does not depend on how it was reached. Give the rule numbers instead of "
-            "learned hyperparameters, or use the estimator mixed_mode"
+            f"the estimator implicit cannot differentiate {', '.join(learned)}: hyperparameters of the rule, "
+            "and the solution of the inner problem does not depend on how it was reached. Give the rule "
+            "numbers instead of learned hyperparameters, or use the estimator mixed_mode"
         )
 
 
@@ -136,7 +136,7 @@ def _require_reached(through: Pass) -> None:
     missing = through.missing()
     if missing:
         raise ValueError(
-            f"the estimator implicit finds no gradient for {', '.join(missing)}: neither the inner nor the "
-            "outer loss depends on it, and the solution of the inner problem does not depend on where it "
-            "started. Tie it to the start with proximal > 0, or use the estimator mixed_mode"
+            f"the estimator implicit finds no gradient for {', '.join(missing)}: no loss depends on it at a "
+            "given theta, and the solution of the inner problem does not depend on where it started. Tie "
+            "the solution to the start with proximal > 0, or use the estimator mixed_mode"
         )

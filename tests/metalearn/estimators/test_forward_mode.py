@@ -1,0 +1,63 @@
+"""Forward mode: exact, in memory that does not depend on the steps, for few meta-parameters."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import metalearn as ml
+
+
+@pytest.mark.parametrize("steps", [1, 7])
+def test_equals_mixed_mode(network, sinusoids, as_vector, in_graph, steps):
+    """Of a network, a learned rate per element, a learned momentum and a regulariser: all to 1e-12."""
+    rule = ml.rules.momentum(ml.rules.learned(0.1, per="element", positive=True), ml.rules.learned(0.6))
+    problem, meta = network(rule, steps)
+    forward, mixed = (
+        in_graph(lambda meta, estimator=estimator: estimator(problem, meta, sinusoids))(meta)
+        for estimator in (ml.estimators.forward_mode(), ml.estimators.mixed_mode())
+    )
+    for field in ("loss", "gradient", "per_task", "adapted"):
+        found, reference = (as_vector(getattr(result, field)) for result in (forward, mixed))
+        np.testing.assert_allclose(found, reference, rtol=0, atol=1e-12)
+    used = as_vector(mixed.gradient) if steps > 1 else as_vector(mixed.gradient["parameters"])
+    assert np.abs(used).min() > 1e-6
+
+
+def test_graphs_do_not_grow_with_the_steps(quadratic, published, in_graph):
+    """50 steps make as many nodes as one: nothing of a step is kept."""
+
+    def nodes(steps):
+        problem = quadratic(steps).problem
+        estimate = in_graph(lambda *a: ml.estimators.forward_mode()(problem, *a))
+        graph = estimate.get_concrete_function(*published).graph.as_graph_def()
+        return len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
+
+    assert nodes(1) == nodes(50)
+
+
+def test_the_limit(network, sinusoids):
+    """One scalar too many in a bare problem; in a learner only if its rate is learned."""
+    problem, meta = network(ml.rules.sgd(0.1), 1)
+    with pytest.raises(
+        ValueError, match=r"each of the 13 scalars .* limit is 12: use the estimator mixed_mode"
+    ):
+        ml.estimators.forward_mode(limit=12)(problem, meta, sinusoids)
+    model, estimator = ml.models.mlp(hidden=(4,)), ml.estimators.forward_mode(limit=13)
+    with pytest.raises(ValueError, match="each of the 14 scalars"):
+        ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(ml.rules.learned(0.1)), estimator=estimator)
+    assert ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(0.1), estimator=estimator).steps == 1
+
+
+def test_unused_phi_is_named(quadratic, published):
+    """A tangent of zero does not pass for a gradient."""
+    meta, tasks = published
+    meta = {**meta, "unused": tf.constant(1.0, tf.float64)}
+    with pytest.raises(ValueError, match="no gradient reaches unused:"):
+        ml.estimators.forward_mode()(quadratic(1).problem, meta, tasks)
+
+
+@pytest.mark.parametrize("limit", [0, 2.5])
+def test_bad_limits_are_refused(limit):
+    """The message names the argument and the value."""
+    with pytest.raises(ValueError, match=f"limit must be an integer of at least 1, got {limit}"):
+        ml.estimators.forward_mode(limit)

@@ -1,0 +1,249 @@
+"""What holds for every estimator: its definition in every layout, per-step support, XLA, refusals."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import metalearn as ml
+from metalearn.bilevel import BilevelProblem, solve
+from metalearn.estimators.evolution import perturbation
+from metalearn.estimators.protocol import Estimator, average
+
+PROXIMAL, SIGMA, PAIRS, SEED = 0.5, 0.3, 3, (4, 5)
+ESTIMATORS = {
+    "evolution": ml.estimators.evolution(SIGMA, PAIRS),
+    "first_order": ml.estimators.first_order(),
+    "forward_mode": ml.estimators.forward_mode(),
+    "implicit": ml.estimators.implicit(iterations=3),
+    "mixed_mode": ml.estimators.mixed_mode(),
+    "reptile": ml.estimators.reptile(),
+    "truncated": ml.estimators.truncated(2),
+    "unrolled": ml.estimators.unrolled(),
+    "unrolled_remat": ml.estimators.unrolled(remat=True),
+}
+EXACT = ("forward_mode", "mixed_mode", "unrolled", "unrolled_remat")
+
+
+def defined(name, quadratic, task, start, noise):
+    """Return the meta-gradient of one task as ``name`` defines it, in NumPy."""
+    adapted, exact = quadratic.path(task, start)
+    slope = adapted - task.query.targets
+    if name in EXACT:
+        return exact * slope
+    if name == "first_order":
+        return slope
+    if name == "truncated":
+        return quadratic.path(task, start, exact_from=quadratic.steps - 2)[1] * slope
+    if name == "reptile":
+        return start - adapted
+    if name == "implicit":
+        curvature = np.reshape(task.support.inputs, (-1, 3)).mean(0)
+        return PROXIMAL * slope / (curvature + PROXIMAL)
+    differences = [
+        (quadratic.loss(task, start + SIGMA * e) - quadratic.loss(task, start - SIGMA * e)) * e for e in noise
+    ]
+    return np.sum(differences, 0) / (2 * SIGMA * PAIRS)
+
+
+@pytest.mark.parametrize(
+    ("steps", "batches", "mapping"),
+    [
+        (0, None, "vectorized"),
+        (1, None, "vectorized"),
+        (4, 3, "vectorized"),
+        (8, 3, "sequential"),
+        (8, None, "vectorized"),
+    ],
+)
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_definition(quadratic, quadratic_tasks, one_task, published, in_graph, name, steps, batches, mapping):
+    """Every field on a quadratic, to 1e-12: fused and looped, mapped either way, a batch a step or one.
+
+    Three batches serve four and eight steps: the first comes round again.
+    """
+    options = {"per_step_support": batches is not None, "mapping": mapping}
+    reference = quadratic(steps, PROXIMAL, 0.1, options)
+    (meta, _), tasks = published, quadratic_tasks(2, batches)
+    estimate = in_graph(lambda meta, tasks: ESTIMATORS[name](reference.problem, meta, tasks, seed=SEED))
+    result = estimate(meta, tasks)
+    start = meta["parameters"]["p"].numpy()
+    noise = np.stack([perturbation(meta, 2, SEED, pair)["parameters"]["p"] for pair in range(PAIRS)])
+    expected = []
+    for index in range(2):
+        task = one_task(tasks, index)
+        expected.append(defined(name, reference, task, start, noise[:, index]))
+        found = result.per_task["parameters"]["p"][index]
+        np.testing.assert_allclose(found, expected[-1], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(result.adapted["p"][index], reference.path(task, start)[0], atol=1e-12)
+        np.testing.assert_allclose(result.loss[index], reference.loss(task, start), atol=1e-12)
+    np.testing.assert_allclose(result.gradient["parameters"]["p"], np.mean(expected, 0), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("mapping", ["vectorized", "sequential"])
+def test_solve_takes_a_batch_a_step(quadratic, quadratic_tasks, one_task, published, in_graph, mapping):
+    """Every theta_k, to 1e-14, also past the last batch."""
+    (meta, _), tasks = published, quadratic_tasks(2, 3)
+    options = {"per_step_support": True, "mapping": mapping}
+    problem = quadratic(1, options=options).problem
+    _, points = in_graph(lambda meta, tasks: solve(problem, meta, tasks, 5, lambda theta, _: theta["p"]))(
+        meta, tasks
+    )
+    for index in range(2):
+        for step in range(6):
+            expected, _ = quadratic(step).path(one_task(tasks, index), meta["parameters"]["p"].numpy())
+            np.testing.assert_allclose(points[index, step], expected, rtol=0, atol=1e-14)
+
+
+def test_learner_with_a_batch_a_step(sinusoids):
+    """Steps of the learner are those of separate learners on one batch each; its inner loss is their mean."""
+    model = ml.models.mlp(hidden=(3,), dtype="float64")
+    learner = ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(0.1), 2, per_step_support=True)
+    single = ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(0.1), 1)
+    meta = learner.initialize(0)
+    batches = [ml.Batch(*(leaf[:, part] for leaf in sinusoids.support)) for part in (slice(5), slice(5, 10))]
+    support = ml.Batch(*(tf.stack(leaves, 1) for leaves in zip(*batches, strict=True)))
+    tasks = ml.Task(support, sinusoids.query)
+    assert learner.require_fit(tasks) is None
+    fitted = learner.adapt(meta, support)
+    losses = learner.losses(meta, tasks, fitted.parameters)
+    for index in range(3):
+        parameters, measured = meta["parameters"], []
+        for batch in batches:
+            of_task = ml.Batch(*(leaf[index : index + 1] for leaf in batch))
+            measured.append(single.adapt(meta, of_task).support_loss[0, 0])
+            adapted = single.adapt({"parameters": parameters, "rule": {}}, of_task).parameters
+            parameters = {key: value[0] for key, value in adapted.items()}
+        for key, value in parameters.items():
+            np.testing.assert_allclose(fitted.parameters[key][index], value, rtol=0, atol=1e-14)
+        np.testing.assert_allclose(fitted.support_loss[index, 0], np.mean(measured), rtol=1e-14)
+        np.testing.assert_allclose(losses["inner/loss_before"][index], np.mean(measured), rtol=1e-14)
+
+
+def test_support_without_batches_is_refused(quadratic, published):
+    """``per_step_support`` with one vector a task: the message shows the shape that is needed."""
+    problem = quadratic(2, options={"per_step_support": True}).problem
+    with pytest.raises(ValueError, match=r"known shape \[T, S, N, \.\.\.\].*one task's has the shape \(3,\)"):
+        ml.estimators.mixed_mode()(problem, *published)
+
+
+DECAY = -1.0
+
+
+def decayed(steps, proximal=0.0):
+    """Return the quadratic with ``exp(phi.decay)/2 |p|^2`` in its inner loss."""
+
+    def inner_loss(theta, meta, batch):
+        p, start = theta["p"], meta["parameters"]["p"]
+        loss = tf.reduce_sum(batch.inputs * tf.square(p) / 2 - batch.targets * p)
+        loss += tf.exp(meta["decay"]) / 2 * tf.reduce_sum(tf.square(p))
+        return loss + proximal / 2 * tf.reduce_sum(tf.square(p - start)) if proximal else loss
+
+    return BilevelProblem(
+        initialize=lambda meta: {"p": meta["parameters"]["p"]},
+        inner_loss=inner_loss,
+        outer_loss=lambda theta, meta, batch: tf.reduce_sum(
+            tf.square(theta["p"]) / 2 - batch.targets * theta["p"]
+        ),
+        rule=ml.rules.sgd(0.1),
+        steps=steps,
+    )
+
+
+@pytest.mark.parametrize("name", ["truncated", *EXACT])
+def test_one_step_with_phi_in_the_inner_loss(published, one_task, in_graph, name):
+    """``d/d decay`` of the meta-loss after ``p1 = p0 - a ((H + e^decay) p0 - b)``, to 1e-14."""
+    meta, tasks = published
+    meta = {**meta, "decay": tf.constant(DECAY, tf.float64)}
+    found = in_graph(lambda meta: ESTIMATORS[name](decayed(1), meta, tasks).gradient)(meta)
+    task, p0 = one_task(tasks, 0), meta["parameters"]["p"].numpy()
+    curvature = task.support.inputs + np.exp(DECAY)
+    slope = p0 - 0.1 * (curvature * p0 - task.support.targets) - task.query.targets
+    np.testing.assert_allclose(found["parameters"]["p"], (1 - 0.1 * curvature) * slope, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(found["decay"], -0.1 * np.exp(DECAY) * p0 @ slope, rtol=1e-13)
+
+
+def test_one_step_with_phi_in_the_inner_loss_by_evolution(published, one_task):
+    """The antithetic formula with the same noise, to 1e-12."""
+    meta, tasks = published
+    meta = {**meta, "decay": tf.constant(DECAY, tf.float64)}
+    found = ESTIMATORS["evolution"](decayed(1), meta, tasks, seed=SEED).gradient
+    task, p0 = one_task(tasks, 0), meta["parameters"]["p"].numpy()
+
+    def loss(p0, decay):
+        p1 = p0 - 0.1 * ((task.support.inputs + np.exp(decay)) * p0 - task.support.targets)
+        return np.sum(p1**2 / 2 - task.query.targets * p1)
+
+    expected = np.zeros(4)
+    for pair in range(PAIRS):
+        noise = perturbation(meta, 1, SEED, pair)
+        p, decay = noise["parameters"]["p"].numpy()[0], noise["decay"].numpy()[0]
+        difference = loss(p0 + SIGMA * p, DECAY + SIGMA * decay) - loss(p0 - SIGMA * p, DECAY - SIGMA * decay)
+        expected += difference / (2 * SIGMA * PAIRS) * np.append(p, decay)
+    np.testing.assert_allclose(found["parameters"]["p"], expected[:3], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found["decay"], expected[3], rtol=0, atol=1e-12)
+
+
+def test_one_step_with_phi_in_the_inner_loss_implicitly(published, one_task):
+    """``-e^decay p1'v`` and ``proximal v`` with ``v = (H + e^decay + proximal)^-1 (p1 - q)``, to 1e-13."""
+    meta, tasks = published
+    meta = {**meta, "decay": tf.constant(DECAY, tf.float64)}
+    found = ESTIMATORS["implicit"](decayed(1, PROXIMAL), meta, tasks).gradient
+    task, p0 = one_task(tasks, 0), meta["parameters"]["p"].numpy()
+    curvature = task.support.inputs + np.exp(DECAY)
+    p1 = p0 - 0.1 * (curvature * p0 - task.support.targets)
+    v = (p1 - task.query.targets) / (curvature + PROXIMAL)
+    np.testing.assert_allclose(found["parameters"]["p"], PROXIMAL * v, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(found["decay"], -np.exp(DECAY) * p1 @ v, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("estimator", [ml.estimators.first_order(), ml.estimators.truncated(0)])
+def test_first_order_finds_no_path_through_an_inner_gradient(published, estimator):
+    """A phi that only the inner loss uses is named, not given a gradient of zero."""
+    meta, tasks = published
+    with pytest.raises(ValueError, match="no gradient reaches decay:"):
+        estimator(decayed(1), {**meta, "decay": tf.constant(DECAY, tf.float64)}, tasks)
+
+
+@pytest.mark.parametrize("steps", [2, 7])
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_xla_compiles_once(quadratic, quadratic_tasks, published, as_vector, with_xla, compiles, name, steps):
+    """New values of everything make no new program, and give what eager gives, to 1e-12."""
+    (meta, _), tasks = published, quadratic_tasks(2)
+    problem = quadratic(steps, PROXIMAL).problem
+
+    def estimate(meta, tasks, seed):
+        return ESTIMATORS[name](problem, meta, tasks, seed=seed)
+
+    compiled = with_xla(estimate)
+    compiled(meta, tasks, tf.constant(SEED))
+    new = tf.nest.map_structure(lambda leaf: 1.5 * leaf, (meta, tasks))
+    results = []
+    assert not compiles(lambda: results.append(compiled(*new, tf.constant([8, 9]))))
+    eager = estimate(*new, tf.constant([8, 9]))
+    np.testing.assert_allclose(as_vector(results), as_vector(eager), rtol=0, atol=1e-12)
+
+
+def test_the_learner_takes_any_callable(sinusoids):
+    """A plain function of three arguments is an estimator, called without a seed."""
+    calls = []
+
+    def constant(problem, meta, tasks):
+        calls.append(problem.steps)
+        tasks = tf.shape(tasks.query.inputs)[:1]
+        gradient = tf.nest.map_structure(lambda leaf: tf.ones(tf.concat([tasks, leaf.shape], 0)), meta)
+        return average(tf.zeros(tasks), gradient, {})
+
+    learner = ml.MetaLearner(ml.models.mlp(), ml.losses.mse, ml.rules.sgd(), 3, estimator=constant)
+    result = learner.meta_gradient(learner.initialize(0), sinusoids, seed=(1, 2))
+    assert calls == [3]
+    np.testing.assert_array_equal(result.gradient["parameters"]["output/bias"], [1.0])
+
+
+def test_the_learner_hands_the_seed_on(sinusoids):
+    """To an estimator that is ``seeded``; it defaults to (0, 0)."""
+    seeds = []
+    seeded = Estimator(lambda problem, meta, tasks, seed: seeds.append(seed), seeded=True)
+    learner = ml.MetaLearner(ml.models.mlp(), ml.losses.mse, ml.rules.sgd(), estimator=seeded)
+    for arguments in ({}, {"seed": (1, 2)}):
+        learner.meta_gradient(learner.initialize(0), sinusoids, **arguments)
+    assert seeds == [(0, 0), (1, 2)]

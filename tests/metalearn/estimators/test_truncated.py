@@ -1,0 +1,67 @@
+"""Truncated back-propagation: exact through the last steps, inner gradients constant in the earlier ones."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import metalearn as ml
+
+RATE = 0.2
+
+
+def by_stopping_gradients(problem, meta, task, window):
+    """Return one task's meta-loss and meta-gradient: one tape, and ``stop_gradient`` on early gradients."""
+    with tf.GradientTape() as tape:
+        tape.watch(meta)
+        theta = dict(meta["parameters"])
+        for step in range(problem.steps):
+            with tf.GradientTape() as inner:
+                inner.watch(theta)
+                loss = problem.inner_loss(theta, meta, task.support)
+            gradients = inner.gradient(loss, theta)
+            if step < problem.steps - window:
+                gradients = {key: tf.stop_gradient(value) for key, value in gradients.items()}
+            rate = meta["rule"]["learning_rate"]
+            theta = {key: theta[key] - rate[key] * gradients[key] for key in theta}
+        loss = problem.outer_loss(theta, meta, task.query)
+    return loss, tape.gradient(loss, meta)
+
+
+@pytest.mark.parametrize(("steps", "window"), [(4, 1), (4, 3), (8, 1), (8, 5)])
+def test_equals_one_tape_with_stopped_gradients(
+    network, sinusoids, as_vector, in_graph, one_task, steps, window
+):
+    """All of phi (theta_0, a rate per element, a regulariser), fused (4) and looped (8), to 1e-12."""
+    rule = ml.rules.sgd(ml.rules.learned(RATE, per="element"))
+    problem, meta = network(rule, steps)
+    estimator = ml.estimators.truncated(window)
+    result = in_graph(lambda meta, tasks: estimator(problem, meta, tasks))(meta, sinusoids)
+    exact = in_graph(lambda meta, tasks: ml.estimators.mixed_mode()(problem, meta, tasks))(meta, sinusoids)
+    reference = in_graph(lambda meta, task: by_stopping_gradients(problem, meta, task, window))
+    for index in range(3):
+        task = tf.nest.map_structure(tf.constant, one_task(sinusoids, index))
+        loss, gradient = reference(meta, task)
+        np.testing.assert_allclose(result.loss[index], loss, rtol=1e-13)
+        found = as_vector(tf.nest.map_structure(lambda leaf, index=index: leaf[index], result.per_task))
+        np.testing.assert_allclose(found, as_vector(gradient), rtol=0, atol=1e-12)
+    difference = np.linalg.norm(as_vector(result.gradient) - as_vector(exact.gradient))
+    assert difference > 1e-3 * np.linalg.norm(as_vector(exact.gradient))
+
+
+@pytest.mark.parametrize(("window", "same"), [(0, "first_order"), (3, "mixed_mode"), (9, "mixed_mode")])
+def test_ends_of_the_range(sinusoids, as_vector, in_graph, window, same):
+    """A window of 0 and one of K or more, of K = 3 steps: the same bits as the estimator they are."""
+    learners = [
+        ml.MetaLearner(ml.models.mlp(hidden=(4,)), ml.losses.mse, ml.rules.sgd(), 3, estimator=estimator)
+        for estimator in (ml.estimators.truncated(window), getattr(ml.estimators, same)())
+    ]
+    meta, tasks = learners[0].initialize(0), ml.tasks.Sinusoid().sample((0, 0), 2)
+    results = [as_vector(in_graph(learner.meta_gradient)(meta, tasks)) for learner in learners]
+    np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.parametrize("window", [-1, 1.0, None])
+def test_bad_windows_are_refused(window):
+    """The message names the argument and the value."""
+    with pytest.raises(ValueError, match=f"window must be an integer of at least 0, got {window}"):
+        ml.estimators.truncated(window)
