@@ -6,6 +6,8 @@ import tensorflow as tf
 
 import metalearn as ml
 
+pytestmark = pytest.mark.slow  # minutes of tracing and compiling
+
 
 @pytest.mark.parametrize("steps", [1, 7])
 def test_equals_mixed_mode(network, sinusoids, as_vector, in_graph, steps):

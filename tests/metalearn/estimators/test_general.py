@@ -9,6 +9,8 @@ from metalearn.bilevel import BilevelProblem, solve
 from metalearn.estimators.evolution import perturbation
 from metalearn.estimators.protocol import Estimator, average
 
+pytestmark = pytest.mark.slow  # minutes of tracing and compiling
+
 PROXIMAL, SIGMA, PAIRS, SEED = 0.5, 0.3, 3, (4, 5)
 ESTIMATORS = {
     "evolution": ml.estimators.evolution(SIGMA, PAIRS),

@@ -7,6 +7,8 @@ import tensorflow as tf
 import metalearn as ml
 from metalearn.bilevel import BilevelProblem, inner_start, inner_step
 
+pytestmark = pytest.mark.slow  # minutes of tracing and compiling
+
 
 @pytest.mark.parametrize("steps", [1, 6])
 def test_remat_changes_nothing(network, sinusoids, as_vector, in_graph, steps):
