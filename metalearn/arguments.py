@@ -19,6 +19,12 @@ def require_positive(name: str, value: object) -> None:
         raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
 
 
+def require_finite(name: str, value: object) -> None:
+    """Raise ValueError unless ``value`` is a finite number."""
+    if not _is_finite(value):
+        raise ValueError(f"{name} must be a finite number, got {value!r}")
+
+
 def require_range(name: str, value: object) -> None:
     """Raise ValueError unless ``value`` is a pair ``(low, high)`` of finite numbers, low <= high."""
     if not isinstance(value, Sequence) or len(value) != 2 or not all(map(_is_finite, value)):

@@ -91,6 +91,6 @@ def evaluate(
 
 def _digest(tasks: Task) -> str:
     digest = hashlib.sha256()
-    for leaf in tf.nest.flatten(tasks):
+    for leaf in tf.nest.flatten((tasks.support, tasks.query)):
         digest.update(f"{leaf.dtype.name}{leaf.shape}".encode() + leaf.numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -7,6 +7,7 @@ Shapes are written with these letters throughout the package:
 ``N``  examples in a batch (``shots`` in support, ``queries`` in query)
 ``K``  inner steps
 ``P``  parameters of a model, counted as scalars
+``D``  numbers that a task is made from
 =====  ==========================================================
 
 A batch of tasks is one :class:`Task` whose leaves carry a leading axis ``[T, N, ...]``.
@@ -50,10 +51,14 @@ class Task(NamedTuple):
     """What one task shows (``support``, to adapt on) and what it asks (``query``, to judge by).
 
     Where every inner step has a mini-batch of its own, support leaves are ``[..., K, N, ...]``.
+
+    ``parameters [..., D]`` are the numbers that the task was made from (an amplitude, a phase), for whoever
+    judges a learner; learners do not read them. Empty where there is nothing of the kind to tell.
     """
 
     support: Batch
     query: Batch
+    parameters: tf.Tensor | tuple[()] = ()
 
 
 class MetaGradient(NamedTuple):

@@ -104,7 +104,7 @@ def adaptation_cases(
         distribution = dataclasses.replace(gridded, shots=number, queries=200, grid=True)
         drawn = distribution.sample((seed, EVALUATION_STREAM), count)
         outputs = predictions(meta, drawn).numpy()[..., 0]
-        support, (inputs, truth) = tf.nest.map_structure(lambda leaf: leaf.numpy()[..., 0], drawn)
+        support, (inputs, truth), _ = tf.nest.map_structure(lambda leaf: leaf.numpy()[..., 0], drawn)
         lines = [{step: output[step] for step in steps} for output in outputs]
         cases += map(AdaptationCase, [number] * count, inputs, truth, *support, lines)
     return cases

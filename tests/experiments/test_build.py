@@ -53,4 +53,4 @@ def test_every_yaml_of_a_group_can_be_built(group):
     files = sorted((CONFIGS / group).glob("*.yaml"))
     assert files
     for file in files:
-        assert build(OmegaConf.to_container(OmegaConf.load(file)), group) is not None
+        assert build(OmegaConf.to_container(OmegaConf.load(file), resolve=True), group) is not None

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from metalearn.arguments import require_count, require_positive, require_range
+from metalearn.arguments import require_count, require_finite, require_positive, require_range
 
 
 @pytest.mark.parametrize("value", [1, 7, np.int64(3)])
@@ -61,3 +61,13 @@ def test_reversed_range_is_refused_with_the_remedy():
     """The message says how to write it."""
     with pytest.raises(ValueError, match=r"phase is the wrong way round: \[2, 1\]; write \[1, 2\]"):
         require_range("phase", (2, 1))
+
+
+def test_finite_numbers_pass_and_others_are_refused():
+    """Of either sign, zero too; not NaN, infinity, booleans or text."""
+    for value in (-1.5, 0, 3, np.float32(2.5)):
+        assert require_finite("mean", value) is None
+    for value in (math.nan, -math.inf, True, "1", None):
+        with pytest.raises(ValueError, match="mean must be a finite number") as error:
+            require_finite("mean", value)
+        assert repr(value) in str(error.value)

@@ -50,6 +50,18 @@ def test_losses_are_those_of_adapting_and_predicting(learner, report, in_graph):
         np.testing.assert_allclose(report.per_task[:, steps], expected, rtol=1e-5)
 
 
+def test_parameters_that_are_told_change_nothing(learner, report):
+    """Losses and hash are of support and query: the same if nobody knows what the tasks were made from."""
+
+    class Untold:
+        def sample(self, seed, tasks):
+            return ml.Task(*TASKS.sample(seed, tasks)[:2])
+
+    untold = ml.evaluate(learner, learner.initialize(0), Untold(), num_tasks=NUM_TASKS, steps=STEPS, seed=1)
+    np.testing.assert_array_equal(untold.per_task, report.per_task)
+    assert untold.tasks_hash == report.tasks_hash
+
+
 def test_many_tasks_are_evaluated_in_parts(learner, report, monkeypatch):
     """Three, three and one at once give what seven at once give, and the same hash."""
     monkeypatch.setattr(evaluation, "TASKS_AT_ONCE", 3)

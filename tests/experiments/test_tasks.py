@@ -1,0 +1,118 @@
+"""Every task of ``conf/task`` from the command line: it fits the model, and its references are true."""
+
+import json
+import math
+import sys
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+import metalearn as ml
+from experiments import evaluate, train
+from experiments.harness.build import build, build_learner, build_tasks
+from experiments.harness.cli import CONFIGS, run_application
+from experiments.harness.results import REFERENCES, evaluation_tasks
+from experiments.harness.settings import resolve
+
+NAMES = sorted(path.stem for path in (CONFIGS / "task").glob("*.yaml"))
+
+BEST = {
+    "multimodal": lambda x: -2.55 * (2 / math.pi) * np.cos(x) / 5,
+    "sinusoid": lambda x: -2.55 * (2 / math.pi) * np.cos(x),
+    "step": lambda x: np.clip(x / 2.5, -1, 1),
+}
+"""Predictors that do not adapt, where it is not the one that says 0."""
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Return a function that runs an application as from the command line and returns the exit code."""
+
+    def run(main, config_name, *arguments):
+        monkeypatch.setattr(sys, "argv", [config_name, *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            run_application(main, config_name)
+        return stopped.value.code
+
+    return run
+
+
+@pytest.fixture
+def configured(run):
+    """Return a function from overrides to the resolved configuration of a training."""
+
+    def configured(*overrides):
+        found = []
+        assert run(lambda config: found.append(resolve(config)) or 0, "train", *overrides) == 0
+        return found[0]
+
+    return configured
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_default_model_takes_the_task(name, configured):
+    """``task=…`` alone is enough: the input size follows, and runs go to a folder of the task's name."""
+    config = configured(f"task={name}")
+    assert config["name"] == name
+    build_learner(config).require_fit(build_tasks(config).sample((0, 0), 1))
+    evaluated = evaluation_tasks(config).sample((0, 0), 1)
+    assert evaluated.query.targets.shape[1] == config["evaluation"]["task"]["queries"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_configuration_writes_the_defaults_out(name):
+    node = OmegaConf.to_container(OmegaConf.load(CONFIGS / "task" / f"{name}.yaml"))
+    assert build(node, "task") == build({"_target_": node["_target_"]}, "task")
+
+
+def test_an_evaluation_may_change_the_settings_of_any_task():
+    """``conf/evaluate.yaml`` knows all of them by name."""
+    (group,) = (
+        entry["task"]
+        for entry in OmegaConf.load(CONFIGS / "evaluate.yaml").defaults
+        if OmegaConf.is_dict(entry) and "task" in entry
+    )
+    assert sorted(group) == NAMES
+
+
+def test_the_oracle_is_told_the_task(configured):
+    config = configured("experiment=sinusoid/oracle")
+    tasks = build_tasks(config)
+    assert tasks == ml.tasks.Sinusoid(informed=True)
+    build_learner(config).require_fit(tasks.sample((0, 0), 1))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_references_are_the_losses_of_predictors_that_do_not_adapt(name, configured):
+    """Within four standard errors over 5000 tasks of the default evaluation, and 0.01 for the sinusoid's."""
+    config = configured(f"task={name}", "task.shots=1")
+    references = REFERENCES[config["task"]["_target_"]]
+    x, y = (leaf.numpy().astype(np.float64) for leaf in evaluation_tasks(config).sample((0, 1), 5000).query)
+    predictions = {"predicting 0": 0.0}
+    if name in BEST:
+        predictions["best without adapting"] = BEST[name](x)
+    assert references.keys() == predictions.keys()
+    for key, prediction in predictions.items():
+        losses = np.square(y - prediction).mean(axis=(1, 2))
+        error = losses.std(ddof=1) / math.sqrt(losses.size)
+        assert abs(losses.mean() - references[key]) < 4 * error + 0.01, key
+
+
+def test_inputs_of_many_dimensions_are_trained_on_and_evaluated(run, tmp_path, capfd):
+    """Without a grid, nor a figure of outputs against the input; evaluated with other settings too."""
+    small = ["training.iterations=3", "training.meta_batch_size=4", "evaluation.tasks=5", "model.hidden=[]"]
+    assert run(train.main, "train", "task=linear", *small, "tracking=none", f"paths.runs={tmp_path}") == 0
+    (path,) = (tmp_path / "linear").iterdir()
+    assert {file.stem for file in (path / "figures").iterdir()} == {
+        "loss_by_step",
+        "training_curves",
+        "meta_gradient_norms",
+    }
+    assert run(evaluate.main, "evaluate", f"run={path}", "task.scale=3", "evaluation.steps=1") == 0
+    (other,) = (path / "evaluations").glob("*/evaluation.json")
+    before, after = (json.loads(file.read_text()) for file in (path / "evaluation.json", other))
+    assert after["mean"][0] > 4 * before["mean"][0]
+    capfd.readouterr()
+    assert run(evaluate.main, "evaluate", f"run={path}", "task.amplitude=[1,2]") == 2
+    assert "there is no setting task.amplitude" in capfd.readouterr().err
