@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from metalearn.arguments import require_count, require_positive
+from metalearn.clipping import mean_of_clipped
 from metalearn.derivatives import names
 from metalearn.learner import MetaLearner
 from metalearn.types import Meta, Structure, Task, TaskDistribution
@@ -51,11 +52,15 @@ class MetaTrainer:
         optimizer: an unused Keras optimizer; its schedules and clipping apply.
         meta_batch_size: T, tasks of an iteration.
         seed: of the initial meta-parameters and of the tasks.
+        clip_task_value: largest entry of a task's meta-gradient, see
+            :func:`metalearn.clipping.mean_of_clipped`; None for no limit. The optimizer's ``clipnorm`` and
+            ``clipvalue`` clip the mean over tasks.
+        clip_task_norm: largest length of a task's meta-gradient; None for no limit.
         jit_compile: compile with XLA; None for what suits the learner (``learner.jit_compile_advised``).
 
     Raises:
-        ValueError: if the batch size or a constant learning rate is not positive, the optimizer has been
-            used, or the shapes of model and tasks do not fit.
+        ValueError: if the batch size, a limit or a constant learning rate is not positive, the optimizer has
+            been used, or the shapes of model and tasks do not fit.
     """
 
     def __init__(
@@ -66,9 +71,15 @@ class MetaTrainer:
         meta_batch_size: int = 25,
         seed: int = 0,
         *,
+        clip_task_value: float | None = None,
+        clip_task_norm: float | None = None,
         jit_compile: bool | None = None,
     ) -> None:
         require_count("meta_batch_size", meta_batch_size)
+        self._clip = {"value": clip_task_value, "norm": clip_task_norm}
+        for limit, bound in self._clip.items():
+            if bound is not None:
+                require_positive(f"clip_task_{limit} (null for none)", bound)
         require_count("seed", seed, minimum=0)
         if optimizer.built:
             raise ValueError("the optimizer already holds the state of another training: make a new one")
@@ -87,7 +98,9 @@ class MetaTrainer:
             for name, value in zip(self._names, tf.nest.flatten(self._structure), strict=True)
         ]
         optimizer.build(self._variables)
-        examples = meta_batch_size * sum(int(batch.targets.shape[1]) for batch in example)
+        examples = meta_batch_size * sum(
+            int(batch.targets.shape[1]) for batch in (example.support, example.query)
+        )
         self._block_length = int(np.clip(BLOCK_EXAMPLES // examples, 1, BLOCK_ITERATIONS))
         self._block: tuple[int, Task] | None = None
         self._sample_block = tf.function(self._trace_sample_block, autograph=False)
@@ -222,7 +235,9 @@ class MetaTrainer:
 
     def _update(self, tasks: Task, iteration: tf.Tensor) -> tuple[dict[str, tf.Tensor], Meta]:
         result = self.learner.meta_gradient(self.meta, tasks, seed=tf.stack([self.seed, iteration]))
-        gradients = tf.nest.flatten(result.gradient)
+        clipped = any(self._clip.values())
+        gradient = mean_of_clipped(result.per_task, **self._clip) if clipped else result.gradient
+        gradients = tf.nest.flatten(gradient)
         norms = [tf.norm(gradient) for gradient in gradients]
         losses = self.learner.losses(self.meta, tasks, result.adapted)
         row = {
@@ -232,7 +247,7 @@ class MetaTrainer:
         }
         row |= {f"meta_gradient/norm/{name}": norm for name, norm in zip(self._names, norms, strict=True)}
         self.optimizer.apply(gradients, self._variables)
-        return {name: tf.cast(value, tf.float32) for name, value in row.items()}, result.gradient
+        return {name: tf.cast(value, tf.float32) for name, value in row.items()}, gradient
 
 
 def _concatenate(parts: list[History]) -> History:

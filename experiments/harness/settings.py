@@ -15,7 +15,7 @@ OBJECTS = ("task", "model", "rule", "estimator", "optimizer")
 
 SECTIONS = {
     "learner": ("loss", "steps", "adapted", "proximal", "mapping"),
-    "training": ("iterations", "meta_batch_size", "jit_compile"),
+    "training": ("iterations", "meta_batch_size", "clip_task_value", "clip_task_norm", "jit_compile"),
     "evaluation": ("tasks", "steps", "seed", "task"),
     "tracking": ("backend", "mode", "project", "group", "interval", "histogram_interval"),
     "run": ("checkpoint_seconds", "fresh"),
