@@ -1,6 +1,6 @@
 """Meta-learning research in TensorFlow: gradients through learning, proven right."""
 
-from metalearn import derivatives, estimators, functional, losses, models, rules, tasks
+from metalearn import derivatives, estimators, functional, layers, losses, models, rules, tasks
 from metalearn.evaluation import Evaluation, evaluate
 from metalearn.learner import MetaLearner
 from metalearn.training import MetaTrainer, NonFiniteError
@@ -17,6 +17,7 @@ __all__ = [
     "estimators",
     "evaluate",
     "functional",
+    "layers",
     "losses",
     "models",
     "rules",

@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from fnmatch import fnmatchcase
 from typing import Literal
 
 import keras
 import tensorflow as tf
 
 from metalearn import functional
+from metalearn.adapted import is_context, partition, select
 from metalearn.arguments import require_count, require_positive
 from metalearn.bilevel import BilevelProblem, inner_objective, solve
 from metalearn.estimators.mixed_mode import mixed_mode
 from metalearn.estimators.protocol import as_estimator
+from metalearn.layers import inexact_layers
 from metalearn.mapping import map_tasks, mapping_for, require_mapping
 from metalearn.types import (
     Adaptation,
@@ -43,8 +44,10 @@ class MetaLearner:
         loss: ``(targets, outputs) -> scalar``, of the inner and the outer problem.
         rule: inner update rule.
         steps: K, inner steps while meta-training.
-        adapted: which parameters the inner loop moves: ``"all"`` or a glob over their keys
-            (``"output/*"``); the others are shared by all tasks and learned by the outer loop only.
+        adapted: which parameters the inner loop moves, see :func:`metalearn.adapted.select`: ``"all"``,
+            ``"head"``, ``"body"``, ``"context"``, globs over their keys; the others are shared by all tasks
+            and learned by the outer loop only. Context parameters start every task from zero, and are no
+            meta-parameters (CAVIA, section 3.1).
         estimator: of the meta-gradient; any callable ``(problem, meta, tasks) -> MetaGradient``.
         proximal: strength lambda of ``lambda/2 |theta - theta_0(phi)|^2``, added to the inner loss over the
             adapted parameters; 0 adds nothing. Iterates then stay near the initial parameters, and
@@ -56,7 +59,8 @@ class MetaLearner:
 
     Raises:
         ValueError: if ``adapted`` matches no parameter, a number is out of range, ``mapping`` is not known,
-            or the estimator refuses what is to be learned, naming both and the remedy.
+            the estimator refuses what is to be learned, naming both and the remedy, or it takes second
+            derivatives and the model has layers with wrong ones, naming them and the remedy.
 
     Reference for ``proximal``: Rajeswaran et al. (2019), "Meta-Learning with Implicit Gradients",
     equation 3.
@@ -78,12 +82,16 @@ class MetaLearner:
             require_positive("proximal (0 for none)", self.proximal)
         if self.mapping != "auto":
             require_mapping(self.mapping)
-        parameters = functional.parameters(self.model)
-        adapted = self._adapted(parameters)
-        if not adapted:
-            raise ValueError(f"adapted={self.adapted!r} matches none of the parameters {list(parameters)}")
-        meta = {"parameters": parameters, "rule": self.rule.hyperparameters(adapted)}
-        as_estimator(self.estimator).check(self._problem("vectorized"), meta)
+        meta = self._meta(functional.parameters(self.model))
+        estimator = as_estimator(self.estimator)
+        estimator.check(self._problem("vectorized"), meta)
+        inexact = inexact_layers(self.model) if estimator.second_order else []
+        if inexact:
+            raise ValueError(
+                "the estimator takes second derivatives, which TensorFlow gets wrong in "
+                f"{', '.join(inexact)}: use model = metalearn.layers.exact(model), or the estimator "
+                "first_order"
+            )
 
     @property
     def problem(self) -> BilevelProblem:
@@ -106,10 +114,10 @@ class MetaLearner:
 
     def _problem(self, mapping: TaskMapping) -> BilevelProblem:
         def initialize(meta: Meta) -> Parameters:
-            return self._adapted(meta["parameters"])
+            return partition(self._complete(meta), self._keys)[0]
 
         def loss(parameters: Parameters, meta: Meta, batch: Batch) -> tf.Tensor:
-            complete = {**meta["parameters"], **parameters}
+            complete = {**self._complete(meta), **parameters}
             return self.loss(batch.targets, functional.apply(self.model, complete, batch.inputs))
 
         def proximal_loss(parameters: Parameters, meta: Meta, batch: Batch) -> tf.Tensor:
@@ -129,11 +137,7 @@ class MetaLearner:
 
     def initialize(self, seed: int) -> Meta:
         """Draw meta-parameters ``{"parameters": {...}, "rule": {...}}``, a pure function of the seed."""
-        parameters = functional.initialize(self.model, seed)
-        return {
-            "parameters": parameters,
-            "rule": self.rule.hyperparameters(self._adapted(parameters)),
-        }
+        return self._meta(functional.initialize(self.model, seed))
 
     def meta_gradient(self, meta: Meta, tasks: Task, seed: Seed = (0, 0)) -> MetaGradient:
         """Return the meta-loss of each task and the gradient of its mean with respect to ``meta``.
@@ -154,7 +158,7 @@ class MetaLearner:
         problem = self.problem
 
         def of_one_task(task: Task, adapted: Parameters) -> dict[str, tf.Tensor]:
-            support, query = task
+            support, query = task.support, task.query
             start = problem.initialize(meta)
             return {
                 "inner/loss_before": inner_objective(problem, start, meta, support),
@@ -207,7 +211,7 @@ class MetaLearner:
         tasks = tf.shape(losses)[0]
         shared = {
             key: tf.repeat(value[None], tasks, axis=0)
-            for key, value in meta["parameters"].items()
+            for key, value in self._complete(meta).items()
             if key not in parameters
         }
         return Adaptation({**shared, **parameters}, losses)
@@ -218,6 +222,23 @@ class MetaLearner:
             lambda *a: functional.apply(self.model, *a), parameters, inputs, mapping=self.mapping_chosen
         )
 
-    def _adapted(self, parameters: Parameters) -> Parameters:
-        pattern = "*" if self.adapted == "all" else self.adapted
-        return {key: value for key, value in parameters.items() if fnmatchcase(key, pattern)}
+    @functools.cached_property
+    def _keys(self) -> list[str]:
+        return select(self.adapted, functional.parameters(self.model))
+
+    @functools.cached_property
+    def _context(self) -> Parameters:
+        """Where context parameters start, in every task."""
+        parameters = functional.parameters(self.model)
+        context = [key for key in parameters if is_context(key)]
+        return tf.nest.map_structure(tf.zeros_like, partition(parameters, context)[0])
+
+    def _meta(self, parameters: Parameters) -> Meta:
+        """Return the meta-parameters, given values for all of the model's parameters."""
+        _, learned = partition(parameters, self._context)
+        adapted, _ = partition({**parameters, **self._context}, self._keys)
+        return {"parameters": learned, "rule": self.rule.hyperparameters(adapted)}
+
+    def _complete(self, meta: Meta) -> Parameters:
+        """Return all of the model's parameters as every task begins with them."""
+        return {**self._context, **meta["parameters"]}

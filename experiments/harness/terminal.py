@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import metalearn as ml
+from experiments.harness import gradients
+from experiments.harness.gradients import Audit
 from metalearn.training import History
 
 console = Console(highlight=False, soft_wrap=True)
@@ -57,6 +59,26 @@ def evaluation_table(evaluation: ml.Evaluation, metric: str, title: str) -> Tabl
     for step, mean, ci95 in zip(evaluation.steps, evaluation.mean, evaluation.ci95, strict=True):
         shown = (f"{mean:.4f}", f"{ci95:.4f}") if np.isfinite(mean) else ("diverged", "")
         table.add_row(str(step), *shown)
+    return table
+
+
+def gradients_table(audit: Audit) -> Table:
+    """Return the table of estimators against the float64 reference."""
+    table = Table(title="meta-gradient by estimator", title_justify="left", caption_justify="left")
+    right = "[green]✓[/]" if audit.difference <= gradients.DIFFERENCES else "[red]✗[/]"
+    table.caption = (
+        "error and cosine in float64, against nested tapes; these against finite differences along "
+        f"{audit.directions} directions: {audit.difference:.0e} {right}"
+    )
+    table.add_column("estimator")
+    for heading in ("error", "cosine", "error as configured", "ms", "compile s"):
+        table.add_column(heading, justify="right")
+    table.add_column("verdict")
+    for row in audit.rows:
+        biased = "biased" if row.error > gradients.EXACT else "equal here"
+        verdict = ("[green]exact[/]" if row.passed else "[red]OFF[/]") if row.exact else biased
+        numbers = f"{row.error:.0e}", f"{row.cosine:.4f}", f"{row.rounding:.0e}", f"{row.milliseconds:.2f}"
+        table.add_row(row.name, *numbers, f"{row.compile_seconds:.1f}", verdict)
     return table
 
 

@@ -45,7 +45,7 @@ def jvp(
     """
     point = distinct(x)
     tangents = tf.nest.flatten(matched("v", v, point))
-    with _explained(), tf.autodiff.ForwardAccumulator(tf.nest.flatten(point), tangents) as forward:
+    with explained(), tf.autodiff.ForwardAccumulator(tf.nest.flatten(point), tangents) as forward:
         value = dense(function(point))
     tangent = [forward.jvp(output) for output in tf.nest.flatten(value)]
     if all(part is None for part in tangent):
@@ -135,7 +135,7 @@ def hvp(
         require_scalar(value)
         return tf.nest.flatten(parts)
 
-    with _explained():
+    with explained():
         if mode == "forward_over_reverse":
             with tf.autodiff.ForwardAccumulator(points, tangents) as forward:
                 gradients = gradient()
@@ -195,7 +195,7 @@ def require_scalar(value: tf.Tensor) -> None:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
     """Turn TensorFlow's own ways of saying that a derivative is missing into a ValueError that helps."""
     try:
         yield
@@ -204,6 +204,11 @@ def _explained() -> Iterator[None]:
         if operation is None:
             raise
         name = operation[1] or operation[2]
+        if name.startswith("Xla"):
+            raise ValueError(
+                f"TensorFlow has no derivative of {name}, which XLA makes of slices and concatenations: "
+                "compile without XLA (jit_compile=False)"
+            ) from error
         raise ValueError(
             f"the operation {name} has no derivative in TensorFlow, so what contains it cannot be "
             "differentiated this way: write the function out in other operations (softsign as "
@@ -213,6 +218,7 @@ def _explained() -> Iterator[None]:
         if not re.search(r"with an exception set|dtype: 'variant'", str(error)):
             raise
         raise ValueError(
-            "TensorFlow cannot push a tangent through a tf.while_loop in a graph: use reverse mode "
-            "(mode='reverse_over_reverse' of hvp), or unroll the loop (unroll=True in recurrent layers)"
+            "TensorFlow cannot push a tangent through a tf.while_loop in a graph: unroll the loop "
+            "(unroll=True in recurrent layers), or use reverse mode (the estimator unrolled; "
+            "mode='reverse_over_reverse' of hvp)"
         ) from error

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -27,6 +25,7 @@ from metalearn.bilevel import (
 )
 from metalearn.derivatives import names, require_connected
 from metalearn.derivatives.gradients import dense
+from metalearn.derivatives.products import explained
 from metalearn.estimators.programs import Each, run
 from metalearn.estimators.protocol import average
 from metalearn.loops import fold, scan
@@ -181,7 +180,8 @@ def second_order(
     Returns:
         The two products, as theta and as phi; None where a second derivative vanishes identically.
     """
-    with tf.autodiff.ForwardAccumulator(tf.nest.flatten(parameters), tf.nest.flatten(vector)) as forward:
+    points, tangents = tf.nest.flatten(parameters), tf.nest.flatten(vector)
+    with explained(), tf.autodiff.ForwardAccumulator(points, tangents) as forward:
         with tf.GradientTape() as tape:
             tape.watch((parameters, meta))
             value = loss(parameters, meta)
@@ -228,20 +228,6 @@ def _through_rule(
     zeros = tf.nest.map_structure(tf.zeros_like, (gradients, inner))
     vector, (to_parameters, to_state) = _add(zeros, (vector, to_inner))
     return Cotangents(to_parameters, to_state, _add(cotangents.meta, through.reach(to_meta))), vector
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Say what to do about a loop of the graph, which TensorFlow gives up on with errors about variants."""
-    try:
-        yield
-    except (SystemError, TypeError) as error:
-        if not re.search(r"with an exception set|dtype: 'variant'", str(error)):
-            raise
-        raise ValueError(
-            "forward over reverse cannot pass a tf.while_loop in a graph, such as a recurrent layer that is "
-            "not unrolled: build the layer with unroll=True, or use the estimator unrolled"
-        ) from error
 
 
 def _add(left: Structure, right: Structure) -> Structure:

@@ -73,7 +73,7 @@ def evolution(sigma: float, pairs: int) -> Estimator:
         losses, adapted = _meta_losses(problem, around, tasks)
         return average(losses, gradients, adapted)
 
-    return Estimator(estimate, seeded=True)
+    return Estimator(estimate, seeded=True, second_order=False)
 
 
 def perturbation(meta: Meta, tasks: int, seed: Seed, pair: int | tf.Tensor) -> Structure:

@@ -15,4 +15,7 @@ def first_order() -> Estimator:
 
     Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", section 5.2.
     """
-    return Estimator(lambda problem, meta, tasks: reverse(problem, meta, tasks, [(problem.steps, cut)]))
+    return Estimator(
+        lambda problem, meta, tasks: reverse(problem, meta, tasks, [(problem.steps, cut)]),
+        second_order=False,
+    )

@@ -53,7 +53,7 @@ def forward_mode(limit: int = 256) -> Estimator:
                 "not grow with their number, or raise the limit"
             )
 
-    return Estimator(_estimate, check)
+    return Estimator(_estimate, check, exact=True)
 
 
 def _estimate(problem: BilevelProblem, meta: Meta, tasks: Task) -> MetaGradient:

@@ -27,4 +27,6 @@ def mixed_mode() -> Estimator:
     Equal to ``unrolled``; beyond ``FUSED_STEPS`` steps its compile time and its memory for activations
     do not grow with their number.
     """
-    return Estimator(lambda problem, meta, tasks: reverse(problem, meta, tasks, [(problem.steps, exact)]))
+    return Estimator(
+        lambda problem, meta, tasks: reverse(problem, meta, tasks, [(problem.steps, exact)]), exact=True
+    )

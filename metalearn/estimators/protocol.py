@@ -27,11 +27,16 @@ class Estimator:
             cannot differentiate the problem with respect to a leaf of ``meta``. Of ``meta`` it may use
             structure, shapes and types, not values.
         seeded: whether ``estimate`` draws random numbers.
+        exact: whether it promises the derivative of the meta-loss itself, up to rounding.
+        second_order: whether it takes second derivatives of the inner loss. It is then not to be had for
+            models with layers that TensorFlow gets those wrong of (:func:`metalearn.layers.inexact_layers`).
     """
 
     estimate: Callable[..., MetaGradient]
     check: Callable[[BilevelProblem, Meta], None] = _accept
     seeded: bool = False
+    exact: bool = False
+    second_order: bool = True
 
     # Nothing below branches on a tensor in Python: converting it would only cost time.
     @tf.autograph.experimental.do_not_convert

@@ -47,7 +47,7 @@ def reptile() -> Estimator:
 
         return average(*run(problem, program, start, tasks))
 
-    return Estimator(estimate, _check)
+    return Estimator(estimate, _check, second_order=False)
 
 
 def _check(problem: BilevelProblem, meta: Meta) -> None:

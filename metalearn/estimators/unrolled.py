@@ -62,4 +62,4 @@ def unrolled(remat: bool = False) -> Estimator:
     def recompute(problem: BilevelProblem, meta: Meta, tasks: Task) -> MetaGradient:
         return reverse(problem, meta, tasks, [(problem.steps, retraced)], fused=False)
 
-    return Estimator(recompute if remat else estimate)
+    return Estimator(recompute if remat else estimate, exact=True)

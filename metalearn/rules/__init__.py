@@ -9,9 +9,11 @@ from metalearn.rules.adagrad import adagrad
 from metalearn.rules.adam import adam
 from metalearn.rules.adamax import adamax
 from metalearn.rules.adamw import adamw
+from metalearn.rules.alfa import alfa
 from metalearn.rules.clip_by_global_norm import clip_by_global_norm
 from metalearn.rules.clip_by_value import clip_by_value
 from metalearn.rules.hyperparameters import learned
+from metalearn.rules.meta_curvature import meta_curvature
 from metalearn.rules.momentum import momentum
 from metalearn.rules.nadam import nadam
 from metalearn.rules.nesterov import nesterov
@@ -25,9 +27,11 @@ __all__ = [
     "adam",
     "adamax",
     "adamw",
+    "alfa",
     "clip_by_global_norm",
     "clip_by_value",
     "learned",
+    "meta_curvature",
     "momentum",
     "nadam",
     "nesterov",

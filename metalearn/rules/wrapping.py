@@ -27,8 +27,7 @@ def wrap(rule: Rule, before: Before, name: str, value: Hyperparameter) -> Rule:
     Raises:
         ValueError: if ``rule`` is not a rule.
     """
-    if not isinstance(rule, Rule):
-        raise ValueError(f"rule must be a metalearn rule, as rules.sgd() returns, got {rule!r}")
+    require_rule(rule)
     if isinstance(value, Learned):
         name = _free(name, rule.hyperparameters({}))
     values = {name: value}
@@ -51,6 +50,12 @@ def wrap(rule: Rule, before: Before, name: str, value: Hyperparameter) -> Rule:
         return rule.update(gradients, state, parameters, hyperparameters, step)
 
     return Rule(hyperparameters, rule.init, update)
+
+
+def require_rule(rule: object) -> None:
+    """Raise ValueError unless ``rule`` is a rule."""
+    if not isinstance(rule, Rule):
+        raise ValueError(f"rule must be a metalearn rule, as rules.sgd() returns, got {rule!r}")
 
 
 def _free(name: str, taken: Structure) -> str:

@@ -19,7 +19,7 @@ class NumpyLearner:
     """The default learner's meta-loss written anew in NumPy: the ground that differences are taken on."""
 
     def __init__(self, tasks, steps):
-        self.tasks, self.steps = [leaf.numpy() for leaf in tf.nest.flatten(tasks)], steps
+        self.tasks, self.steps = [leaf.numpy() for leaf in (*tasks.support, *tasks.query)], steps
 
     @staticmethod
     def gradient(parameters, inputs, targets):

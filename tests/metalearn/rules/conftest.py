@@ -85,7 +85,7 @@ def _differences(problem: BilevelProblem, meta: Meta, tasks: Task) -> dict[str, 
     def losses(meta: Meta) -> tf.Tensor:
         total = tf.zeros([len(names)], tf.float64)
         for task in range(2):
-            support, query = tf.nest.map_structure(lambda leaf, task=task: leaf[task], tasks)
+            support, query, _ = tf.nest.map_structure(lambda leaf, task=task: leaf[task], tasks)
             parameters = meta["parameters"]
             state = problem.rule.init(parameters)
             for step in range(problem.steps):

@@ -107,7 +107,7 @@ def test_equals_keras(name: str, options: dict, dtype: str, is_default: bool) ->
     optimizer = _keras(name)(**numbers, **options)
     rule = FACTORIES[name](**numbers, **options)
     state = rule.init(parameters)
-    for step in range(10):
+    for step in range(50):
         gradients = {key: random.normal(size=value.shape) for key, value in parameters.items()}
         gradients["a"][0] = 0  # never a gradient
         gradients["a"][1] *= step % 2  # none at first

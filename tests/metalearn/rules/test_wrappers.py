@@ -13,8 +13,11 @@ from metalearn.rules import learned
 WRAPPERS = {
     name: getattr(ml.rules, name)
     for name in ml.rules.__all__
-    if next(iter(inspect.signature(getattr(ml.rules, name)).parameters), None) == "rule"
+    if len(arguments := list(inspect.signature(getattr(ml.rules, name)).parameters)) == 2
+    and arguments[0] == "rule"
 }
+"""Those around a rule with one number of their own."""
+
 every_wrapper = pytest.mark.parametrize("name", WRAPPERS)
 
 

@@ -1,0 +1,18 @@
+"""Measure speed and memory, as ratios within one run: ``python -m experiments.benchmark``."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from experiments.harness.cli import run_application
+
+
+def main(config: DictConfig) -> int:
+    """Measure as configured; return 1 if a program that should run failed."""
+    from experiments.harness.benchmark import report
+
+    return report.benchmark(config)
+
+
+if __name__ == "__main__":
+    run_application(main, "benchmark")

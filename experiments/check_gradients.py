@@ -1,0 +1,25 @@
+"""Audit the meta-gradients of a configuration: ``python -m experiments.check_gradients algorithm=imaml``."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from experiments.harness.cli import run_application
+from experiments.harness.quiet import import_tensorflow
+
+
+def main(config: DictConfig) -> int:
+    """Compare all estimators on the configured learner; return 1 if one that promises exactness is off."""
+    import_tensorflow()
+    from experiments.harness import gradients, terminal
+    from experiments.harness.settings import resolve
+
+    audit = gradients.audit(resolve(config))
+    terminal.console.print(terminal.gradients_table(audit))
+    for name, reason in audit.refused.items():
+        terminal.console.print(f"{name} does not apply: {reason}", markup=False)
+    return 0 if audit.passed else 1
+
+
+if __name__ == "__main__":
+    run_application(main, "check_gradients")

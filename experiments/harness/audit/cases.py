@@ -1,0 +1,67 @@
+"""What a case of the audit is, and the inputs that cases are measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Draw = Callable[[np.random.Generator], np.ndarray]
+"""One input, drawn at random. Floating-point inputs are differentiated, whole numbers are not."""
+
+
+class Case(NamedTuple):
+    """Something to differentiate twice.
+
+    Attributes:
+        name: as in Keras, and what is special about the case in brackets.
+        family: under which tables list it.
+        function: of the inputs, in order. That of a layer makes the layer and calls it on symbolic inputs.
+        inputs: how to draw them.
+        is_layer: whether ``function`` makes a layer.
+        single: whether to measure in float32, as TensorFlow computes in nothing finer there.
+    """
+
+    name: str
+    family: str
+    function: Callable[..., Any]
+    inputs: tuple[Draw, ...]
+    is_layer: bool = False
+    single: bool = False
+
+    @property
+    def keras_name(self) -> str:
+        """The name without what is special about the case."""
+        return self.name.partition(" ")[0]
+
+
+def normal(*shape: int) -> Draw:
+    """Draw standard normal numbers."""
+    return lambda random: random.normal(size=shape)
+
+
+def spaced(*shape: int) -> Draw:
+    """Draw an order of evenly spaced numbers, so that no two are near: kinks of maxima are far."""
+    size = int(np.prod(shape))
+    return lambda random: random.permutation(size).reshape(shape) / 4 - size / 8
+
+
+def integers(*shape: int, below: int, start: int = 0) -> Draw:
+    """Draw whole numbers of at least ``start``."""
+    return lambda random: random.integers(start, below, size=shape)
+
+
+def probabilities(*shape: int) -> Draw:
+    """Draw rows of positive numbers with the sum 1."""
+    return lambda random: random.dirichlet([4.0] * shape[-1], size=shape[:-1])
+
+
+def one_hot(*shape: int) -> Draw:
+    """Draw rows of whole numbers, a single one of each 1 and the others 0."""
+    return lambda random: np.eye(shape[-1], dtype=int)[random.integers(0, shape[-1], size=shape[:-1])]
+
+
+def signs(*shape: int) -> Draw:
+    """Draw whole numbers -1 and 1."""
+    return lambda random: random.choice([-1, 1], size=shape)

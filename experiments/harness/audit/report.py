@@ -1,0 +1,146 @@
+"""The audit as tables: every row in the terminal, what matters in a Markdown file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from rich.table import Table
+
+from experiments.harness.audit.cases import Case
+from experiments.harness.audit.functions import activations, losses
+from experiments.harness.audit.layers import EXCLUDED, layers
+from experiments.harness.audit.measure import EXACT, NONE, Row, measure
+from experiments.harness.cli import UsageError
+from experiments.harness.files import write_atomically
+from experiments.harness.terminal import console, say
+
+BEGIN, END = "<!-- audit:begin -->", "<!-- audit:end -->"
+
+OURS = "metalearn.layers."
+
+WIDTH = 150
+"""Of the table, in characters, at least: names are not cut where lines are short."""
+
+REMEDIES = {
+    "SpectralNormalization": "by design: it takes singular vectors for constants",
+    "categorical_crossentropy (logits, soft targets)": (
+        "targets that are learned get none of it; write -sum(targets * log_softmax(outputs)), or switch on "
+        "`tf.config.experimental.enable_op_determinism()`, as the commands here do"
+    ),
+}
+"""What to say of a fault that no layer of ours mends."""
+
+
+def cases() -> list[Case]:
+    """Return all cases: layers, activations, losses."""
+    return [*layers(), *activations(), *losses()]
+
+
+def audit(write: str | None) -> int:
+    """Measure all cases and print the table; put it into the file ``write`` if given.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        UsageError: if the file cannot be read or lacks the marks, before anything is measured.
+    """
+    text = None if write is None else _text(Path(write))
+    rows = []
+    with console.status("") as status:
+        for number, case in enumerate(every := cases(), 1):
+            status.update(f"case {number} of {len(every)}: {case.name}")
+            rows.append(measure(case))
+    console.print(terminal_table(rows), width=max(console.width, WIDTH), crop=False)
+    if write is not None and text is not None:
+        replaced = between_marks(text, markdown(rows)).encode()
+        write_atomically(Path(write), lambda file: file.write(replaced))
+        say(f"table written to {write}")
+    return 0
+
+
+def terminal_table(rows: Sequence[Row]) -> Table:
+    """Return a table with a line for each case."""
+    table = Table(box=None, padding=(0, 2, 0, 0), caption_justify="left")
+    table.caption = "error: relative, against differences of the gradient, the worse of the two modes"
+    for column in ("family", "name", "second derivative", "error", "vectorized_map"):
+        table.add_column(column, justify="right" if column == "error" else "left")
+    for row in rows:
+        verdict = row.verdict if row.verdict != NONE else f"{NONE}: {row.missing}"
+        if row.case.single:
+            verdict += " (float32)"
+        colour = "" if row.verdict == EXACT else "[red]"
+        error = "" if row.missing else f"{row.error:.0e}"
+        mapped = "" if row.missing else ("yes" if row.mapped else f"no: {row.unmapped or row.map_error}")
+        table.add_row(row.case.family, row.case.name, colour + verdict, error, mapped)
+    return table
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Return the compact table: the exact ones in a few lines, then a line for each that is not."""
+    good = [row for row in rows if row.verdict == EXACT]
+    lines = ["| second derivative | of |", "|---|---|"]
+    lines.append(
+        f"| exact, tasks in one `vectorized_map` | {_by_family(row for row in good if row.mapped)} |"
+    )
+    lines.append(f"| exact, one task at a time | {_by_family(row for row in good if not row.mapped)} |")
+    for row in rows:
+        if row.verdict != EXACT:
+            lines.append(f"| **{_fault(row)}** | {row.case.family}: `{row.case.name}`{_remedy(row, good)} |")
+    excluded = "; ".join(f"{reason} ({', '.join(names)})" for reason, names in EXCLUDED.items())
+    versions = f"Keras {keras.__version__}, TensorFlow {tf.__version__}"
+    return (
+        f"{len(rows)} cases, {versions}: Hessian-vector products by inputs and weights, forward over reverse "
+        "and reverse over reverse, against differences of the gradient; exact to 1e-6 in float64, to 1e-3 "
+        "where TensorFlow has float32 alone. How far the wrong ones are off depends on the inputs.\n\n"
+        + "\n".join(lines)
+        + f"\n\nNot measured: {excluded}.\n"
+    )
+
+
+def between_marks(text: str, table: str) -> str:
+    """Return ``text`` with ``table`` in the place of what stands between the marks.
+
+    Raises:
+        UsageError: unless each mark is there once, in order.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    between, end, after = rest.partition(END)
+    if not end or BEGIN in between + after or END in before + after:
+        raise UsageError(
+            f"there is no place for the table: the file needs {BEGIN} and, below, {END}, once each"
+        )
+    return f"{before}{begin}\n{table}{end}{after}"
+
+
+def _text(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"write={path} cannot be read: {error.strerror}") from error
+    between_marks(text, "")
+    return text
+
+
+def _by_family(rows: Iterable[Row]) -> str:
+    families: dict[str, list[str]] = {}
+    for row in rows:
+        families.setdefault(row.case.family, []).append(f"`{row.case.name}`")
+    return "; ".join(f"{family}: {', '.join(names)}" for family, names in families.items())
+
+
+def _fault(row: Row) -> str:
+    if row.verdict == NONE:
+        return f"none: {row.missing} has no derivative"
+    return "not a number" if np.isnan(row.error) else f"wrong by {row.error:.0%}"
+
+
+def _remedy(row: Row, good: Sequence[Row]) -> str:
+    ours = OURS + row.case.keras_name
+    if any(other.case.name == ours for other in good):
+        return f"; `{ours}` is exact"
+    return f"; {REMEDIES[row.case.name]}" if row.case.name in REMEDIES else ""

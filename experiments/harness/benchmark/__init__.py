@@ -1,0 +1,1 @@
+"""What the benchmark measures: one workload written for several libraries, each in a process of its own."""

@@ -1,0 +1,19 @@
+"""Layers that can be differentiated twice where Keras' own cannot, and what puts them into a model."""
+
+from metalearn.layers.activations import softsign
+from metalearn.layers.batch_normalization import BatchNormalization
+from metalearn.layers.exactness import exact, inexact_layers
+from metalearn.layers.group_normalization import GroupNormalization
+from metalearn.layers.layer_normalization import LayerNormalization
+from metalearn.layers.resizing import Resizing, UpSampling2D
+
+__all__ = [
+    "BatchNormalization",
+    "GroupNormalization",
+    "LayerNormalization",
+    "Resizing",
+    "UpSampling2D",
+    "exact",
+    "inexact_layers",
+    "softsign",
+]

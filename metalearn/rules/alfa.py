@@ -1,0 +1,99 @@
+"""ALFA: a small network makes the rate and the decay of every variable from gradients and weights."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import tensorflow as tf
+
+from metalearn.rules.hyperparameters import (
+    POSITIVE,
+    Hyperparameter,
+    Values,
+    current_values,
+    initial_values,
+    within,
+)
+from metalearn.types import Parameters, Rule, Structure
+
+NAME = "generator"
+"""What the network's weights are called among the rule's hyperparameters."""
+
+
+def alfa(learning_rate: Hyperparameter) -> Rule:
+    """Return gradient descent whose rate and decay a learned network decides on, in every step of every task.
+
+    ::
+
+        tau_k             = (mean(g_k[v]) for each variable v,  mean(theta_k[v]) for each v)       2V numbers
+        (a, b)            = W_2 relu(W_1 relu(W_0 tau_k + c_0) + c_1) + c_2                       2V numbers
+        theta_{k+1}[v]    = (1 + b[v]) theta_k[v] - learning_rate (1 + a[v]) g_k[v]
+
+    The variables are in the order of their keys, the layers 2V wide. The last starts at zero, so that the
+    rule starts as gradient descent; the others are Glorot-uniform draws of a fixed seed. The weights are
+    learned as ``generator/...``.
+
+    Args:
+        learning_rate: positive and finite; the paper learns one per variable and step:
+            ``learned(0.01, per="variable", steps=K)``.
+
+    Raises:
+        ValueError: if the rate is not positive and finite.
+
+    Reference: after Baik et al. (2020), "Meta-Learning with Adaptive Hyperparameters", equations 5 and 6.
+    Theirs makes rate and decay themselves, scaled by learned initial values; here the network makes the
+    relative change of a rate and of a decay of zero, which is the same family of updates.
+    """
+    values: Values = within(POSITIVE, learning_rate=learning_rate)
+
+    def hyperparameters(parameters: Parameters) -> Structure:
+        return {**initial_values(values, parameters), NAME: _weights(parameters)}
+
+    def update(
+        gradients: Parameters,
+        state: Structure,
+        parameters: Parameters,
+        hyperparameters: Structure,
+        step: tf.Tensor,
+    ) -> tuple[Parameters, Structure]:
+        now = current_values(values, hyperparameters, parameters, step)
+        change = _generate(hyperparameters[NAME], gradients, parameters)
+        return {
+            key: (1 + decay) * parameters[key] - now[key]["learning_rate"] * (1 + rate) * gradients[key]
+            for key, (rate, decay) in change.items()
+        }, state
+
+    return Rule(hyperparameters, lambda parameters: {}, update)
+
+
+def _weights(parameters: Parameters) -> dict[str, Any]:
+    """Return the network's initial weights, by layer."""
+    width = 2 * len(parameters)
+    dtype = next(iter(parameters.values())).dtype
+    limit = math.sqrt(6 / (width + width))
+
+    def draw(layer: int) -> tf.Tensor:
+        uniform = tf.random.stateless_uniform([width, width], (0, layer), -limit, limit, alg="philox")
+        return tf.cast(uniform, dtype) if layer < 2 else tf.zeros([width, width], dtype)
+
+    return {f"layer_{layer}": {"kernel": draw(layer), "bias": tf.zeros([width], dtype)} for layer in range(3)}
+
+
+def _generate(
+    weights: dict[str, Any], gradients: Parameters, parameters: Parameters
+) -> dict[str, tuple[tf.Tensor, ...]]:
+    """Return the changes of rate and decay of every variable."""
+    dtype = weights["layer_0"]["bias"].dtype
+    keys = sorted(parameters)
+    means = [tf.cast(tf.reduce_mean(of[key]), dtype) for of in (gradients, parameters) for key in keys]
+    hidden = tf.stack(means)[None]
+    for layer in range(3):
+        hidden = tf.matmul(hidden, weights[f"layer_{layer}"]["kernel"]) + weights[f"layer_{layer}"]["bias"]
+        hidden = tf.nn.relu(hidden) if layer < 2 else hidden
+    made = tf.unstack(hidden[0])
+    pairs = zip(made[: len(keys)], made[len(keys) :], strict=True)
+    return {
+        key: tuple(tf.cast(number, parameters[key].dtype) for number in pair)
+        for key, pair in zip(keys, pairs, strict=True)
+    }

@@ -1,0 +1,73 @@
+"""Meta-Curvature: gradients transformed along every axis by learned matrices, for any rule."""
+
+from __future__ import annotations
+
+import string
+
+import tensorflow as tf
+
+from metalearn.rules.wrapping import require_rule
+from metalearn.types import Parameters, Rule, Structure
+
+NAME = "curvature"
+"""What the matrices are called among the rule's hyperparameters."""
+
+
+def meta_curvature(rule: Rule) -> Rule:
+    """Return ``rule`` with gradients multiplied along each axis by a learned matrix, initially the identity.
+
+    ::
+
+        G[i, j, ...]  <-  sum_{a, b, ...} M_0[i, a] M_1[j, b] ... G[a, b, ...]
+
+    For the kernel of a dense layer that is ``M_0 G M_1'``. A vector is scaled entry by entry, a scalar by a
+    number. The matrices of a variable are learned as ``curvature/<key>/axis_<n>``, of ``d_n x d_n`` for an
+    axis of length ``d_n``. Their product is the block of a preconditioner that is a Kronecker product.
+
+    Args:
+        rule: any rule; what it learns is learned still.
+
+    Raises:
+        ValueError: if ``rule`` is not a rule.
+
+    Reference: Park and Oliva (2019), "Meta-Curvature", equation 7. They flatten the two spatial axes of a
+    convolution's filters into one; here each has a matrix.
+    """
+    require_rule(rule)
+
+    def hyperparameters(parameters: Parameters) -> Structure:
+        own = {key: _identities(parameter) for key, parameter in parameters.items()}
+        return {**rule.hyperparameters(parameters), NAME: own}
+
+    def update(
+        gradients: Parameters,
+        state: Structure,
+        parameters: Parameters,
+        hyperparameters: Structure,
+        step: tf.Tensor,
+    ) -> tuple[Parameters, Structure]:
+        own = hyperparameters[NAME]
+        transformed = {key: _transformed(gradient, own[key]) for key, gradient in gradients.items()}
+        rest = {key: leaf for key, leaf in hyperparameters.items() if key != NAME}
+        return rule.update(transformed, state, parameters, rest, step)
+
+    return Rule(hyperparameters, rule.init, update)
+
+
+def _identities(parameter: tf.Tensor) -> dict[str, tf.Tensor]:
+    shape = parameter.shape.as_list()
+    if len(shape) < 2:
+        return {"axis_0": tf.ones(shape, parameter.dtype)}
+    return {f"axis_{axis}": tf.eye(size, dtype=parameter.dtype) for axis, size in enumerate(shape)}
+
+
+def _transformed(gradient: tf.Tensor, matrices: dict[str, tf.Tensor]) -> tf.Tensor:
+    rank = gradient.shape.rank
+    if rank < 2:
+        return matrices["axis_0"] * gradient
+    axes = string.ascii_lowercase[:rank]
+    for axis, letter in enumerate(axes):
+        gradient = tf.einsum(
+            f"Z{letter},{axes}->{axes.replace(letter, 'Z')}", matrices[f"axis_{axis}"], gradient
+        )
+    return gradient

@@ -1,0 +1,111 @@
+"""Orders nest: meta-gradients of problems whose losses are meta-losses themselves."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import metalearn as ml
+from metalearn.bilevel import BilevelProblem, inner_start, inner_step
+
+ESTIMATORS = {
+    "unrolled": ml.estimators.unrolled(),
+    "remat": ml.estimators.unrolled(remat=True),
+    "mixed_mode": ml.estimators.mixed_mode(),
+}
+
+
+def learned_rate(steps):
+    """Return a problem over the rate of another: how fast does a meta-learned start get better?
+
+    Inside, ``theta`` is a start that is adapted by gradient steps at the rate ``exp(phi)``; its loss is the
+    meta-loss after them. The outer problem takes ``steps`` steps on theta and learns phi.
+    """
+
+    def loss(w, batch):
+        return tf.reduce_mean(tf.square(tf.tanh(batch.inputs * w["a"]) * w["b"] - batch.targets))
+
+    def adapted_loss(theta, meta, batch):
+        support, query = (ml.Batch(*(leaf[part] for leaf in batch)) for part in (slice(5), slice(5, 10)))
+        inner = BilevelProblem(
+            initialize=lambda meta: meta["parameters"],
+            inner_loss=lambda w, meta, batch: loss(w, batch),
+            outer_loss=lambda w, meta, batch: loss(w, batch),
+            rule=ml.rules.sgd(ml.rules.learned(0.1, positive=True)),
+            steps=2,
+        )
+        phi = {"parameters": theta, "rule": {"learning_rate": meta["rate"]}}
+        state = inner_start(inner, phi)
+        for step in range(inner.steps):
+            state = inner_step(inner, state, phi, support, step)
+        return inner.outer_loss(state[0], phi, query)
+
+    return BilevelProblem(
+        initialize=lambda meta: meta["start"],
+        inner_loss=adapted_loss,
+        outer_loss=adapted_loss,
+        rule=ml.rules.sgd(0.05),
+        steps=steps,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_orders_nest(sinusoids, in_graph, estimator):
+    """Third derivatives: an inner loss that is itself a meta-loss, against differences to 1e-6."""
+    problem = learned_rate(2)
+    meta = {
+        "start": {"a": tf.constant([0.7], tf.float64), "b": tf.constant([1.5], tf.float64)},
+        "rate": tf.constant(-2.0, tf.float64),
+        "rule": {},
+    }
+    estimate = in_graph(lambda meta: ESTIMATORS[estimator](problem, meta, sinusoids))
+    gradient = tf.nest.flatten(estimate(meta).gradient)
+    leaves, step = tf.nest.flatten(meta), 1e-5
+    for index, found in enumerate(gradient):
+        ends = []
+        for sign in (1, -1):
+            moved = [leaf + sign * step * (place == index) for place, leaf in enumerate(leaves)]
+            ends.append(np.mean(estimate(tf.nest.pack_sequence_as(meta, moved)).loss))
+        expected = (ends[0] - ends[1]) / (2 * step)
+        assert abs(expected) > 1e-3
+        np.testing.assert_allclose(np.squeeze(found), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "quantity"),
+    [
+        ("mixed_mode", "gradient"),
+        pytest.param("mixed_mode", "loss", marks=pytest.mark.slow),
+        pytest.param("unrolled", "gradient", marks=pytest.mark.slow),
+    ],
+)
+def test_results_are_differentiable(sinusoids, in_graph, estimator, quantity):
+    """A tape around an estimator gives the derivative by the learned rate that differences give, to 1e-6.
+
+    Also of the meta-gradient, which mixed mode makes by pushing tangents forward: third derivatives.
+    """
+
+    def loss(theta, meta, batch):
+        return tf.reduce_mean(tf.square(tf.tanh(batch.inputs * theta["a"]) * theta["b"] - batch.targets))
+
+    rule = ml.rules.sgd(ml.rules.learned(0.1, positive=True))
+    problem = BilevelProblem(lambda meta: meta["parameters"], loss, loss, rule, steps=2)
+    start = {"a": tf.constant([0.7], tf.float64), "b": tf.constant([1.5], tf.float64)}
+
+    def value(rate):
+        meta = {"parameters": start, "rule": {"learning_rate": rate}}
+        result = ESTIMATORS[estimator](problem, meta, sinusoids)
+        return tf.add_n(
+            [tf.reduce_sum(tf.square(leaf)) for leaf in tf.nest.flatten(getattr(result, quantity))]
+        )
+
+    def slope(rate):
+        with tf.GradientTape() as tape:
+            tape.watch(rate)
+            square = value(rate)
+        return tape.gradient(square, rate)
+
+    rate, step = tf.constant(-2.0, tf.float64), 1e-5
+    expected = (value(rate + step) - value(rate - step)) / (2 * step)
+    assert abs(expected) > 1e-2
+    np.testing.assert_allclose(in_graph(slope)(rate), expected, rtol=1e-6)
