@@ -13,7 +13,7 @@ import tensorflow as tf
 from metalearn import functional
 from metalearn.adapted import is_context, partition, select
 from metalearn.arguments import require_count, require_positive
-from metalearn.bilevel import BilevelProblem, inner_objective, solve
+from metalearn.bilevel import BilevelProblem, inner_objective, inner_start, solve
 from metalearn.estimators.mixed_mode import mixed_mode
 from metalearn.estimators.protocol import as_estimator
 from metalearn.layers import inexact_layers
@@ -157,17 +157,20 @@ class MetaLearner:
         """
         problem = self.problem
 
-        def of_one_task(task: Task, adapted: Parameters) -> dict[str, tf.Tensor]:
+        # Each task's own copy of theta_0, as the first inner step has it: XLA then finds this loss computed.
+        starts = problem.map(lambda _: inner_start(problem, meta)[0], tasks.support)
+
+        def of_one_task(task: Task, copied: Parameters, adapted: Parameters) -> dict[str, tf.Tensor]:
             support, query = task.support, task.query
             start = problem.initialize(meta)
             return {
-                "inner/loss_before": inner_objective(problem, start, meta, support),
+                "inner/loss_before": inner_objective(problem, copied, meta, support),
                 "inner/loss": inner_objective(problem, adapted, meta, support),
                 "outer/loss_before": problem.outer_loss(start, meta, query),
                 "outer/loss": problem.outer_loss(adapted, meta, query),
             }
 
-        return problem.map(of_one_task, tasks, adapted)
+        return problem.map(of_one_task, tasks, starts, adapted)
 
     def require_fit(self, tasks: Task) -> None:
         """Raise ValueError, naming both shapes, if the model cannot take or answer these tasks.

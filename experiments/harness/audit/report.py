@@ -28,8 +28,9 @@ WIDTH = 150
 REMEDIES = {
     "SpectralNormalization": "by design: it takes singular vectors for constants",
     "categorical_crossentropy (logits, soft targets)": (
-        "targets that are learned get none of it; write -sum(targets * log_softmax(outputs)), or switch on "
-        "`tf.config.experimental.enable_op_determinism()`, as the commands here do"
+        "what mixes targets and logits is taken for zero; for targets that are learned, write "
+        "-sum(targets * log_softmax(outputs)), or call `tf.config.experimental.enable_op_determinism()`, "
+        "as the commands here do"
     ),
 }
 """What to say of a fault that no layer of ours mends."""
