@@ -19,6 +19,10 @@ CONVOLUTIONS: tuple[type, ...] = tuple(
 """Layers with filters; ``tf.vectorized_map`` cannot convert a convolution whose filters differ by task."""
 
 
+SIGNALS: tuple[type, ...] = (keras.layers.STFTSpectrogram, keras.layers.MelSpectrogram)
+"""Layers with Fourier transforms, and below: what else of Keras has no vectorised form."""
+
+
 def map_tasks(
     function: Callable[..., Any], *arguments: Structure, mapping: TaskMapping = "vectorized"
 ) -> Structure:
@@ -76,21 +80,25 @@ def require_mapping(mapping: object) -> None:
 def mapping_for(model: keras.Model) -> TaskMapping:
     """Return how to map a built model over tasks with parameters of their own.
 
-    ``"sequential"`` if it holds a convolution, or a recurrent layer that is a loop in the graph
-    (``unroll=False``), whose second derivatives cannot be vectorised; ``"vectorized"`` if all other layers
-    are Keras' own. Layers of other origin are asked by vectorising the model's gradient on shapes alone,
-    without numbers, as far as the shape of its input is known.
+    ``"sequential"`` if it holds a convolution, a recurrent layer that is a loop in the graph
+    (``unroll=False``) or another layer of Keras' whose second derivatives cannot be vectorised, as the audit
+    of Keras found; ``"vectorized"`` if all other layers are Keras' own. Layers of other origin are asked by
+    vectorising the model's gradient on shapes alone, without numbers, as far as the shape of its input is
+    known.
     """
     layers = list(model._flatten_layers())
-    if any(isinstance(layer, CONVOLUTIONS) or _is_a_loop(layer) for layer in layers):
+    if any(_has_no_vectorized_form(layer) for layer in layers):
         return "sequential"
     if all(type(layer).__module__.startswith("keras.") for layer in layers) or _can_be_vectorized(model):
         return "vectorized"
     return "sequential"
 
 
-def _is_a_loop(layer: keras.Layer) -> bool:
-    return isinstance(layer, keras.layers.RNN) and not layer.unroll
+def _has_no_vectorized_form(layer: keras.Layer) -> bool:
+    is_a_loop = isinstance(layer, keras.layers.RNN) and not layer.unroll
+    sorts = getattr(layer, "activation", None) is keras.activations.sparsemax
+    iterates = isinstance(layer, keras.layers.SpectralNormalization)
+    return isinstance(layer, (*CONVOLUTIONS, *SIGNALS)) or is_a_loop or sorts or iterates
 
 
 def _can_be_vectorized(model: keras.Model) -> bool:

@@ -93,6 +93,8 @@ class MetaTrainer:
         self.last_gradient: Meta | None = None
         self._structure = learner.initialize(seed)
         self._names = names(self._structure)
+        self._metrics = [*LOSSES, "meta_gradient/norm", "learning_rate"]
+        self._metrics += [f"meta_gradient/norm/{name}" for name in self._names]
         self._variables = [
             keras.Variable(value, dtype=value.dtype, name=name.replace("/", "."))
             for name, value in zip(self._names, tf.nest.flatten(self._structure), strict=True)
@@ -170,33 +172,31 @@ class MetaTrainer:
 
     def _run_within_block(self, tasks: Task, count: int) -> tuple[History, list[str]]:
         """Return the history up to the first iteration with something not finite, and what that is."""
-        before = [tf.identity(variable.value) for _, variable in self._stateful()]
         first = tf.constant(self.iteration)
-        rows, gradient = self._iterate(tasks, first, tf.constant(count))
-        history = {name: values.numpy()[:count] for name, values in rows.items()}
+        before, rows, overflown, gradient = self._iterate(tasks, first, tf.constant(count))
+        history = dict(zip(self._metrics, rows.numpy()[:count].T, strict=True))
         finite = np.all([np.isfinite(values) for values in history.values()], axis=0)
         kept, culprits = count, []
         if not finite.all():
             kept = int(np.argmin(finite))
             culprits = [name for name, values in history.items() if not np.isfinite(values[kept])]
-            gradient = self._rewind(before, tasks, first, kept)
-        if overflown := self._overflown():  # by the last update; its gradient was finite
-            kept, culprits = kept - 1, overflown
-            gradient = self._rewind(before, tasks, first, kept)
+            overflown, gradient = self._rewind(before, tasks, first, kept)
+        if overflown.numpy().any():  # by the last update; its gradient was finite
+            culprits = [name for name, bad in zip(self._names, overflown.numpy(), strict=True) if bad]
+            kept -= 1
+            _, gradient = self._rewind(before, tasks, first, kept)
         self.iteration += kept
         self.last_gradient = gradient if kept else self.last_gradient
         history = {name: values[:kept] for name, values in history.items()}
         return history, [name.removeprefix("meta_gradient/norm/") for name in culprits]
 
-    def _rewind(self, before: list[tf.Tensor], tasks: Task, first: tf.Tensor, count: int) -> Meta:
+    def _rewind(
+        self, before: list[tf.Tensor], tasks: Task, first: tf.Tensor, count: int
+    ) -> tuple[tf.Tensor, Meta]:
         """Go back to ``before`` and repeat ``count`` iterations: deterministic, so with the same bits."""
         for (_, variable), value in zip(self._stateful(), before, strict=True):
             variable.assign(value)
-        return self._iterate(tasks, first, tf.constant(count))[1]
-
-    def _overflown(self) -> list[str]:
-        values = zip(self._names, self._variables, strict=True)
-        return [name for name, variable in values if not np.isfinite(variable.numpy()).all()]
+        return self._iterate(tasks, first, tf.constant(count))[2:]
 
     def _stateful(self) -> list[tuple[str, keras.Variable]]:
         meta = [
@@ -213,39 +213,40 @@ class MetaTrainer:
         shape = [self._block_length, self.meta_batch_size]
         return tf.nest.map_structure(lambda leaf: tf.reshape(leaf, shape + leaf.shape[1:]), tasks)
 
-    def _trace_iterate(self, block: Task, first: tf.Tensor, count: tf.Tensor) -> tuple[Structure, Meta]:
-        def body(index: tf.Tensor, arrays: dict[str, tf.TensorArray], _: Meta) -> tuple[Structure, ...]:
+    def _trace_iterate(self, block: Task, first: tf.Tensor, count: tf.Tensor) -> tuple[Structure, ...]:
+        """Return the state before, a row of metrics an iteration, what is not finite after, a gradient."""
+        before = [tf.identity(variable.value) for _, variable in self._stateful()]
+
+        def body(index: tf.Tensor, rows: tf.TensorArray, _: Meta) -> tuple[Structure, ...]:
             iteration = first + index
             # Not leaf[...]: XLA takes the bounds of a slice for constants, and compiles anew for each.
             tasks = tf.nest.map_structure(lambda leaf: tf.gather(leaf, iteration % self._block_length), block)
             row, gradient = self._update(tasks, iteration)
-            arrays = {name: array.write(index, row[name]) for name, array in arrays.items()}
-            return index + 1, arrays, gradient
+            return index + 1, rows.write(index, tf.stack([row[name] for name in self._metrics])), gradient
 
-        row_names = [*LOSSES, "meta_gradient/norm", "learning_rate"]
-        row_names += [f"meta_gradient/norm/{name}" for name in self._names]
-        arrays = {
-            name: tf.TensorArray(tf.float32, size=self._block_length, element_shape=[]) for name in row_names
-        }
+        rows = tf.TensorArray(tf.float32, size=self._block_length, element_shape=[len(self._metrics)])
         zeros = tf.nest.map_structure(tf.zeros_like, self.meta)
-        _, arrays, gradient = tf.while_loop(
-            lambda index, *_: index < count, body, (tf.constant(0), arrays, zeros)
+        _, rows, gradient = tf.while_loop(
+            lambda index, *_: index < count, body, (tf.constant(0), rows, zeros)
         )
-        return {name: array.stack() for name, array in arrays.items()}, gradient
+        values = [tf.convert_to_tensor(variable.value) for variable in self._variables]
+        overflown = tf.stack([~tf.reduce_all(tf.math.is_finite(value)) for value in values])
+        return before, rows.stack(), overflown, gradient
 
     def _update(self, tasks: Task, iteration: tf.Tensor) -> tuple[dict[str, tf.Tensor], Meta]:
         result = self.learner.meta_gradient(self.meta, tasks, seed=tf.stack([self.seed, iteration]))
         clipped = any(self._clip.values())
         gradient = mean_of_clipped(result.per_task, **self._clip) if clipped else result.gradient
         gradients = tf.nest.flatten(gradient)
-        norms = [tf.norm(gradient) for gradient in gradients]
+        squares = tf.stack([tf.cast(tf.reduce_sum(tf.square(leaf)), tf.float32) for leaf in gradients])
+        norms = dict(zip(self._names, tf.unstack(tf.sqrt(squares)), strict=True))
         losses = self.learner.losses(self.meta, tasks, result.adapted)
         row = {
             **{name: tf.reduce_mean(loss) for name, loss in losses.items()},
-            "meta_gradient/norm": tf.norm(tf.stack(norms)),
+            "meta_gradient/norm": tf.sqrt(tf.reduce_sum(squares)),
             "learning_rate": tf.convert_to_tensor(self.optimizer.learning_rate),
         }
-        row |= {f"meta_gradient/norm/{name}": norm for name, norm in zip(self._names, norms, strict=True)}
+        row |= {f"meta_gradient/norm/{name}": norm for name, norm in norms.items()}
         self.optimizer.apply(gradients, self._variables)
         return {name: tf.cast(value, tf.float32) for name, value in row.items()}, gradient
 

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments.harness import gradients
+from experiments.harness.audit import report as audit
+from experiments.harness.benchmark import report
 from experiments.harness.cli import run_application
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,6 +83,42 @@ def test_evaluation_commands_work(runs, execute):
     for line in found:
         arguments = shlex.split(line.replace("runs/sinusoid/<id>", str(run)))
         assert "kept in" in execute([*arguments, "evaluation.tasks=4"])
+
+
+def only(module):
+    """Return the arguments of the one command of the README that runs a module."""
+    (line,) = [line for line in commands() if f"experiments.{module}" in line]
+    return shlex.split(line)
+
+
+def test_the_gradient_check_works(execute, monkeypatch):
+    """With two estimators instead of all, for time; they have a test of their own."""
+    every = gradients.estimators
+    chosen = ("implicit", "mixed_mode")
+    monkeypatch.setattr(
+        gradients, "estimators", lambda config: {name: every(config)[name] for name in chosen}
+    )
+    assert "exact" in execute([*only("check_gradients"), "model.hidden=[4]", "training.meta_batch_size=2"])
+
+
+def test_the_benchmark_works(execute, monkeypatch, tmp_path):
+    """With one program on one size."""
+    monkeypatch.setattr(report, "TRAINING", {"metalearn": "tensorflow"})
+    monkeypatch.setattr(report, "ESTIMATORS", ())
+    short = ["training.inner_steps=[1]", "training.width=4", "training.rounds=1", "estimators.widths=[]"]
+    assert "kept in" in execute([*only("benchmark"), *short, f"paths.runs={tmp_path}"])
+
+
+def test_the_audit_of_keras_works(execute, monkeypatch, tmp_path):
+    """Into a copy, with two cases."""
+    copy = tmp_path / "README.md"
+    copy.write_text(README)
+    every = audit.cases()
+    monkeypatch.setattr(audit, "cases", lambda: every[:2])
+    arguments = [argument.replace("README.md", str(copy)) for argument in only("audit_keras")]
+    execute(arguments)
+    assert copy.read_text() != README
+    assert "2 cases" in copy.read_text()
 
 
 def test_the_offline_run_can_be_read_with_wandb(runs):

@@ -6,14 +6,15 @@ import json
 import selectors
 import subprocess
 import sys
+import time
 from typing import NamedTuple
 
 import numpy as np
 
 WORKER = "experiments.harness.benchmark.worker"
 
-LAST_LINES = 3
-"""Of a failed program's error output that are shown."""
+PAUSE = 0.5
+"""Seconds before a call: threads of the program before spin on for a while, waiting for work."""
 
 
 class Measurement(NamedTuple):
@@ -67,6 +68,7 @@ def side_by_side(
         rows: dict[str, list[dict[str, float]]] = {name: [] for name in firsts}
         for _ in range(rounds):
             for name, found in rows.items():
+                time.sleep(PAUSE)
                 found.append(running[name].call(limit_seconds))
     finally:
         for worker in running.values():
@@ -124,7 +126,7 @@ class _Worker:
                 raise _WorkerError(f"no result within {limit_seconds:.0f} s")
         line = stdout.readline()
         if not line:
-            lines = stderr.read().strip().splitlines()[-LAST_LINES:]
+            lines = stderr.read().strip().splitlines()
             raise _WorkerError(lines[-1] if lines else f"ended with code {self._process.wait()}")
         return json.loads(line)
 
