@@ -22,6 +22,7 @@ README = (ROOT / "README.md").read_text()
 SETUP = r"python3 -m venv \.venv && \.venv/bin/pip install [^&]*"
 
 SHORT = ["training.iterations=6", "model.hidden=[4]", "training.meta_batch_size=2", "evaluation.tasks=4"]
+SHORT += ["evaluation.steps=1", "training.jit_compile=false"]
 
 
 def blocks(language):

@@ -167,8 +167,8 @@ ROWS = [
 
 def test_the_markdown_table_names_every_row_once():
     text = markdown(ROWS)
-    assert "| exact, tasks in one `vectorized_map` | core: `Good`, `metalearn.layers.Bad` |" in text
-    assert "| exact, one task at a time | core: `Alone` |" in text
+    assert "| exact | core: `Good`, `metalearn.layers.Bad` |" in text
+    assert "| exact, one task at a time: no `vectorized_map` | core: `Alone` |" in text
     assert "| **wrong by 25%** | core: `Bad`; `metalearn.layers.Bad` is exact |" in text
     assert "| **none: SomeGrad has no derivative** | core: `None` |" in text
     assert "| **not a number** | core: `Lost` |" in text

@@ -1,5 +1,6 @@
 """Models: shapes, keys and values."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -66,3 +67,31 @@ def test_mlp_refuses_bad_sizes(arguments, message):
     """The argument and its value are named."""
     with pytest.raises(ValueError, match=message):
         ml.models.mlp(**arguments)
+
+
+def test_context_is_appended_to_every_input():
+    """``[x, context]`` is what the perceptron sees; the vector starts at zero."""
+    model = ml.models.context_mlp(2, (4,), 3, context=5, activation="tanh", dtype="float64")
+    values = ml.functional.parameters(model)
+    np.testing.assert_array_equal(values["context/context"], np.zeros(5))
+    random = np.random.default_rng(0)
+    values = {key: random.normal(size=value.shape) for key, value in values.items()}
+    inputs = random.normal(size=(7, 2))
+    joined = np.concatenate([inputs, np.tile(values["context/context"], (7, 1))], axis=1)
+    hidden = np.tanh(joined @ values["hidden_0/kernel"] + values["hidden_0/bias"])
+    expected = hidden @ values["output/kernel"] + values["output/bias"]
+    np.testing.assert_allclose(ml.functional.apply(model, values, inputs), expected, rtol=1e-13)
+
+
+def test_a_context_model_can_be_saved(tmp_path):
+    model = ml.models.context_mlp(context=2)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    inputs = np.ones((3, 1), np.float32)
+    np.testing.assert_array_equal(loaded(inputs), model(inputs))
+
+
+@pytest.mark.parametrize("context", [0, -1, 1.5])
+def test_context_needs_a_size(context):
+    with pytest.raises(ValueError, match="context"):
+        ml.models.context_mlp(context=context)

@@ -22,6 +22,8 @@ BEGIN, END = "<!-- audit:begin -->", "<!-- audit:end -->"
 
 OURS = "metalearn.layers."
 
+MAPPED, SEQUENTIAL = "exact", "exact, one task at a time: no `vectorized_map`"
+
 WIDTH = 150
 """Of the table, in characters, at least: names are not cut where lines are short."""
 
@@ -82,16 +84,15 @@ def terminal_table(rows: Sequence[Row]) -> Table:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """Return the compact table: the exact ones in a few lines, then a line for each that is not."""
+    """Return the compact table: a line for each that is not exact, then those that are, by family."""
     good = [row for row in rows if row.verdict == EXACT]
     lines = ["| second derivative | of |", "|---|---|"]
-    lines.append(
-        f"| exact, tasks in one `vectorized_map` | {_by_family(row for row in good if row.mapped)} |"
-    )
-    lines.append(f"| exact, one task at a time | {_by_family(row for row in good if not row.mapped)} |")
     for row in rows:
         if row.verdict != EXACT:
             lines.append(f"| **{_fault(row)}** | {row.case.family}: `{row.case.name}`{_remedy(row, good)} |")
+    for label, mapped in ((SEQUENTIAL, False), (MAPPED, True)):
+        of_label = [row for row in good if row.mapped is mapped]
+        lines += [f"| {label} | {names} |" for names in _by_family(of_label)]
     excluded = "; ".join(f"{reason} ({', '.join(names)})" for reason, names in EXCLUDED.items())
     versions = f"Keras {keras.__version__}, TensorFlow {tf.__version__}"
     return (
@@ -127,11 +128,11 @@ def _text(path: Path) -> str:
     return text
 
 
-def _by_family(rows: Iterable[Row]) -> str:
+def _by_family(rows: Iterable[Row]) -> list[str]:
     families: dict[str, list[str]] = {}
     for row in rows:
         families.setdefault(row.case.family, []).append(f"`{row.case.name}`")
-    return "; ".join(f"{family}: {', '.join(names)}" for family, names in families.items())
+    return [f"{family}: {', '.join(names)}" for family, names in families.items()]
 
 
 def _fault(row: Row) -> str:

@@ -20,7 +20,7 @@ from experiments.harness.benchmark.workload import (
     layer_sizes,
 )
 
-ITERATIONS = 250
+ITERATIONS = 1000
 
 
 def build(steps: int, width: int) -> Program:

@@ -17,7 +17,7 @@ from experiments.harness.benchmark.workload import (
     Program,
 )
 
-ITERATIONS = 250
+ITERATIONS = 1000
 
 
 def build(steps: int, width: int) -> Program:

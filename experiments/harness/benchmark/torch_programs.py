@@ -22,7 +22,7 @@ from experiments.harness.benchmark.workload import (
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
-EAGER_ITERATIONS, COMPILED_ITERATIONS = 3, 100
+EAGER_ITERATIONS, COMPILED_ITERATIONS = 3, 400
 
 
 def torch_func(steps: int, width: int) -> Program:

@@ -18,7 +18,7 @@ class Program(NamedTuple):
 
     Attributes:
         run: trains for ``iterations`` more iterations and returns the mean query loss of the last one.
-        iterations: of a call, about a tenth of a second to one second.
+        iterations: of a call, which takes about a second, or one iteration if that takes longer.
     """
 
     run: Callable[[], float]

@@ -88,7 +88,7 @@ def result(sinusoids, initial, with_xla):
 
 
 MODES = pytest.mark.parametrize("mode", ["eager", "xla"])
-STEPS = pytest.mark.parametrize("steps", [1, 3, 10])
+STEPS = pytest.mark.parametrize("steps", [1, pytest.param(3, marks=pytest.mark.slow), 10])
 
 
 @STEPS

@@ -61,6 +61,7 @@ def test_iterations_are_those_of_the_solver(quadratic, quadratic_tasks, one_task
             np.testing.assert_allclose(found, PROXIMAL * expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_at_convergence_it_is_the_gradient_through_the_steps(sinusoids, as_vector, in_graph):
     """Of a network with a proximal term after 100 steps, against nested tapes: to 1e-6 (found: 1e-9)."""
     model = ml.models.mlp(hidden=(3,), activation="tanh", dtype="float64")

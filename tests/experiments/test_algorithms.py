@@ -1,0 +1,73 @@
+"""Every algorithm of ``conf/algorithm``, found by its YAML: its gradient, what it adapts, what it learns."""
+
+import hydra
+import numpy as np
+import pytest
+import tensorflow as tf
+from omegaconf import OmegaConf
+
+import metalearn as ml
+from experiments.harness.build import build_learner, build_tasks, build_trainer
+from experiments.harness.cli import CONFIGS
+from experiments.harness.settings import check
+from metalearn.adapted import select
+from metalearn.estimators.protocol import as_estimator
+
+ALGORITHMS = sorted(path.stem for path in (CONFIGS / "algorithm").glob("*.yaml"))
+
+SMALL = [
+    "model.hidden=[5]",
+    "model.activation=tanh",
+    "training.meta_batch_size=3",
+    "training.jit_compile=false",
+]
+
+
+@pytest.fixture(scope="module", params=ALGORITHMS)
+def config(request):
+    """Return the resolved configuration of an algorithm, on a small smooth model."""
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        # The name of a run asks Hydra for the task chosen, which only a command has.
+        overrides = [f"algorithm={request.param}", "name=test", *SMALL]
+        composed = hydra.compose("train", overrides=overrides)
+    resolved = OmegaConf.to_container(composed, resolve=True)
+    check(resolved)
+    return resolved
+
+
+def test_exact_estimators_are_exact(config):
+    """In float64, against nested tapes, to 1e-9; others are finite and say that they are not exact."""
+    double = {**config, "model": {**config["model"], "dtype": "float64"}}
+    learner = build_learner(double)
+    reference = build_learner({**double, "estimator": {"_target_": "metalearn.estimators.unrolled"}})
+    meta = learner.initialize(0)
+    drawn = build_tasks(config).sample((0, 0), 2)
+    tasks = tf.nest.map_structure(lambda leaf: tf.cast(leaf, tf.float64), drawn)
+    found, expected = (
+        np.concatenate([np.ravel(leaf) for leaf in tf.nest.flatten(each.meta_gradient(meta, tasks).gradient)])
+        for each in (learner, reference)
+    )
+    assert np.isfinite(found).all()
+    if as_estimator(learner.estimator).exact:
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * np.linalg.norm(expected))
+    else:
+        assert np.abs(found - expected).max() > 1e-9
+
+
+def test_a_step_moves_what_it_should_and_nothing_else(config):
+    """Inside, the adapted parameters; outside, every meta-parameter: those of the model, of the rule."""
+    trainer = build_trainer(config)
+    learner, before = trainer.learner, trainer.meta
+    keys = list(ml.functional.parameters(learner.model))
+    adapted = select(config["learner"]["adapted"], keys)
+    tasks = build_tasks(config).sample((0, 0), 2)
+    fitted = learner.adapt(before, tasks.support).parameters
+    assert set(fitted) == set(keys)
+    start = learner.adapt(before, tasks.support, steps=0).parameters
+    moved = {key for key in keys if np.any(fitted[key] != start[key])}
+    assert moved == set(adapted)
+
+    assert set(before["parameters"]) == {key for key in keys if not key.startswith("context/")}
+    trainer.run(3)
+    for old, new in zip(*map(tf.nest.flatten, (before, trainer.meta)), strict=True):
+        assert np.any(old != new)
