@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +14,12 @@ from experiments.harness.build import build_learner, build_tasks
 from experiments.harness.cli import CONFIGS, UsageError
 from metalearn.derivatives import central_differences
 from metalearn.estimators.protocol import as_estimator
-from metalearn.types import Meta, Structure, Task
+from metalearn.types import Meta, Task
 
 Config = dict[str, Any]
+
+REFERENCE: Config = {"_target_": "metalearn.estimators.unrolled", "remat": False}
+"""Nested tapes: the textbook."""
 
 EXACT = 1e-9
 """Relative error that an exact estimator may have in float64."""
@@ -29,20 +33,19 @@ DIRECTIONS, ATTEMPTS = 3, 30
 EPSILON = 1e-6
 """Step of the differences: small, for every unit of a network that switches within it is a kink."""
 
-CALLS = 20
+CALLS = 10
 """Timed calls, of which the median counts."""
 
 
 class Row(NamedTuple):
-    """What was found of an estimator.
+    """What was found of an estimator, in float64.
 
     Attributes:
         name: of the estimator.
         exact: whether it promises the exact gradient.
-        error: relative error of its gradient in float64, ``|g - reference| / |reference|``.
+        error: relative error of its gradient, ``|g - reference| / |reference|``.
         cosine: between its gradient and the reference.
-        rounding: relative error of the program as configured, in the configured type.
-        milliseconds: of one meta-gradient of a meta-batch, as configured.
+        milliseconds: of one meta-gradient of a meta-batch, compiled.
         compile_seconds: of the first call, less one later call.
     """
 
@@ -50,7 +53,6 @@ class Row(NamedTuple):
     exact: bool
     error: float
     cosine: float
-    rounding: float
     milliseconds: float
     compile_seconds: float
 
@@ -84,17 +86,21 @@ class Audit(NamedTuple):
 def audit(config: Config) -> Audit:
     """Compare all estimators on a configuration's learner, at its initial meta-parameters."""
     double = {**config, "model": {**config["model"], "dtype": "float64"}}
-    reference = build_learner({**double, "estimator": {"_target_": "metalearn.estimators.unrolled"}})
-    meta = reference.initialize(config["seed"])
-    tasks = build_tasks(config).sample((config["seed"], 0), config["training"]["meta_batch_size"])
-    reference.require_fit(tasks)
-    value = tf.function(reference.meta_gradient, autograph=False)
-    exact = _flat(value(meta, _cast(tasks, tf.float64)).gradient)
-    difference, directions = _against_differences(value, meta, _cast(tasks, tf.float64), exact)
+    reference = _Program({**double, "estimator": REFERENCE})
+    meta = reference.learner.initialize(config["seed"])
+    drawn = build_tasks(config).sample((config["seed"], 0), config["training"]["meta_batch_size"])
+    reference.learner.require_fit(drawn)
+    tasks = tf.nest.map_structure(lambda leaf: tf.cast(leaf, tf.float64), drawn)
+    exact, *times = reference.timed(meta, tasks)
+    difference, directions = _against_differences(reference.loss, meta, tasks, exact)
     rows, refused = [], {}
     for name, estimator in estimators(config).items():
         try:
-            rows.append(_row(name, {**config, "estimator": estimator}, double, meta, tasks, exact))
+            if estimator == REFERENCE:
+                rows.append(_row(name, reference, exact, exact, *times))
+                continue
+            program = _Program({**double, "estimator": estimator})
+            rows.append(_row(name, program, exact, *program.timed(meta, tasks)))
         except (ValueError, UsageError) as error:
             refused[name] = str(error).removeprefix("learner: ")
     return Audit(difference, directions, rows, refused)
@@ -109,44 +115,55 @@ def estimators(config: Config) -> dict[str, Config]:
     return {**known, config["estimator"]["_target_"].rpartition(".")[2]: config["estimator"]}
 
 
-def _row(name: str, config: Config, double: Config, meta: Meta, tasks: Task, exact: np.ndarray) -> Row:
-    learner = build_learner({**double, "estimator": config["estimator"]})
-    result = tf.function(learner.meta_gradient, autograph=False)(meta, _cast(tasks, tf.float64))
-    found = _flat(result.gradient)
-    rounded, milliseconds, compile_seconds = _as_configured(config, meta, tasks)
+class _Program:
+    """The compiled meta-gradient of a configuration."""
+
+    def __init__(self, config: Config) -> None:
+        self.learner = build_learner(config)
+        self._call = tf.function(
+            lambda meta, tasks: self.learner.meta_gradient(meta, tasks)[:2],
+            jit_compile=self.learner.jit_compile_advised,
+            autograph=False,
+        )
+
+    def loss(self, meta: Meta, tasks: Task) -> tf.Tensor:
+        """Return the mean meta-loss."""
+        return tf.reduce_mean(self._call(meta, tasks)[0])
+
+    def timed(self, meta: Meta, tasks: Task) -> tuple[np.ndarray, float, float]:
+        """Return the meta-gradient as a vector, the milliseconds it takes and the seconds of compilation."""
+
+        def call() -> tuple[np.ndarray, float]:
+            start = time.perf_counter()
+            gradient = _flat(self._call(meta, tasks)[1])
+            return gradient, time.perf_counter() - start
+
+        gradient, first = call()
+        later = float(np.median([call()[1] for _ in range(CALLS)]))
+        return gradient, 1000 * later, first - later
+
+
+def _row(
+    name: str,
+    program: _Program,
+    exact: np.ndarray,
+    found: np.ndarray,
+    milliseconds: float,
+    compile_seconds: float,
+) -> Row:
     return Row(
         name=name,
-        exact=as_estimator(learner.estimator).exact,
-        error=_relative(found, exact),
+        exact=as_estimator(program.learner.estimator).exact,
+        error=float(np.linalg.norm(found - exact) / np.linalg.norm(exact)),
         cosine=float(found @ exact / (np.linalg.norm(found) * np.linalg.norm(exact))),
-        rounding=_relative(rounded, exact),
         milliseconds=milliseconds,
         compile_seconds=compile_seconds,
     )
 
 
-def _as_configured(config: Config, meta: Meta, tasks: Task) -> tuple[np.ndarray, float, float]:
-    """Return the gradient of the program that trains, its time in milliseconds and its compile time."""
-    learner = build_learner(config)
-    program = tf.function(
-        lambda meta, tasks: learner.meta_gradient(meta, tasks).gradient,
-        jit_compile=learner.jit_compile_advised,
-        autograph=False,
-    )
-    as_trained = learner.initialize(config["seed"])
-    meta = tf.nest.map_structure(lambda leaf, like: tf.cast(leaf, like.dtype), meta, as_trained)
-
-    def timed() -> tuple[Meta, float]:
-        start = time.perf_counter()
-        gradient = tf.nest.map_structure(lambda leaf: leaf.numpy(), program(meta, tasks))
-        return gradient, time.perf_counter() - start
-
-    gradient, first = timed()
-    later = float(np.median([timed()[1] for _ in range(CALLS)]))
-    return _flat(gradient), 1000 * later, first - later
-
-
-def _against_differences(value: Any, meta: Meta, tasks: Task, exact: np.ndarray) -> tuple[float, int]:
+def _against_differences(
+    loss: Callable[[Meta, Task], tf.Tensor], meta: Meta, tasks: Task, exact: np.ndarray
+) -> tuple[float, int]:
     """Return the largest error relative to the gradient's length, and the number of directions."""
     random = np.random.default_rng(0)
     leaves, length = tf.nest.flatten(meta), float(np.linalg.norm(exact))
@@ -160,22 +177,11 @@ def _against_differences(value: Any, meta: Meta, tasks: Task, exact: np.ndarray)
         direction = tf.nest.pack_sequence_as(
             meta, [tf.constant(part.reshape(leaf.shape)) for part, leaf in zip(parts, leaves, strict=True)]
         )
-        numeric, uncertainty = central_differences(
-            lambda meta: tf.reduce_mean(value(meta, tasks).loss), meta, direction, EPSILON
-        )
+        numeric, uncertainty = central_differences(lambda meta: loss(meta, tasks), meta, direction, EPSILON)
         if float(uncertainty) <= DIFFERENCES * length:
             errors.append(abs(float(numeric) - float(exact @ along)) / length)
     return max(errors, default=float("nan")), len(errors)
 
 
-def _cast(structure: Structure, dtype: tf.DType) -> Structure:
-    return tf.nest.map_structure(lambda leaf: tf.cast(leaf, dtype), structure)
-
-
 def _flat(gradient: Meta) -> np.ndarray:
-    leaves = [np.ravel(leaf) for leaf in tf.nest.flatten(gradient)]
-    return np.concatenate(leaves).astype(np.float64)
-
-
-def _relative(found: np.ndarray, exact: np.ndarray) -> float:
-    return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
+    return np.concatenate([np.ravel(leaf) for leaf in tf.nest.flatten(gradient)])
