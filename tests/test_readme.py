@@ -99,7 +99,7 @@ def test_the_gradient_check_works(execute, monkeypatch):
     monkeypatch.setattr(
         gradients, "estimators", lambda config: {name: every(config)[name] for name in chosen}
     )
-    assert "exact" in execute([*only("check_gradients"), "model.hidden=[4]", "training.meta_batch_size=2"])
+    assert "exact" in execute([*only("check_gradients"), "model.hidden=[4]", "learner.steps=1"])
 
 
 def test_the_benchmark_works(execute, monkeypatch, tmp_path):

@@ -18,6 +18,7 @@ ALGORITHMS = sorted(path.stem for path in (CONFIGS / "algorithm").glob("*.yaml")
 SMALL = [
     "model.hidden=[5]",
     "model.activation=tanh",
+    "learner.steps=2",
     "training.meta_batch_size=3",
     "training.jit_compile=false",
 ]

@@ -16,6 +16,7 @@ def test_every_program_is_there():
     assert {*report.TRAINING, *report.ESTIMATORS} == set(worker.MODULES)
 
 
+@pytest.mark.slow
 def test_the_whole_command_on_little(monkeypatch, tmp_path, capfd):
     """Tables, CSV and figure of a single program and a failing one."""
     monkeypatch.setattr(report, "TRAINING", {"metalearn": "tensorflow", "TorchOpt": "no_such_package"})

@@ -40,18 +40,15 @@ def test_every_estimator_is_in_the_table():
     assert found["truncated"] == chosen
 
 
-def test_right_estimators_pass(monkeypatch, capfd, few):
-    """Exit code 0, exact ones to 1e-9, biased ones said to be so, others with the reason."""
+def test_right_estimators_pass_and_the_others_are_explained(monkeypatch, capfd, few):
+    """Exit code 0, exact ones to 1e-9, biased ones said to be so, what does not apply with the reason."""
     assert run(monkeypatch) == 0
-    lines = {line.split("│")[1].strip(): line for line in capfd.readouterr().out.splitlines() if "│" in line}
+    printed = capfd.readouterr().out
+    lines = {line.split("│")[1].strip(): line for line in printed.splitlines() if "│" in line}
     assert "exact" in lines["mixed_mode"]
     assert "biased" in lines["first_order"]
     assert "implicit" not in lines
-
-
-def test_what_does_not_apply_is_explained(monkeypatch, capfd, few):
-    assert run(monkeypatch) == 0
-    assert "implicit does not apply" in capfd.readouterr().out
+    assert "implicit does not apply" in printed
 
 
 def test_a_wrong_estimator_is_noticed(monkeypatch, capfd, few):

@@ -106,7 +106,6 @@ class Subclassed(keras.Model):
         ((8, 1), lambda: LAYERS.LSTM(2, unroll=True), "vectorized"),
         ((3,), lambda: LAYERS.Dense(2, activation="sparsemax"), "sequential"),
         ((3,), lambda: LAYERS.SpectralNormalization(LAYERS.Dense(2)), "sequential"),
-        ((64,), lambda: LAYERS.MelSpectrogram(8, fft_length=16, sequence_stride=8), "sequential"),
         ((8, 1), Filter, "sequential"),
         ((8, 1), Scale, "vectorized"),
         ((8, 1), lambda: keras.Sequential([keras.Input((8, 1)), LAYERS.Conv1D(2, 3)]), "sequential"),

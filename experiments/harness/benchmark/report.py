@@ -67,7 +67,9 @@ def benchmark(config: DictConfig) -> int:
             found += group
     place.mkdir(parents=True)
     write_atomically(place / "benchmark.csv", lambda file: file.write(_csv(found).encode()))
-    figures.save(_figure([row for row in found if row.program in ESTIMATORS]), place / "estimators.png")
+    drawn = [row for row in found if row.program in ESTIMATORS and not row.failure]
+    if drawn:
+        figures.save(_figure(drawn), place / "estimators.png")
     say(f"kept in {place}")
     return int(any(row.failure and row.program in (OURS, "mixed_mode") for row in found))
 
@@ -144,14 +146,12 @@ def _figure(found: list[Measurement]) -> Figure:
         ("growth of peak memory [MB]", lambda row: row.megabytes),
     )
     with matplotlib.rc_context({"font.size": 9, "axes.grid": True, "grid.alpha": 0.3}):
-        figure = Figure(figsize=(11, 3.2 * max(1, len(widths))), layout="constrained")
-        axes = figure.subplots(max(1, len(widths)), len(quantities), squeeze=False)
-        for width, panels in zip(widths, axes, strict=False):
+        figure = Figure(figsize=(11, 3.2 * len(widths)), layout="constrained")
+        axes = figure.subplots(len(widths), len(quantities), squeeze=False)
+        for width, panels in zip(widths, axes, strict=True):
             for (label, quantity), panel in zip(quantities, panels, strict=True):
                 for name in ESTIMATORS:
-                    rows = [
-                        row for row in found if (row.program, row.width, row.failure) == (name, width, "")
-                    ]
+                    rows = [row for row in found if (row.program, row.width) == (name, width)]
                     panel.plot([row.steps for row in rows], [quantity(row) for row in rows], "o-", label=name)
                 panel.set(xscale="log", yscale="log", xlabel="inner steps", ylabel=label)
                 panel.set_title(f"1-{width}-{width}-1, 25 tasks of 10 + 10 points")

@@ -209,7 +209,7 @@ def test_loops_in_a_graph_need_reverse_mode():
     forward = tf.function(
         lambda x: hvp(lambda x: tf.reduce_sum(ml.functional.apply(network, x, inputs)), x, x), autograph=False
     )
-    with pytest.raises(ValueError, match=r"tf\.while_loop in a graph: use reverse mode"):
+    with pytest.raises(ValueError, match=r"tf\.while_loop in a graph: unroll the loop"):
         forward(parameters)
 
 

@@ -18,10 +18,8 @@ EXACT = {
     "remat": lambda steps: ml.estimators.unrolled(remat=True),
 }
 
-QUICK = "adam", 1, "eager"
-
 WAYS = [
-    pytest.param(rule, steps, mode, marks=[] if (rule, steps, mode) == QUICK else pytest.mark.slow)
+    pytest.param(rule, steps, mode, marks=pytest.mark.slow)
     for rule in RULES
     for steps in (1, 5, 20)
     for mode in ("eager", "xla")

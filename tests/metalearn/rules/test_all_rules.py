@@ -119,7 +119,7 @@ def test_equals_keras(name: str, options: dict, dtype: str, is_default: bool) ->
             np.testing.assert_allclose(value, variable, rtol=tolerance, atol=tolerance)
 
 
-@pytest.fixture(scope="module", params=["fused", "looped"])
+@pytest.fixture(scope="module", params=["fused", pytest.param("looped", marks=pytest.mark.slow)])
 def found(request, hypergradients):
     """Return the hypergradients of all rules: with few steps in Python, with many in a graph loop."""
     learning = {_label(name, options): _learning(name, options) for name, options in VARIANTS}
