@@ -15,13 +15,8 @@ from metalearn.estimators.protocol import as_estimator
 
 ALGORITHMS = sorted(path.stem for path in (CONFIGS / "algorithm").glob("*.yaml"))
 
-SMALL = [
-    "model.hidden=[5]",
-    "model.activation=tanh",
-    "learner.steps=2",
-    "training.meta_batch_size=3",
-    "training.jit_compile=false",
-]
+SMALL = ["model.hidden=[5]", "model.activation=tanh", "learner.steps=2"]
+SMALL += ["training.meta_batch_size=3", "training.jit_compile=false"]
 
 
 @pytest.fixture(scope="module", params=ALGORITHMS)

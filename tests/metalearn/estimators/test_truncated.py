@@ -53,7 +53,10 @@ def test_equals_one_tape_with_stopped_gradients(
 
 @pytest.mark.parametrize(
     ("window", "same"),
-    [(0, "first_order"), (3, "mixed_mode"), pytest.param(9, "mixed_mode", marks=pytest.mark.slow)],
+    [
+        (0, "first_order"),
+        *(pytest.param(window, "mixed_mode", marks=pytest.mark.slow) for window in (3, 9)),
+    ],
 )
 def test_ends_of_the_range(sinusoids, as_vector, in_graph, window, same):
     """A window of 0 and one of K or more, of K = 3 steps: the estimator that they are, to 1e-12."""
