@@ -20,7 +20,7 @@ CONVOLUTIONS: tuple[type, ...] = tuple(
 
 
 SIGNALS: tuple[type, ...] = (keras.layers.STFTSpectrogram, keras.layers.MelSpectrogram)
-"""Layers with Fourier transforms, and below: what else of Keras has no vectorised form."""
+"""Layers with Fourier transforms, which have no vectorised form either."""
 
 
 def map_tasks(

@@ -28,8 +28,9 @@ class Estimator:
             structure, shapes and types, not values.
         seeded: whether ``estimate`` draws random numbers.
         exact: whether it promises the derivative of the meta-loss itself, up to rounding.
-        second_order: whether it takes second derivatives of the inner loss. It is then not to be had for
-            models with layers that TensorFlow gets those wrong of (:func:`metalearn.layers.inexact_layers`).
+        second_order: whether it takes second derivatives of the inner loss. A learner then refuses models
+            with layers whose second derivatives TensorFlow gets wrong
+            (:func:`metalearn.layers.inexact_layers`).
     """
 
     estimate: Callable[..., MetaGradient]

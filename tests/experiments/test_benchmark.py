@@ -51,7 +51,9 @@ def test_ratios_are_of_programs_in_the_same_round():
     assert report._ratios(other, first) == (2.0, 3.0, 3.0)
 
 
-@pytest.mark.parametrize("argument", ["training.rounds=0", "estimators.inner_steps=[0]", "limit_seconds=-1"])
+@pytest.mark.parametrize(
+    "argument", ["training.rounds=0", "training.width=0", "estimators.inner_steps=[0]", "limit_seconds=-1"]
+)
 def test_bad_numbers_are_refused(monkeypatch, capfd, argument):
     monkeypatch.setattr(sys, "argv", ["benchmark", argument])
     with pytest.raises(SystemExit) as stopped:

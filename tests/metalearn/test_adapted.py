@@ -1,9 +1,12 @@
-"""Which parameters are adapted: the patterns, and that nothing is lost between chosen and rest."""
+"""Which parameters are adapted: the patterns, that nothing is lost, and what learners make of them."""
 
+import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+import metalearn as ml
 from metalearn.adapted import partition, select
 
 KEYS = ["context/context", "hidden_0/kernel", "hidden_0/bias", "norm/gamma", "output/kernel", "output/bias"]
@@ -44,3 +47,49 @@ def test_partition_and_recombine(chosen):
     assert set(picked) == chosen
     assert not set(picked) & set(rest)
     assert {**rest, **picked} == whole
+
+
+def test_context_is_reset_in_every_task_and_is_no_meta_parameter():
+    """Adaptation of a context model equals adaptation, by hand, of zeros; the rest is shared (CAVIA)."""
+    model = ml.models.context_mlp(hidden=(4,), context=2, activation="tanh", dtype="float64")
+    learner = ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(1.0), adapted="context")
+    meta = learner.initialize(0)
+    assert "context/context" not in meta["parameters"]
+    tasks = tf.nest.map_structure(
+        lambda leaf: tf.cast(leaf, tf.float64), ml.tasks.Sinusoid().sample((0, 0), 2)
+    )
+    fitted = learner.adapt(meta, tasks.support).parameters
+    for task in range(2):
+        context = tf.zeros(2, tf.float64)
+        with tf.GradientTape() as tape:
+            tape.watch(context)
+            complete = {**meta["parameters"], "context/context": context}
+            outputs = ml.functional.apply(model, complete, tasks.support.inputs[task])
+            loss = ml.losses.mse(tasks.support.targets[task], outputs)
+        expected = -tape.gradient(loss, context)
+        np.testing.assert_allclose(fitted["context/context"][task], expected, rtol=1e-12)
+        for key, value in meta["parameters"].items():
+            np.testing.assert_array_equal(fitted[key][task], value)
+
+
+def test_anil_is_maml_with_the_body_held_still():
+    """Meta-gradients agree to 1e-12 when the inner rates of MAML are 0 in the body."""
+    model = ml.models.mlp(hidden=(4,), activation="tanh", dtype="float64")
+    rates = {key: 0.05 if key.startswith("output") else 0.0 for key in ml.functional.parameters(model)}
+    rule = ml.rules.sgd(0.05)
+    still = rule._replace(
+        update=lambda gradients, state, parameters, hyperparameters, step: (
+            {key: value - rates[key] * gradients[key] for key, value in parameters.items()},
+            state,
+        )
+    )
+    anil = ml.MetaLearner(model, ml.losses.mse, rule, 3, adapted="head")
+    maml = ml.MetaLearner(model, ml.losses.mse, still, 3)
+    meta = anil.initialize(0)
+    tasks = tf.nest.map_structure(
+        lambda leaf: tf.cast(leaf, tf.float64), ml.tasks.Sinusoid().sample((0, 0), 2)
+    )
+    for found, expected in zip(
+        *(tf.nest.flatten(each.meta_gradient(meta, tasks).gradient) for each in (anil, maml)), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)

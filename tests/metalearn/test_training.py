@@ -277,31 +277,3 @@ def test_models_that_do_not_fit_the_tasks_are_refused():
     learner = ml.MetaLearner(ml.models.mlp(3, ()), ml.losses.mse, ml.rules.sgd())
     with pytest.raises(ValueError, match=r"inputs of shape \(3,\), the tasks give \(1,\)"):
         ml.MetaTrainer(learner, ml.tasks.Sinusoid(), keras.optimizers.SGD(0.1))
-
-
-@pytest.mark.parametrize("limit", ["value", "norm"])
-def test_tasks_can_be_clipped(limit):
-    """The update is that of the mean of each task's clipped meta-gradient, written out in NumPy."""
-    trainer = small(**{f"clip_task_{limit}": 0.1})
-    before = trainer.meta
-    tasks = trainer.tasks.sample((SEED, 0), BLOCK * TASKS)
-    first = tf.nest.map_structure(lambda leaf: leaf[:TASKS], tasks)
-    per_task = [
-        leaf.numpy() for leaf in tf.nest.flatten(trainer.learner.meta_gradient(before, first).per_task)
-    ]
-    if limit == "value":
-        clipped = [np.clip(leaf, -0.1, 0.1) for leaf in per_task]
-    else:
-        flat = np.concatenate([leaf.reshape(TASKS, -1) for leaf in per_task], axis=1)
-        factors = np.minimum(1, 0.1 / np.linalg.norm(flat, axis=1))
-        clipped = [leaf * factors.reshape(-1, *[1] * (leaf.ndim - 1)) for leaf in per_task]
-    trainer.run(1)
-    for old, new, step in zip(*map(tf.nest.flatten, (before, trainer.meta)), clipped, strict=True):
-        np.testing.assert_allclose(new - old, -0.05 * step.mean(0), rtol=0, atol=1e-7)
-        assert np.abs(step).max() > 0
-
-
-@pytest.mark.parametrize("limit", ["value", "norm"])
-def test_limits_of_clipping_are_positive(limit):
-    with pytest.raises(ValueError, match=f"clip_task_{limit}"):
-        small(**{f"clip_task_{limit}": 0.0})

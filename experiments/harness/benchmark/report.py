@@ -81,8 +81,9 @@ def _check(config: DictConfig) -> None:
             require_count(f"{section}.rounds", config[section].rounds)
             for steps in config[section].inner_steps:
                 require_count(f"{section}.inner_steps", steps)
-        for width in (config.training.width, *config.estimators.widths):
-            require_count("width", width)
+        require_count("training.width", config.training.width)
+        for width in config.estimators.widths:
+            require_count("estimators.widths", width)
         require_positive("limit_seconds", config.limit_seconds)
     except ValueError as error:
         raise UsageError(str(error)) from error
