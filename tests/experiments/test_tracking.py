@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -59,8 +60,11 @@ def blocks(data: bytes) -> Iterator[bytes]:
             position += left
             continue
         _, length, kind = struct.unpack("<IHB", data[position : position + 7])
-        parts += data[position + 7 : position + 7 + length]
-        position += 7 + length
+        end = position + 7 + length
+        if end > len(data):  # still being written
+            return
+        parts += data[position + 7 : end]
+        position = end
         if kind in (1, 4):  # whole, or the last part
             yield parts
             parts = b""
@@ -78,9 +82,16 @@ def nested(items: Any) -> dict[str, Any]:
     return values
 
 
-def read(directory: Path, index: int = 0) -> Run:
+def read(directory: Path, index: int = 0, seconds: float = 10.0) -> Run:
+    """Read a finished run; W&B's service may still be writing its last records when ``finish`` returns."""
+    deadline = time.monotonic() + seconds
     path = sorted(directory.glob("wandb/offline-run-*/run-*.wandb"))[index]
-    records = [Record.FromString(block) for block in blocks(path.read_bytes())]
+    while True:
+        records = [Record.FromString(block) for block in blocks(path.read_bytes())]
+        if records and records[-1].WhichOneof("record_type") == "exit":
+            break
+        assert time.monotonic() < deadline, f"{path} has no exit record {seconds} s after its run finished"
+        time.sleep(0.02)
     history = [
         nested(record.history.item) for record in records if record.WhichOneof("record_type") == "history"
     ]
