@@ -131,11 +131,15 @@ def _solve(
     size = tf.reduce_max(tf.abs(vector))
     size = tf.where(size > 0, size, tf.ones_like(size))
     target = vector / size
-    x = tf.zeros_like(target) if start is None else tf.where(dot(target, target) > 0, start / size, 0)
+    # False, but no constant: tf.vectorized_map converts a loop three times over if one of its variables
+    # begins the same in all tasks and does not stay so.
+    false = size < size
+    zero, zeros = tf.cast(false, target.dtype), tf.cast(target < target, target.dtype)
+    x = zeros if start is None else tf.where(dot(target, target) > 0, start / size, zeros)
     residual = target if start is None else target - matrix(x)
-    squared, zero = dot(residual, residual), tf.zeros_like(size)
+    squared = dot(residual, residual)
     threshold = tolerance**2 * dot(target, target)
-    state = _State(x, residual, residual, squared, zero, x, squared, tf.constant(0), tf.constant(False))
+    state = _State(x, residual, residual, squared, zero, x, squared, tf.cast(false, tf.int32), false)
 
     def unfinished(step: tf.Tensor, state: _State) -> tf.Tensor:
         within = step < max_iterations

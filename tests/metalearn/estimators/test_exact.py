@@ -87,19 +87,21 @@ def result(sinusoids, initial, with_xla):
     return compute
 
 
-MODES = pytest.mark.parametrize("mode", ["eager", "xla"])
-STEPS = pytest.mark.parametrize("steps", [1, pytest.param(3, marks=pytest.mark.slow), 10])
+SLOW = pytest.mark.slow
+"""Run eagerly, ten steps are traced one by one; compiled they stay in the default run."""
 
-
-@pytest.mark.parametrize(
+CASES = pytest.mark.parametrize(
     ("steps", "mode"),
     [
         (1, "eager"),
         (1, "xla"),
         (10, "xla"),
-        *(pytest.param(*each, marks=pytest.mark.slow) for each in [(3, "eager"), (3, "xla"), (10, "eager")]),
+        *(pytest.param(*each, marks=SLOW) for each in [(3, "eager"), (3, "xla"), (10, "eager")]),
     ],
 )
+
+
+@CASES
 def test_mixed_mode_equals_unrolled(result, as_vector, steps, mode):
     """Meta-losses, every task's own meta-gradient and adapted parameters, to 1e-9."""
     unrolled, mixed = (result(name, steps, mode) for name in ("unrolled", "mixed_mode"))
@@ -109,7 +111,7 @@ def test_mixed_mode_equals_unrolled(result, as_vector, steps, mode):
         np.testing.assert_allclose(ours, reference, rtol=0, atol=1e-9)
 
 
-@STEPS
+@pytest.mark.parametrize("steps", [1, pytest.param(3, marks=SLOW), pytest.param(10, marks=SLOW)])
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_xla_equals_eager(result, as_vector, steps, estimator):
     """Compilation changes rounding only: 1e-9."""
@@ -117,8 +119,7 @@ def test_xla_equals_eager(result, as_vector, steps, estimator):
     np.testing.assert_allclose(xla, eager, rtol=0, atol=1e-9)
 
 
-@STEPS
-@MODES
+@CASES
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_equals_finite_differences(result, initial, sinusoids, as_vector, estimator, steps, mode):
     """Along random directions and coordinates of every variable, to 1e-6."""

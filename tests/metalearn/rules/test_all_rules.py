@@ -124,8 +124,8 @@ def found(request, hypergradients):
     """Return the hypergradients of all rules: with few steps in Python, with many in a graph loop."""
     learning = {_label(name, options): _learning(name, options) for name, options in VARIANTS}
     if request.param == "fused":
-        return hypergradients(learning, 3)
-    return hypergradients(learning, 6, ("mixed_mode",))
+        return hypergradients(learning, 3, ("mixed_mode",))
+    return hypergradients(learning, 6)
 
 
 @every_rule
