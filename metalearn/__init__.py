@@ -1,6 +1,6 @@
 """Meta-learning research in TensorFlow: gradients through learning, proven right."""
 
-from metalearn import derivatives, estimators, functional, layers, losses, models, rules, tasks
+from metalearn import derivatives, estimators, functional, layers, losses, models, rules, step_weights, tasks
 from metalearn.evaluation import Evaluation, evaluate
 from metalearn.learner import MetaLearner
 from metalearn.training import MetaTrainer, NonFiniteError
@@ -21,5 +21,6 @@ __all__ = [
     "losses",
     "models",
     "rules",
+    "step_weights",
     "tasks",
 ]

@@ -35,6 +35,8 @@ class BilevelProblem:
                                            hyperparameters(phi), k)
         meta-loss            = outer_loss(theta_K, phi, query)
 
+    or, given ``step_weights``, the sum over k of ``step_weights[k] outer_loss(theta_k, phi, query)``.
+
     Attributes:
         initialize: ``phi -> theta_0``.
         inner_loss: ``(theta, phi, support) -> scalar``; may depend on phi.
@@ -46,6 +48,7 @@ class BilevelProblem:
             ``[T, S, N, ...]`` and step k takes slice ``k mod S``: steps beyond the last slice begin again
             with the first, like epochs over a data set of S batches. Usually S = K.
         mapping: how functions of one task are mapped over tasks, see :func:`metalearn.mapping.map_tasks`.
+        step_weights: ``[K+1]``, of theta_0, ..., theta_K in the meta-loss; None for theta_K alone.
 
     Raises:
         ValueError: if ``steps`` is negative or ``mapping`` is not known.
@@ -62,6 +65,7 @@ class BilevelProblem:
     hyperparameters: Callable[[Meta], Structure] = lambda meta: meta["rule"]
     per_step_support: bool = False
     mapping: TaskMapping = "vectorized"
+    step_weights: tf.Tensor | None = None
 
     def __post_init__(self) -> None:
         require_count("steps", self.steps, minimum=0)
@@ -89,6 +93,16 @@ def inner_objective(problem: BilevelProblem, parameters: Parameters, meta: Meta,
         problem.inner_loss(parameters, meta, step_support(problem, support, index)) for index in range(slices)
     ]
     return tf.add_n(losses) / slices
+
+
+def weighted_outer_loss(
+    problem: BilevelProblem, parameters: Parameters, meta: Meta, query: Batch, step: Step
+) -> tf.Tensor:
+    """Return what theta_k, k = ``step``, contributes to the meta-loss of one task."""
+    loss = problem.outer_loss(parameters, meta, query)
+    if problem.step_weights is None:
+        return loss
+    return tf.cast(tf.gather(problem.step_weights, step), loss.dtype) * loss
 
 
 def inner_gradient(

@@ -18,6 +18,7 @@ from metalearn.estimators.mixed_mode import mixed_mode
 from metalearn.estimators.protocol import as_estimator
 from metalearn.layers import inexact_layers
 from metalearn.mapping import map_tasks, mapping_for, require_mapping
+from metalearn.step_weights import StepWeights
 from metalearn.types import (
     Adaptation,
     Batch,
@@ -56,6 +57,8 @@ class MetaLearner:
             :func:`metalearn.mapping.mapping_for`.
         per_step_support: whether each inner step has a mini-batch of its own; support leaves are then
             ``[T, S, N, ...]``, see :class:`metalearn.bilevel.BilevelProblem`.
+        step_weights: ``(K, iteration) -> [K+1]``, what the query loss at theta_0, ..., theta_K counts for
+            in the meta-loss (:mod:`metalearn.step_weights`); None for theta_K alone.
 
     Raises:
         ValueError: if ``adapted`` matches no parameter, a number is out of range, ``mapping`` is not known,
@@ -75,6 +78,7 @@ class MetaLearner:
     proximal: float = 0.0
     mapping: TaskMapping | Literal["auto"] = "auto"
     per_step_support: bool = False
+    step_weights: StepWeights | None = None
 
     def __post_init__(self) -> None:
         require_count("steps", self.steps)
@@ -84,7 +88,7 @@ class MetaLearner:
             require_mapping(self.mapping)
         meta = self._meta(functional.parameters(self.model))
         estimator = as_estimator(self.estimator)
-        estimator.check(self._problem("vectorized"), meta)
+        estimator.require(self._weighted(self._problem("vectorized"), tf.constant(0)), meta)
         inexact = inexact_layers(self.model) if estimator.second_order else []
         if inexact:
             raise ValueError(
@@ -111,6 +115,11 @@ class MetaLearner:
         kernels do as fast, without the compile time.
         """
         return self.mapping_chosen == "vectorized"
+
+    def _weighted(self, problem: BilevelProblem, iteration: tf.Tensor) -> BilevelProblem:
+        if self.step_weights is None:
+            return problem
+        return dataclasses.replace(problem, step_weights=self.step_weights(self.steps, iteration))
 
     def _problem(self, mapping: TaskMapping) -> BilevelProblem:
         def initialize(meta: Meta) -> Parameters:
@@ -145,9 +154,11 @@ class MetaLearner:
         Args:
             meta: as from :meth:`initialize`.
             tasks: leaves ``[T, N, ...]``.
-            seed: for an estimator that draws random numbers; a new one for every call. Others ignore it.
+            seed: ``(seed of the run, iteration)``, for estimators that draw random numbers, estimators and
+                step weights that are annealed. Others ignore it.
         """
-        return as_estimator(self.estimator)(self.problem, meta, tasks, seed=seed)
+        problem = self._weighted(self.problem, tf.convert_to_tensor(seed)[1])
+        return as_estimator(self.estimator)(problem, meta, tasks, seed=seed)
 
     def losses(self, meta: Meta, tasks: Task, adapted: Parameters) -> dict[str, tf.Tensor]:
         """Return losses ``[T]`` around adaptation: ``inner/…`` on support, ``outer/…`` on query examples.

@@ -19,6 +19,7 @@ PACKAGES = {
     "metalearn.models": ml.models,
     "metalearn.rules": ml.rules,
     "metalearn.estimators": ml.estimators,
+    "metalearn.step_weights": ml.step_weights,
     "metalearn.tasks": ml.tasks,
     "keras.optimizers": keras.optimizers,
     "keras.optimizers.schedules": keras.optimizers.schedules,
@@ -46,7 +47,7 @@ def build_learner(config: Config) -> ml.MetaLearner:
             "rule": build(config["rule"], "rule"),
             "estimator": build(config["estimator"], "estimator"),
             "loss": getattr(ml.losses, loss),
-            **settings,
+            **build(settings, "learner"),
         },
         "learner",
     )

@@ -1,5 +1,6 @@
 """Estimators of the meta-gradient, interchangeable: ``(problem, meta, tasks) -> MetaGradient``."""
 
+from metalearn.estimators.annealed import annealed
 from metalearn.estimators.evolution import evolution
 from metalearn.estimators.first_order import first_order
 from metalearn.estimators.forward_mode import forward_mode
@@ -10,6 +11,7 @@ from metalearn.estimators.truncated import truncated
 from metalearn.estimators.unrolled import unrolled
 
 __all__ = [
+    "annealed",
     "evolution",
     "first_order",
     "forward_mode",

@@ -22,6 +22,7 @@ from metalearn.bilevel import (
     inner_start,
     inner_step,
     step_support,
+    weighted_outer_loss,
 )
 from metalearn.derivatives import names, require_connected
 from metalearn.derivatives.gradients import dense
@@ -65,6 +66,9 @@ class Pass:
         return [name for name in names(self.meta) if name not in self.reached]
 
 
+Carry = tuple[tf.Tensor, Cotangents]
+"""The meta-loss of one task and its cotangents, as far as the backward pass has come."""
+
 Pullback = Callable[[Pass, Inner, Cotangents, Batch, Step], Cotangents]
 """``(pass, (theta_k, s_k), cotangents after step k, support, k) -> cotangents before it``."""
 
@@ -99,23 +103,29 @@ def reverse(
                 lambda inner, support: inner_step(problem, inner, meta, support, step), inner, tasks.support
             )
 
-        def backward(pullback: Pullback, done: int, cotangents: Cotangents, index: Step) -> Cotangents:
+        def backward(pullback: Pullback, done: int, carry: Carry, index: Step) -> Carry:
             step = problem.steps - 1 - done - index
-            return each(
-                lambda inner, cotangents, support: pullback(through, inner, cotangents, support, step),
-                before(step),
-                cotangents,
-                tasks.support,
-            )
+
+            def of_one_task(inner: Inner, loss: tf.Tensor, cotangents: Cotangents, task: Task) -> Carry:
+                cotangents = pullback(through, inner, cotangents, task.support, step)
+                if problem.step_weights is None:
+                    return loss, cotangents
+                more, added = through_outer(through, inner, task.query, step)
+                return loss + more, _add(cotangents, added)
+
+            return each(of_one_task, before(step), *carry, tasks)
 
         last, before = scan(forward, start, problem.steps, in_graph=in_graph)
-        loss, cotangents = each(lambda *a: through_outer(through, *a), last, tasks.query)
+        carry = each(
+            lambda last, query: through_outer(through, last, query, problem.steps), last, tasks.query
+        )
         done = 0
         for steps, pullback in phases:
             if steps:
                 body = functools.partial(backward, pullback, done)
-                cotangents = fold(body, cotangents, steps, in_graph=in_graph)
+                carry = fold(body, carry, steps, in_graph=in_graph)
             done += steps
+        loss, cotangents = carry
         gradient = each(lambda *a: through_start(through, Cotangents(*a)), *cotangents)
         return loss, gradient, last[0]
 
@@ -191,12 +201,12 @@ def second_order(
     )
 
 
-def through_outer(through: Pass, last: Inner, query: Batch) -> tuple[tf.Tensor, Cotangents]:
-    """Return the meta-loss of one task and the cotangents of ``(theta_K, s_K, phi)``."""
-    parameters, state = last
+def through_outer(through: Pass, inner: Inner, query: Batch, step: Step) -> Carry:
+    """Return what theta_k adds to the meta-loss of one task, and cotangents of ``(theta_k, s_k, phi)``."""
+    parameters, state = inner
     with tf.GradientTape() as tape:
         tape.watch((parameters, through.meta))
-        loss = through.problem.outer_loss(parameters, through.meta, query)
+        loss = weighted_outer_loss(through.problem, parameters, through.meta, query, step)
     to_parameters, to_meta = dense(tape.gradient(loss, (parameters, through.meta)))
     zeros = tf.nest.map_structure(tf.zeros_like, Cotangents(parameters, state, through.meta))
     return loss, Cotangents(

@@ -18,4 +18,5 @@ def first_order() -> Estimator:
     return Estimator(
         lambda problem, meta, tasks: reverse(problem, meta, tasks, [(problem.steps, cut)]),
         second_order=False,
+        weighs_steps=True,
     )

@@ -82,7 +82,7 @@ def _estimate(solve: Solve, problem: BilevelProblem, meta: Meta, tasks: Task) ->
         def hessian(vector: Parameters) -> Parameters:
             return hvp(lambda parameters: inner(parameters, meta), last[0], vector)
 
-        loss, (to_parameters, _, direct) = through_outer(through, last, task.query)
+        loss, (to_parameters, _, direct) = through_outer(through, last, task.query, problem.steps)
         _, mixed = second_order(inner, last[0], meta, solve(hessian, to_parameters))
         return loss, tf.nest.map_structure(
             lambda direct, mixed: direct if mixed is None else direct - mixed, direct, through.reach(mixed)

@@ -38,4 +38,4 @@ def mixed_mode() -> Estimator:
         fused = problem.steps <= FUSED_STEPS and problem.mapping == "vectorized"
         return reverse(problem, meta, tasks, [(problem.steps, retraced if fused else exact)])
 
-    return Estimator(estimate, exact=True)
+    return Estimator(estimate, exact=True, weighs_steps=True)

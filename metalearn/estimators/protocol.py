@@ -31,6 +31,8 @@ class Estimator:
         second_order: whether it takes second derivatives of the inner loss. A learner then refuses models
             with layers whose second derivatives TensorFlow gets wrong
             (:func:`metalearn.layers.inexact_layers`).
+        weighs_steps: whether it differentiates a meta-loss that counts several inner steps
+            (``BilevelProblem.step_weights``).
     """
 
     estimate: Callable[..., MetaGradient]
@@ -38,6 +40,17 @@ class Estimator:
     seeded: bool = False
     exact: bool = False
     second_order: bool = True
+    weighs_steps: bool = False
+
+    def require(self, problem: BilevelProblem, meta: Meta) -> None:
+        """Raise ValueError if the estimator cannot differentiate the problem."""
+        if problem.step_weights is not None and not self.weighs_steps:
+            raise ValueError(
+                "step_weights make a meta-loss of several inner steps, the estimator differentiates that of "
+                "the last alone: leave step_weights out or use the estimator mixed_mode, unrolled, truncated "
+                "or first_order"
+            )
+        self.check(problem, meta)
 
     # Nothing below branches on a tensor in Python: converting it would only cost time.
     @tf.autograph.experimental.do_not_convert
@@ -49,7 +62,7 @@ class Estimator:
         Raises:
             ValueError: if the estimator refuses the problem, or no gradient reaches a leaf of ``meta``.
         """
-        self.check(problem, meta)
+        self.require(problem, meta)
         if self.seeded:
             return self.estimate(problem, meta, tasks, seed=seed)
         return self.estimate(problem, meta, tasks)

@@ -37,4 +37,4 @@ def truncated(window: int) -> Estimator:
         last = min(window, problem.steps)
         return reverse(problem, meta, tasks, [(last, exact), (problem.steps - last, cut)])
 
-    return Estimator(estimate, second_order=window > 0)
+    return Estimator(estimate, second_order=window > 0, weighs_steps=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from metalearn.bilevel import BilevelProblem, inner_start, step_support
+from metalearn.bilevel import BilevelProblem, inner_start, step_support, weighted_outer_loss
 from metalearn.derivatives import require_connected
 from metalearn.derivatives.gradients import dense
 from metalearn.estimators.backward import retraced, reverse
@@ -35,8 +35,9 @@ def unrolled(remat: bool = False) -> Estimator:
     """
 
     def estimate(problem: BilevelProblem, meta: Meta, tasks: Task) -> MetaGradient:
-        def adapt(meta: Meta, support: Batch) -> Parameters:
+        def adapt(meta: Meta, support: Batch) -> list[Parameters]:
             parameters, state = inner_start(problem, meta)
+            visited = [parameters]
             for step in range(problem.steps):
                 with tf.GradientTape() as inner_tape:
                     inner_tape.watch(parameters)
@@ -46,20 +47,27 @@ def unrolled(remat: bool = False) -> Estimator:
                 parameters, state = problem.rule.update(
                     gradients, state, parameters, problem.hyperparameters(meta), step
                 )
-            return parameters
+                visited.append(parameters)
+            return visited
+
+        def meta_loss_of(visited: list[Parameters], meta: Meta, query: Batch) -> tf.Tensor:
+            if problem.step_weights is None:
+                return problem.outer_loss(visited[-1], meta, query)
+            steps = enumerate(visited)
+            return tf.add_n([weighted_outer_loss(problem, each, meta, query, step) for step, each in steps])
 
         def meta_gradient(task: Task) -> tuple[tf.Tensor, Meta, Parameters]:
             with tf.GradientTape() as outer_tape:
                 outer_tape.watch(meta)
-                adapted = adapt(meta, task.support)
-                meta_loss = problem.outer_loss(adapted, meta, task.query)
+                visited = adapt(meta, task.support)
+                meta_loss = meta_loss_of(visited, meta, task.query)
             gradient = dense(outer_tape.gradient(meta_loss, meta))
             require_connected(meta, gradient)
-            return meta_loss, gradient, adapted
+            return meta_loss, gradient, visited[-1]
 
         return average(*problem.map(meta_gradient, tasks))
 
     def recompute(problem: BilevelProblem, meta: Meta, tasks: Task) -> MetaGradient:
         return reverse(problem, meta, tasks, [(problem.steps, retraced)], fused=False)
 
-    return Estimator(recompute if remat else estimate, exact=True)
+    return Estimator(recompute if remat else estimate, exact=True, weighs_steps=True)

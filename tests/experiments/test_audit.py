@@ -27,9 +27,9 @@ WRONG_FUNCTIONS = ("categorical_crossentropy (logits, soft targets)", "ctc", "so
 """Activations and losses without right second derivatives; of layers, the library knows them itself."""
 
 QUICK = (
-    *("Dense", "Conv2D", "MaxPooling2D", "SimpleRNN", "Embedding", "Dropout", "Multiply", "Resizing"),
+    *("Dense", "Conv2D", "MaxPooling2D", "Embedding", "Dropout", "Multiply", "Resizing"),
     *("BatchNormalization", "BatchNormalization (trainable=False)"),
-    *("metalearn.layers.BatchNormalization", "UpSampling2D (bicubic)", "MaxPooling3D"),
+    *("metalearn.layers.BatchNormalization", "UpSampling2D (bicubic)"),
     *("categorical_crossentropy (logits)", "gelu", "softsign", "metalearn.layers.softsign", "relu"),
     "categorical_crossentropy (logits, soft targets)",
 )

@@ -119,7 +119,7 @@ def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_good_state(tmp_pa
 
 
 def test_ctrl_c_leaves_a_run_that_the_same_command_finishes_with_equal_bits(monkeypatch, tmp_path):
-    """A real process stopped by SIGINT exits 130; resumed, it ends with the bits of an unbroken run here."""
+    """A real process stopped by SIGINT exits 130; resumed here, it ends with the bits of an unbroken run."""
     command = [sys.executable, "-m", "experiments.train", "model.hidden=[8]", "training.iterations=12000"]
     command += ["training.meta_batch_size=4", "evaluation.tasks=20", "evaluation.steps=1", "tracking=none"]
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
@@ -137,8 +137,8 @@ def test_ctrl_c_leaves_a_run_that_the_same_command_finishes_with_equal_bits(monk
     (path,) = tmp_path.glob("broken/sinusoid/*")
     stopped_at = json.loads((path / "manifest.json").read_text())["iteration"]
     assert 0 < stopped_at < 12000
-    subprocess.run(broken, env=environment, check=True, capture_output=True, timeout=120)
-    assert run(monkeypatch, train.main, "train", *command[3:], f"paths.runs={tmp_path / 'whole'}") == 0
+    for arguments in (broken, [*command, f"paths.runs={tmp_path / 'whole'}"]):
+        assert run(monkeypatch, train.main, "train", *arguments[3:]) == 0
     (whole,) = tmp_path.glob("whole/sinusoid/*")
     manifests = [json.loads((each / "manifest.json").read_text()) for each in (path, whole)]
     assert manifests[0]["parameters_digest"] == manifests[1]["parameters_digest"]

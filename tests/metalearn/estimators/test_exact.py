@@ -200,7 +200,7 @@ def heavy_ball():
     )
 
 
-@pytest.mark.parametrize("steps", [3, 7])
+@pytest.mark.parametrize("steps", [pytest.param(3, marks=SLOW), 7])
 def test_state_and_learned_hyperparameters(sinusoids, as_vector, in_graph, steps):
     """With everything in phi that can be there, mixed mode equals unrolled to 1e-12, differences to 1e-6.
 

