@@ -161,14 +161,22 @@ class MetaTrainer:
         end = self.iteration + iterations
         while self.iteration < end:
             block, offset = divmod(self.iteration, self._block_length)
-            if self._block is None or self._block[0] != block:
-                self._block = block, self._sample_block(tf.constant([self.seed, block]))
             count = min(end - self.iteration, self._block_length - offset)
-            part, culprits = self._run_within_block(self._block[1], count)
+            part, culprits = self._run_within_block(self._tasks_of(block), count)
             parts.append(part)
             if culprits:
                 raise NonFiniteError(self.iteration, culprits, _concatenate(parts))
         return _concatenate(parts)
+
+    def training_tasks(self, iteration: int) -> Task:
+        """Return the tasks ``[T, N, ...]`` that an iteration (counted from 0) trains on."""
+        block, offset = divmod(iteration, self._block_length)
+        return tf.nest.map_structure(lambda leaf: leaf[offset], self._tasks_of(block))
+
+    def _tasks_of(self, block: int) -> Task:
+        if self._block is None or self._block[0] != block:
+            self._block = block, self._sample_block(tf.constant([self.seed, block]))
+        return self._block[1]
 
     def _run_within_block(self, tasks: Task, count: int) -> tuple[History, list[str]]:
         """Return the history up to the first iteration with something not finite, and what that is."""

@@ -178,7 +178,7 @@ def by_tapes(model, meta, task, steps, rate):
     return value, tape.gradient(value, meta)
 
 
-@pytest.mark.parametrize("steps", [2, 6])
+@pytest.mark.parametrize("steps", [2, pytest.param(6, marks=pytest.mark.slow)])
 def test_convolutions_are_mapped_one_by_one(images, in_graph, steps):
     """Mixed mode over tasks with their own filters, chosen unasked, equals nested tapes to 1e-10."""
     model, tasks = images

@@ -60,5 +60,7 @@ def test_the_rate_can_be_learned_too(drawn):
 
 def test_hypergradients(hypergradients, assert_right):
     """By tapes, mixed mode and differences."""
-    found = hypergradients({"alfa": rules.alfa(rules.learned(0.1, per="variable", steps=2))}, 3)
+    found = hypergradients(
+        {"alfa": rules.alfa(rules.learned(0.1, per="variable", steps=2))}, 3, ("mixed_mode",)
+    )
     assert_right(found["alfa"])
