@@ -5,24 +5,24 @@ import os
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ.pop("WANDB_MODE", None)
 
-import numpy as np
 import pytest
-import tensorflow as tf
 
-import metalearn as ml
-
-tf.get_logger().setLevel("ERROR")
+# TensorFlow is imported where it is used: the process that hands the tests out to workers does without.
 
 
 @pytest.fixture(scope="session")
 def as_float64():
     """Return a function that casts every leaf of a structure to float64."""
+    import tensorflow as tf
+
     return lambda structure: tf.nest.map_structure(lambda leaf: tf.cast(leaf, tf.float64), structure)
 
 
 @pytest.fixture(scope="session")
 def as_vector():
     """Return a function that joins all leaves of a structure, keeping ``axes`` leading axes, in NumPy."""
+    import numpy as np
+    import tensorflow as tf
 
     def join(structure, axes=0):
         leaves = [np.asarray(leaf) for leaf in tf.nest.flatten(structure)]
@@ -34,18 +34,24 @@ def as_vector():
 @pytest.fixture(scope="session")
 def in_graph():
     """Return a function that wraps another one in a graph, without XLA: no loop is traced twice."""
+    import tensorflow as tf
+
     return lambda function: tf.function(function, autograph=False)
 
 
 @pytest.fixture(scope="session")
 def with_xla():
     """Return a function that compiles another one with XLA."""
+    import tensorflow as tf
+
     return lambda function: tf.function(function, jit_compile=True, autograph=False)
 
 
 @pytest.fixture(scope="session")
 def sinusoids(as_float64):
     """Return three sinusoid tasks, 10 shots and 10 queries each, in float64."""
+    import metalearn as ml
+
     return as_float64(ml.tasks.Sinusoid().sample((0, 7), 3))
 
 
@@ -56,6 +62,7 @@ def compiles(tmp_path_factory):
     XLA's CPU compiler leaves an event of this name in the trace of TensorFlow's profiler. That sees what
     tracing counts cannot: a program compiled anew because a value was taken for a constant.
     """
+    import tensorflow as tf
 
     def observe(function):
         logs = tmp_path_factory.mktemp("trace")

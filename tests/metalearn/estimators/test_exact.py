@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import itertools
 
 import numpy as np
 import pytest
@@ -72,7 +73,7 @@ def initial():
 
 
 @pytest.fixture(scope="module")
-def result(sinusoids, initial, with_xla):
+def result(sinusoids, initial, in_graph, with_xla):
     """Return a function that gives the default learner's meta-gradient, each computed once."""
     model = ml.models.mlp(dtype="float64")
 
@@ -81,46 +82,37 @@ def result(sinusoids, initial, with_xla):
         learner = ml.MetaLearner(
             model, ml.losses.mse, ml.rules.sgd(RATE), steps, estimator=ESTIMATORS[estimator]
         )
-        function = with_xla(learner.meta_gradient) if mode == "xla" else learner.meta_gradient
-        return function(initial, sinusoids)
+        wrap = {"eager": lambda function: function, "graph": in_graph, "xla": with_xla}[mode]
+        return wrap(learner.meta_gradient)(initial, sinusoids)
 
     return compute
 
 
 SLOW = pytest.mark.slow
-"""Run eagerly, ten steps are traced one by one; compiled they stay in the default run."""
 
-CASES = pytest.mark.parametrize(
-    ("steps", "mode"),
-    [
-        (1, "eager"),
-        (1, "xla"),
-        (10, "xla"),
-        *(pytest.param(*each, marks=SLOW) for each in [(3, "eager"), (3, "xla"), (10, "eager")]),
-    ],
-)
+QUICK = [("unrolled", 1, "eager"), ("mixed_mode", 1, "eager"), ("unrolled", 1, "xla")]
+QUICK += [("mixed_mode", 1, "xla"), ("mixed_mode", 10, "xla")]
+"""Of ten steps, eager ones are traced one by one, and nested tapes take XLA long to compile."""
 
 
-@CASES
-def test_mixed_mode_equals_unrolled(result, as_vector, steps, mode):
-    """Meta-losses, every task's own meta-gradient and adapted parameters, to 1e-9."""
-    unrolled, mixed = (result(name, steps, mode) for name in ("unrolled", "mixed_mode"))
+def cases(*quick):
+    """Parametrize a test over all estimators, steps and modes, but for ``quick`` only in the slow run."""
+    every = itertools.product(ESTIMATORS, (1, 3, 10), ("eager", "xla"))
+    slow = [pytest.param(*case, marks=SLOW) for case in every if case not in quick]
+    return pytest.mark.parametrize(("estimator", "steps", "mode"), [*quick, *slow])
+
+
+@cases(*QUICK)
+def test_equals_nested_tapes(result, as_vector, estimator, steps, mode):
+    """Of the same number of steps, in a graph: losses, gradients, each task's, parameters, to 1e-9."""
+    unrolled, mixed = result("unrolled", steps, "graph"), result(estimator, steps, mode)
     assert np.abs(as_vector(unrolled.gradient)).max() > 0.1
     for field in ("loss", "gradient", "per_task", "adapted"):
         ours, reference = (as_vector(getattr(each, field)) for each in (mixed, unrolled))
         np.testing.assert_allclose(ours, reference, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("steps", [1, pytest.param(3, marks=SLOW), pytest.param(10, marks=SLOW)])
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_xla_equals_eager(result, as_vector, steps, estimator):
-    """Compilation changes rounding only: 1e-9."""
-    eager, xla = (as_vector(result(estimator, steps, mode)) for mode in ("eager", "xla"))
-    np.testing.assert_allclose(xla, eager, rtol=0, atol=1e-9)
-
-
-@CASES
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+@cases(*QUICK, ("unrolled", 10, "graph"))
 def test_equals_finite_differences(result, initial, sinusoids, as_vector, estimator, steps, mode):
     """Along random directions and coordinates of every variable, to 1e-6."""
     meta_gradient = result(estimator, steps, mode)
