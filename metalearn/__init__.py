@@ -1,6 +1,17 @@
 """Meta-learning research in TensorFlow: gradients through learning, proven right."""
 
-from metalearn import derivatives, estimators, functional, layers, losses, models, rules, step_weights, tasks
+from metalearn import (
+    derivatives,
+    estimators,
+    functional,
+    heads,
+    layers,
+    losses,
+    models,
+    rules,
+    step_weights,
+    tasks,
+)
 from metalearn.evaluation import Evaluation, evaluate
 from metalearn.learner import MetaLearner
 from metalearn.training import MetaTrainer, NonFiniteError
@@ -17,6 +28,7 @@ __all__ = [
     "estimators",
     "evaluate",
     "functional",
+    "heads",
     "layers",
     "losses",
     "models",

@@ -30,7 +30,7 @@ class BilevelProblem:
 
     ::
 
-        theta_0              = initialize(phi)
+        theta_0              = closed_form(initialize(phi), phi, support)
         theta_{k+1}, s_{k+1} = rule.update(grad_theta inner_loss(theta_k, phi, support_k), s_k, theta_k,
                                            hyperparameters(phi), k)
         meta-loss            = outer_loss(theta_K, phi, query)
@@ -48,6 +48,8 @@ class BilevelProblem:
             ``[T, S, N, ...]`` and step k takes slice ``k mod S``: steps beyond the last slice begin again
             with the first, like epochs over a data set of S batches. Usually S = K.
         mapping: how functions of one task are mapped over tasks, see :func:`metalearn.mapping.map_tasks`.
+        closed_form: ``(theta, phi, support) -> theta_0``: what is solved for without iterating; None for
+            theta_0 = initialize(phi).
         step_weights: ``[K+1]``, of theta_0, ..., theta_K in the meta-loss; None for theta_K alone.
 
     Raises:
@@ -65,6 +67,7 @@ class BilevelProblem:
     hyperparameters: Callable[[Meta], Structure] = lambda meta: meta["rule"]
     per_step_support: bool = False
     mapping: TaskMapping = "vectorized"
+    closed_form: Callable[[Parameters, Meta, Batch], Parameters] | None = None
     step_weights: tf.Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -116,10 +119,12 @@ def inner_gradient(
     return value_and_gradient(lambda parameters: problem.inner_loss(parameters, meta, support), parameters)
 
 
-def inner_start(problem: BilevelProblem, meta: Meta) -> Inner:
-    """Return theta_0 and the rule's initial state."""
+def inner_start(problem: BilevelProblem, meta: Meta, support: Batch) -> Inner:
+    """Return theta_0 and the rule's initial state for one task."""
     # A tape tells tensors apart by identity: theta_0 may equal a leaf of phi, it must not be that leaf.
     parameters = tf.nest.map_structure(tf.identity, problem.initialize(meta))
+    if problem.closed_form is not None:
+        parameters = problem.closed_form(parameters, meta, support)
     return parameters, problem.rule.init(parameters)
 
 
@@ -160,7 +165,7 @@ def solve(
         )
         return inner, measured(inner[0])
 
-    start = problem.map(lambda _: inner_start(problem, meta), tasks)
+    start = problem.map(lambda support: inner_start(problem, meta, support), tasks.support)
     carry = start, measured(start[0])
     ((parameters, _), last), before = scan(advance, carry, steps, in_graph=True)
     _, earlier = before(slice(None))

@@ -105,6 +105,45 @@ def apply_with_state(
     training: bool = False,
 ) -> tuple[tf.Tensor, Parameters]:
     """Like :func:`apply`, and also return the non-trainable values after the call."""
+    return _call(model, model, parameters, inputs, state, training)
+
+
+def features(model: keras.Model, parameters: Parameters, inputs: tf.Tensor) -> tf.Tensor:
+    """Return what the last layer of a model is given, ``[N, F]``, arguments as of :func:`apply`."""
+    body = keras.Model(model.inputs, model.layers[-1].input)
+    return _call(body, model, parameters, inputs, None, False)[0]
+
+
+def linear_head(model: keras.Model) -> tuple[str, str]:
+    """Return the keys of kernel and bias of a model's last layer.
+
+    Raises:
+        ValueError: if that is not a dense layer on features ``[N, F]``, with a bias and no activation.
+    """
+    last = model.layers[-1]
+    if (
+        not isinstance(last, keras.layers.Dense)
+        or last.activation is not keras.activations.linear
+        or not last.use_bias
+        or len(last.input.shape) != 2
+    ):
+        raise ValueError(
+            f"the model's last layer {last.name!r} is no plain dense one: a head that is solved for needs a "
+            "keras.layers.Dense with a bias and without an activation, on features of shape [N, F]"
+        )
+    keys = {id(variable): key for key, variable in _named_variables(model)}
+    return keys[id(last.kernel)], keys[id(last.bias)]
+
+
+def _call(
+    network: keras.Model,
+    model: keras.Model,
+    parameters: Parameters,
+    inputs: tf.Tensor,
+    state: Parameters | None,
+    training: bool,
+) -> tuple[tf.Tensor, Parameters]:
+    """Call ``network``, which is ``model`` or a part of it, with ``parameters`` of the model."""
     named = list(_named_variables(model))
     state = _values(model, trainable=False) if state is None else state
     keys = {id(variable): key for key, variable in named}
@@ -116,7 +155,7 @@ def apply_with_state(
     variables = [variable for _, variable in named]
     # Not model.stateless_call: it hands training to models whose call does not take it.
     with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))) as scope:
-        outputs = model(inputs, training=training)
+        outputs = network(inputs, training=training)
     after = {
         key: _current(scope, variable, value) for (key, variable), value in zip(named, values, strict=True)
     }

@@ -16,6 +16,7 @@ from metalearn.arguments import require_count, require_positive
 from metalearn.bilevel import BilevelProblem, inner_objective, inner_start, solve
 from metalearn.estimators.mixed_mode import mixed_mode
 from metalearn.estimators.protocol import as_estimator
+from metalearn.heads import Head
 from metalearn.layers import inexact_layers
 from metalearn.mapping import map_tasks, mapping_for, require_mapping
 from metalearn.step_weights import StepWeights
@@ -57,6 +58,9 @@ class MetaLearner:
             :func:`metalearn.mapping.mapping_for`.
         per_step_support: whether each inner step has a mini-batch of its own; support leaves are then
             ``[T, S, N, ...]``, see :class:`metalearn.bilevel.BilevelProblem`.
+        head: how the last layer is fitted to a task's support examples in closed form before the first inner
+            step, see :mod:`metalearn.heads`. Its parameters are then no meta-parameters, ``steps`` may be 0,
+            and what is learned of it is ``meta["head"]``.
         step_weights: ``(K, iteration) -> [K+1]``, what the query loss at theta_0, ..., theta_K counts for
             in the meta-loss (:mod:`metalearn.step_weights`); None for theta_K alone.
 
@@ -78,10 +82,13 @@ class MetaLearner:
     proximal: float = 0.0
     mapping: TaskMapping | Literal["auto"] = "auto"
     per_step_support: bool = False
+    head: Head | None = None
     step_weights: StepWeights | None = None
 
     def __post_init__(self) -> None:
-        require_count("steps", self.steps)
+        require_count("steps", self.steps, minimum=0 if self.head else 1)
+        if self.head is not None:
+            self._require_head_fits()
         if self.proximal != 0:
             require_positive("proximal (0 for none)", self.proximal)
         if self.mapping != "auto":
@@ -142,7 +149,27 @@ class MetaLearner:
             steps=self.steps,
             per_step_support=self.per_step_support,
             mapping=mapping,
+            closed_form=None if self.head is None else functools.partial(self._with_head, self.head),
         )
+
+    def _with_head(self, head: Head, parameters: Parameters, meta: Meta, support: Batch) -> Parameters:
+        complete = {**self._complete(meta), **parameters}
+        features = functional.features(self.model, complete, support.inputs)
+        solved = head.fit(features, support.targets, meta.get("head", {}))
+        return {**parameters, **dict(zip(functional.linear_head(self.model), solved, strict=True))}
+
+    def _require_head_fits(self) -> None:
+        missing = set(functional.linear_head(self.model)) - set(self._keys)
+        if missing:
+            raise ValueError(
+                f"the head solves for {', '.join(sorted(missing))} in every task, which adapted="
+                f"{self.adapted!r} leaves out: use adapted='head', or 'all'"
+            )
+        if self.proximal or self.per_step_support:
+            raise ValueError(
+                "proximal and per_step_support have no meaning with a head that is solved for: it starts "
+                "nowhere, and from the whole support. Leave them or the head out"
+            )
 
     def initialize(self, seed: int) -> Meta:
         """Draw meta-parameters ``{"parameters": {...}, "rule": {...}}``, a pure function of the seed."""
@@ -169,11 +196,11 @@ class MetaLearner:
         problem = self.problem
 
         # Each task's own copy of theta_0, as the first inner step has it: XLA then finds this loss computed.
-        starts = problem.map(lambda _: inner_start(problem, meta)[0], tasks.support)
+        starts = problem.map(lambda support: inner_start(problem, meta, support)[0], tasks.support)
 
         def of_one_task(task: Task, copied: Parameters, adapted: Parameters) -> dict[str, tf.Tensor]:
             support, query = task.support, task.query
-            start = problem.initialize(meta)
+            start = copied if self.head else problem.initialize(meta)
             return {
                 "inner/loss_before": inner_objective(problem, copied, meta, support),
                 "inner/loss": inner_objective(problem, adapted, meta, support),
@@ -241,18 +268,24 @@ class MetaLearner:
         return select(self.adapted, functional.parameters(self.model))
 
     @functools.cached_property
-    def _context(self) -> Parameters:
-        """Where context parameters start, in every task."""
+    def _given(self) -> Parameters:
+        """Parameters that every task begins with at zero: context, and a head that is solved for."""
         parameters = functional.parameters(self.model)
-        context = [key for key in parameters if is_context(key)]
-        return tf.nest.map_structure(tf.zeros_like, partition(parameters, context)[0])
+        solved = functional.linear_head(self.model) if self.head else ()
+        given = [key for key in parameters if is_context(key) or key in solved]
+        return tf.nest.map_structure(tf.zeros_like, partition(parameters, given)[0])
 
     def _meta(self, parameters: Parameters) -> Meta:
         """Return the meta-parameters, given values for all of the model's parameters."""
-        _, learned = partition(parameters, self._context)
-        adapted, _ = partition({**parameters, **self._context}, self._keys)
-        return {"parameters": learned, "rule": self.rule.hyperparameters(adapted)}
+        _, learned = partition(parameters, self._given)
+        adapted, _ = partition({**parameters, **self._given}, self._keys)
+        meta = {"parameters": learned, "rule": self.rule.hyperparameters(adapted)}
+        if self.head is None or not self.head.hyperparameters:
+            return meta
+        dtype = next(iter(parameters.values())).dtype
+        of_head = tf.nest.map_structure(lambda leaf: tf.cast(leaf, dtype), self.head.hyperparameters)
+        return {**meta, "head": of_head}
 
     def _complete(self, meta: Meta) -> Parameters:
         """Return all of the model's parameters as every task begins with them."""
-        return {**self._context, **meta["parameters"]}
+        return {**self._given, **meta["parameters"]}

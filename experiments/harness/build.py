@@ -19,6 +19,7 @@ PACKAGES = {
     "metalearn.models": ml.models,
     "metalearn.rules": ml.rules,
     "metalearn.estimators": ml.estimators,
+    "metalearn.heads": ml.heads,
     "metalearn.step_weights": ml.step_weights,
     "metalearn.tasks": ml.tasks,
     "keras.optimizers": keras.optimizers,

@@ -155,7 +155,7 @@ def _row(
         name=name,
         exact=as_estimator(program.learner.estimator).exact,
         error=float(np.linalg.norm(found - exact) / np.linalg.norm(exact)),
-        cosine=float(found @ exact / (np.linalg.norm(found) * np.linalg.norm(exact))),
+        cosine=float(found @ exact / max(np.linalg.norm(found) * np.linalg.norm(exact), 1e-300)),
         milliseconds=milliseconds,
         compile_seconds=compile_seconds,
     )

@@ -12,7 +12,7 @@ import metalearn as ml
 from experiments.harness import checkpoints, figures, metrics, rundir
 from experiments.harness.build import build_tasks, build_trainer
 from experiments.harness.cli import UsageError
-from experiments.harness.files import write_json
+from experiments.harness.files import write_atomically, write_json
 from experiments.harness.rundir import RunDirectory
 from experiments.harness.settings import check
 from experiments.harness.terminal import console, evaluation_table, say
@@ -57,6 +57,7 @@ def conclude(run: RunDirectory, trainer: ml.MetaTrainer, tracker: Tracker, confi
     metric = config["learner"]["loss"]
     evaluation = evaluate(config, trainer.learner, trainer.meta)
     write_evaluation(run.evaluation, evaluation, metric)
+    write_atomically(run.losses, lambda file: np.savez(file, per_task=evaluation.per_task))
     console.print(evaluation_table(evaluation, metric, "Query loss after adaptation to fresh tasks"))
     tracker.evaluation(evaluation, metric)
     paths = draw(run, trainer, evaluation, config)

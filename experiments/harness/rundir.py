@@ -25,8 +25,8 @@ from experiments.harness.files import write_atomically, write_json
 FORMAT = 1
 """Version of the layout of a run's folder."""
 
-WITHOUT_EFFECT = ("tracking", "paths", "run")
-"""Sections that cannot change a result."""
+WITHOUT_EFFECT = ("label", "tracking", "paths", "run")
+"""Settings that cannot change a result."""
 
 PACKAGES = ("metalearn", "tensorflow", "keras", "numpy", "hydra-core", "omegaconf", "wandb", "matplotlib")
 
@@ -58,6 +58,11 @@ class RunDirectory:
     def evaluation(self) -> Path:
         """The final evaluation."""
         return self.path / "evaluation.json"
+
+    @property
+    def losses(self) -> Path:
+        """Each evaluation task's loss at each step."""
+        return self.path / "evaluation.npz"
 
     @property
     def checkpoints(self) -> Path:

@@ -46,7 +46,7 @@ def train(config: Config) -> int:
     brief(config, trainer, str(run.path))
     tracker = build_tracker(config, run)
     try:
-        training_seconds = _train(run, trainer, tracker, config)
+        training_seconds, speed = _train(run, trainer, tracker, config)
         if training_seconds is None:
             tracker.finish(exit_code=INTERRUPTED)
             rundir.update_manifest(run, status="interrupted", iteration=trainer.iteration, end=rundir.now())
@@ -65,6 +65,8 @@ def train(config: Config) -> int:
         end=rundir.now(),
         parameters_digest=digest(trainer.meta),
         seconds={"training": round(training_seconds, 2), "total": round(total, 2)},
+        milliseconds_per_iteration=speed,
+        meta_parameters=sum(leaf.shape.num_elements() for leaf in tf.nest.flatten(trainer.meta)),
     )
     say(f"training took {training_seconds:.1f} s, everything {total:.1f} s; all of it is in {run.path}")
     return 0
@@ -87,11 +89,16 @@ def _resume(run: RunDirectory, trainer: ml.MetaTrainer) -> None:
     say(f"resuming {run.path} at iteration {trainer.iteration}")
 
 
-def _train(run: RunDirectory, trainer: ml.MetaTrainer, tracker: Tracker, config: Config) -> float | None:
-    """Train to the end and return the seconds it took, or None if interrupted before."""
+def _train(
+    run: RunDirectory, trainer: ml.MetaTrainer, tracker: Tracker, config: Config
+) -> tuple[float | None, float]:
+    """Train; return the seconds it took (None if interrupted before) and the milliseconds an iteration.
+
+    The latter are the median over compiled calls, without those that compile.
+    """
     total = config["training"]["iterations"]
     start = saved = time.perf_counter()
-    count = 1
+    count, speeds = 1, [0.0]
     with _interruptible() as interrupted, Bar(trainer.iteration, total) as bar:
         while trainer.iteration < total and not interrupted:
             first, began = trainer.iteration, time.perf_counter()
@@ -100,13 +107,16 @@ def _train(run: RunDirectory, trainer: ml.MetaTrainer, tracker: Tracker, config:
             metrics.append(run.metrics, first, history)
             tracker.log(first, history, trainer.last_gradient, seconds)
             bar.advance(trainer.iteration, history)
+            if count > 1:
+                speeds.append(1000 * seconds / len(history["outer/loss"]))
             # The first call compiles: it says nothing of the speed.
             count = 10 if count == 1 else int(np.clip(count * CALL_SECONDS / seconds, 1, 2 * count))
             if time.perf_counter() - saved > config["run"]["checkpoint_seconds"]:
                 checkpoints.save(run.checkpoints, trainer.state())
                 saved = time.perf_counter()
         checkpoints.save(run.checkpoints, trainer.state())
-    return None if trainer.iteration < total else time.perf_counter() - start
+    milliseconds = round(float(np.median(speeds[1:] or speeds)), 4)
+    return None if trainer.iteration < total else time.perf_counter() - start, milliseconds
 
 
 @contextmanager

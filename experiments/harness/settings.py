@@ -14,7 +14,7 @@ Config = dict[str, Any]
 OBJECTS = ("task", "model", "rule", "estimator", "optimizer")
 
 SECTIONS = {
-    "learner": ("loss", "steps", "adapted", "proximal", "step_weights", "mapping"),
+    "learner": ("loss", "steps", "adapted", "proximal", "head", "step_weights", "mapping"),
     "training": ("iterations", "meta_batch_size", "clip_task_value", "clip_task_norm", "jit_compile"),
     "evaluation": ("tasks", "steps", "seed", "task"),
     "tracking": ("backend", "mode", "project", "group", "interval", "histogram_interval"),
@@ -22,7 +22,7 @@ SECTIONS = {
     "paths": ("runs",),
 }
 
-VALUES = ("name", "seed")
+VALUES = ("name", "label", "seed")
 
 BACKENDS = ("wandb", "none")
 

@@ -95,7 +95,7 @@ def reverse(
         ValueError: naming the leaves of phi that no path leads to.
     """
     through = Pass(problem, meta)
-    start = problem.map(lambda _: inner_start(problem, meta), tasks.support)
+    start = problem.map(lambda support: inner_start(problem, meta, support), tasks.support)
 
     def program(each: Each, in_graph: bool, start: Inner, tasks: Task) -> tuple[tf.Tensor, Meta, Parameters]:
         def forward(inner: Inner, step: Step) -> Inner:
@@ -126,7 +126,9 @@ def reverse(
                 carry = fold(body, carry, steps, in_graph=in_graph)
             done += steps
         loss, cotangents = carry
-        gradient = each(lambda *a: through_start(through, Cotangents(*a)), *cotangents)
+        gradient = each(
+            lambda cotangents, support: through_start(through, cotangents, support), cotangents, tasks.support
+        )
         return loss, gradient, last[0]
 
     result = run(problem, program, start, tasks, fused=fused)
@@ -214,11 +216,11 @@ def through_outer(through: Pass, inner: Inner, query: Batch, step: Step) -> Carr
     )
 
 
-def through_start(through: Pass, cotangents: Cotangents) -> Meta:
+def through_start(through: Pass, cotangents: Cotangents, support: Batch) -> Meta:
     """Return the cotangent of phi, now that theta_0 and s_0 are made from it."""
     with tf.GradientTape() as tape:
         tape.watch(through.meta)
-        started = inner_start(through.problem, through.meta)
+        started = inner_start(through.problem, through.meta, support)
     to_meta = tape.gradient(started, through.meta, output_gradients=tuple(cotangents)[:2])
     return _add(cotangents.meta, through.reach(dense(to_meta)))
 

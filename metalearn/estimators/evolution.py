@@ -123,7 +123,7 @@ def _meta_losses(problem: BilevelProblem, metas: Meta, tasks: Task) -> tuple[tf.
                 tasks.support,
             )
 
-        start = each(lambda meta: inner_start(problem, meta), metas)
+        start = each(lambda meta, support: inner_start(problem, meta, support), metas, tasks.support)
         last = fold(step, start, problem.steps, in_graph=in_graph)
         loss = each(
             lambda last, meta, query: problem.outer_loss(last[0], meta, query), last, metas, tasks.query

@@ -61,7 +61,7 @@ def _estimate(problem: BilevelProblem, meta: Meta, tasks: Task) -> MetaGradient:
 
     def start(task: Task) -> Carry:
         _require_connected(problem, meta, task)
-        return _push(problem, lambda meta: inner_start(problem, meta), (meta,), (basis,))
+        return _push(problem, lambda meta: inner_start(problem, meta, task.support), (meta,), (basis,))
 
     def program(each: Each, in_graph: bool, carry: Carry, tasks: Task) -> tuple[tf.Tensor, Meta, Parameters]:
         def body(carry: Carry, step: Any) -> Carry:
@@ -134,7 +134,7 @@ def _require_connected(problem: BilevelProblem, meta: Meta, task: Task) -> None:
     """
     with tf.GradientTape() as tape:
         tape.watch(meta)
-        inner = inner_start(problem, meta)
+        inner = inner_start(problem, meta, task.support)
         if problem.steps:
             inner = inner_step(problem, inner, meta, task.support, 0)
         loss = problem.outer_loss(inner[0], meta, task.query)

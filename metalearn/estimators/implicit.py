@@ -73,7 +73,7 @@ def implicit(
 
 def _estimate(solve: Solve, problem: BilevelProblem, meta: Meta, tasks: Task) -> MetaGradient:
     through = Pass(problem, meta)
-    start = problem.map(lambda _: inner_start(problem, meta), tasks.support)
+    start = problem.map(lambda support: inner_start(problem, meta, support), tasks.support)
 
     def gradient(last: Inner, task: Task) -> tuple[tf.Tensor, Meta]:
         def inner(parameters: Parameters, meta: Meta) -> tf.Tensor:

@@ -9,7 +9,7 @@ from metalearn.derivatives import names
 from metalearn.estimators.backward import Cotangents, Pass, through_start
 from metalearn.estimators.programs import Each, advance, run
 from metalearn.estimators.protocol import Estimator, average, leaves_used
-from metalearn.types import Meta, MetaGradient, Parameters, Task
+from metalearn.types import Batch, Meta, MetaGradient, Parameters, Task
 
 
 def reptile() -> Estimator:
@@ -31,19 +31,19 @@ def reptile() -> Estimator:
 
     def estimate(problem: BilevelProblem, meta: Meta, tasks: Task) -> MetaGradient:
         through = Pass(problem, meta)
-        start = problem.map(lambda _: inner_start(problem, meta), tasks.support)
+        start = problem.map(lambda support: inner_start(problem, meta, support), tasks.support)
 
-        def displacement(start: Inner, last: Inner) -> Meta:
+        def displacement(start: Inner, last: Inner, support: Batch) -> Meta:
             moved = tf.nest.map_structure(tf.subtract, start[0], last[0])
             rest = tf.nest.map_structure(tf.zeros_like, (start[1], meta))
-            return through_start(through, Cotangents(moved, *rest))
+            return through_start(through, Cotangents(moved, *rest), support)
 
         def program(
             each: Each, in_graph: bool, start: Inner, tasks: Task
         ) -> tuple[tf.Tensor, Meta, Parameters]:
             last = advance(problem, meta, each, in_graph, start, tasks.support)
             loss = each(lambda last, query: problem.outer_loss(last[0], meta, query), last, tasks.query)
-            return loss, each(displacement, start, last), last[0]
+            return loss, each(displacement, start, last, tasks.support), last[0]
 
         return average(*run(problem, program, start, tasks))
 
@@ -51,6 +51,11 @@ def reptile() -> Estimator:
 
 
 def _check(problem: BilevelProblem, meta: Meta) -> None:
+    if problem.closed_form is not None:
+        raise ValueError(
+            "the estimator reptile moves initial parameters towards the adapted ones, and the closed form (a "
+            "head like ridge) makes them anew in every task: leave it out, or use the estimator mixed_mode"
+        )
     used = leaves_used(problem.initialize, meta)
     missing = [name for name in names(meta) if name not in used]
     if missing:

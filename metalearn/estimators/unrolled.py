@@ -36,7 +36,7 @@ def unrolled(remat: bool = False) -> Estimator:
 
     def estimate(problem: BilevelProblem, meta: Meta, tasks: Task) -> MetaGradient:
         def adapt(meta: Meta, support: Batch) -> list[Parameters]:
-            parameters, state = inner_start(problem, meta)
+            parameters, state = inner_start(problem, meta, support)
             visited = [parameters]
             for step in range(problem.steps):
                 with tf.GradientTape() as inner_tape:

@@ -100,7 +100,7 @@ def test_bad_steps_are_refused(steps):
 def test_inner_pieces():
     """The start is theta_0 in a tensor of its own; the gradient ``H p - b``; a step ``p - a (H p - b)``."""
     problem, meta, support = quadratic(1), meta_parameters(), unused_tasks().support
-    start = bilevel.inner_start(problem, meta)
+    start = bilevel.inner_start(problem, meta, support)
     assert start[0]["p"] is not meta["parameters"]["p"]
     np.testing.assert_array_equal(start[0]["p"], START)
     loss, gradient = bilevel.inner_gradient(problem, start[0], meta, support)

@@ -34,7 +34,7 @@ def learned_rate(steps):
             steps=2,
         )
         phi = {"parameters": theta, "rule": {"learning_rate": meta["rate"]}}
-        state = inner_start(inner, phi)
+        state = inner_start(inner, phi, support)
         for step in range(inner.steps):
             state = inner_step(inner, state, phi, support, step)
         return inner.outer_loss(state[0], phi, query)
