@@ -115,11 +115,6 @@ def draw(
 
 def loss_by_step(evaluation: ml.Evaluation, config: Config) -> figures.Figure:
     """Draw query loss against inner steps, with the reference lines of the default task."""
-    task = config["task"]
-    # Whatever else is set (ranges) changes what a predictor that does not adapt can reach.
-    plain = {key: task[key] for key in ("_target_", "shots", "queries") if key in task}
-    known = build_tasks(config) == build_tasks({"task": plain})
-    references = REFERENCES.get(task["_target_"], {}) if known else {}
     steps = config["learner"]["steps"]
     label = (
         f"{config['estimator']['_target_'].rpartition('.')[2]}, trained with {steps} step{'s' * (steps > 1)}"
@@ -127,8 +122,17 @@ def loss_by_step(evaluation: ml.Evaluation, config: Config) -> figures.Figure:
     return figures.loss_by_step(
         {label: (evaluation.steps, evaluation.mean, evaluation.ci95)},
         config["learner"]["loss"],
-        references,
+        references(config),
     )
+
+
+def references(config: Config) -> dict[str, float]:
+    """Return losses of predictors that do not adapt to ``config["task"]``, by name."""
+    task = config["task"]
+    # Whatever else is set (ranges) changes what a predictor that does not adapt can reach.
+    plain = {key: task[key] for key in ("_target_", "shots", "queries", "informed") if key in task}
+    known = build_tasks(config) == build_tasks({"task": plain})
+    return REFERENCES.get(task["_target_"], {}) if known else {}
 
 
 def write_evaluation(path: Path, evaluation: ml.Evaluation, metric: str) -> None:

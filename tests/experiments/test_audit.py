@@ -16,8 +16,9 @@ from experiments.harness.audit.cases import Case, normal
 from experiments.harness.audit.functions import LOSSES, UTILITIES, functions_of
 from experiments.harness.audit.layers import EXCLUDED, layers
 from experiments.harness.audit.measure import EXACT, NONE, WRONG, Row, measure
-from experiments.harness.audit.report import BEGIN, END, between_marks, cases, markdown, terminal_table
-from experiments.harness.cli import UsageError, run_application
+from experiments.harness.audit.report import MARK, cases, markdown, terminal_table
+from experiments.harness.cli import run_application
+from experiments.harness.marked import marks
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,6 +33,8 @@ QUICK = (
     "metalearn.layers.softsign",
 )
 """Cases of all kinds that take a second or two each."""
+
+BEGIN, END = marks(MARK)
 
 MAPPED = ("Dense", "Embedding", "Dropout", "gelu")
 NOT_MAPPED = {"Conv2D": "Conv2D, its filter differing by task"}
@@ -183,12 +186,6 @@ def test_the_table_goes_between_the_marks(tmp_path, monkeypatch, capfd):
     assert not stopped.value.code
     assert "relu" in capfd.readouterr().out
     assert re.fullmatch(rf"before\n{BEGIN}\n1 cases.*`relu`.*\n{END}\nafter\n", path.read_text(), re.DOTALL)
-
-
-@pytest.mark.parametrize("text", ["", BEGIN, f"{END}{BEGIN}", f"{BEGIN}{END}{END}", f"{BEGIN}{BEGIN}{END}"])
-def test_a_file_without_a_place_is_refused(text):
-    with pytest.raises(UsageError, match="there is no place for the table"):
-        between_marks(text, "table")
 
 
 def test_a_file_that_is_not_there_is_refused_before_anything_is_measured(tmp_path, monkeypatch, capfd):

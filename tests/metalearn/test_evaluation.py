@@ -1,5 +1,7 @@
 """Evaluation: statistics against NumPy, and losses against adapting and predicting by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -60,6 +62,14 @@ def test_parameters_that_are_told_change_nothing(learner, report):
     untold = ml.evaluate(learner, learner.initialize(0), Untold(), num_tasks=NUM_TASKS, steps=STEPS, seed=1)
     np.testing.assert_array_equal(untold.per_task, report.per_task)
     assert untold.tasks_hash == report.tasks_hash
+
+
+def test_the_list_of_an_oracle_is_that_of_the_others(report):
+    """It is told what the tasks are made from; they are the same tasks."""
+    oracle = ml.MetaLearner(ml.models.mlp(3, (4,)), ml.losses.mse, ml.rules.sgd())
+    informed = dataclasses.replace(TASKS, informed=True)
+    told = ml.evaluate(oracle, oracle.initialize(0), informed, num_tasks=NUM_TASKS, steps=0, seed=1)
+    assert told.tasks_hash == report.tasks_hash
 
 
 def test_many_tasks_are_evaluated_in_parts(learner, report, monkeypatch):

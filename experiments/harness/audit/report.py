@@ -10,15 +10,14 @@ import numpy as np
 import tensorflow as tf
 from rich.table import Table
 
+from experiments.harness import marked
 from experiments.harness.audit.cases import Case
 from experiments.harness.audit.functions import activations, losses
 from experiments.harness.audit.layers import EXCLUDED, layers
 from experiments.harness.audit.measure import EXACT, NONE, Row, measure
-from experiments.harness.cli import UsageError
-from experiments.harness.files import write_atomically
 from experiments.harness.terminal import console, say
 
-BEGIN, END = "<!-- audit:begin -->", "<!-- audit:end -->"
+MARK = "audit"
 
 OURS = "metalearn.layers."
 
@@ -52,16 +51,16 @@ def audit(write: str | None) -> int:
     Raises:
         UsageError: if the file cannot be read or lacks the marks, before anything is measured.
     """
-    text = None if write is None else _text(Path(write))
+    if write is not None:
+        marked.require_place(Path(write), MARK)
     rows = []
     with console.status("") as status:
         for number, case in enumerate(every := cases(), 1):
             status.update(f"case {number} of {len(every)}: {case.name}")
             rows.append(measure(case))
     console.print(terminal_table(rows), width=max(console.width, WIDTH), crop=False)
-    if write is not None and text is not None:
-        replaced = between_marks(text, markdown(rows)).encode()
-        write_atomically(Path(write), lambda file: file.write(replaced))
+    if write is not None:
+        marked.write(Path(write), MARK, markdown(rows))
         say(f"table written to {write}")
     return 0
 
@@ -102,30 +101,6 @@ def markdown(rows: Sequence[Row]) -> str:
         + "\n".join(lines)
         + f"\n\nNot measured: {excluded}.\n"
     )
-
-
-def between_marks(text: str, table: str) -> str:
-    """Return ``text`` with ``table`` in the place of what stands between the marks.
-
-    Raises:
-        UsageError: unless each mark is there once, in order.
-    """
-    before, begin, rest = text.partition(BEGIN)
-    between, end, after = rest.partition(END)
-    if not end or BEGIN in between + after or END in before + after:
-        raise UsageError(
-            f"there is no place for the table: the file needs {BEGIN} and, below, {END}, once each"
-        )
-    return f"{before}{begin}\n{table}{end}{after}"
-
-
-def _text(path: Path) -> str:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"write={path} cannot be read: {error.strerror}") from error
-    between_marks(text, "")
-    return text
 
 
 def _by_family(rows: Iterable[Row]) -> list[str]:

@@ -1,0 +1,142 @@
+"""The runs below a folder, read from what they left on disk, and grouped by configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.harness import rundir
+from experiments.harness.cli import UsageError
+from experiments.harness.rundir import RunDirectory
+
+Config = dict[str, Any]
+
+SEEDED = ("seed", *rundir.WITHOUT_EFFECT)
+"""Settings that runs of one group may differ in."""
+
+DIVERGED = 10.0
+"""A mean loss this many times that before adapting counts as diverged, as does one that is not finite."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        path: its folder.
+        config: resolved.
+        manifest: as written.
+        tasks_hash: of the evaluation's tasks.
+        metric: of the losses.
+        per_task: each evaluation task's loss after 0, 1, ... inner steps, ``[T, S+1]``.
+    """
+
+    path: Path
+    config: Config
+    manifest: Config
+    tasks_hash: str
+    metric: str
+    per_task: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """The runs of one configuration, which differ in their seeds; never empty."""
+
+    runs: list[Run]
+
+    @property
+    def first(self) -> Run:
+        """The run that stands for what all have in common."""
+        return self.runs[0]
+
+    @property
+    def label(self) -> str:
+        """What tables and figures call it."""
+        return str(self.first.config.get("label", self.first.path.name))
+
+    @property
+    def steps(self) -> int:
+        """Inner steps in training."""
+        return int(self.first.config["learner"]["steps"])
+
+    @property
+    def per_task(self) -> np.ndarray:
+        """Each task's loss, the mean over the runs, ``[T, S+1]``."""
+        return np.asarray([run.per_task for run in self.runs], np.float64).mean(0)
+
+    @property
+    def diverged(self) -> int | None:
+        """The first inner step at which the mean loss of a run counts as diverged; None if none does."""
+        means = np.array([run.per_task.mean(0, dtype=np.float64) for run in self.runs])
+        bad = np.any(~np.isfinite(means) | (means > DIVERGED * means[:, :1]), axis=0)
+        return int(np.argmax(bad)) if bad.any() else None
+
+    def between_seeds(self, step: int) -> tuple[float, float]:
+        """Return the lowest and the highest mean loss of a run after an inner step."""
+        means = [float(run.per_task[:, step].mean(dtype=np.float64)) for run in self.runs]
+        return min(means), max(means)
+
+    def number(self, key: str) -> float:
+        """Return the median over the runs of a number in their manifests; NaN where it is missing."""
+        return float(np.median([run.manifest.get(key, np.nan) for run in self.runs]))
+
+
+def collect(folder: Path) -> tuple[list[Group], dict[Path, str]]:
+    """Return the finished runs below a folder by configuration, and why others are left out.
+
+    Raises:
+        UsageError: if there is no run at all.
+    """
+    runs, left_out = [], {}
+    for path in sorted({found.parent for found in folder.rglob("config.yaml")}):
+        try:
+            runs.append(_read(RunDirectory(path)))
+        except UsageError as error:
+            left_out[path] = str(error)
+    if not runs and not left_out:
+        raise UsageError(f"runs={folder} has no runs in it: train some, or give the folder that they are in")
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        same = {key: value for key, value in run.config.items() if key not in SEEDED}
+        groups.setdefault(rundir.digest({**same, "label": run.config.get("label")}), []).append(run)
+    return [Group(group) for group in groups.values()], left_out
+
+
+def comparable(groups: Sequence[Group]) -> list[list[Group]]:
+    """Return the groups by the list of tasks that they were evaluated on, each best first."""
+    lists: dict[str, list[Group]] = {}
+    for group in groups:
+        lists.setdefault(f"{group.first.tasks_hash} {group.first.per_task.shape}", []).append(group)
+    return [sorted(each, key=_last_loss) for each in lists.values()]
+
+
+def _last_loss(group: Group) -> float:
+    loss = float(group.per_task[:, -1].mean())
+    return loss if np.isfinite(loss) else np.inf
+
+
+def _read(run: RunDirectory) -> Run:
+    config, manifest = rundir.read_config(run), rundir.read_manifest(run)
+    if manifest is None:
+        raise UsageError("it has no manifest.json")
+    if manifest.get("status") != "complete":
+        raise UsageError(
+            f"{manifest.get('status')} at iteration {manifest.get('iteration')}: "
+            f"{manifest.get('error') or 'the same command goes on'}"
+        )
+    try:
+        evaluation = json.loads(run.evaluation.read_text())
+        with np.load(run.losses, allow_pickle=False) as arrays:
+            per_task = arrays["per_task"]
+        found = Run(run.path, config, manifest, evaluation["tasks_hash"], evaluation["metric"], per_task)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"its evaluation cannot be read: {error!r}") from error
+    if per_task.shape != (evaluation["num_tasks"], len(evaluation["steps"])) or per_task.dtype.kind != "f":
+        raise UsageError(f"{run.losses} is not of this evaluation: its shape is {per_task.shape}")
+    return found

@@ -1,0 +1,96 @@
+"""A report over runs: a table in the terminal, as CSV and as Markdown, and a figure."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from experiments.harness import figures, marked
+from experiments.harness.files import write_atomically
+from experiments.harness.report.runs import Group, collect, comparable
+from experiments.harness.report.table import header, markdown, mean_over_tasks, rows
+from experiments.harness.results import references
+from experiments.harness.terminal import console, say
+
+MARK = "report"
+
+WIDTH = 170
+"""Of the table, in characters, at least: numbers are not cut where lines are short."""
+
+
+def report(folder: Path, baseline: str, write: str | None) -> int:
+    """Print a table for each list of evaluation tasks, write CSV and figures, return the exit code, 0.
+
+    Raises:
+        UsageError: if there are no runs, or the file ``write`` has no place for the tables.
+    """
+    if write is not None:
+        marked.require_place(Path(write), MARK)
+    groups, left_out = collect(folder)
+    place, texts = folder / "report", []
+    place.mkdir(exist_ok=True)
+    for same_tasks in comparable(groups):
+        title = _title(same_tasks)
+        names, cells = header(same_tasks, baseline), rows(same_tasks, baseline)
+        console.print(_terminal(title, names, cells), width=max(console.width, WIDTH), crop=False)
+        stem = "_".join(str(part) for part in _task(same_tasks[0]))
+        _write_csv(place / f"{stem}.csv", names, cells)
+        figures.save(_figure(same_tasks), place / f"{stem}.png")
+        texts.append(f"{title}:\n\n{markdown(names, cells)}")
+    for path, reason in left_out.items():
+        say(f"[yellow]left out[/] {path}: {reason}")
+    if write is not None:
+        marked.write(Path(write), MARK, "\n".join(texts))
+        say(f"tables written to {write}")
+    say(f"kept in {place}")
+    return 0
+
+
+def _task(group: Group) -> tuple[str, str]:
+    task = group.first.config["task"]
+    return str(group.first.config["name"]), f"{task['shots']}_shot"
+
+
+def _title(groups: Sequence[Group]) -> str:
+    name, shots = _task(groups[0])
+    run = groups[0].first
+    iterations = sorted({group.first.config["training"]["iterations"] for group in groups})
+    trained = " or ".join(f"{each:,}".replace(",", " ") for each in iterations)
+    return (
+        f"{name}, {shots.replace('_', '-')}: {run.metric} on {len(run.per_task)} fresh tasks (list "
+        f"{run.tasks_hash}) before and after inner steps, {trained} iterations of training with K of them; "
+        "mean over seeds ± 95 % over tasks"
+    )
+
+
+def _terminal(title: str, names: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for index, name in enumerate(names):
+        table.add_column(name, justify="right" if index else "left", no_wrap=True)
+    for line in cells:
+        table.add_row(*line)
+    return table
+
+
+def _write_csv(path: Path, names: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([names, *cells])
+    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+
+
+def _figure(groups: Sequence[Group]) -> figures.Figure:
+    """Draw the loss by step of each group, up to where it diverges."""
+    curves = {}
+    for group in groups:
+        values = [mean_over_tasks(losses) for losses in group.per_task.T[: group.diverged]]
+        name = group.label if group.steps == 1 else f"{group.label}, K={group.steps}"
+        while name in curves:
+            name += "'"
+        mean, half = (np.array(part) for part in zip(*values, strict=True))
+        curves[name] = (np.arange(len(values)), mean, half)
+    return figures.loss_by_step(curves, groups[0].first.metric, references(groups[0].first.config))

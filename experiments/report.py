@@ -1,0 +1,25 @@
+"""Compare runs: ``python -m experiments.report runs=runs/sinusoid [write=README.md]``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from experiments.harness.cli import UsageError, run_application
+from experiments.harness.quiet import import_tensorflow
+
+
+def main(config: DictConfig) -> int:
+    """Print, keep and write the tables; return the exit code."""
+    folder = Path(str(config.runs))
+    if not folder.is_dir():
+        raise UsageError(f"runs={folder} is not a folder: give the one that the runs are in")
+    import_tensorflow()
+    from experiments.harness.report.write import report
+
+    return report(folder, str(config.baseline), None if config.write is None else str(config.write))
+
+
+if __name__ == "__main__":
+    run_application(main, "report")
