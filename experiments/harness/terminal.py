@@ -24,6 +24,11 @@ SHOWN_LOSSES = 1000
 """Iterations that the displayed losses are the mean of."""
 
 
+def print_table(table: Table, width: int) -> None:
+    """Print a table on lines of at least ``width`` characters: its numbers are not cut on narrower ones."""
+    Console(highlight=False, width=max(console.width, width)).print(table)
+
+
 def say(text: str) -> None:
     """Print a line; square brackets are markup."""
     console.print(text)

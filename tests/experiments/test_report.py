@@ -145,12 +145,14 @@ def test_damaged_runs_are_left_out(folder):
     assert sum("damaged" in path.name for path in left_out) == 5
 
 
-def test_other_tasks_are_not_compared_with(folder):
+def test_other_tasks_are_not_compared_with(folder, monkeypatch, capfd):
     other = make_run(folder, "elsewhere", 0, [[1, 1]] * 3)
     stored = json.loads(other.evaluation.read_text())
     other.evaluation.write_text(json.dumps({**stored, "tasks_hash": "xyz"}))
     lists = runs.comparable(runs.collect(folder)[0])
     assert sorted(len(groups) for groups in lists) == [1, 3]
+    assert execute(monkeypatch, capfd, f"runs={folder}")[0] == 0
+    assert len(list((folder / "report").glob("*.csv"))) == len(list((folder / "report").glob("*.png"))) == 2
 
 
 def test_configurations_that_differ_are_not_averaged(folder):

@@ -15,7 +15,7 @@ from experiments.harness.audit.cases import Case
 from experiments.harness.audit.functions import activations, losses
 from experiments.harness.audit.layers import EXCLUDED, layers
 from experiments.harness.audit.measure import EXACT, NONE, Row, measure
-from experiments.harness.terminal import console, say
+from experiments.harness.terminal import console, print_table, say
 
 MARK = "audit"
 
@@ -58,7 +58,7 @@ def audit(write: str | None) -> int:
         for number, case in enumerate(every := cases(), 1):
             status.update(f"case {number} of {len(every)}: {case.name}")
             rows.append(measure(case))
-    console.print(terminal_table(rows), width=max(console.width, WIDTH), crop=False)
+    print_table(terminal_table(rows), WIDTH)
     if write is not None:
         marked.write(Path(write), MARK, markdown(rows))
         say(f"table written to {write}")

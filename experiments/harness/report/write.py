@@ -15,7 +15,7 @@ from experiments.harness.files import write_atomically
 from experiments.harness.report.runs import Group, collect, comparable
 from experiments.harness.report.table import header, markdown, mean_over_tasks, rows
 from experiments.harness.results import references
-from experiments.harness.terminal import console, say
+from experiments.harness.terminal import print_table, say
 
 MARK = "report"
 
@@ -32,13 +32,16 @@ def report(folder: Path, baseline: str, write: str | None) -> int:
     if write is not None:
         marked.require_place(Path(write), MARK)
     groups, left_out = collect(folder)
-    place, texts = folder / "report", []
+    place, texts, stems = folder / "report", [], set[str]()
     place.mkdir(exist_ok=True)
     for same_tasks in comparable(groups):
         title = _title(same_tasks)
         names, cells = header(same_tasks, baseline), rows(same_tasks, baseline)
-        console.print(_terminal(title, names, cells), width=max(console.width, WIDTH), crop=False)
-        stem = "_".join(str(part) for part in _task(same_tasks[0]))
+        print_table(_terminal(title, names, cells), WIDTH)
+        stem = "_".join(_task(same_tasks[0]))
+        if stem in stems:  # another list of tasks
+            stem += f"_{same_tasks[0].first.tasks_hash}"
+        stems.add(stem)
         _write_csv(place / f"{stem}.csv", names, cells)
         figures.save(_figure(same_tasks), place / f"{stem}.png")
         texts.append(f"{title}:\n\n{markdown(names, cells)}")
