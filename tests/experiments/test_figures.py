@@ -285,5 +285,5 @@ def test_figures_can_be_drawn_in_threads() -> None:
 
 
 def test_tensors_are_taken_too() -> None:
-    steps = tf.range(3)
-    figures.loss_by_step({"a": (steps, tf.ones(3), tf.zeros(3))}, "mse", {})
+    figure = figures.loss_by_step({"a": (tf.range(3), tf.constant([3.0, 2.0, 1.0]), tf.zeros(3))}, "mse", {})
+    np.testing.assert_array_equal(lines(figure)["a"].get_xydata(), [[0, 3], [1, 2], [2, 1]])

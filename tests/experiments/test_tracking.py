@@ -5,25 +5,22 @@ from __future__ import annotations
 import json
 import os
 import socket
-import struct
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from matplotlib.figure import Figure
-from wandb.proto.wandb_internal_pb2 import Record
 
 from experiments.harness import tracking
-from experiments.harness.tracking import Tracker, Windows, no_tracker, wandb_tracker
+from experiments.harness.tracking import Tracker, no_tracker, wandb_tracker
 from metalearn import Evaluation
 from metalearn.training import LOSSES
+from tests.experiments.wandb_log import nested, read
 
 KERNEL = "parameters/hidden_0/kernel"
 COLUMNS = (*LOSSES, "meta_gradient/norm", f"meta_gradient/norm/{KERNEL}", "learning_rate")
@@ -36,66 +33,6 @@ GRADIENT = {
     },
     "rule": {"learning_rate": tf.constant(1e-44)},
 }
-
-
-class Run(NamedTuple):
-    """What was logged: rows of history, the last record of each other kind, and their number."""
-
-    history: list[dict[str, Any]]
-    records: list[Record]
-
-    def last(self, kind: str) -> Any:
-        """Return the last record of a kind."""
-        return [getattr(record, kind) for record in self.records if record.WhichOneof("record_type") == kind][
-            -1
-        ]
-
-
-def blocks(data: bytes) -> Iterator[bytes]:
-    """Yield the records of a W&B log: LevelDB's format, after a header of seven bytes."""
-    position, parts = 7, b""
-    while position + 7 <= len(data):
-        left = 32768 - position % 32768
-        if left < 7:
-            position += left
-            continue
-        _, length, kind = struct.unpack("<IHB", data[position : position + 7])
-        end = position + 7 + length
-        if end > len(data):  # still being written
-            return
-        parts += data[position + 7 : end]
-        position = end
-        if kind in (1, 4):  # whole, or the last part
-            yield parts
-            parts = b""
-
-
-def nested(items: Any) -> dict[str, Any]:
-    """Return the values of a record's items, dictionaries put together again."""
-    values: dict[str, Any] = {}
-    for item in items:
-        *outer, last = item.nested_key or [item.key]
-        place = values
-        for key in outer:
-            place = place.setdefault(key, {})
-        place[last] = json.loads(item.value_json)
-    return values
-
-
-def read(directory: Path, index: int = 0, seconds: float = 10.0) -> Run:
-    """Read a finished run; W&B's service may still be writing its last records when ``finish`` returns."""
-    deadline = time.monotonic() + seconds
-    path = sorted(directory.glob("wandb/offline-run-*/run-*.wandb"))[index]
-    while True:
-        records = [Record.FromString(block) for block in blocks(path.read_bytes())]
-        if records and records[-1].WhichOneof("record_type") == "exit":
-            break
-        assert time.monotonic() < deadline, f"{path} has no exit record {seconds} s after its run finished"
-        time.sleep(0.02)
-    history = [
-        nested(record.history.item) for record in records if record.WhichOneof("record_type") == "history"
-    ]
-    return Run(history, records)
 
 
 def make_history(rows: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -302,22 +239,6 @@ def test_a_tracker_that_keeps_nothing(make: Any) -> None:
     tracker.checkpoint(Path("nowhere.npz"))
     tracker.finish(exit_code=1)
     assert not Path("nowhere").exists()
-
-
-def test_windows_do_not_depend_on_how_rows_arrive() -> None:
-    rows = np.random.default_rng(1).normal(size=97)
-    whole = Windows(10)
-    expected = whole.add(5, {"a": rows}) + whole.rest()
-    for size in (1, 3, 10, 50):
-        windows = Windows(10)
-        parts = [windows.add(5 + first, {"a": rows[first : first + size]}) for first in range(0, 97, size)]
-        got = [window for part in [*parts, windows.rest()] for window in part]
-        assert [end for end, _ in got] == [end for end, _ in expected]
-        np.testing.assert_allclose([mean["a"] for _, mean in got], [mean["a"] for _, mean in expected])
-    assert [end for end, _ in expected] == [*range(10, 101, 10), 102]
-    assert expected[0][1]["a"] == pytest.approx(rows[:5].mean())
-    assert expected[-1][1]["a"] == pytest.approx(rows[95:].mean())
-    assert whole.rest() == []
 
 
 @pytest.mark.parametrize(

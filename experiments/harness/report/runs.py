@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,13 @@ class Run:
     Attributes:
         path: its folder.
         config: resolved.
-        manifest: as written.
+        name: of the experiment.
+        label: what tables and figures call it.
+        shots: support examples a task.
+        steps: inner steps in training.
+        iterations: of training.
+        milliseconds: of an iteration of training; NaN if not known.
+        meta_parameters: learned numbers; NaN if not known.
         tasks_hash: of the evaluation's tasks.
         metric: of the losses.
         per_task: each evaluation task's loss after 0, 1, ... inner steps, ``[T, S+1]``.
@@ -38,7 +45,13 @@ class Run:
 
     path: Path
     config: Config
-    manifest: Config
+    name: str
+    label: str
+    shots: int
+    steps: int
+    iterations: int
+    milliseconds: float
+    meta_parameters: float
     tasks_hash: str
     metric: str
     per_task: np.ndarray
@@ -56,16 +69,6 @@ class Group:
         return self.runs[0]
 
     @property
-    def label(self) -> str:
-        """What tables and figures call it."""
-        return str(self.first.config.get("label", self.first.path.name))
-
-    @property
-    def steps(self) -> int:
-        """Inner steps in training."""
-        return int(self.first.config["learner"]["steps"])
-
-    @property
     def per_task(self) -> np.ndarray:
         """Each task's loss, the mean over the runs, ``[T, S+1]``."""
         return np.asarray([run.per_task for run in self.runs], np.float64).mean(0)
@@ -81,10 +84,6 @@ class Group:
         """Return the lowest and the highest mean loss of a run after an inner step."""
         means = [float(run.per_task[:, step].mean(dtype=np.float64)) for run in self.runs]
         return min(means), max(means)
-
-    def number(self, key: str) -> float:
-        """Return the median over the runs of a number in their manifests; NaN where it is missing."""
-        return float(np.median([run.manifest.get(key, np.nan) for run in self.runs]))
 
 
 def collect(folder: Path) -> tuple[list[Group], dict[Path, str]]:
@@ -104,7 +103,7 @@ def collect(folder: Path) -> tuple[list[Group], dict[Path, str]]:
     groups: dict[str, list[Run]] = {}
     for run in runs:
         same = {key: value for key, value in run.config.items() if key not in SEEDED}
-        groups.setdefault(rundir.digest({**same, "label": run.config.get("label")}), []).append(run)
+        groups.setdefault(rundir.digest({**same, "label": run.label}), []).append(run)
     return [Group(group) for group in groups.values()], left_out
 
 
@@ -134,9 +133,23 @@ def _read(run: RunDirectory) -> Run:
         evaluation = json.loads(run.evaluation.read_text())
         with np.load(run.losses, allow_pickle=False) as arrays:
             per_task = arrays["per_task"]
-        found = Run(run.path, config, manifest, evaluation["tasks_hash"], evaluation["metric"], per_task)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"its evaluation cannot be read: {error!r}") from error
-    if per_task.shape != (evaluation["num_tasks"], len(evaluation["steps"])) or per_task.dtype.kind != "f":
+        found = Run(
+            path=run.path,
+            config=config,
+            name=str(config["name"]),
+            label=str(config.get("label", run.path.name)),
+            shots=int(config["task"]["shots"]),
+            steps=int(config["learner"]["steps"]),
+            iterations=int(config["training"]["iterations"]),
+            milliseconds=float(manifest.get("milliseconds_per_iteration", np.nan)),
+            meta_parameters=float(manifest.get("meta_parameters", np.nan)),
+            tasks_hash=str(evaluation["tasks_hash"]),
+            metric=str(evaluation["metric"]),
+            per_task=per_task,
+        )
+        shape = evaluation["num_tasks"], len(evaluation["steps"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise UsageError(f"what it left cannot be read: {error!r}") from error
+    if per_task.shape != shape or per_task.dtype.kind != "f":
         raise UsageError(f"{run.losses} is not of this evaluation: its shape is {per_task.shape}")
     return found

@@ -32,7 +32,9 @@ def mean_over_tasks(losses: np.ndarray) -> Value:
 def baseline_of(groups: Sequence[Group], label: str) -> Group | None:
     """Return the group of that label that was trained with the fewest inner steps."""
     return min(
-        (group for group in groups if group.label == label), key=lambda group: group.steps, default=None
+        (group for group in groups if group.first.label == label),
+        key=lambda group: group.first.steps,
+        default=None,
     )
 
 
@@ -76,16 +78,16 @@ def _row(group: Group, reference: Group | None, columns: Sequence[int]) -> list[
         spread = f"{low:.4f} to {high:.4f}" if len(group.runs) > 1 else "-"
         if reference is not None and reference is not group and reference.diverged is None:
             difference = str(mean_over_tasks(per_task[:, last] - reference.per_task[:, last]))
-    speed, learned = group.number("milliseconds_per_iteration"), group.number("meta_parameters")
+    speed = np.median([run.milliseconds for run in group.runs])
     return [
-        group.label,
-        str(group.steps),
+        group.first.label,
+        str(group.first.steps),
         str(len(group.runs)),
         *losses,
         spread,
         difference,
         f"{speed:.2f}",
-        f"{learned:.0f}",
+        f"{group.first.meta_parameters:.0f}",
     ]
 
 

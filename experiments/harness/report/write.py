@@ -38,9 +38,10 @@ def report(folder: Path, baseline: str, write: str | None) -> int:
         title = _title(same_tasks)
         names, cells = header(same_tasks, baseline), rows(same_tasks, baseline)
         print_table(_terminal(title, names, cells), WIDTH)
-        stem = "_".join(_task(same_tasks[0]))
+        run = same_tasks[0].first
+        stem = f"{run.name}_{run.shots}_shot"
         if stem in stems:  # another list of tasks
-            stem += f"_{same_tasks[0].first.tasks_hash}"
+            stem += f"_{run.tasks_hash}"
         stems.add(stem)
         _write_csv(place / f"{stem}.csv", names, cells)
         figures.save(_figure(same_tasks), place / f"{stem}.png")
@@ -54,18 +55,12 @@ def report(folder: Path, baseline: str, write: str | None) -> int:
     return 0
 
 
-def _task(group: Group) -> tuple[str, str]:
-    task = group.first.config["task"]
-    return str(group.first.config["name"]), f"{task['shots']}_shot"
-
-
 def _title(groups: Sequence[Group]) -> str:
-    name, shots = _task(groups[0])
     run = groups[0].first
-    iterations = sorted({group.first.config["training"]["iterations"] for group in groups})
+    iterations = sorted({group.first.iterations for group in groups})
     trained = " or ".join(f"{each:,}".replace(",", " ") for each in iterations)
     return (
-        f"{name}, {shots.replace('_', '-')}: {run.metric} on {len(run.per_task)} fresh tasks (list "
+        f"{run.name}, {run.shots}-shot: {run.metric} on {len(run.per_task)} fresh tasks (list "
         f"{run.tasks_hash}) before and after inner steps, {trained} iterations of training with K of them; "
         "mean over seeds ± 95 % over tasks"
     )
@@ -91,7 +86,7 @@ def _figure(groups: Sequence[Group]) -> figures.Figure:
     curves = {}
     for group in groups:
         values = [mean_over_tasks(losses) for losses in group.per_task.T[: group.diverged]]
-        name = group.label if group.steps == 1 else f"{group.label}, K={group.steps}"
+        name = group.first.label if group.first.steps == 1 else f"{group.first.label}, K={group.first.steps}"
         while name in curves:
             name += "'"
         mean, half = (np.array(part) for part in zip(*values, strict=True))
