@@ -70,26 +70,3 @@ def test_context_is_reset_in_every_task_and_is_no_meta_parameter():
         np.testing.assert_allclose(fitted["context/context"][task], expected, rtol=1e-12)
         for key, value in meta["parameters"].items():
             np.testing.assert_array_equal(fitted[key][task], value)
-
-
-def test_anil_is_maml_with_the_body_held_still():
-    """Meta-gradients agree to 1e-12 when the inner rates of MAML are 0 in the body."""
-    model = ml.models.mlp(hidden=(4,), activation="tanh", dtype="float64")
-    rates = {key: 0.05 if key.startswith("output") else 0.0 for key in ml.functional.parameters(model)}
-    rule = ml.rules.sgd(0.05)
-    still = rule._replace(
-        update=lambda gradients, state, parameters, hyperparameters, step: (
-            {key: value - rates[key] * gradients[key] for key, value in parameters.items()},
-            state,
-        )
-    )
-    anil = ml.MetaLearner(model, ml.losses.mse, rule, 3, adapted="head")
-    maml = ml.MetaLearner(model, ml.losses.mse, still, 3)
-    meta = anil.initialize(0)
-    tasks = tf.nest.map_structure(
-        lambda leaf: tf.cast(leaf, tf.float64), ml.tasks.Sinusoid().sample((0, 0), 2)
-    )
-    for found, expected in zip(
-        *(tf.nest.flatten(each.meta_gradient(meta, tasks).gradient) for each in (anil, maml)), strict=True
-    ):
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
