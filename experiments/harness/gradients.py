@@ -33,7 +33,7 @@ DIRECTIONS, ATTEMPTS = 3, 30
 EPSILON = 1e-6
 """Step of the differences: small, for every unit of a network that switches within it is a kink."""
 
-CALLS = 10
+CALLS = 5
 """Timed calls, of which the median counts."""
 
 
