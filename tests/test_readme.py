@@ -24,6 +24,8 @@ SETUP = r"python3 -m venv \.venv && \.venv/bin/pip install [^&]*"
 SHORT = ["training.iterations=6", "model.hidden=[4]", "training.meta_batch_size=2", "evaluation.tasks=4"]
 SHORT += ["evaluation.steps=1", "training.jit_compile=false"]
 
+SHORT_SWEEP = ["hydra.sweeper.params.experiment=sinusoid/maml", "hydra.sweeper.params.seed=0"]
+
 
 def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
@@ -72,6 +74,8 @@ def test_training_commands_work(command, runs, execute, monkeypatch):
     if command != TRAINING[0]:
         monkeypatch.setattr(results, "draw", lambda *_: {})
     arguments = shlex.split(re.sub(f"^{SETUP}&& ", "", command))
+    if any(argument.startswith("sweep=") for argument in arguments):
+        arguments += SHORT_SWEEP
     if "--help" not in arguments:
         arguments += [*SHORT, f"paths.runs={runs}"]
     printed = execute(arguments)
@@ -120,6 +124,16 @@ def test_the_audit_of_keras_works(execute, monkeypatch, tmp_path):
     execute(arguments)
     assert copy.read_text() != README
     assert "2 cases" in copy.read_text()
+
+
+def test_the_report_works(runs, execute, tmp_path):
+    """Runs after the training commands, on all that they left, into a copy."""
+    copy = tmp_path / "README.md"
+    copy.write_text(README)
+    (line,) = [line for line in commands() if "experiments.report" in line]
+    line = line.replace("README.md", str(copy)).replace("runs/algorithms", str(runs))
+    assert "tables written" in execute(shlex.split(line))
+    assert "| maml | 1 | 1 |" in copy.read_text()
 
 
 def test_the_offline_run_can_be_read_with_wandb(runs):
