@@ -1,11 +1,18 @@
 """Objects from configuration, and nothing but what the list allows."""
 
+import hydra
 import keras
 import pytest
 from omegaconf import OmegaConf
 
-from experiments.harness.build import build
+from experiments.harness.build import build, build_trainer
 from experiments.harness.cli import CONFIGS, UsageError
+from experiments.harness.settings import check
+
+EXPERIMENTS = sorted(
+    path.relative_to(CONFIGS / "experiment").with_suffix("").as_posix()
+    for path in (CONFIGS / "experiment").rglob("*.yaml")
+)
 
 
 def test_nested_targets_are_built():
@@ -56,3 +63,18 @@ def test_every_yaml_of_a_group_can_be_built(group):
         # Schedules are as long as the training.
         whole = OmegaConf.create({"training": {"iterations": 10}, group: OmegaConf.load(file)})
         assert build(OmegaConf.to_container(whole, resolve=True)[group], group) is not None
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_can_be_built(experiment):
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        composed = hydra.compose("train", [f"experiment={experiment}", "label=test", "name=test"])
+    config = OmegaConf.to_container(composed, resolve=True)
+    check(config)
+    assert build_trainer(config).iteration == 0
+
+
+def test_the_sweep_over_algorithms_leaves_none_out():
+    sweep = OmegaConf.load(CONFIGS / "sweep" / "sinusoid_algorithms.yaml")
+    swept = sweep.hydra.sweeper.params.experiment.split(",")
+    assert sorted(swept) == [name for name in EXPERIMENTS if name.startswith("sinusoid/")]

@@ -104,12 +104,16 @@ def test_the_table_is_the_one_computed_by_hand(folder, monkeypatch, capfd):
 
 
 def test_the_table_goes_into_a_file(folder, monkeypatch, capfd):
+    """With a line on the runs that stopped in training."""
+    for seed in (2, 3):
+        make_run(folder, "wild", seed, [[1, 1]] * 3, status="failed")
     page = folder / "page.md"
     page.write_text("before\n<!-- report:begin -->\n<!-- report:end -->\nafter\n")
     assert execute(monkeypatch, capfd, f"runs={folder}", f"write={page}")[0] == 0
     text = page.read_text()
     assert text.startswith("before\n")
     assert "| maml | 1 | 2 | 3.000 ±" in text
+    assert "not finite: wild with K = 1 (at iteration 7, 7)." in text
 
 
 @pytest.mark.parametrize(
@@ -142,16 +146,16 @@ def test_damaged_runs_are_left_out(folder):
         )
     ):
         damage(make_run(folder, "damaged", index, [[1, 1]] * 3))
-    groups, left_out = runs.collect(folder)
-    assert {group.first.label for group in groups} == {"maml", "other", "wild"}
-    assert sum("damaged" in path.name for path in left_out) == 7
+    found = runs.collect(folder)
+    assert {group.first.label for group in found.groups} == {"maml", "other", "wild"}
+    assert sum("damaged" in path.name for path in found.left_out) == 7
 
 
 def test_other_tasks_are_not_compared_with(folder, monkeypatch, capfd):
     other = make_run(folder, "elsewhere", 0, [[1, 1]] * 3)
     stored = json.loads(other.evaluation.read_text())
     other.evaluation.write_text(json.dumps({**stored, "tasks_hash": "xyz"}))
-    lists = runs.comparable(runs.collect(folder)[0])
+    lists = runs.comparable(runs.collect(folder).groups)
     assert sorted(len(groups) for groups in lists) == [1, 3]
     assert execute(monkeypatch, capfd, f"runs={folder}")[0] == 0
     assert len(list((folder / "report").glob("*.csv"))) == len(list((folder / "report").glob("*.png"))) == 2
@@ -160,6 +164,6 @@ def test_other_tasks_are_not_compared_with(folder, monkeypatch, capfd):
 def test_configurations_that_differ_are_not_averaged(folder):
     make_run(folder, "maml", 0, [[0, 0]] * 3, steps=5)
     make_run(folder, "maml", 2, [[0, 0]] * 3, iterations=7)
-    groups, _ = runs.collect(folder)
+    groups = runs.collect(folder).groups
     assert sorted(len(group.runs) for group in groups if group.first.label == "maml") == [1, 1, 2]
     assert table.baseline_of(groups, "maml").first.steps == 1

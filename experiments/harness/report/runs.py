@@ -58,6 +58,25 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
+class Failure:
+    """A run whose training stopped for something that was not finite.
+
+    Attributes:
+        name: of the experiment.
+        label: what tables and figures call it.
+        shots: support examples a task.
+        steps: inner steps in training.
+        iteration: at which it stopped.
+    """
+
+    name: str
+    label: str
+    shots: int
+    steps: int
+    iteration: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Group:
     """The runs of one configuration, which differ in their seeds; never empty."""
 
@@ -86,25 +105,46 @@ class Group:
         return min(means), max(means)
 
 
-def collect(folder: Path) -> tuple[list[Group], dict[Path, str]]:
-    """Return the finished runs below a folder by configuration, and why others are left out.
+@dataclasses.dataclass(frozen=True)
+class Collection:
+    """What is below a folder.
+
+    Attributes:
+        groups: the finished runs by configuration.
+        failures: those that failed.
+        left_out: why runs are in no group, by their folders.
+    """
+
+    groups: list[Group]
+    failures: list[Failure]
+    left_out: dict[Path, str]
+
+
+def collect(folder: Path) -> Collection:
+    """Return what is known of the runs below a folder.
 
     Raises:
         UsageError: if there is no run at all.
     """
-    runs, left_out = [], {}
+    runs, failures, left_out = [], [], {}
     for path in sorted({found.parent for found in folder.rglob("config.yaml")}):
         try:
-            runs.append(_read(RunDirectory(path)))
+            found = _read(RunDirectory(path))
         except UsageError as error:
             left_out[path] = str(error)
+            continue
+        if isinstance(found, Run):
+            runs.append(found)
+        else:
+            failures.append(found)
+            left_out[path] = f"failed at iteration {found.iteration}"
     if not runs and not left_out:
         raise UsageError(f"runs={folder} has no runs in it: train some, or give the folder that they are in")
     groups: dict[str, list[Run]] = {}
     for run in runs:
         same = {key: value for key, value in run.config.items() if key not in SEEDED}
         groups.setdefault(rundir.digest({**same, "label": run.label}), []).append(run)
-    return [Group(group) for group in groups.values()], left_out
+    return Collection([Group(group) for group in groups.values()], failures, left_out)
 
 
 def comparable(groups: Sequence[Group]) -> list[list[Group]]:
@@ -120,36 +160,43 @@ def _last_loss(group: Group) -> float:
     return loss if np.isfinite(loss) else np.inf
 
 
-def _read(run: RunDirectory) -> Run:
+def _read(run: RunDirectory) -> Run | Failure:
     config, manifest = rundir.read_config(run), rundir.read_manifest(run)
     if manifest is None:
         raise UsageError("it has no manifest.json")
-    if manifest.get("status") != "complete":
-        raise UsageError(
-            f"{manifest.get('status')} at iteration {manifest.get('iteration')}: "
-            f"{manifest.get('error') or 'the same command goes on'}"
-        )
     try:
-        evaluation = json.loads(run.evaluation.read_text())
-        with np.load(run.losses, allow_pickle=False) as arrays:
-            per_task = arrays["per_task"]
-        found = Run(
-            path=run.path,
-            config=config,
-            name=str(config["name"]),
-            label=str(config.get("label", run.path.name)),
-            shots=int(config["task"]["shots"]),
-            steps=int(config["learner"]["steps"]),
-            iterations=int(config["training"]["iterations"]),
-            milliseconds=float(manifest.get("milliseconds_per_iteration", np.nan)),
-            meta_parameters=float(manifest.get("meta_parameters", np.nan)),
-            tasks_hash=str(evaluation["tasks_hash"]),
-            metric=str(evaluation["metric"]),
-            per_task=per_task,
-        )
-        shape = evaluation["num_tasks"], len(evaluation["steps"])
+        described: Config = {
+            "name": str(config["name"]),
+            "label": str(config.get("label", run.path.name)),
+            "shots": int(config["task"]["shots"]),
+            "steps": int(config["learner"]["steps"]),
+        }
+        if manifest.get("status") == "failed":
+            return Failure(**described, iteration=int(manifest["iteration"]))
+        if manifest.get("status") != "complete":
+            raise UsageError(
+                f"{manifest.get('status')} at iteration {manifest.get('iteration')}: the same command goes on"
+            )
+        return _finished(run, config, manifest, described)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise UsageError(f"what it left cannot be read: {error!r}") from error
+
+
+def _finished(run: RunDirectory, config: Config, manifest: Config, described: Config) -> Run:
+    evaluation = json.loads(run.evaluation.read_text())
+    with np.load(run.losses, allow_pickle=False) as arrays:
+        per_task = arrays["per_task"]
+    shape = evaluation["num_tasks"], len(evaluation["steps"])
     if per_task.shape != shape or per_task.dtype.kind != "f":
         raise UsageError(f"{run.losses} is not of this evaluation: its shape is {per_task.shape}")
-    return found
+    return Run(
+        path=run.path,
+        config=config,
+        **described,
+        iterations=int(config["training"]["iterations"]),
+        milliseconds=float(manifest.get("milliseconds_per_iteration", np.nan)),
+        meta_parameters=float(manifest.get("meta_parameters", np.nan)),
+        tasks_hash=str(evaluation["tasks_hash"]),
+        metric=str(evaluation["metric"]),
+        per_task=per_task,
+    )

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from experiments.harness import figures, marked
 from experiments.harness.files import write_atomically
-from experiments.harness.report.runs import Group, collect, comparable
+from experiments.harness.report.runs import Failure, Group, Run, collect, comparable
 from experiments.harness.report.table import header, markdown, mean_over_tasks, rows
 from experiments.harness.results import references
 from experiments.harness.terminal import print_table, say
@@ -31,10 +31,10 @@ def report(folder: Path, baseline: str, write: str | None) -> int:
     """
     if write is not None:
         marked.require_place(Path(write), MARK)
-    groups, left_out = collect(folder)
+    found = collect(folder)
     place, texts, stems = folder / "report", [], set[str]()
     place.mkdir(exist_ok=True)
-    for same_tasks in comparable(groups):
+    for same_tasks in comparable(found.groups):
         title = _title(same_tasks)
         names, cells = header(same_tasks, baseline), rows(same_tasks, baseline)
         print_table(_terminal(title, names, cells), WIDTH)
@@ -45,8 +45,8 @@ def report(folder: Path, baseline: str, write: str | None) -> int:
         stems.add(stem)
         _write_csv(place / f"{stem}.csv", names, cells)
         figures.save(_figure(same_tasks), place / f"{stem}.png")
-        texts.append(f"{title}:\n\n{markdown(names, cells)}")
-    for path, reason in left_out.items():
+        texts.append(f"{title}:\n\n{markdown(names, cells)}{_stopped(found.failures, run)}")
+    for path, reason in found.left_out.items():
         say(f"[yellow]left out[/] {path}: {reason}")
     if write is not None:
         marked.write(Path(write), MARK, "\n".join(texts))
@@ -64,6 +64,19 @@ def _title(groups: Sequence[Group]) -> str:
         f"{run.tasks_hash}) before and after inner steps, {trained} iterations of training with K of them; "
         "mean over seeds ± 95 % over tasks"
     )
+
+
+def _stopped(failures: Sequence[Failure], like: Run) -> str:
+    """Say which runs of the same experiment and shots stopped in training."""
+    iterations: dict[tuple[str, int], list[int]] = {}
+    for failure in failures:
+        if (failure.name, failure.shots) == (like.name, like.shots):
+            iterations.setdefault((failure.label, failure.steps), []).append(failure.iteration)
+    each = [
+        f"{label} with K = {steps} (at iteration {', '.join(map(str, sorted(stopped)))})"
+        for (label, steps), stopped in sorted(iterations.items())
+    ]
+    return f"\nStopped in training, as something was not finite: {'; '.join(each)}.\n" if each else ""
 
 
 def _terminal(title: str, names: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:
