@@ -93,6 +93,13 @@ def test_evaluation_commands_work(runs, execute):
         assert "kept in" in execute([*arguments, "evaluation.tasks=4"])
 
 
+def test_reproduction_works(runs, execute):
+    """Runs after the training commands, on a run that they left."""
+    run = min(path for path in (runs / "sinusoid").iterdir() if (path / "evaluation.json").exists())
+    line = " ".join(only("reproduce")).replace("runs/sinusoid/<id>", str(run))
+    assert "same: " in execute(shlex.split(line))
+
+
 def only(module):
     """Return the arguments of the one command of the README that runs a module."""
     (line,) = [line for line in commands() if f"experiments.{module}" in line]

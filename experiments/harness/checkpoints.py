@@ -1,58 +1,93 @@
-"""Checkpoints: the trainer's state as an npz of plain arrays, the last two kept."""
+"""Checkpoints: arrays as an npz that is sealed with a checksum and its run's identity; the last two kept."""
 
 from __future__ import annotations
 
-import zipfile
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from experiments.harness.cli import UsageError
 from experiments.harness.files import write_atomically
-from metalearn import MetaTrainer
+from experiments.harness.terminal import say
 
 KEPT = 2
+
+RUN, SEAL = "run", "sha256"
+"""Entries beside the state: the run's identity, and the checksum of everything else."""
 
 State = dict[str, np.ndarray]
 
 
-def save(directory: Path, state: State) -> Path:
+def save(directory: Path, identity: str, state: State) -> Path:
     """Write ``state`` as ``<iteration>.npz`` and remove all but the newest two; return its path."""
     path = directory / f"{int(state['iteration']):010d}.npz"
-    write_atomically(path, lambda file: np.savez(file, allow_pickle=False, **state))
+    sealed = {**state, RUN: np.array(identity)}
+    sealed[SEAL] = np.array(_checksum(sealed))
+    write_atomically(path, lambda file: np.savez(file, allow_pickle=False, **sealed))
     for old in _all(directory)[:-KEPT]:
         old.unlink()
     return path
 
 
-def newest(directory: Path) -> Path | None:
-    """Return the newest checkpoint, or None."""
-    return max(_all(directory), default=None)
-
-
-def load(path: Path) -> State:
+def load(path: Path, identity: str) -> State:
     """Read a checkpoint.
 
     Raises:
-        UsageError: if the file is not a checkpoint.
+        UsageError: if the file is not a checkpoint, is damaged, or is of another run.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path} cannot be read as a checkpoint: {error}") from error
+            state = {name: archive[name] for name in archive.files}
+        seal, run = str(state.pop(SEAL)), str(state[RUN])
+    except KeyError as error:
+        raise UsageError(f"{path} is not a checkpoint of this version: it has no {error}") from error
+    except Exception as error:  # Damage shows in the zip, in its compression, in NumPy's headers, in sizes.
+        raise UsageError(f"{path} cannot be read as a checkpoint: {error!r}") from error
+    if seal != _checksum(state):
+        raise UsageError(f"{path} is damaged: it does not have the checksum that it was written with")
+    if run != identity:
+        raise UsageError(f"{path} is a checkpoint of another run, {run}, not of {identity}")
+    del state[RUN]
+    return state
 
 
-def restore(trainer: MetaTrainer, path: Path) -> None:
-    """Set ``trainer`` to the state of a checkpoint.
+def recover(directory: Path, identity: str, accept: Callable[[State], None]) -> bool:
+    """Hand the newest checkpoint that can be used to ``accept``; return whether there is any at all.
+
+    Those that are damaged, or that it refuses, are said.
+
+    Args:
+        directory: of the checkpoints.
+        identity: of the run.
+        accept: may refuse with UsageError or ValueError, having changed nothing.
 
     Raises:
-        UsageError: if the file is not a checkpoint, or is one of another configuration.
+        UsageError: if there are checkpoints and none of them can be used.
     """
-    try:
-        trainer.restore(load(path))
-    except ValueError as error:
-        raise UsageError(f"{path} does not fit the run's configuration: {error}") from error
+    refused = ""
+    for path in reversed(_all(directory)):
+        try:
+            accept(load(path, identity))
+            return True
+        except (UsageError, ValueError) as error:
+            refused = str(error)
+            say(f"[bold yellow]not used:[/] {refused}")
+    if refused:
+        raise UsageError(
+            f"no checkpoint in {directory} can be used, the oldest because {refused}; "
+            "run.fresh=true starts anew beside it"
+        )
+    return False
+
+
+def _checksum(state: State) -> str:
+    total = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        array = np.asarray(value)
+        total.update(f"{name} {array.dtype.str} {array.shape} ".encode() + array.tobytes())
+    return total.hexdigest()
 
 
 def _all(directory: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -26,3 +27,9 @@ def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON."""
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def sha256(path: Path, size: int | None = None) -> str:
+    """Return the SHA-256 of a file, or of its first ``size`` bytes."""
+    with path.open("rb") as file:
+        return hashlib.sha256(file.read(size)).hexdigest()

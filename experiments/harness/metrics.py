@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 from pathlib import Path
 
 import numpy as np
 
 from experiments.harness.cli import UsageError
+from experiments.harness.files import sha256
 from metalearn.training import History
+
+State = dict[str, np.ndarray]
+
+PREFIX = "metrics/"
+
+SIZE, CONTENT = f"{PREFIX}bytes", f"{PREFIX}sha256"
+"""Entries of a checkpoint: where the file ended, and the checksum of what it held."""
+
+EMPTY = hashlib.sha256().hexdigest()
 
 
 def append(path: Path, first_iteration: int, history: History) -> None:
@@ -44,25 +55,31 @@ def read(path: Path) -> History:
     return {name: table[:, index + 1].astype(np.float32) for index, name in enumerate(header[1:])}
 
 
-def truncate(path: Path, iterations: int) -> None:
-    """Cut the file after ``iterations`` rows: what follows came after the checkpoint.
+def position(path: Path) -> State:
+    """Return where the file ends now and what is in it, for a checkpoint; everything is on disk after."""
+    if not path.exists():
+        return {SIZE: np.int64(0), CONTENT: np.array(EMPTY)}
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    size = path.stat().st_size
+    return {SIZE: np.int64(size), CONTENT: np.array(sha256(path, size))}
+
+
+def go_back(path: Path, state: State) -> None:
+    """Cut the file to where it ended at a checkpoint: what follows will be made again.
 
     Raises:
-        UsageError: if there are fewer rows.
+        UsageError: if it does not hold what it held then.
     """
-    if iterations == 0:
-        path.unlink(missing_ok=True)
-        return
+    size = int(state[SIZE])
     try:
+        if size == 0:
+            path.unlink(missing_ok=True)
+            return
+        if path.stat().st_size < size or sha256(path, size) != str(state[CONTENT]):
+            raise UsageError(f"{path} is not what it was at the checkpoint: it was changed or cut since")
         with path.open("rb+") as file:
-            lines = 0
-            for line in iter(file.readline, b""):
-                lines += line.endswith(b"\n")
-                if lines == iterations + 1:
-                    break
-            else:
-                raise UsageError(f"{path} holds {max(lines - 1, 0)} rows, the checkpoint is at {iterations}")
-            file.truncate()
+            file.truncate(size)
             os.fsync(file.fileno())
     except OSError as error:
         raise UsageError(f"{path} cannot be cut to the checkpoint: {error}") from error

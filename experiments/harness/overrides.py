@@ -24,7 +24,7 @@ def changes(config: DictConfig, overrides: Sequence[str]) -> tuple[RunDirectory,
         UsageError: if there is no such run, or an override is of another section.
     """
     run = RunDirectory(Path(config.run))
-    changed = OmegaConf.create(copy.deepcopy(rundir.read_config(run)))
+    changed = OmegaConf.create(copy.deepcopy(rundir.read(run)[0]))
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.get_key_element()
         section, _, setting = key.partition(".")

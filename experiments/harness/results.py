@@ -72,12 +72,10 @@ def evaluate_again(run: RunDirectory, config: Config) -> int:
     The result goes to ``evaluations/<id>/`` in the run's folder, the id made from what was asked.
     """
     check(config)
-    manifest, stored = rundir.read_manifest(run), rundir.read_config(run)
-    newest = checkpoints.newest(run.checkpoints)
-    if manifest is None or newest is None:
-        raise UsageError(f"run={run.path} has no checkpoint yet: train it first")
+    stored, manifest = rundir.read(run)
     trainer = build_trainer(stored)
-    checkpoints.restore(trainer, newest)
+    if not checkpoints.recover(run.checkpoints, manifest["identity"], lambda state: restore(trainer, state)):
+        raise UsageError(f"run={run.path} has no checkpoint yet: train it first")
     if manifest["status"] != "complete":
         say(f"[yellow]the run is {manifest['status']}[/]; this is its state at iteration {trainer.iteration}")
     evaluation = evaluate(config, trainer.learner, trainer.meta)
@@ -91,6 +89,11 @@ def evaluate_again(run: RunDirectory, config: Config) -> int:
     figures.save(loss_by_step(evaluation, config), place / "loss_by_step.png")
     say(f"kept in {place}")
     return 0
+
+
+def restore(trainer: ml.MetaTrainer, state: checkpoints.State) -> None:
+    """Set a trainer to the state of a checkpoint, of which the metrics' part is not its own."""
+    trainer.restore({name: value for name, value in state.items() if not name.startswith(metrics.PREFIX)})
 
 
 def draw(
@@ -154,12 +157,13 @@ def _finite_or_null(values: np.ndarray) -> list[float | None]:
     return [value if np.isfinite(value) else None for value in values.tolist()]
 
 
-def show(run: RunDirectory) -> None:
+def show(run: RunDirectory, manifest: Config) -> None:
     """Print the evaluation of a finished run again.
 
     Raises:
         UsageError: if it cannot be read.
     """
+    rundir.require_unchanged(run, manifest, run.evaluation)
     try:
         stored = json.loads(run.evaluation.read_text())
         evaluation = ml.Evaluation(

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
-import os
-import platform
 import shlex
-import subprocess
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,16 +15,15 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments.harness import environment
 from experiments.harness.cli import UsageError
-from experiments.harness.files import write_atomically, write_json
+from experiments.harness.files import sha256, write_atomically, write_json
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout of a run's folder."""
 
 WITHOUT_EFFECT = ("label", "tracking", "paths", "run")
 """Settings that cannot change a result."""
-
-PACKAGES = ("metalearn", "tensorflow", "keras", "numpy", "hydra-core", "omegaconf", "wandb", "matplotlib")
 
 Config = dict[str, Any]
 
@@ -48,6 +43,11 @@ class RunDirectory:
     def manifest(self) -> Path:
         """What made the run, and how far it is."""
         return self.path / "manifest.json"
+
+    @property
+    def uncommitted(self) -> Path:
+        """Changes to the code since its last commit, if there were any."""
+        return self.path / "uncommitted.diff"
 
     @property
     def metrics(self) -> Path:
@@ -100,63 +100,129 @@ def locate(config: Config) -> RunDirectory:
 
 
 def create(run: RunDirectory, config: Config) -> None:
-    """Make the folder with its configuration and manifest.
+    """Write configuration and manifest into the run's folder, which exists.
 
     Raises:
-        UsageError: if it cannot be written.
+        UsageError: if it cannot be written, or holds results that no manifest tells of.
     """
+    if run.metrics.exists() or any(run.checkpoints.glob("*")):
+        raise UsageError(
+            f"{run.path} has results in it but no manifest.json: run.fresh=true starts beside it"
+        )
     try:
-        run.checkpoints.mkdir(parents=True, exist_ok=True)
+        run.checkpoints.mkdir(exist_ok=True)
         run.figures.mkdir(exist_ok=True)
         text = OmegaConf.to_yaml(OmegaConf.create(config))
         write_atomically(run.config, lambda file: file.write(text.encode()))
-        write_json(run.manifest, _new_manifest(config))
+        changes = environment.uncommitted()
+        if changes:
+            write_atomically(run.uncommitted, lambda file: file.write(f"{changes}\n".encode()))
+        _write_manifest(run, _new_manifest(config))
     except OSError as error:
-        raise UsageError(
-            f"cannot write to {run.path}: {error.strerror}; choose another paths.runs=<dir>"
-        ) from error
+        raise unwritable(run.path, error) from error
 
 
-def read_config(run: RunDirectory) -> Config:
-    """Return the configuration of an existing run.
+def make(run: RunDirectory) -> None:
+    """Make the folder of a run, if it does not exist.
 
     Raises:
-        UsageError: if there is none, or it cannot be read.
+        UsageError: if that cannot be done.
     """
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(run.path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> UsageError:
+    """Return the error that says that a run cannot be kept in a folder."""
+    return UsageError(f"cannot write to {path}: {error.strerror}; choose another paths.runs=<dir>")
+
+
+def read(run: RunDirectory) -> tuple[Config, Config]:
+    """Return configuration and manifest of an existing run.
+
+    Raises:
+        UsageError: if one is missing, damaged, of another version, or they are of different runs.
+    """
+    config, manifest = _read_config(run), read_manifest(run)
+    if manifest is None:
+        raise UsageError(f"run={run.path} is not the folder of a run: it has no manifest.json")
+    if manifest["config"] != digest(config):
+        raise UsageError(f"{run.config} is not the configuration that {run.manifest} was written for")
+    return config, manifest
+
+
+def _read_config(run: RunDirectory) -> Config:
     if not run.config.is_file():
         raise UsageError(f"run={run.path} is not the folder of a run: it has no config.yaml")
     try:
-        config = OmegaConf.to_container(OmegaConf.load(run.config), resolve=False)
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        text = run.config.read_text()
+        # A few lines of them can stand for more than fits into memory; we write none.
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise ValueError("it has aliases")
+        if "${" in text:
+            raise ValueError("it has interpolations, and what is stored is resolved")
+        config = OmegaConf.to_container(OmegaConf.create(text))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise UsageError(f"{run.config} cannot be read: {error}") from error
     if not isinstance(config, dict) or not config:
         raise UsageError(f"{run.config} is not a configuration")
     return config  # type: ignore[return-value]
 
 
-def read_manifest(run: RunDirectory) -> dict[str, Any] | None:
+def read_manifest(run: RunDirectory) -> Config | None:
     """Return the manifest, or None where there is no run yet.
 
     Raises:
-        UsageError: if it cannot be read, or its format is not this version's.
+        UsageError: if it cannot be read, is damaged, or its format is not this version's.
     """
     if not run.manifest.exists():
         return None
     try:
         manifest = json.loads(run.manifest.read_text())
-        found = manifest["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found, seal = manifest["format"], manifest.pop("seal", None)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(
             f"{run.manifest} cannot be read: {error!r}; run.fresh=true starts beside it"
         ) from error
     if found != FORMAT:
-        raise UsageError(f"{run.path} has format {found!r}, this version reads {FORMAT}")
+        raise UsageError(
+            f"{run.path} has format {found!r}, this version reads {FORMAT}: read it with the version that "
+            "wrote it, or train it again"
+        )
+    if seal != _seal(manifest):
+        raise UsageError(
+            f"{run.manifest} is damaged: it was changed after it was written; run.fresh=true starts beside it"
+        )
     return manifest
 
 
 def update_manifest(run: RunDirectory, **changes: Any) -> None:
     """Change entries of the manifest."""
-    write_json(run.manifest, {**(read_manifest(run) or {}), **changes})
+    _write_manifest(run, {**(read_manifest(run) or {}), **changes})
+
+
+def require_unchanged(run: RunDirectory, manifest: Config, path: Path) -> None:
+    """Raise UsageError unless a file of a complete run is what the run left."""
+    try:
+        if sha256(path) != manifest["files"][path.name]:
+            raise UsageError(f"{path} is damaged: it was changed after the run was complete")
+    except (OSError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} cannot be read: {error!r}") from error
+
+
+def checksums(run: RunDirectory) -> dict[str, str]:
+    """Return the SHA-256 of the files that hold a complete run's results."""
+    return {path.name: sha256(path) for path in (run.metrics, run.evaluation, run.losses)}
+
+
+def _write_manifest(run: RunDirectory, manifest: Config) -> None:
+    write_json(run.manifest, {**manifest, "seal": _seal(manifest)})
+
+
+def _seal(manifest: Config) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def now() -> str:
@@ -171,40 +237,18 @@ def command() -> str:
     return shlex.join([*program, *sys.argv[1:]])
 
 
-def _new_manifest(config: Config) -> dict[str, Any]:
+def _new_manifest(config: Config) -> Config:
     return {
         "format": FORMAT,
         "status": "running",
         "command": command(),
-        "git": _git(),
-        "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "processor": {"model": _processor(), "cores": os.cpu_count()},
-        "system": platform.platform(),
+        "identity": identity(config),
+        "config": digest(config),
         "seeds": {"training": config["seed"], "evaluation": config["evaluation"]["seed"]},
         "start": now(),
         "end": None,
         "iteration": 0,
+        "resumed": [],
         "parameters_digest": None,
+        **environment.describe(),
     }
-
-
-def _git() -> dict[str, Any] | None:
-    def ask(*arguments: str) -> str:
-        root = Path(__file__).resolve().parents[2]
-        return subprocess.run(
-            ["git", *arguments], cwd=root, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-
-    try:
-        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +13,10 @@ import tensorflow as tf
 import metalearn as ml
 from experiments.harness import checkpoints, metrics, rundir
 from experiments.harness.build import build_tracker, build_trainer
-from experiments.harness.cli import INTERRUPTED
-from experiments.harness.results import conclude, show
+from experiments.harness.cli import INTERRUPTED, UsageError
+from experiments.harness.interrupts import interruptible
+from experiments.harness.lock import held
+from experiments.harness.results import conclude, restore, show
 from experiments.harness.rundir import RunDirectory
 from experiments.harness.terminal import Bar, brief, say
 from experiments.harness.tracking import Tracker
@@ -34,15 +33,32 @@ def train(config: Config) -> int:
     run = rundir.locate(config)
     manifest = rundir.read_manifest(run)
     if manifest and manifest["status"] == "complete":
+        _require_own(run, config, manifest)
         say(f"[bold]complete[/] since {manifest['end']}: {run.path} (run.fresh=true starts anew beside it)")
-        show(run)
+        show(run, manifest)
         return 0
+    trainer = build_trainer(config)  # before anything is written: what cannot be built leaves no trace
+    rundir.make(run)
+    try:
+        with held(run.path):
+            return _go_on(run, config, trainer)
+    except OSError as error:
+        say(
+            f"[bold red]stopped:[/] {error.filename or run.path}: {error.strerror or error}. What was kept "
+            f"before is whole; when this is mended, go on with: {rundir.command()}"
+        )
+        return 1
+
+
+def _go_on(run: RunDirectory, config: Config, trainer: ml.MetaTrainer) -> int:
+    """Train from where the run is to its end."""
     started = time.perf_counter()
-    trainer = build_trainer(config)
-    if manifest:
-        _resume(run, trainer)
-    else:
+    manifest = rundir.read_manifest(run)
+    if manifest is None:
         rundir.create(run, config)
+    else:
+        _require_own(run, config, manifest)
+        _resume(run, trainer, manifest)
     brief(config, trainer, str(run.path))
     tracker = build_tracker(config, run)
     try:
@@ -53,21 +69,24 @@ def train(config: Config) -> int:
             say(f"interrupted at iteration {trainer.iteration}; go on with: {rundir.command()}")
             return INTERRUPTED
         conclude(run, trainer, tracker, config)
+        tracker.finish()
+        total = time.perf_counter() - started
+        rundir.update_manifest(
+            run,
+            status="complete",
+            iteration=trainer.iteration,
+            end=rundir.now(),
+            parameters_digest=digest(trainer.meta),
+            files=rundir.checksums(run),
+            seconds={"training": round(training_seconds, 2), "total": round(total, 2)},
+            milliseconds_per_iteration=speed,
+            meta_parameters=sum(leaf.shape.num_elements() for leaf in tf.nest.flatten(trainer.meta)),
+        )
     except ml.NonFiniteError as error:
         metrics.append(run.metrics, error.iteration - len(error.history["outer/loss"]), error.history)
-        return _fail(run, trainer, tracker, str(error))
-    tracker.finish()
-    total = time.perf_counter() - started
-    rundir.update_manifest(
-        run,
-        status="complete",
-        iteration=trainer.iteration,
-        end=rundir.now(),
-        parameters_digest=digest(trainer.meta),
-        seconds={"training": round(training_seconds, 2), "total": round(total, 2)},
-        milliseconds_per_iteration=speed,
-        meta_parameters=sum(leaf.shape.num_elements() for leaf in tf.nest.flatten(trainer.meta)),
-    )
+        return _fail(run, trainer, tracker, config, str(error))
+    finally:
+        tracker.finish(exit_code=1)  # does nothing where it is finished
     say(f"training took {training_seconds:.1f} s, everything {total:.1f} s; all of it is in {run.path}")
     return 0
 
@@ -80,13 +99,26 @@ def digest(meta: ml.types.Meta) -> str:
     return total.hexdigest()
 
 
-def _resume(run: RunDirectory, trainer: ml.MetaTrainer) -> None:
-    newest = checkpoints.newest(run.checkpoints)
-    if newest:
-        checkpoints.restore(trainer, newest)
-    metrics.truncate(run.metrics, trainer.iteration)
-    rundir.update_manifest(run, status="running", end=None)
+def _require_own(run: RunDirectory, config: Config, manifest: Config) -> None:
+    if manifest["identity"] != rundir.identity(config):
+        raise UsageError(f"{run.manifest} is of another run; run.fresh=true starts beside it")
+
+
+def _resume(run: RunDirectory, trainer: ml.MetaTrainer, manifest: Config) -> None:
+    def accept(state: checkpoints.State) -> None:
+        restore(trainer, state)
+        metrics.go_back(run.metrics, state)
+
+    if not checkpoints.recover(run.checkpoints, manifest["identity"], accept):
+        run.metrics.unlink(missing_ok=True)
+    resumed = [*manifest["resumed"], {"at": rundir.now(), "iteration": trainer.iteration}]
+    rundir.update_manifest(run, status="running", end=None, resumed=resumed)
     say(f"resuming {run.path} at iteration {trainer.iteration}")
+
+
+def _save(run: RunDirectory, trainer: ml.MetaTrainer, config: Config) -> Path:
+    state = {**trainer.state(), **metrics.position(run.metrics)}
+    return checkpoints.save(run.checkpoints, rundir.identity(config), state)
 
 
 def _train(
@@ -99,7 +131,12 @@ def _train(
     total = config["training"]["iterations"]
     start = saved = time.perf_counter()
     count, speeds = 1, [0.0]
-    with _interruptible() as interrupted, Bar(trainer.iteration, total) as bar:
+
+    def last_words() -> None:
+        rundir.update_manifest(run, status="interrupted", end=rundir.now())
+        say(f"interrupted; go on with: {rundir.command()}")
+
+    with interruptible(last_words) as interrupted, Bar(trainer.iteration, total) as bar:
         while trainer.iteration < total and not interrupted:
             first, began = trainer.iteration, time.perf_counter()
             history = trainer.run(min(count, total - first))
@@ -112,34 +149,16 @@ def _train(
             # The first call compiles: it says nothing of the speed.
             count = 10 if count == 1 else int(np.clip(count * CALL_SECONDS / seconds, 1, 2 * count))
             if time.perf_counter() - saved > config["run"]["checkpoint_seconds"]:
-                checkpoints.save(run.checkpoints, trainer.state())
+                _save(run, trainer, config)
                 saved = time.perf_counter()
-        checkpoints.save(run.checkpoints, trainer.state())
+        _save(run, trainer, config)
     milliseconds = round(float(np.median(speeds[1:] or speeds)), 4)
     return None if trainer.iteration < total else time.perf_counter() - start, milliseconds
 
 
-@contextmanager
-def _interruptible() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them; a second one kills as usual."""
-    received: list[int] = []
-
-    def receive(number: int, _: object) -> None:
-        received.append(number)
-        signal.signal(number, previous[signal.Signals(number)])
-
-    previous = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _fail(run: RunDirectory, trainer: ml.MetaTrainer, tracker: Tracker, reason: str) -> int:
-    path = checkpoints.save(run.checkpoints, trainer.state())
-    tracker.finish(exit_code=1)
+def _fail(run: RunDirectory, trainer: ml.MetaTrainer, tracker: Tracker, config: Config, reason: str) -> int:
+    path = _save(run, trainer, config)
     rundir.update_manifest(run, status="failed", iteration=trainer.iteration, end=rundir.now(), error=reason)
     say(f"[bold red]stopped:[/] {reason}")
-    say(f"the last good state is kept in {Path(path)}")
+    say(f"the last good state is kept in {path}")
     return 1

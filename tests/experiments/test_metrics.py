@@ -23,23 +23,35 @@ def test_what_is_appended_is_read_back_to_the_bit(tmp_path):
     assert path.read_text().splitlines()[0] == "iteration,outer/loss,meta_gradient/norm"
 
 
-@pytest.mark.parametrize("kept", [0, 1, 4, 5])
-def test_truncate_keeps_the_first_rows(tmp_path, kept):
+def test_going_back_keeps_the_rows_of_the_checkpoint(tmp_path):
     path = tmp_path / "metrics.csv"
+    nothing = metrics.position(path)
     metrics.append(path, 0, rows(5))
+    whole, position = path.read_bytes(), metrics.position(path)
+    metrics.append(path, 5, rows(2, seed=1))
     with path.open("a") as file:
-        file.write("5,0.1")  # a torn row
-    metrics.truncate(path, kept)
-    metrics.append(path, kept, rows(2, seed=1))
-    expected = np.concatenate([rows(5)["outer/loss"][:kept], rows(2, seed=1)["outer/loss"]])
+        file.write("7,0.1")  # a torn row
+    metrics.go_back(path, position)
+    assert path.read_bytes() == whole
+    metrics.append(path, 5, rows(2, seed=1))
+    expected = np.concatenate([rows(5)["outer/loss"], rows(2, seed=1)["outer/loss"]])
     np.testing.assert_array_equal(metrics.read(path)["outer/loss"], expected)
+    metrics.go_back(path, nothing)
+    assert not path.exists()
+    metrics.go_back(path, nothing)
 
 
-def test_truncate_beyond_the_rows_is_refused(tmp_path):
+@pytest.mark.parametrize("change", [lambda old: old[:-1], lambda old: old.replace(b"1", b"2"), lambda _: b""])
+def test_rows_that_were_changed_since_are_noticed(tmp_path, change):
     path = tmp_path / "metrics.csv"
     metrics.append(path, 0, rows(5))
-    with pytest.raises(UsageError, match="holds 5 rows, the checkpoint is at 6"):
-        metrics.truncate(path, 6)
+    position = metrics.position(path)
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(UsageError, match="is not what it was at the checkpoint"):
+        metrics.go_back(path, position)
+    path.unlink()
+    with pytest.raises(UsageError, match="cannot be cut"):
+        metrics.go_back(path, position)
 
 
 @pytest.mark.parametrize(

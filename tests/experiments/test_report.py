@@ -6,7 +6,6 @@ import sys
 
 import numpy as np
 import pytest
-import yaml
 
 from experiments import report
 from experiments.harness import rundir
@@ -20,18 +19,23 @@ TASK = {"_target_": "metalearn.tasks.Sinusoid", "shots": 10, "queries": 10}
 def make_run(folder, label, seed, per_task, steps=1, status="complete", iterations=100):
     """Write what a finished run leaves of itself."""
     run = RunDirectory(folder / f"{label}-{steps}-{seed}-{status}")
-    run.path.mkdir(parents=True)
     config = {"name": "sinusoid", "label": label, "seed": seed, "task": TASK, "learner": {"steps": steps}}
     config |= {"training": {"iterations": iterations}, "tracking": {"group": label + str(seed)}}
-    run.config.write_text(yaml.safe_dump(config))
-    manifest = {"format": rundir.FORMAT, "status": status, "iteration": 7, "meta_parameters": 30}
-    run.manifest.write_text(json.dumps({**manifest, "milliseconds_per_iteration": 0.25 + seed}))
-    per_task = np.asarray(per_task, np.float32)
+    rundir.make(run)
+    rundir.create(run, {**config, "evaluation": {"seed": 1}})
+    write_results(run, np.asarray(per_task, np.float32), "abc")
+    described = {"status": status, "iteration": 7, "meta_parameters": 30}
+    rundir.update_manifest(run, **described, milliseconds_per_iteration=0.25 + seed)
+    return run
+
+
+def write_results(run, per_task, tasks_hash):
     evaluation = {"steps": list(range(per_task.shape[1])), "num_tasks": len(per_task)}
-    run.evaluation.write_text(json.dumps({**evaluation, "tasks_hash": "abc", "metric": "mse"}))
+    run.evaluation.write_text(json.dumps({**evaluation, "tasks_hash": tasks_hash, "metric": "mse"}))
     with run.losses.open("wb") as file:
         np.savez(file, per_task=per_task)
-    return run
+    run.metrics.touch()
+    rundir.update_manifest(run, files=rundir.checksums(run))
 
 
 @pytest.fixture
@@ -140,21 +144,21 @@ def test_damaged_runs_are_left_out(folder):
             lambda run: run.losses.unlink(),
             lambda run: run.evaluation.write_text("{"),
             lambda run: run.manifest.write_text("[]"),
-            lambda run: np.savez(run.losses, per_task=np.zeros((2, 2))),
-            lambda run: run.manifest.write_text(run.manifest.read_text().replace("30", '"many"')),
+            lambda run: np.savez(run.losses, per_task=np.zeros((3, 2), np.float32)),
+            lambda run: write_results(run, np.ones((3, 2), int), "abc"),
+            lambda run: rundir.update_manifest(run, meta_parameters="many"),
             lambda run: run.config.write_text(run.config.read_text().replace("shots", "shoots")),
         )
     ):
         damage(make_run(folder, "damaged", index, [[1, 1]] * 3))
     found = runs.collect(folder)
     assert {group.first.label for group in found.groups} == {"maml", "other", "wild"}
-    assert sum("damaged" in path.name for path in found.left_out) == 7
+    assert sum("damaged" in path.name for path in found.left_out) == 8
 
 
 def test_other_tasks_are_not_compared_with(folder, monkeypatch, capfd):
     other = make_run(folder, "elsewhere", 0, [[1, 1]] * 3)
-    stored = json.loads(other.evaluation.read_text())
-    other.evaluation.write_text(json.dumps({**stored, "tasks_hash": "xyz"}))
+    write_results(other, np.ones((3, 2), np.float32), "xyz")
     lists = runs.comparable(runs.collect(folder).groups)
     assert sorted(len(groups) for groups in lists) == [1, 3]
     assert execute(monkeypatch, capfd, f"runs={folder}")[0] == 0

@@ -7,7 +7,6 @@ import pytest
 
 from experiments.harness import rundir
 from experiments.harness.cli import UsageError
-from experiments.harness.rundir import RunDirectory
 
 
 @pytest.fixture
@@ -21,6 +20,11 @@ def config(tmp_path):
         "run": {"fresh": False, "checkpoint_seconds": 60},
         "paths": {"runs": str(tmp_path)},
     }
+
+
+def make(run, config):
+    rundir.make(run)
+    rundir.create(run, config)
 
 
 def changed(config, section, key, value):
@@ -44,25 +48,25 @@ def test_only_what_can_change_a_result_changes_the_identity(config):
 
 def test_fresh_goes_beside_what_exists(config):
     run = rundir.locate(config)
-    rundir.create(run, config)
+    make(run, config)
     assert rundir.locate(config).path == run.path
     fresh = changed(config, "run", "fresh", True)
     second = rundir.locate(fresh)
     assert second.path.name == f"{run.path.name}-2"
-    rundir.create(second, fresh)
+    make(second, fresh)
     assert rundir.locate(fresh).path.name == f"{run.path.name}-3"
 
 
 def test_configuration_and_manifest_are_read_back(config):
     run = rundir.locate(config)
     assert rundir.read_manifest(run) is None
-    rundir.create(run, config)
-    assert rundir.read_config(run) == config
+    make(run, config)
     rundir.update_manifest(run, status="complete", iteration=3)
-    manifest = rundir.read_manifest(run)
+    found, manifest = rundir.read(run)
+    assert found == config
     assert (manifest["status"], manifest["iteration"]) == ("complete", 3)
     assert manifest["seeds"] == {"training": 0, "evaluation": 1}
-    for key in ("command", "git", "packages", "python", "processor", "start", "end", "parameters_digest"):
+    for key in ("command", "code", "packages", "python", "processor", "threads", "start", "end", "resumed"):
         assert key in manifest
     assert manifest["packages"]["tensorflow"]
 
@@ -70,17 +74,64 @@ def test_configuration_and_manifest_are_read_back(config):
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", json.dumps({"format": 99})])
 def test_other_manifests_are_refused(config, content):
     run = rundir.locate(config)
-    rundir.create(run, config)
+    make(run, config)
     run.manifest.write_text(content)
     with pytest.raises(
-        UsageError, match=r"manifest\.json cannot be read|has format 99, this version reads 1"
+        UsageError, match=r"manifest\.json cannot be read|has format 99, this version reads 2"
     ):
         rundir.read_manifest(run)
 
 
-@pytest.mark.parametrize("content", ["", "- a", "a: b: c", "a: ${b"])
-def test_other_configurations_are_refused(tmp_path, content):
-    run = RunDirectory(tmp_path)
+ALIASES = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "- a",
+        "a: b: c",
+        "a: ${b",
+        "a: ${oc.env:HOME}",
+        ALIASES,
+        "a: !!python/object/apply:os.getcwd []",
+        "\0",
+    ],
+)
+def test_other_configurations_are_refused(config, content):
+    run = rundir.locate(config)
+    make(run, config)
     run.config.write_text(content)
     with pytest.raises(UsageError, match=r"config\.yaml"):
-        rundir.read_config(run)
+        rundir.read(run)
+
+
+def test_what_was_changed_afterwards_is_noticed(config):
+    run = rundir.locate(config)
+    make(run, config)
+    written = run.manifest.read_text()
+    run.manifest.write_text(written.replace('"status": "running"', '"status": "complete"'))
+    with pytest.raises(UsageError, match=r"manifest\.json is damaged"):
+        rundir.read_manifest(run)
+    run.manifest.write_text(written)
+    run.config.write_text(run.config.read_text().replace("seed: 0", "seed: 1"))
+    with pytest.raises(UsageError, match="is not the configuration that"):
+        rundir.read(run)
+    run.manifest.unlink()
+    run.metrics.write_text("iteration\n")
+    with pytest.raises(UsageError, match="results in it but no manifest"):
+        rundir.create(run, config)
+
+
+def test_results_that_were_changed_afterwards_are_noticed(config):
+    run = rundir.locate(config)
+    make(run, config)
+    for path in (run.metrics, run.evaluation, run.losses):
+        path.write_text("as it was")
+    manifest = {"files": rundir.checksums(run)}
+    run.evaluation.write_text("otherwise")
+    run.losses.unlink()
+    rundir.require_unchanged(run, manifest, run.metrics)
+    for path, problem in ((run.evaluation, "is damaged"), (run.losses, "cannot be read")):
+        with pytest.raises(UsageError, match=f"{path.name} {problem}"):
+            rundir.require_unchanged(run, manifest, path)

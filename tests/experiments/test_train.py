@@ -1,18 +1,13 @@
 """The command itself, on a small problem: what it writes, prints, resumes and refuses."""
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from experiments import evaluate, train
-from experiments.harness import checkpoints, metrics, results
+from experiments.harness import checkpoints, metrics
 from experiments.harness.cli import run_application
 
 SMALL = ["model.hidden=[8]", "training.iterations=60", "training.meta_batch_size=4", "evaluation.tasks=20"]
@@ -113,35 +108,7 @@ def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_good_state(tmp_pa
     manifest = json.loads((path / "manifest.json").read_text())
     assert manifest["status"] == "failed"
     assert f"iteration {manifest['iteration']}: not finite: " in printed
-    state = checkpoints.load(checkpoints.newest(path / "checkpoints"))
+    newest = max((path / "checkpoints").iterdir())
+    state = checkpoints.load(newest, manifest["identity"])
     assert state["iteration"] == manifest["iteration"]
-    assert all(np.isfinite(value).all() for value in state.values())
-
-
-def test_ctrl_c_leaves_a_run_that_the_same_command_finishes_with_equal_bits(monkeypatch, tmp_path):
-    """A real process stopped by SIGINT exits 130; resumed here, it ends with the bits of an unbroken run."""
-    command = [sys.executable, "-m", "experiments.train", "model.hidden=[8]", "training.iterations=12000"]
-    command += ["training.meta_batch_size=4", "evaluation.tasks=20", "evaluation.steps=1", "tracking=none"]
-    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
-    broken = [*command, f"paths.runs={tmp_path / 'broken'}"]
-    process = subprocess.Popen(broken, env=environment, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("broken/*/*/metrics.csv")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "go on with: python -m experiments.train" in printed
-    (path,) = tmp_path.glob("broken/sinusoid/*")
-    stopped_at = json.loads((path / "manifest.json").read_text())["iteration"]
-    assert 0 < stopped_at < 12000
-    monkeypatch.setattr(results, "draw", lambda *_: {})
-    for arguments in (broken, [*command, f"paths.runs={tmp_path / 'whole'}"]):
-        assert run(monkeypatch, train.main, "train", *arguments[3:]) == 0
-    (whole,) = tmp_path.glob("whole/sinusoid/*")
-    manifests = [json.loads((each / "manifest.json").read_text()) for each in (path, whole)]
-    assert manifests[0]["parameters_digest"] == manifests[1]["parameters_digest"]
-    assert (path / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
-    assert (path / "evaluation.json").read_bytes() == (whole / "evaluation.json").read_bytes()
+    assert all(np.isfinite(value).all() for value in state.values() if value.dtype.kind == "f")

@@ -161,9 +161,7 @@ def _last_loss(group: Group) -> float:
 
 
 def _read(run: RunDirectory) -> Run | Failure:
-    config, manifest = rundir.read_config(run), rundir.read_manifest(run)
-    if manifest is None:
-        raise UsageError("it has no manifest.json")
+    config, manifest = rundir.read(run)
     try:
         described: Config = {
             "name": str(config["name"]),
@@ -183,6 +181,8 @@ def _read(run: RunDirectory) -> Run | Failure:
 
 
 def _finished(run: RunDirectory, config: Config, manifest: Config, described: Config) -> Run:
+    for path in (run.evaluation, run.losses):
+        rundir.require_unchanged(run, manifest, path)
     evaluation = json.loads(run.evaluation.read_text())
     with np.load(run.losses, allow_pickle=False) as arrays:
         per_task = arrays["per_task"]

@@ -41,7 +41,7 @@ def baseline_of(groups: Sequence[Group], label: str) -> Group | None:
 def header(groups: Sequence[Group], baseline: str) -> list[str]:
     """Return the names of the columns."""
     last = groups[0].per_task.shape[1] - 1
-    losses = ["before" if step == 0 else f"after {step}" for step in _columns(groups)]
+    losses = ["before" if step == 0 else f"after {step}" for step in columns(groups)]
     return [
         "algorithm",
         "K",
@@ -57,20 +57,21 @@ def header(groups: Sequence[Group], baseline: str) -> list[str]:
 def rows(groups: Sequence[Group], baseline: str) -> list[list[str]]:
     """Return the cells of each group: losses up to the step at which it diverges."""
     reference = baseline_of(groups, baseline)
-    return [_row(group, reference, _columns(groups)) for group in groups]
+    return [_row(group, reference, columns(groups)) for group in groups]
 
 
-def _columns(groups: Sequence[Group]) -> list[int]:
+def columns(groups: Sequence[Group]) -> list[int]:
+    """Return the inner steps that have a column."""
     return [step for step in STEPS if step < groups[0].per_task.shape[1]]
 
 
-def _row(group: Group, reference: Group | None, columns: Sequence[int]) -> list[str]:
+def _row(group: Group, reference: Group | None, shown: Sequence[int]) -> list[str]:
     per_task, diverged = group.per_task, group.diverged
     last = per_task.shape[1] - 1
     ends = last if diverged is None else diverged - 1
     losses = [
         str(mean_over_tasks(per_task[:, step])) if step <= ends else f"diverged at {diverged}"
-        for step in columns
+        for step in shown
     ]
     spread = difference = "-"
     if diverged is None:

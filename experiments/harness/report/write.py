@@ -7,13 +7,13 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from rich.table import Table
 
 from experiments.harness import figures, marked
 from experiments.harness.files import write_atomically
+from experiments.harness.report.figure import comparison
 from experiments.harness.report.runs import Failure, Group, Run, collect, comparable
-from experiments.harness.report.table import header, markdown, mean_over_tasks, rows
+from experiments.harness.report.table import header, markdown, rows
 from experiments.harness.results import references
 from experiments.harness.terminal import print_table, say
 
@@ -44,7 +44,7 @@ def report(folder: Path, baseline: str, write: str | None) -> int:
             stem += f"_{run.tasks_hash}"
         stems.add(stem)
         _write_csv(place / f"{stem}.csv", names, cells)
-        figures.save(_figure(same_tasks), place / f"{stem}.png")
+        figures.save(comparison(same_tasks, references(run.config)), place / f"{stem}.png")
         texts.append(f"{title}:\n\n{markdown(names, cells)}{_stopped(found.failures, run)}")
     for path, reason in found.left_out.items():
         say(f"[yellow]left out[/] {path}: {reason}")
@@ -92,16 +92,3 @@ def _write_csv(path: Path, names: Sequence[str], cells: Sequence[Sequence[str]])
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([names, *cells])
     write_atomically(path, lambda file: file.write(text.getvalue().encode()))
-
-
-def _figure(groups: Sequence[Group]) -> figures.Figure:
-    """Draw the loss by step of each group, up to where it diverges."""
-    curves = {}
-    for group in groups:
-        values = [mean_over_tasks(losses) for losses in group.per_task.T[: group.diverged]]
-        name = group.first.label if group.first.steps == 1 else f"{group.first.label}, K={group.first.steps}"
-        while name in curves:
-            name += "'"
-        mean, half = (np.array(part) for part in zip(*values, strict=True))
-        curves[name] = (np.arange(len(values)), mean, half)
-    return figures.loss_by_step(curves, groups[0].first.metric, references(groups[0].first.config))

@@ -1,0 +1,58 @@
+"""SIGINT and SIGTERM: a request to stop after the compiled call that runs, and soon at that."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from experiments.harness.cli import INTERRUPTED
+
+GRACE_SECONDS = 4.0
+"""Time for the call that runs to end. Only one that compiles takes longer, and has nothing to lose."""
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def interruptible(last_words: Callable[[], None]) -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying of them; a second one kills as usual.
+
+    Python runs handlers between its own instructions, so none while TensorFlow compiles. The interpreter
+    does write to a socket at once: a thread reads it, and ends the process if the main thread has not left
+    the context in time. What is on disk can be resumed at any moment.
+
+    Args:
+        last_words: called by that thread before it ends the process.
+    """
+    received: list[int] = []
+    left = threading.Event()
+    reading, writing = socket.socketpair()
+    writing.setblocking(False)
+
+    def receive(number: int, _: object) -> None:
+        received.append(number)
+        signal.signal(number, previous[signal.Signals(number)])
+
+    def watch() -> None:
+        if reading.recv(1) and not left.wait(GRACE_SECONDS):
+            last_words()
+            os._exit(INTERRUPTED)
+
+    previous = {number: signal.signal(number, receive) for number in SIGNALS}
+    waker = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield received
+    finally:
+        left.set()
+        signal.set_wakeup_fd(waker)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        writing.close()
+        watcher.join()
+        reading.close()

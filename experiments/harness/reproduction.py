@@ -1,0 +1,152 @@
+"""Training again from a stored configuration, compared with what was stored; nothing is written."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import metalearn as ml
+from experiments.harness import environment, metrics, rundir
+from experiments.harness.build import build_trainer
+from experiments.harness.cli import UsageError
+from experiments.harness.results import evaluate
+from experiments.harness.rundir import RunDirectory
+from experiments.harness.session import digest
+from experiments.harness.settings import check
+from experiments.harness.terminal import Bar, say
+from metalearn.arguments import require_count
+from metalearn.training import History
+
+CALL_ITERATIONS = 500
+"""Compared at a time: the first difference ends the comparison."""
+
+SHOWN = 10
+"""Differences between the circumstances that are printed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a comparison found.
+
+    Attributes:
+        iterations: that were compared.
+        difference: what differs first; None if nothing does.
+        circumstances: what was different when the run was made, the most likely cause first.
+    """
+
+    iterations: int
+    difference: str | None
+    circumstances: list[str]
+
+
+def reproduce(folder: Path, until: int | None) -> int:
+    """Compare the run of a folder, or all runs below it; return the exit code: 1 if one differs.
+
+    Raises:
+        UsageError: if there is no run, one cannot be read, or ``until`` is not a positive integer.
+    """
+    if until is not None:
+        try:
+            require_count("until", until)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    paths = sorted({found.parent for found in folder.rglob("config.yaml")})
+    if not paths:
+        raise UsageError(f"run={folder} is not the folder of a run, nor are there any below it")
+    same = [_say(path, compare(RunDirectory(path), until)) for path in paths]
+    if len(same) > 1:
+        say(f"{sum(same)} of {len(same)} runs are the same")
+    return 0 if all(same) else 1
+
+
+def compare(run: RunDirectory, until: int | None = None) -> Outcome:
+    """Train a run again, up to iteration ``until`` or its end, until something differs.
+
+    Metrics are compared bit by bit; at the end of a complete run also parameters and evaluation.
+    """
+    config, manifest = rundir.read(run)
+    check(config)
+    if manifest["status"] == "complete":
+        rundir.require_unchanged(run, manifest, run.metrics)
+    stored = metrics.read(run.metrics)
+    rows = len(stored["outer/loss"])
+    total = rows if until is None else min(until, rows)
+    trainer = build_trainer(config)
+    difference = _train(trainer, stored, total)
+    if difference is None and manifest["status"] == "complete" and total == config["training"]["iterations"]:
+        difference = _at_the_end(run, config, manifest, trainer)
+    circumstances = environment.differences(
+        {key: manifest.get(key) for key in environment.describe()}, environment.describe()
+    )
+    return Outcome(trainer.iteration, difference, circumstances)
+
+
+def first_difference(first: int, stored: History, again: History) -> str | None:
+    """Return the first row and the columns in which two histories differ, and by how much; None if equal.
+
+    Args:
+        first: iteration of the first row, counted from 0.
+        stored: arrays of equal length by name.
+        again: the same again.
+    """
+    if list(stored) != list(again):
+        return (
+            f"metrics: there are {', '.join(sorted(set(stored) ^ set(again))) or 'the same in another order'}"
+        )
+    differs = {name: stored[name] != again[name].astype(np.float32) for name in stored}
+    rows = np.any(list(differs.values()), axis=0)
+    if not rows.any():
+        return None
+    row = int(np.argmax(rows))
+    columns = [name for name, wrong in differs.items() if wrong[row]]
+    name = columns[0]
+    then, now = float(stored[name][row]), float(again[name][row])
+    others = f", and {len(columns) - 1} more columns" if len(columns) > 1 else ""
+    return f"iteration {first + row}: {name} was {then:.9g}, is {now:.9g} ({now - then:+.2g}){others}"
+
+
+def _train(trainer: ml.MetaTrainer, stored: History, total: int) -> str | None:
+    with Bar(0, total) as bar:
+        while trainer.iteration < total:
+            first = trainer.iteration
+            count = min(CALL_ITERATIONS, total - first)
+            try:
+                history = trainer.run(count)
+            except ml.NonFiniteError as error:
+                return str(error)
+            bar.advance(trainer.iteration, history)
+            part = {name: values[first : first + count] for name, values in stored.items()}
+            difference = first_difference(first, part, history)
+            if difference:
+                return difference
+    return None
+
+
+def _at_the_end(
+    run: RunDirectory, config: dict[str, Any], manifest: dict[str, Any], trainer: ml.MetaTrainer
+) -> str | None:
+    if digest(trainer.meta) != manifest["parameters_digest"]:
+        return f"the parameters: their digest was {manifest['parameters_digest']}, is {digest(trainer.meta)}"
+    rundir.require_unchanged(run, manifest, run.losses)
+    with np.load(run.losses, allow_pickle=False) as arrays:
+        per_task = arrays["per_task"]
+    if not np.array_equal(evaluate(config, trainer.learner, trainer.meta).per_task, per_task, equal_nan=True):
+        return "the evaluation, of equal parameters"
+    return None
+
+
+def _say(path: Path, outcome: Outcome) -> bool:
+    if outcome.difference is None:
+        say(f"[bold green]same:[/] {path}, {outcome.iterations} iterations, bit for bit")
+        return True
+    say(f"[bold red]differs:[/] {path}, {outcome.difference}")
+    if outcome.circumstances:
+        say("What else is different, the most likely cause first:")
+    for line in outcome.circumstances[:SHOWN]:
+        say(f"  {line}")
+    if len(outcome.circumstances) > SHOWN:
+        say(f"  and {len(outcome.circumstances) - SHOWN} more")
+    return False

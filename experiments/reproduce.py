@@ -1,0 +1,22 @@
+"""Train a run again and compare, bit for bit: ``python -m experiments.reproduce run=<folder>``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from experiments.harness.cli import run_application
+from experiments.harness.quiet import import_tensorflow
+
+
+def main(config: DictConfig) -> int:
+    """Reproduce as configured; return the exit code, 1 if something differs."""
+    import_tensorflow()
+    from experiments.harness.reproduction import reproduce
+
+    return reproduce(Path(config.run), config.until)
+
+
+if __name__ == "__main__":
+    run_application(main, "reproduce")
