@@ -8,12 +8,20 @@ import numpy as np
 import pytest
 
 from experiments import report
-from experiments.harness import rundir
+from experiments.harness import environment, rundir
 from experiments.harness.cli import run_application
 from experiments.harness.report import runs, table
+from experiments.harness.report.figure import comparison
 from experiments.harness.rundir import RunDirectory
 
 TASK = {"_target_": "metalearn.tasks.Sinusoid", "shots": 10, "queries": 10}
+
+
+@pytest.fixture(autouse=True)
+def _nowhere(monkeypatch):
+    """Spare each of the runs the look at packages and code."""
+    monkeypatch.setattr(environment, "describe", dict)
+    monkeypatch.setattr(environment, "uncommitted", str)
 
 
 def make_run(folder, label, seed, per_task, steps=1, status="complete", iterations=100):
@@ -171,3 +179,15 @@ def test_configurations_that_differ_are_not_averaged(folder):
     groups = runs.collect(folder).groups
     assert sorted(len(group.runs) for group in groups if group.first.label == "maml") == [1, 1, 2]
     assert table.baseline_of(groups, "maml").first.steps == 1
+
+
+def test_the_figure_has_a_line_an_algorithm(folder):
+    """Best at the top, a mark a step at its mean, up to where an algorithm diverges, and the references."""
+    (groups,) = runs.comparable(runs.collect(folder).groups)
+    figure = comparison(groups, {"predicting 0": 4.25})
+    (axes,) = figure.axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["maml", "other", "wild (diverges at 1)"]
+    marks = [tuple(np.ravel(bar.lines[0].get_xydata())) for bar in axes.containers]
+    assert marks == [(3, 0), (3, 0), (3, 1), (3, 1), (3, 2)]
+    assert [text.get_text() for text in figure.legends[0].get_texts()][-1] == "predicting 0: 4.25"

@@ -1,5 +1,6 @@
 """Runs that are killed, stopped, or lose their disk: the same command ends them with equal bits."""
 
+import errno
 import itertools
 import json
 import os
@@ -18,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from experiments import train
-from experiments.harness import checkpoints, metrics, results, rundir, session
+from experiments.harness import checkpoints, files, metrics, results, rundir, session
 from experiments.harness.cli import UsageError, run_application
 from experiments.harness.rundir import RunDirectory
 
@@ -180,6 +181,24 @@ def test_a_folder_that_vanishes_is_said(tmp_path, monkeypatch, capfd):
     captured = capfd.readouterr()
     assert "No such file or directory" in captured.out
     assert "Traceback" not in captured.err
+
+
+def test_a_folder_that_can_no_longer_be_written_to_is_said(short, tmp_path, monkeypatch, capfd):
+    """A stand-in for a file system that is mounted anew: permissions do not bind every user."""
+    _, stopped = short
+    shutil.copytree(stopped.path, tmp_path / "sinusoid" / stopped.path.name)
+    before = read(folder(tmp_path))
+
+    def refuse(path, write):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    for module in (checkpoints, files):
+        monkeypatch.setattr(module, "write_atomically", refuse)
+    assert run(tmp_path, SHORT) == 1
+    captured = capfd.readouterr()
+    assert "Read-only file system" in captured.out
+    assert "Traceback" not in captured.err
+    assert read(folder(tmp_path)) == before
 
 
 FILES = ("config", "manifest", "metrics", "evaluation", "losses", "older", "newest")
