@@ -2,6 +2,7 @@
 
 from metalearn import (
     derivatives,
+    diagnostics,
     estimators,
     functional,
     heads,
@@ -25,6 +26,7 @@ __all__ = [
     "NonFiniteError",
     "Task",
     "derivatives",
+    "diagnostics",
     "estimators",
     "evaluate",
     "functional",

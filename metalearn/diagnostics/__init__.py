@@ -1,0 +1,22 @@
+"""What a meta-gradient is doing: its order, conflicts between tasks, the inner loop, the outer update.
+
+Each diagnosis is a pure function that returns a flat dictionary of scalars; ``MEANINGS`` says how to read it.
+"""
+
+from metalearn.diagnostics.conflicts import conflicts
+from metalearn.diagnostics.diagnose import diagnose
+from metalearn.diagnostics.inner import inner_loop
+from metalearn.diagnostics.meanings import MEANINGS, meaning
+from metalearn.diagnostics.order import order
+from metalearn.diagnostics.update import learned_values, update_ratios
+
+__all__ = [
+    "MEANINGS",
+    "conflicts",
+    "diagnose",
+    "inner_loop",
+    "learned_values",
+    "meaning",
+    "order",
+    "update_ratios",
+]

@@ -1,0 +1,74 @@
+"""All of one meta-batch's diagnosis in one call."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from metalearn.diagnostics.angles import Metrics
+from metalearn.diagnostics.conflicts import conflicts
+from metalearn.diagnostics.inner import inner_loop
+from metalearn.diagnostics.order import order
+from metalearn.estimators import first_order, mixed_mode
+from metalearn.learner import MetaLearner
+from metalearn.types import Meta, MetaGradient, Seed, Task
+
+
+def diagnose(
+    learner: MetaLearner,
+    meta: Meta,
+    tasks: Task,
+    seed: Seed = (0, 0),
+    *,
+    lanczos_iterations: int = 8,
+    reference: Callable[..., MetaGradient] | None = None,
+) -> Metrics:
+    """Return what the meta-gradient of one meta-batch consists of, and what the inner loop does.
+
+    The keys are those of :func:`metalearn.diagnostics.order.order` (of the exact, the first-order and the
+    learner's own meta-gradient), :func:`metalearn.diagnostics.conflicts.conflicts` (of the learner's own,
+    per task) and :func:`metalearn.diagnostics.inner.inner_loop`; :data:`metalearn.diagnostics.MEANINGS`
+    says what to make of them. They depend on the learner and on whether T is 1, not on values.
+
+    A pure function, for eager mode and for ``tf.function``, there with ``learner.jit_compile_advised``. It
+    costs three meta-gradients, an inner loop, and ``lanczos_iterations`` Hessian-vector products a task
+    (twice as many where rates differ).
+
+    Args:
+        learner: in use; its own estimator is held to the exact one.
+        meta: as from ``learner.initialize``.
+        tasks: leaves ``[T, N, ...]``, T known.
+        seed: ``(seed of the run, iteration)``, as for ``learner.meta_gradient``; also that of Lanczos'
+            starting vector.
+        lanczos_iterations: at least 1; largest eigenvalues are from below, closer with more.
+        reference: the exact estimator; ``mixed_mode()`` if not given. Recurrent layers that are a loop in
+            the graph need ``unrolled()``.
+
+    Returns:
+        Scalars ``[]`` of the type of the meta-parameters. What is not finite shows as such.
+
+    Raises:
+        ValueError: if T is not known; if the model has layers with wrong second derivatives, which the
+            exact meta-gradient needs, naming them and the remedy; if the reference cannot differentiate an
+            operation, naming it; and as ``learner.meta_gradient``.
+    """
+    # Not of the graph that is being traced: a learner keeps tensors.
+    with tf.init_scope():
+        exact, cut = (_with(learner, estimator) for estimator in (reference or mixed_mode(), first_order()))
+    own = learner.meta_gradient(meta, tasks, seed)
+    return {
+        **order(
+            exact.meta_gradient(meta, tasks, seed).gradient,
+            cut.meta_gradient(meta, tasks, seed).gradient,
+            own.gradient,
+        ),
+        **conflicts(own.per_task),
+        **inner_loop(learner.problem, meta, tasks, seed, lanczos_iterations=lanczos_iterations),
+    }
+
+
+def _with(learner: MetaLearner, estimator: Callable[..., MetaGradient]) -> MetaLearner:
+    """Return the learner with another estimator, which it is asked about anew."""
+    return dataclasses.replace(learner, estimator=estimator, mapping=learner.mapping_chosen)

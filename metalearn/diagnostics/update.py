@@ -1,0 +1,100 @@
+"""What an outer update changed, and what has been learned of the inner rule."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from metalearn.derivatives import names
+from metalearn.diagnostics.angles import Metrics, flat, largest, norm
+from metalearn.diagnostics.probes import takes_exponential
+from metalearn.learner import MetaLearner
+from metalearn.rules.hyperparameters import SHAPE_PER
+from metalearn.types import Meta, Parameters, Structure
+
+
+def update_ratios(before: Meta, after: Meta) -> Metrics:
+    """Return how large an update was, relative to what it changed.
+
+    ::
+
+        update/ratio/<name> = |after - before| / |before|
+
+    of every leaf, without unit. A leaf that was all zero (a bias at the start) is held to what it became:
+    1 if it moved. 0 where nothing moved.
+
+    Args:
+        before: the meta-parameters; leaves of any shape.
+        after: those after the update, structured alike.
+
+    Returns:
+        A scalar for every leaf, named as :func:`metalearn.derivatives.names` does.
+
+    Raises:
+        ValueError: if the structures differ.
+    """
+    tf.nest.assert_same_structure(before, after)
+    metrics = {}
+    for name, old, new in zip(names(before), tf.nest.flatten(before), tf.nest.flatten(after), strict=True):
+        moved, weights = norm(flat(new) - flat(old)), norm(flat(old))
+        weights = tf.where(tf.equal(weights, 0), norm(flat(new)), weights)
+        metrics[f"update/ratio/{name}"] = tf.math.divide_no_nan(moved, weights)
+    return metrics
+
+
+def learned_values(learner: MetaLearner, meta: Meta) -> Metrics:
+    """Return the learned hyperparameters of the inner rule as the rule uses them.
+
+    ::
+
+        rule/mean/<name>, rule/minimum/<name>, rule/maximum/<name>            of a leaf's elements
+        rule/mean/<name>/k, ...                                              of those of inner step k
+
+    after the exponential, where ``positive=True`` has the logarithm learned
+    (:func:`metalearn.diagnostics.probes.takes_exponential`). Names are those of ``meta["rule"]``. Values
+    have a step each if their shapes fit no reading without one: see :func:`_has_steps`.
+
+    Args:
+        learner: whose rule it is.
+        meta: as from ``learner.initialize``.
+
+    Returns:
+        Scalars in the units of the hyperparameter; nothing if the rule learns nothing.
+    """
+    parameters = learner.problem.initialize(meta)
+    metrics: Metrics = {}
+    for name, group in meta["rule"].items():
+        exponential = takes_exponential(learner.rule, name, parameters)
+        stepped = _has_steps(group, parameters)
+        for path, leaf in zip(names({name: group}), tf.nest.flatten(group), strict=True):
+            values = tf.exp(leaf) if exponential else leaf
+            parts = {f"/{k}": row for k, row in enumerate(tf.unstack(values))} if stepped else {"": values}
+            for suffix, part in parts.items():
+                metrics[f"rule/mean/{path}{suffix}"] = tf.reduce_mean(part)
+                metrics[f"rule/minimum/{path}{suffix}"] = -largest(-part)
+                metrics[f"rule/maximum/{path}{suffix}"] = largest(part)
+    return metrics
+
+
+def _has_steps(group: Structure, parameters: Parameters) -> bool:
+    """Return whether a learned hyperparameter has a leading axis of inner steps, from its shapes.
+
+    One number for the whole rule has a step axis if it has an axis. Numbers per variable or element are
+    read without steps if they can be: per-step values of one lone vector whose length is the number of
+    steps look like values of its elements.
+    """
+    if tf.is_tensor(group):
+        return group.shape.rank == 1
+    if (
+        not isinstance(group, dict)
+        or set(group) != set(parameters)
+        or not all(map(tf.is_tensor, group.values()))
+    ):
+        return False
+
+    def fits(drop: int) -> bool:
+        return any(
+            all(leaf.shape[drop:] == shape_per(parameters[key]) for key, leaf in group.items())
+            for shape_per in SHAPE_PER.values()
+        )
+
+    return not fits(0) and all(leaf.shape.rank for leaf in group.values()) and fits(1)

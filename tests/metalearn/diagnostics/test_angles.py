@@ -1,0 +1,46 @@
+"""Lengths, angles and shares of vectors, with zeros, infinities and NaN among them."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from metalearn.diagnostics.angles import cosine, flat, largest, norm, share, unit
+
+ROWS = tf.constant([[3.0, 4.0], [0.0, 0.0], [np.nan, 1.0], [np.inf, 1.0], [3e30, 4e30], [0.0, np.nan]])
+
+
+@pytest.fixture(params=["eager", "xla"])
+def run(request, with_xla):
+    """Return a function as it is and compiled: they differ in what a maximum makes of NaN."""
+    return with_xla if request.param == "xla" else lambda function: function
+
+
+def test_flat():
+    """Leaves in order, row-major, in the type of the first; a leading axis is kept."""
+    structure = {"b": tf.constant([[[1.0, 2.0]], [[3.0, 4.0]]], tf.float64), "a": tf.constant([5.0, 6.0])}
+    assert flat(structure).numpy().tolist() == [5, 6, 1, 2, 3, 4]
+    assert flat(structure).dtype == tf.float32
+    assert flat(structure, axes=1).numpy().tolist() == [[5, 1, 2], [6, 3, 4]]
+
+
+def test_norm_and_unit(run):
+    """Lengths 5, 0 and 5e30, whose square overflows, to 1e-6; NaN of what is not finite; directions alike."""
+    np.testing.assert_allclose(run(norm)(ROWS), [5, 0, np.nan, np.nan, 5e30, np.nan], rtol=1e-6)
+    directions = run(unit)(ROWS).numpy()
+    np.testing.assert_allclose(directions[[0, 1, 4]], [[0.6, 0.8], [0, 0], [0.6, 0.8]], rtol=1e-6)
+    assert np.isnan(directions[[2, 3, 5]]).any(1).all()
+
+
+def test_cosine(run):
+    """24/25, 0 with zero, NaN with what is not finite, to 1e-6."""
+    found = run(cosine)(ROWS, tf.constant([4.0, 3.0]))
+    np.testing.assert_allclose(found, [0.96, 0, np.nan, np.nan, 0.96, np.nan], rtol=1e-6)
+
+
+def test_share_and_largest(run):
+    """A half, and 3; NaN as soon as one entry is, though comparing it is false and a maximum may skip it."""
+    share_beyond = run(lambda values: share(values > 2, of=values))
+    assert share_beyond(tf.constant([1.0, 3.0])) == 0.5
+    assert run(largest)(tf.constant([1.0, 3.0])) == 3
+    assert np.isnan(share_beyond(tf.constant([1.0, 3.0, np.nan])))
+    assert np.isnan(run(largest)(tf.constant([1.0, 3.0, np.nan])))

@@ -1,0 +1,77 @@
+"""Sizes of updates, and learned hyperparameters as a rule uses them."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import metalearn as ml
+from metalearn.rules import learned
+
+
+def test_update_ratios(with_xla):
+    """By hand, to 1e-15, compiled: also from zero, without a move, and with a NaN."""
+    before = {"a": [3.0, 4.0], "b": [0.0, 0.0], "c": [0.0, 0.0], "d": [1.0, 1.0], "e": [1.0, 0.0]}
+    after = {"a": [3.0, 4.5], "b": [0.0, 2.0], "c": [0.0, 0.0], "d": [1.0, 1.0], "e": [1.0, np.nan]}
+    found = with_xla(ml.diagnostics.update_ratios)(
+        *(
+            {"parameters": tf.nest.map_structure(tf.constant, {k: np.array(v) for k, v in meta.items()})}
+            for meta in (before, after)
+        )
+    )
+    expected = {"a": 0.1, "b": 1, "c": 0, "d": 0, "e": np.nan}
+    assert found.keys() == {f"update/ratio/parameters/{key}" for key in expected}
+    for key, value in expected.items():
+        np.testing.assert_allclose(found[f"update/ratio/parameters/{key}"], value, rtol=1e-15)
+
+
+def learner_of(rule):
+    """Return a learner of a line, in float64, and its phi."""
+    learner = ml.MetaLearner(ml.models.mlp(2, (), 1, dtype="float64"), ml.losses.mse, rule)
+    return learner, learner.initialize(0)
+
+
+def expect(found, name, values):
+    """Compare mean, minimum and maximum with those of ``values``, to 1e-15."""
+    for statistic, of in (("mean", np.mean), ("minimum", np.min), ("maximum", np.max)):
+        np.testing.assert_allclose(found[f"rule/{statistic}/{name}"], of(values), rtol=1e-15)
+
+
+def test_learned_values_per_element(with_xla):
+    """Mean, minimum and maximum of rates per element, after the exponential, also compiled."""
+    learner, meta = learner_of(ml.rules.sgd(learned(0.1, per="element", positive=True)))
+    raw = np.array([[-1.0], [0.5]])
+    meta["rule"]["learning_rate"]["output/kernel"] = tf.constant(raw)
+    found = with_xla(lambda meta: ml.diagnostics.learned_values(learner, meta))(meta)
+    assert len(found) == 6
+    expect(found, "learning_rate/output/kernel", np.exp(raw))
+    expect(found, "learning_rate/output/bias", [0.1])
+
+
+def test_learned_values_per_step():
+    """Per step and variable, per step and element, per step of the whole rule; not exponentials."""
+    rule = ml.rules.momentum(
+        learned(0.1, per="variable", steps=3), momentum=learned(0.5, steps=2, positive=True)
+    )
+    learner, meta = learner_of(rule)
+    meta["rule"]["learning_rate"]["output/bias"] = tf.constant([0.1, -0.2, 0.3], tf.float64)
+    meta["rule"]["momentum"] = tf.constant([-1.0, 0.0], tf.float64)
+    found = ml.diagnostics.learned_values(learner, meta)
+    assert len(found) == 3 * (2 * 3 + 2)
+    for step, value in enumerate((0.1, -0.2, 0.3)):
+        expect(found, f"learning_rate/output/bias/{step}", value)
+    for step, value in enumerate((-1.0, 0.0)):
+        expect(found, f"momentum/{step}", np.exp(value))
+    learner, meta = learner_of(ml.rules.sgd(learned(0.1, per="element", steps=2)))
+    meta["rule"]["learning_rate"]["output/kernel"] = tf.constant([[[1.0], [2.0]], [[3.0], [5.0]]], tf.float64)
+    found = ml.diagnostics.learned_values(learner, meta)
+    expect(found, "learning_rate/output/kernel/0", [1, 2])
+    expect(found, "learning_rate/output/kernel/1", [3, 5])
+
+
+@pytest.mark.parametrize("rule", [ml.rules.sgd(0.1), ml.rules.meta_curvature(ml.rules.sgd(0.1))])
+def test_what_is_learned_has_values(rule):
+    """Nothing for a rule that learns nothing; identities for matrices, of no step."""
+    found = ml.diagnostics.learned_values(*learner_of(rule))
+    assert bool(found) == ("meta_curvature" in rule.update.__qualname__)
+    if found:
+        expect(found, "curvature/output/kernel/axis_0", np.eye(2))
