@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import metalearn
 from experiments.harness import gradients, results
 from experiments.harness.audit import report as audit
 from experiments.harness.benchmark import report
@@ -153,6 +154,13 @@ def test_the_offline_run_can_be_read_with_wandb(runs):
         [program, *arguments[1:]], capture_output=True, text=True, timeout=60, check=True
     )
     assert "outer/loss" in printed.stdout
+
+
+def test_the_table_of_diagnoses_is_the_library_s():
+    """``update/ratio`` is not in it: it takes two states, which a run does not hand out."""
+    for name, text in metalearn.diagnostics.MEANINGS.items():
+        row = " | ".join(part.replace("|", "\\|") for part in text.split("; "))
+        assert (f"| `{name}` | {row} |" in README) == (name != "update/ratio")
 
 
 def test_no_command_is_left_untested():

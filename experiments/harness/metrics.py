@@ -1,4 +1,4 @@
-"""``metrics.csv``: one row an iteration, appended to; numbers with the nine digits that fix a float32."""
+"""CSV files that are only appended to; numbers with the nine digits that fix a float32."""
 
 from __future__ import annotations
 
@@ -15,20 +15,17 @@ from metalearn.training import History
 
 State = dict[str, np.ndarray]
 
-PREFIX = "metrics/"
-
-SIZE, CONTENT = f"{PREFIX}bytes", f"{PREFIX}sha256"
-"""Entries of a checkpoint: where the file ended, and the checksum of what it held."""
+SIZE, CONTENT = "bytes", "sha256"
+"""Entries of a checkpoint, below the file's name: where the file ended, and the checksum of what it held."""
 
 EMPTY = hashlib.sha256().hexdigest()
 
 
 def append(path: Path, first_iteration: int, history: History) -> None:
-    """Append the rows of ``history``, with a header if the file is new."""
+    """Append the rows of consecutive iterations, with a header if the file is new."""
     columns = list(history)
-    rows = np.stack(
-        [np.arange(first_iteration, first_iteration + len(history[columns[0]])), *history.values()], 1
-    )
+    iterations = np.arange(first_iteration, first_iteration + len(history[columns[0]]))
+    rows = np.stack([iterations, *history.values()], 1)
     template = ",".join(["%d"] + ["%.9g"] * len(columns)) + "\n"
     with path.open("a", newline="") as file:
         if file.tell() == 0:
@@ -57,12 +54,13 @@ def read(path: Path) -> History:
 
 def position(path: Path) -> State:
     """Return where the file ends now and what is in it, for a checkpoint; everything is on disk after."""
-    if not path.exists():
-        return {SIZE: np.int64(0), CONTENT: np.array(EMPTY)}
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-    size = path.stat().st_size
-    return {SIZE: np.int64(size), CONTENT: np.array(sha256(path, size))}
+    size, content = 0, EMPTY
+    if path.exists():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        size = path.stat().st_size
+        content = sha256(path, size)
+    return {f"{path.name}/{SIZE}": np.int64(size), f"{path.name}/{CONTENT}": np.array(content)}
 
 
 def go_back(path: Path, state: State) -> None:
@@ -71,12 +69,12 @@ def go_back(path: Path, state: State) -> None:
     Raises:
         UsageError: if it does not hold what it held then.
     """
-    size = int(state[SIZE])
+    size, content = int(state[f"{path.name}/{SIZE}"]), str(state[f"{path.name}/{CONTENT}"])
     try:
         if size == 0:
             path.unlink(missing_ok=True)
             return
-        if path.stat().st_size < size or sha256(path, size) != str(state[CONTENT]):
+        if path.stat().st_size < size or sha256(path, size) != content:
             raise UsageError(f"{path} is not what it was at the checkpoint: it was changed or cut since")
         with path.open("rb+") as file:
             file.truncate(size)

@@ -92,8 +92,8 @@ def evaluate_again(run: RunDirectory, config: Config) -> int:
 
 
 def restore(trainer: ml.MetaTrainer, state: checkpoints.State) -> None:
-    """Set a trainer to the state of a checkpoint, of which the metrics' part is not its own."""
-    trainer.restore({name: value for name, value in state.items() if not name.startswith(metrics.PREFIX)})
+    """Set a trainer to the state of a checkpoint, of which the positions in files are not its own."""
+    trainer.restore({name: value for name, value in state.items() if ".csv/" not in name})
 
 
 def draw(

@@ -22,7 +22,7 @@ from experiments.harness.files import sha256, write_atomically, write_json
 FORMAT = 2
 """Version of the layout of a run's folder."""
 
-WITHOUT_EFFECT = ("label", "tracking", "paths", "run")
+WITHOUT_EFFECT = ("label", "tracking", "diagnostics", "paths", "run")
 """Settings that cannot change a result."""
 
 Config = dict[str, Any]
@@ -55,6 +55,11 @@ class RunDirectory:
         return self.path / "metrics.csv"
 
     @property
+    def diagnostics(self) -> Path:
+        """One row a diagnosis of the meta-gradient, if any were asked for."""
+        return self.path / "diagnostics.csv"
+
+    @property
     def evaluation(self) -> Path:
         """The final evaluation."""
         return self.path / "evaluation.json"
@@ -63,6 +68,11 @@ class RunDirectory:
     def losses(self) -> Path:
         """Each evaluation task's loss at each step."""
         return self.path / "evaluation.npz"
+
+    @property
+    def appended(self) -> tuple[Path, ...]:
+        """Files that grow while the run goes on, and are cut when it goes back."""
+        return self.metrics, self.diagnostics
 
     @property
     def checkpoints(self) -> Path:

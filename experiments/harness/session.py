@@ -14,6 +14,7 @@ import metalearn as ml
 from experiments.harness import checkpoints, metrics, rundir
 from experiments.harness.build import build_tracker, build_trainer
 from experiments.harness.cli import INTERRUPTED, UsageError
+from experiments.harness.diagnosis import diagnoses
 from experiments.harness.interrupts import interruptible
 from experiments.harness.lock import held
 from experiments.harness.results import conclude, restore, show
@@ -107,17 +108,21 @@ def _require_own(run: RunDirectory, config: Config, manifest: Config) -> None:
 def _resume(run: RunDirectory, trainer: ml.MetaTrainer, manifest: Config) -> None:
     def accept(state: checkpoints.State) -> None:
         restore(trainer, state)
-        metrics.go_back(run.metrics, state)
+        for path in run.appended:
+            metrics.go_back(path, state)
 
     if not checkpoints.recover(run.checkpoints, manifest["identity"], accept):
-        run.metrics.unlink(missing_ok=True)
+        for path in run.appended:
+            path.unlink(missing_ok=True)
     resumed = [*manifest["resumed"], {"at": rundir.now(), "iteration": trainer.iteration}]
     rundir.update_manifest(run, status="running", end=None, resumed=resumed)
     say(f"resuming {run.path} at iteration {trainer.iteration}")
 
 
 def _save(run: RunDirectory, trainer: ml.MetaTrainer, config: Config) -> Path:
-    state = {**trainer.state(), **metrics.position(run.metrics)}
+    state = trainer.state()
+    for path in run.appended:
+        state |= metrics.position(path)
     return checkpoints.save(run.checkpoints, rundir.identity(config), state)
 
 
@@ -131,6 +136,7 @@ def _train(
     total = config["training"]["iterations"]
     start = saved = time.perf_counter()
     count, speeds = 1, [0.0]
+    diagnose = diagnoses(trainer, run.diagnostics, tracker, config["diagnostics"]["interval"])
 
     def last_words() -> None:
         rundir.update_manifest(run, status="interrupted", end=rundir.now())
@@ -138,8 +144,9 @@ def _train(
 
     with interruptible(last_words) as interrupted, Bar(trainer.iteration, total) as bar:
         while trainer.iteration < total and not interrupted:
+            limit = diagnose()
             first, began = trainer.iteration, time.perf_counter()
-            history = trainer.run(min(count, total - first))
+            history = trainer.run(min(count, total - first, limit or total))
             seconds = time.perf_counter() - began
             metrics.append(run.metrics, first, history)
             tracker.log(first, history, trainer.last_gradient, seconds)

@@ -18,6 +18,7 @@ SECTIONS = {
     "training": ("iterations", "meta_batch_size", "clip_task_value", "clip_task_norm", "jit_compile"),
     "evaluation": ("tasks", "steps", "seed", "task"),
     "tracking": ("backend", "mode", "project", "group", "interval", "histogram_interval"),
+    "diagnostics": ("interval",),
     "run": ("checkpoint_seconds", "fresh"),
     "paths": ("runs",),
 }
@@ -68,6 +69,8 @@ def check(config: Config) -> None:
         require_count("evaluation.tasks", config["evaluation"].get("tasks"), minimum=2)
         require_count("evaluation.steps", config["evaluation"].get("steps"), minimum=0)
         require_count("evaluation.seed", config["evaluation"].get("seed"), minimum=0)
+        if config["diagnostics"].get("interval") is not None:
+            require_count("diagnostics.interval (null for none)", config["diagnostics"]["interval"])
         require_positive("run.checkpoint_seconds", config["run"].get("checkpoint_seconds"))
     except ValueError as error:
         raise UsageError(str(error)) from error

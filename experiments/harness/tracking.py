@@ -48,6 +48,10 @@ class Tracker(Protocol):
         """
         ...
 
+    def diagnosis(self, iteration: int, row: dict[str, float]) -> None:
+        """Take what is known of the meta-gradient after so many iterations."""
+        ...
+
     def evaluation(self, evaluation: Evaluation, metric: str) -> None:
         """Take the outcome of an evaluation; ``metric`` names the loss (``"mse"``)."""
         ...
@@ -142,7 +146,7 @@ class _NoTracker:
     def _ignore(*_: object, **__: object) -> None:
         pass
 
-    log = evaluation = figures = checkpoint = finish = _ignore
+    log = diagnosis = evaluation = figures = checkpoint = finish = _ignore
 
 
 class _WandbTracker:
@@ -164,6 +168,10 @@ class _WandbTracker:
             self._histograms = _histograms(gradient)
         columns = {**history, "seconds": np.full(rows, seconds / rows)}
         self._log_rows(self._windows.add(first_iteration, columns))
+
+    def diagnosis(self, iteration: int, row: dict[str, float]) -> None:
+        self._log_rows(self._windows.rest())
+        self._run.log({STEP: iteration, **row}, step=iteration)
 
     def evaluation(self, evaluation: Evaluation, metric: str) -> None:
         from wandb import Table

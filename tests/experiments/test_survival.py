@@ -1,5 +1,6 @@
 """Runs that are killed, stopped, or lose their disk: the same command ends them with equal bits."""
 
+import csv
 import errno
 import itertools
 import json
@@ -19,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from experiments import train
-from experiments.harness import checkpoints, files, metrics, results, rundir, session
+from experiments.harness import checkpoints, files, lock, metrics, results, rundir, session
 from experiments.harness.cli import UsageError, run_application
 from experiments.harness.rundir import RunDirectory
 
@@ -147,6 +148,21 @@ def stop_at(iteration, error):
     return Stop
 
 
+def test_diagnoses_change_nothing_and_are_made_once(short, tmp_path):
+    """Of a run that stops at a checkpoint which a diagnosis is due at, and of one it stops behind."""
+    diagnosed = [*SHORT, "diagnostics.interval=20"]
+    for iteration in (20, 40):
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(session, "Bar", stop_at(iteration, KeyboardInterrupt))
+            assert run(tmp_path, diagnosed) == 130
+    assert run(tmp_path, diagnosed) == 0
+    assert content(folder(tmp_path)) == content(short[0])
+    with folder(tmp_path).diagnostics.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["iteration"] for row in rows] == ["0", "20", "40"]
+    assert all(abs(float(row["order/estimator_cosine"]) - 1) < 1e-6 for row in rows)
+
+
 def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, short, capsys):
     """No file may grow beyond what the metrics have, and half a row. Given space, the bits are equal."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -198,6 +214,16 @@ def test_a_folder_that_can_no_longer_be_written_to_is_said(short, tmp_path, monk
     captured = capfd.readouterr()
     assert "Read-only file system" in captured.out
     assert "Traceback" not in captured.err
+    assert read(folder(tmp_path)) == before
+
+
+def test_two_commands_do_not_train_one_run(short, tmp_path, capfd):
+    _, stopped = short
+    shutil.copytree(stopped.path, tmp_path / "sinusoid" / stopped.path.name)
+    before = read(folder(tmp_path))
+    with lock.held(folder(tmp_path).path):
+        assert run(tmp_path, SHORT) == 2
+    assert f"in the hands of another process (process {os.getpid()} on " in capfd.readouterr().err
     assert read(folder(tmp_path)) == before
 
 

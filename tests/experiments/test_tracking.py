@@ -170,6 +170,21 @@ def test_a_resumed_run_keeps_the_alignment(tmp_path: Path) -> None:
     np.testing.assert_allclose(losses, expected, rtol=1e-12)
 
 
+def test_diagnoses_are_rows_of_their_iteration(tmp_path: Path) -> None:
+    history = make_history(40)
+    tracker = start(tmp_path, interval=100)
+    for first in (0, 20):
+        tracker.diagnosis(first, {"order/cosine": first / 100})
+        tracker.log(first, part(history, first, first + 20), None, 1.0)
+    tracker.finish()
+    rows = read(tmp_path).history
+    assert [row["_step"] for row in rows] == [0, 20, 40]
+    assert [row.get("order/cosine") for row in rows] == [0.0, 0.2, None]
+    assert rows[1]["outer/loss"] == pytest.approx(
+        history["outer/loss"][:20].mean(dtype=np.float64), rel=1e-12
+    )
+
+
 PROGRAM = """
 import sys
 from pathlib import Path
