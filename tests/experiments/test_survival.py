@@ -2,7 +2,6 @@
 
 import csv
 import errno
-import itertools
 import json
 import os
 import random
@@ -14,44 +13,12 @@ import sys
 import time
 from contextlib import contextmanager
 
-import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from experiments import train
-from experiments.harness import checkpoints, files, lock, metrics, results, rundir, session
-from experiments.harness.cli import UsageError, run_application
-from experiments.harness.rundir import RunDirectory
-
-SETTINGS = ["model.hidden=[8]", "training.meta_batch_size=4", "evaluation.tasks=20", "evaluation.steps=1"]
-SETTINGS += ["tracking=none", "run.checkpoint_seconds=0.01"]
+from experiments.harness import checkpoints, files, lock, session
+from tests.experiments.small_runs import SETTINGS, SHORT, content, folder, read, run, stop_at
 
 LONG = [*SETTINGS, "training.iterations=12000"]
-
-SHORT = [*SETTINGS, "training.iterations=60", "training.jit_compile=false"]
-
-
-def run(runs, arguments):
-    """Run the command in this process, without figures; return its exit code."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(results, "draw", lambda *_: {})
-        monkeypatch.setattr(sys, "argv", ["train", *arguments, f"paths.runs={runs}"])
-        with pytest.raises(SystemExit) as stopped:
-            run_application(train.main, "train")
-    return stopped.value.code
-
-
-def folder(runs):
-    (path,) = (runs / "sinusoid").iterdir()
-    return RunDirectory(path)
-
-
-def content(run):
-    """Return what may not depend on how often a run was stopped."""
-    manifest = json.loads(run.manifest.read_text())
-    assert manifest["status"] == "complete"
-    return manifest["parameters_digest"], run.metrics.read_bytes(), run.evaluation.read_bytes()
 
 
 @contextmanager
@@ -125,36 +92,12 @@ def test_the_number_of_threads_does_not_matter(tmp_path, whole, monkeypatch, thr
     assert content(folder(tmp_path)) == whole
 
 
-@pytest.fixture(scope="module")
-def short(tmp_path_factory):
-    """A short run that nothing happened to, and one that stopped at iteration 40, with two checkpoints."""
-    runs, stopped = tmp_path_factory.mktemp("short"), tmp_path_factory.mktemp("stopped")
-    assert run(runs, SHORT) == 0
+def test_diagnoses_change_nothing_and_are_made_once(short, tmp_path):
+    """Of a run that stops where a diagnosis is due, at a checkpoint that is older."""
+    diagnosed = [*SHORT, "diagnostics.interval=20"]
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(session, "Bar", stop_at(40, KeyboardInterrupt))
-        assert run(stopped, SHORT) == 130
-    return folder(runs), folder(stopped)
-
-
-def stop_at(iteration, error):
-    """Return a progress bar at which something happens."""
-
-    class Stop(session.Bar):
-        def advance(self, now, history):
-            if now >= iteration:
-                raise error
-            super().advance(now, history)
-
-    return Stop
-
-
-def test_diagnoses_change_nothing_and_are_made_once(short, tmp_path):
-    """Of a run that stops at a checkpoint which a diagnosis is due at, and of one it stops behind."""
-    diagnosed = [*SHORT, "diagnostics.interval=20"]
-    for iteration in (20, 40):
-        with pytest.MonkeyPatch.context() as monkeypatch:
-            monkeypatch.setattr(session, "Bar", stop_at(iteration, KeyboardInterrupt))
-            assert run(tmp_path, diagnosed) == 130
+        assert run(tmp_path, diagnosed) == 130
     assert run(tmp_path, diagnosed) == 0
     assert content(folder(tmp_path)) == content(short[0])
     with folder(tmp_path).diagnostics.open() as file:
@@ -225,98 +168,3 @@ def test_two_commands_do_not_train_one_run(short, tmp_path, capfd):
         assert run(tmp_path, SHORT) == 2
     assert f"in the hands of another process (process {os.getpid()} on " in capfd.readouterr().err
     assert read(folder(tmp_path)) == before
-
-
-FILES = ("config", "manifest", "metrics", "evaluation", "losses", "older", "newest")
-
-MUTATIONS = {
-    "flipped": lambda old, at, bit: old[:at] + bytes([old[at] ^ (1 << bit)]) + old[at + 1 :],
-    "cut": lambda old, at, bit: old[:at],
-    "emptied": lambda old, at, bit: b"",
-    "doubled": lambda old, at, bit: old + old,
-    "a huge number": lambda old, at, bit: old[:at] + b"9" * 400 + old[at:],
-    "of another type": lambda old, at, bit: b'{"format": 2, "iteration": "many"}',
-    "not text": lambda old, at, bit: os.urandom(100),
-}
-
-
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.sampled_from(FILES), st.sampled_from(sorted(MUTATIONS)), st.floats(0, 0.999), st.integers(0, 7))
-def test_what_was_changed_is_noticed_or_recovered_from(
-    short, readable, tmp_path_factory, name, mutation, place, bit
-):
-    """Of a complete and of a stopped run: never another value, never an error that is not for the user."""
-    for original in short:
-        copy = RunDirectory(tmp_path_factory.mktemp("copy") / original.path.name)
-        shutil.copytree(original.path, copy.path)
-        path = file(copy, name)
-        if not path.exists():
-            continue
-        old = path.read_bytes()
-        path.write_bytes(MUTATIONS[mutation](old, int(place * len(old)), bit))
-        try:
-            found = read(copy)
-        except UsageError as error:
-            found = str(error)
-        assert found in readable[original] or str(copy.path) in found
-        shutil.rmtree(copy.path)
-
-
-def file(run, name):
-    if name in ("older", "newest"):
-        return sorted(run.checkpoints.iterdir())[-1 if name == "newest" else 0]
-    return getattr(run, name)
-
-
-def read(run):
-    """Return all that a run that goes on, or is shown, reads of its folder."""
-    config, manifest = rundir.read(run)
-    if manifest["status"] == "complete":
-        for path in (run.metrics, run.evaluation, run.losses):
-            rundir.require_unchanged(run, manifest, path)
-    taken = []
-
-    def accept(state):
-        metrics.go_back(run.metrics, state)
-        taken.append(sorted((name, np.asarray(value).tobytes()) for name, value in state.items()))
-
-    checkpoints.recover(run.checkpoints, manifest["identity"], accept)
-    return repr(config), repr(manifest), taken, run.metrics.read_bytes()
-
-
-@pytest.fixture(scope="module")
-def readable(short, tmp_path_factory):
-    """What may be read of each run: with the newest checkpoint, and with the one before."""
-    found = {original: [] for original in short}
-    for original, kept in itertools.product(short, (2, 1)):
-        copy = RunDirectory(tmp_path_factory.mktemp("copy") / "run")
-        shutil.copytree(original.path, copy.path)
-        for path in sorted(copy.checkpoints.iterdir())[kept:]:
-            path.unlink()
-        found[original].append(read(copy))
-    return found
-
-
-def test_a_damaged_newest_checkpoint_costs_time_only(short, tmp_path, capfd):
-    whole, stopped = short
-    run_again = tmp_path / "sinusoid" / stopped.path.name
-    shutil.copytree(stopped.path, run_again)
-    file(RunDirectory(run_again), "newest").write_bytes(b"damage")
-    assert run(tmp_path, SHORT) == 0
-    assert "not used: " in capfd.readouterr().out
-    assert content(RunDirectory(run_again)) == content(whole)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("mutation", sorted(MUTATIONS))
-def test_the_command_recovers_or_refuses(short, tmp_path, name, mutation):
-    whole, stopped = short
-    copy = RunDirectory(tmp_path / "sinusoid" / stopped.path.name)
-    shutil.copytree(stopped.path, copy.path)
-    path = file(copy, name)
-    if path.exists():
-        old = path.read_bytes()
-        path.write_bytes(MUTATIONS[mutation](old, len(old) // 2, 3))
-    if run(tmp_path, SHORT) == 0:
-        assert content(copy) == content(whole)

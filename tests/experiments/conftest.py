@@ -1,0 +1,17 @@
+"""Runs that several files of tests look at."""
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def short(tmp_path_factory):
+    """A short run that nothing happened to, and one that stopped at iteration 40, with two checkpoints."""
+    from experiments.harness import session
+    from tests.experiments.small_runs import SHORT, folder, run, stop_at
+
+    runs, stopped = tmp_path_factory.mktemp("short"), tmp_path_factory.mktemp("stopped")
+    assert run(runs, SHORT) == 0
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(session, "Bar", stop_at(40, KeyboardInterrupt))
+        assert run(stopped, SHORT) == 130
+    return folder(runs), folder(stopped)

@@ -1,0 +1,67 @@
+"""Small runs of the training command in this process, and what is left of them."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from experiments import train
+from experiments.harness import checkpoints, metrics, results, rundir, session
+from experiments.harness.cli import run_application
+from experiments.harness.rundir import RunDirectory
+
+SETTINGS = ["model.hidden=[8]", "training.meta_batch_size=4", "evaluation.tasks=20", "evaluation.steps=1"]
+SETTINGS += ["tracking=none", "run.checkpoint_seconds=0.01"]
+
+SHORT = [*SETTINGS, "training.iterations=60", "training.jit_compile=false"]
+
+
+def run(runs, arguments):
+    """Run the command in this process, without figures; return its exit code."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(results, "draw", lambda *_: {})
+        monkeypatch.setattr(sys, "argv", ["train", *arguments, f"paths.runs={runs}"])
+        with pytest.raises(SystemExit) as stopped:
+            run_application(train.main, "train")
+    return stopped.value.code
+
+
+def folder(runs):
+    (path,) = (runs / "sinusoid").iterdir()
+    return RunDirectory(path)
+
+
+def content(run):
+    """Return what may not depend on how often a run was stopped."""
+    manifest = json.loads(run.manifest.read_text())
+    assert manifest["status"] == "complete"
+    return manifest["parameters_digest"], run.metrics.read_bytes(), run.evaluation.read_bytes()
+
+
+def stop_at(iteration, error):
+    """Return a progress bar at which something happens."""
+
+    class Stop(session.Bar):
+        def advance(self, now, history):
+            if now >= iteration:
+                raise error
+            super().advance(now, history)
+
+    return Stop
+
+
+def read(run):
+    """Return all that a run that goes on, or is shown, reads of its folder."""
+    config, manifest = rundir.read(run)
+    if manifest["status"] == "complete":
+        for path in (run.metrics, run.evaluation, run.losses):
+            rundir.require_unchanged(run, manifest, path)
+    taken = []
+
+    def accept(state):
+        metrics.go_back(run.metrics, state)
+        taken.append(sorted((name, np.asarray(value).tobytes()) for name, value in state.items()))
+
+    checkpoints.recover(run.checkpoints, manifest["identity"], accept)
+    return repr(config), repr(manifest), taken, run.metrics.read_bytes()

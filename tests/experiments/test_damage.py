@@ -1,0 +1,91 @@
+"""Folders of runs that were changed: each change is noticed, or recovered from."""
+
+import itertools
+import os
+import shutil
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from experiments.harness.cli import UsageError
+from experiments.harness.rundir import RunDirectory
+from tests.experiments.small_runs import SHORT, content, read, run
+
+FILES = ("config", "manifest", "metrics", "evaluation", "losses", "older", "newest")
+
+MUTATIONS = {
+    "flipped": lambda old, at, bit: old[:at] + bytes([old[at] ^ (1 << bit)]) + old[at + 1 :],
+    "cut": lambda old, at, bit: old[:at],
+    "emptied": lambda old, at, bit: b"",
+    "doubled": lambda old, at, bit: old + old,
+    "a huge number": lambda old, at, bit: old[:at] + b"9" * 400 + old[at:],
+    "of another type": lambda old, at, bit: b'{"format": 2, "iteration": "many"}',
+    "not text": lambda old, at, bit: os.urandom(100),
+}
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(FILES), st.sampled_from(sorted(MUTATIONS)), st.floats(0, 0.999), st.integers(0, 7))
+def test_what_was_changed_is_noticed_or_recovered_from(
+    short, readable, tmp_path_factory, name, mutation, place, bit
+):
+    """Of a complete and of a stopped run: never another value, never an error that is not for the user."""
+    for original in short:
+        copy = RunDirectory(tmp_path_factory.mktemp("copy") / original.path.name)
+        shutil.copytree(original.path, copy.path)
+        path = file(copy, name)
+        if not path.exists():
+            continue
+        old = path.read_bytes()
+        path.write_bytes(MUTATIONS[mutation](old, int(place * len(old)), bit))
+        try:
+            found = read(copy)
+        except UsageError as error:
+            found = str(error)
+        assert found in readable[original] or str(copy.path) in found
+        shutil.rmtree(copy.path)
+
+
+def file(run, name):
+    if name in ("older", "newest"):
+        return sorted(run.checkpoints.iterdir())[-1 if name == "newest" else 0]
+    return getattr(run, name)
+
+
+@pytest.fixture(scope="module")
+def readable(short, tmp_path_factory):
+    """What may be read of each run: with the newest checkpoint, and with the one before."""
+    found = {original: [] for original in short}
+    for original, kept in itertools.product(short, (2, 1)):
+        copy = RunDirectory(tmp_path_factory.mktemp("copy") / "run")
+        shutil.copytree(original.path, copy.path)
+        for path in sorted(copy.checkpoints.iterdir())[kept:]:
+            path.unlink()
+        found[original].append(read(copy))
+    return found
+
+
+def test_a_damaged_newest_checkpoint_costs_time_only(short, tmp_path, capfd):
+    whole, stopped = short
+    run_again = tmp_path / "sinusoid" / stopped.path.name
+    shutil.copytree(stopped.path, run_again)
+    file(RunDirectory(run_again), "newest").write_bytes(b"damage")
+    assert run(tmp_path, SHORT) == 0
+    assert "not used: " in capfd.readouterr().out
+    assert content(RunDirectory(run_again)) == content(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("mutation", sorted(MUTATIONS))
+def test_the_command_recovers_or_refuses(short, tmp_path, name, mutation):
+    whole, stopped = short
+    copy = RunDirectory(tmp_path / "sinusoid" / stopped.path.name)
+    shutil.copytree(stopped.path, copy.path)
+    path = file(copy, name)
+    if path.exists():
+        old = path.read_bytes()
+        path.write_bytes(MUTATIONS[mutation](old, len(old) // 2, 3))
+    if run(tmp_path, SHORT) == 0:
+        assert content(copy) == content(whole)
