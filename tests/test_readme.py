@@ -68,8 +68,17 @@ def runs(tmp_path_factory):
 
 TRAINING = [line for line in commands() if "experiments.train" in line]
 
+LIKE_OTHERS = ("learner.steps=5", "task=harmonic", "optimizer.clipnorm", "algorithm=maml,fomaml")
+"""What these commands do is tested elsewhere, or done by the others here: they wait for the slow tests."""
 
-@pytest.mark.parametrize("command", TRAINING)
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(line, marks=[pytest.mark.slow] * any(part in line for part in LIKE_OTHERS))
+        for line in TRAINING
+    ],
+)
 def test_training_commands_work(command, runs, execute, monkeypatch):
     """The first of them draws its figures too."""
     if command != TRAINING[0]:
@@ -114,6 +123,7 @@ def test_the_gradient_check_works(execute, monkeypatch):
     assert "exact" in execute([*only("check_gradients"), "model.hidden=[4]", "learner.steps=1"])
 
 
+@pytest.mark.slow
 def test_the_benchmark_works(execute, monkeypatch, tmp_path):
     """With one program on one size."""
     monkeypatch.setattr(report, "TRAINING", {"metalearn": "tensorflow"})
