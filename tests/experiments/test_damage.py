@@ -66,6 +66,7 @@ def readable(short, tmp_path_factory):
     return found
 
 
+@pytest.mark.slow
 def test_a_damaged_newest_checkpoint_costs_time_only(short, tmp_path, capfd):
     whole, stopped = short
     run_again = tmp_path / "sinusoid" / stopped.path.name

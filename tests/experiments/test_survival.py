@@ -14,11 +14,13 @@ import time
 from contextlib import contextmanager
 
 import pytest
+import tensorflow as tf
 
 from experiments.harness import checkpoints, files, lock, session
+from metalearn import diagnostics
 from tests.experiments.small_runs import SETTINGS, SHORT, content, folder, read, run, stop_at
 
-LONG = [*SETTINGS, "training.iterations=12000"]
+LONG = [*SETTINGS, "training.iterations=4000", "training.jit_compile=false"]
 
 
 @contextmanager
@@ -57,7 +59,7 @@ def test_killed_and_stopped_it_ends_with_equal_bits(tmp_path, whole):
     manifest = json.loads(folder(tmp_path).manifest.read_text())
     assert manifest["status"] == "interrupted"
     assert len(manifest["resumed"]) == 1
-    assert 0 < manifest["iteration"] < 12000
+    assert 0 < manifest["iteration"] < 4000
     assert run(tmp_path, LONG) == 0
     assert content(folder(tmp_path)) == whole
 
@@ -92,17 +94,26 @@ def test_the_number_of_threads_does_not_matter(tmp_path, whole, monkeypatch, thr
 
 
 def test_diagnoses_change_nothing_and_are_made_once(short, tmp_path):
-    """Of a run that stops where a diagnosis is due, at a checkpoint that is older."""
+    """Of a run that stops where a diagnosis is due, at a checkpoint that is older.
+
+    The diagnosis is a sum of weights here: the true one takes long to build, and has its own tests.
+    """
     diagnosed = [*SHORT, "diagnostics.interval=20"]
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(session, "Bar", stop_at(40, KeyboardInterrupt))
-        assert run(tmp_path, diagnosed) == 130
-    assert run(tmp_path, diagnosed) == 0
+        monkeypatch.setattr(diagnostics, "diagnose", lambda learner, meta, *_: {"sum": total(meta)})
+        with pytest.MonkeyPatch.context() as stopping:
+            stopping.setattr(session, "Bar", stop_at(40, KeyboardInterrupt))
+            assert run(tmp_path, diagnosed) == 130
+        assert run(tmp_path, diagnosed) == 0
     assert content(folder(tmp_path)) == content(short[0])
     with folder(tmp_path).diagnostics.open() as file:
         rows = list(csv.DictReader(file))
     assert [row["iteration"] for row in rows] == ["0", "20", "40"]
-    assert all(abs(float(row["order/estimator_cosine"]) - 1) < 1e-6 for row in rows)
+    assert len({row["sum"] for row in rows}) == 3
+
+
+def total(meta):
+    return tf.add_n([tf.reduce_sum(leaf) for leaf in tf.nest.flatten(meta)])
 
 
 def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, short, capsys):

@@ -219,8 +219,9 @@ def test_the_learner_maps_everything_one_by_one(images, in_graph):
 
 @pytest.mark.parametrize(
     ("mapping", "shots"),
-    [("vectorized", 50_000), pytest.param("sequential", 100_000, marks=pytest.mark.slow)],
+    [("vectorized", 50_000), ("sequential", 100_000)],
 )
+@pytest.mark.slow
 def test_large_graphs_run_twice(in_graph, as_vector, mapping, shots):
     """Where activations need hundreds of megabytes, with inner steps in a loop of the graph.
 

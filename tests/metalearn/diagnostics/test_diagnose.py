@@ -42,6 +42,7 @@ def test_every_key_by_hand(meta_sgd, compiled):
     assert found["order/cosine"] < 0.99  # so that an estimator without second derivatives would show
 
 
+@pytest.mark.slow
 def test_a_convolution_one_task_at_a_time(convolution, in_graph):
     """A learner that cannot be vectorised, with one rate for all: the same closed forms, to 1e-9."""
     problem = convolution(ml.rules.sgd(0.05))
