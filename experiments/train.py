@@ -13,8 +13,10 @@ def main(config: DictConfig) -> int:
     import_tensorflow()
     from experiments.harness.session import train
     from experiments.harness.settings import resolve
+    from experiments.harness.sweeps.membership import join, own_job
 
-    return train(resolve(config))
+    resolved, job = resolve(config), own_job()
+    return train(join(resolved, *job) if job else resolved)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,8 @@ def build_tracker(config: Config, run: RunDirectory) -> Tracker:
     settings = {key: value for key, value in config["tracking"].items() if key != "backend"}
     if config["tracking"]["backend"] == "none" or settings["mode"] == "disabled":
         return no_tracker()
-    described = {"directory": run.path, "config": config, "run_id": run.path.name, "name": run.path.name}
+    settings["name"] = " ".join(filter(None, (settings["name"], run.path.name)))
+    described = {"directory": run.path, "config": config, "run_id": run.path.name}
     return _call(wandb_tracker, {**described, **settings}, "tracking")
 
 

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import hashlib
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from rich.console import Console
 from rich.markup import escape
 
 CONFIGS = Path(__file__).resolve().parents[2] / "conf"
+
+PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
+"""Where Hydra finds our sweepers: it takes plugins from packages named ``hydra_plugins`` alone."""
+
+WITHOUT_EFFECT = ("hydra/launcher", "hydra.launcher", "hydra.sweeper.trials", "paths.", "tracking", "run.")
+"""Beginnings of words on the command line that leave a sweep the same."""
+
+FAILED = 1
 
 BAD_INPUT = 2
 
@@ -28,35 +42,110 @@ class UsageError(Exception):
     """Input that cannot be used; the message names the thing, the value and the remedy."""
 
 
+class Outcome(NamedTuple):
+    """How a task ended: its exit code, and what was said if it is not 0."""
+
+    code: int
+    message: str = ""
+
+
+@dataclasses.dataclass
+class Application:
+    """A task as Hydra calls it: once, or once for every job of a sweep, in this process or in others.
+
+    Attributes:
+        task: returns an exit code.
+        config_name: of the main configuration file.
+        codes: exit codes; a sweep has one, from its sweeper.
+    """
+
+    task: Callable[[DictConfig], int]
+    config_name: str
+    codes: list[int] = dataclasses.field(default_factory=list)
+
+    def __call__(self, config: DictConfig) -> Outcome:
+        """Run the task; what goes wrong is said, and ends no other job of a sweep.
+
+        Raises:
+            KeyboardInterrupt: if a job was interrupted: the sweep is, too.
+        """
+        sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
+        try:
+            outcome = self._attempt(config)
+        except Exception as error:
+            if not sweeping:
+                raise
+            traceback.print_exc()
+            outcome = Outcome(FAILED, f"{type(error).__name__}: {error}")
+        if not sweeping:
+            self.codes.append(outcome.code)
+        elif outcome.code == INTERRUPTED:
+            raise KeyboardInterrupt
+        return outcome
+
+    def _attempt(self, config: DictConfig) -> Outcome:
+        try:
+            return Outcome(self.task(config))
+        except UsageError as error:
+            return complain(str(error))
+        except OmegaConfBaseException as error:
+            return complain(_explain(error, self.config_name))
+        except KeyboardInterrupt:
+            _stderr().print("interrupted")
+            return Outcome(INTERRUPTED)
+
+
 def run_application(task: Callable[[DictConfig], int], config_name: str) -> None:
     """Compose the configuration from the command line, run ``task`` on it and exit with its code.
 
     Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.
     """
-    codes: list[int] = []
-
-    def report(message: str, code: int) -> None:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(message)
-        codes.append(code)
-
-    def guarded(config: DictConfig) -> None:
-        try:
-            codes.append(task(config))
-        except UsageError as error:
-            report(f"[bold red]error:[/] {escape(str(error))}", BAD_INPUT)
-        except OmegaConfBaseException as error:
-            report(f"[bold red]error:[/] {escape(_explain(error, config_name))}", BAD_INPUT)
-        except KeyboardInterrupt:
-            report("interrupted", INTERRUPTED)
-
     # Hydra then raises its errors instead of printing them and exiting with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    application = hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
+    _find_plugins()
+    application = Application(task, config_name)
+    decorate = hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
     try:
-        application(guarded)()
-    except HydraException as error:
-        report(f"[bold red]error:[/] {escape(_explain(error, config_name))}", BAD_INPUT)
-    sys.exit(max(codes, default=0))
+        decorate(application)()
+    except UsageError as error:
+        application.codes.append(complain(str(error)).code)
+    except (HydraException, OmegaConfBaseException) as error:
+        application.codes.append(complain(_explain(error, config_name)).code)
+    sys.exit(max(application.codes, default=0))
+
+
+def _sweep_id() -> str:
+    """Return the name of the sweep that the command line asks for, the same for the same sweep.
+
+    It leaves out what changes no result: how jobs are launched, and how many a search has.
+    """
+    told = sorted(word for word in sys.argv[1:] if "=" in word and not word.startswith(WITHOUT_EFFECT))
+    (preset,) = [word.partition("=")[2] for word in told if word.startswith("sweep=")] or ["sweep"]
+    return f"{re.sub(r'[^A-Za-z0-9_]', '-', preset)}-{hashlib.sha256(repr(told).encode()).hexdigest()[:8]}"
+
+
+# Here and not in a function: processes that a launcher starts resolve it, too, from the parent's cache.
+OmegaConf.register_new_resolver("sweep_id", _sweep_id, use_cache=True, replace=True)
+
+
+def complain(message: str) -> Outcome:
+    """Print what is wrong with the input, and return that."""
+    _stderr().print(f"[bold red]error:[/] {escape(message)}")
+    return Outcome(BAD_INPUT, message)
+
+
+def _stderr() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def _find_plugins() -> None:
+    """Let this process find our plugins and packages, and those that a launcher starts for it."""
+    root, plugins = str(CONFIGS.parent), str(PLUGINS)
+    if plugins not in sys.path:
+        sys.path.append(plugins)
+    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    missing = [path for path in (root, plugins) if path not in known]
+    os.environ["PYTHONPATH"] = os.pathsep.join([*filter(None, known), *missing])
 
 
 def nearest(word: str, choices: list[str]) -> str:

@@ -16,10 +16,15 @@ GRACE_SECONDS = 4.0
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
+
 
 @contextmanager
 def interruptible(last_words: Callable[[], None]) -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM instead of dying of them; a second one kills as usual.
+
+    A signal that somebody else handles stays theirs: Slurm sends SIGTERM to jobs that it puts back into its
+    queue, and submitit, which asks it to, ignores that one.
 
     Python runs handlers between its own instructions, so none while TensorFlow compiles. The interpreter
     does write to a socket at once: a thread reads it, and ends the process if the main thread has not left
@@ -42,7 +47,8 @@ def interruptible(last_words: Callable[[], None]) -> Iterator[list[int]]:
             last_words()
             os._exit(INTERRUPTED)
 
-    previous = {number: signal.signal(number, receive) for number in SIGNALS}
+    ours = [number for number in SIGNALS if signal.getsignal(number) in DEFAULTS]
+    previous = {number: signal.signal(number, receive) for number in ours}
     waker = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()

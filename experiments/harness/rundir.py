@@ -75,6 +75,11 @@ class RunDirectory:
         return self.metrics, self.diagnostics
 
     @property
+    def error(self) -> Path:
+        """The traceback of the fault that the run ended with, if it did."""
+        return self.path / "error.txt"
+
+    @property
     def checkpoints(self) -> Path:
         """The trainer's states."""
         return self.path / "checkpoints"

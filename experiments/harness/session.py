@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from experiments.harness import checkpoints, metrics, rundir
 from experiments.harness.build import build_tracker, build_trainer
 from experiments.harness.cli import INTERRUPTED, UsageError
 from experiments.harness.diagnosis import diagnoses
+from experiments.harness.files import write_atomically
 from experiments.harness.interrupts import interruptible
 from experiments.harness.lock import held
 from experiments.harness.results import conclude, restore, show
@@ -86,6 +88,13 @@ def _go_on(run: RunDirectory, config: Config, trainer: ml.MetaTrainer) -> int:
     except ml.NonFiniteError as error:
         metrics.append(run.metrics, error.iteration - len(error.history["outer/loss"]), error.history)
         return _fail(run, trainer, tracker, config, str(error))
+    except OSError:
+        raise
+    except Exception as error:  # a fault, ours or of what we use: the run says so, and can go on when mended
+        write_atomically(run.error, lambda file: file.write(traceback.format_exc().encode()))
+        reason = f"{type(error).__name__}: {error}"
+        rundir.update_manifest(run, status="failed", end=rundir.now(), error=reason)
+        raise
     finally:
         tracker.finish(exit_code=1)  # does nothing where it is finished
     say(f"training took {training_seconds:.1f} s, everything {total:.1f} s; all of it is in {run.path}")

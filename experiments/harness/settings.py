@@ -17,7 +17,7 @@ SECTIONS = {
     "learner": ("loss", "steps", "adapted", "proximal", "head", "step_weights", "mapping"),
     "training": ("iterations", "meta_batch_size", "clip_task_value", "clip_task_norm", "jit_compile"),
     "evaluation": ("tasks", "steps", "seed", "task"),
-    "tracking": ("backend", "mode", "project", "group", "interval", "histogram_interval"),
+    "tracking": ("backend", "mode", "project", "group", "name", "interval", "histogram_interval"),
     "diagnostics": ("interval",),
     "run": ("checkpoint_seconds", "fresh"),
     "paths": ("runs",),

@@ -1,0 +1,67 @@
+"""``sweep.json``: the jobs of a sweep, for those who come later: its own jobs, and reports."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments.harness import rundir
+from experiments.harness.cli import UsageError
+from experiments.harness.files import write_json
+from experiments.harness.rundir import RunDirectory
+from experiments.harness.sweeps.setting import Job
+
+FILE = "sweep.json"
+
+FORMAT = 1
+
+
+def write(place: Path, jobs: Sequence[Job]) -> None:
+    """Write the jobs into the sweep's folder, their runs' paths relative to it.
+
+    Raises:
+        UsageError: if that cannot be done.
+    """
+    listed = [
+        {
+            "name": job.name,
+            "overrides": job.overrides,
+            "run": os.path.relpath(job.run.path, place),
+            "trial": job.trial,
+        }
+        for job in jobs
+    ]
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        write_json(place / FILE, {"format": FORMAT, "command": rundir.command(), "jobs": listed})
+    except OSError as error:
+        raise rundir.unwritable(place, error) from error
+
+
+def read(place: Path) -> list[Job]:
+    """Return the jobs of the sweep that a folder is of; none if it is not of one.
+
+    Raises:
+        UsageError: if what it holds cannot be read.
+    """
+    path = place / FILE
+    if not path.exists():
+        return []
+    try:
+        stored = json.loads(path.read_text())
+        if stored["format"] != FORMAT:
+            raise UsageError(f"{path} has format {stored['format']!r}, this version reads {FORMAT}")
+        return [_job(place, entry) for entry in stored["jobs"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UsageError(f"{path} cannot be read: {error!r}") from error
+
+
+def _job(place: Path, entry: dict[str, object]) -> Job:
+    name, overrides, run, trial = (entry[key] for key in ("name", "overrides", "run", "trial"))
+    if not (isinstance(name, str) and isinstance(run, str) and isinstance(overrides, list)):
+        raise ValueError("a job is not described as jobs are")
+    number = None if trial is None else int(str(trial))
+    return Job(name, tuple(map(str, overrides)), RunDirectory(Path(os.path.normpath(place / run))), number)

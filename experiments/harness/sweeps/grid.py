@@ -1,0 +1,50 @@
+"""Every combination of values; what is complete is not run again."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+from hydra.core.override_parser.types import Override
+
+from experiments.harness.cli import UsageError
+from experiments.harness.sweeps import definition
+from experiments.harness.sweeps.execution import execute
+from experiments.harness.sweeps.setting import Job, Setting
+from experiments.harness.sweeps.summary import summarize
+
+
+def sweep(setting: Setting, params: Mapping[str, object], arguments: Sequence[str]) -> None:
+    """Run every job that is not complete, and say how all of them ended.
+
+    Raises:
+        UsageError: before any of them starts, if a value or a configuration cannot be.
+    """
+    jobs = plan(setting, params, arguments)
+    definition.write(setting.place, jobs)
+    results = execute(setting, jobs)
+    setting.codes.append(summarize(setting.place, jobs, results))
+
+
+def plan(setting: Setting, params: Mapping[str, object], arguments: Sequence[str]) -> list[Job]:
+    """Return the jobs; combinations that are one and the same run are one job."""
+    values = [_values(override) for override in setting.parse(params, arguments)]
+    varying = {line for lines in values if len(lines) > 1 for line in lines}
+    jobs: dict[str, Job] = {}
+    for overrides in itertools.product(*values):
+        name = ",".join(line for line in overrides if line in varying) or ",".join(overrides)
+        job = setting.job(name, overrides)
+        jobs.setdefault(str(job.run.path), job)
+    return list(jobs.values())
+
+
+def _values(override: Override) -> list[str]:
+    key = override.get_key_element()
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    if not override.is_discrete_sweep():
+        raise UsageError(
+            f"{override.input_line} has no end of values: give some, {key}=1,2, or let hydra/sweeper=optuna "
+            "choose"
+        )
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]

@@ -1,0 +1,38 @@
+"""A job's place in its sweep: what Weights & Biases calls it, and where it prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
+from experiments.harness.sweeps import definition
+from experiments.harness.sweeps.setting import Job
+from experiments.harness.terminal import console, say
+
+Config = dict[str, Any]
+
+
+def own_job() -> tuple[Path, Job] | None:
+    """Return the sweep's folder and the job that this process now runs; None if it is not one of a sweep."""
+    hydra = HydraConfig.get()
+    if hydra.mode is not RunMode.MULTIRUN:
+        return None
+    place, own = Path(str(hydra.sweep.dir)), tuple(hydra.overrides.task)
+    return next(((place, job) for job in definition.read(place) if job.overrides == own), None)
+
+
+def join(config: Config, place: Path, job: Job) -> Config:
+    """Return the configuration with the sweep as W&B's group and what varies as its name, unless they are set.
+
+    Where jobs run side by side, they stop printing: their sweep tells how far they are.
+    """
+    console.quiet = str(HydraConfig.get().runtime.choices["hydra/launcher"]) != "basic"
+    say(f"[bold]job[/] {job.name}")
+    tracking = config["tracking"]
+    if tracking["backend"] == "none":
+        return config
+    named = {"group": tracking["group"] or place.name, "name": tracking["name"] or job.name}
+    return {**config, "tracking": {**tracking, **named}}
