@@ -13,10 +13,10 @@ def main(config: DictConfig) -> int:
     import_tensorflow()
     from experiments.harness.session import train
     from experiments.harness.settings import resolve
-    from experiments.harness.sweeps.membership import join, own_job
+    from experiments.harness.sweeps.membership import join, own_job, reporter
 
     resolved, job = resolve(config), own_job()
-    return train(join(resolved, *job) if job else resolved)
+    return train(join(resolved, *job), reporter(*job)) if job else train(resolved)
 
 
 if __name__ == "__main__":

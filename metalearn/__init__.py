@@ -13,7 +13,7 @@ from metalearn import (
     step_weights,
     tasks,
 )
-from metalearn.evaluation import Evaluation, evaluate
+from metalearn.evaluation import Evaluation, evaluate, evaluator
 from metalearn.learner import MetaLearner
 from metalearn.training import MetaTrainer, NonFiniteError
 from metalearn.types import Batch, Task
@@ -29,6 +29,7 @@ __all__ = [
     "diagnostics",
     "estimators",
     "evaluate",
+    "evaluator",
     "functional",
     "heads",
     "layers",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -60,6 +61,17 @@ def evaluate(
     Raises:
         ValueError: if a count is too small, or the tasks do not fit the model.
     """
+    return evaluator(learner, tasks, num_tasks, steps, seed)(meta)
+
+
+def evaluator(
+    learner: MetaLearner, tasks: TaskDistribution, num_tasks: int = 1000, steps: int = 10, seed: int = 1
+) -> Callable[[Meta], Evaluation]:
+    """Return :func:`evaluate` as a function of the meta-parameters alone, which compiles once.
+
+    Raises:
+        ValueError: as :func:`evaluate` does, before anything is evaluated.
+    """
     require_count("num_tasks", num_tasks, minimum=2)
     require_count("steps", steps, minimum=0)
     require_count("seed", seed, minimum=0)
@@ -77,16 +89,21 @@ def evaluate(
     def part(first: int) -> Task:
         return tf.nest.map_structure(lambda leaf: leaf[first : first + TASKS_AT_ONCE], drawn)
 
-    losses = [query_losses(meta, part(first)).numpy() for first in range(0, num_tasks, TASKS_AT_ONCE)]
-    per_task = np.concatenate(losses)
-    return Evaluation(
-        steps=np.arange(steps + 1),
-        mean=per_task.mean(0, dtype=np.float64),
-        ci95=1.96 * per_task.std(0, ddof=1, dtype=np.float64) / np.sqrt(num_tasks),
-        num_tasks=num_tasks,
-        tasks_hash=_digest(drawn),
-        per_task=per_task,
-    )
+    tasks_hash = _digest(drawn)
+
+    def evaluate_meta(meta: Meta) -> Evaluation:
+        losses = [query_losses(meta, part(first)).numpy() for first in range(0, num_tasks, TASKS_AT_ONCE)]
+        per_task = np.concatenate(losses)
+        return Evaluation(
+            steps=np.arange(steps + 1),
+            mean=per_task.mean(0, dtype=np.float64),
+            ci95=1.96 * per_task.std(0, ddof=1, dtype=np.float64) / np.sqrt(num_tasks),
+            num_tasks=num_tasks,
+            tasks_hash=tasks_hash,
+            per_task=per_task,
+        )
+
+    return evaluate_meta
 
 
 def _digest(tasks: Task) -> str:

@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import os
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -30,6 +31,12 @@ PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
 
 WITHOUT_EFFECT = ("hydra/launcher", "hydra.launcher", "hydra.sweeper.trials", "paths.", "tracking", "run.")
 """Beginnings of words on the command line that leave a sweep the same."""
+
+EXTRAS = {"hydra/launcher": {"ray": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}}
+"""Which extras bring options of Hydra's groups, where it is not ``sweep``."""
+
+COMMAND = "METALEARN_COMMAND"
+"""The environment variable that tells the processes of a sweep what the user typed."""
 
 FAILED = 1
 
@@ -102,6 +109,7 @@ def run_application(task: Callable[[DictConfig], int], config_name: str) -> None
     """
     # Hydra then raises its errors instead of printing them and exiting with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    os.environ[COMMAND] = _typed()
     _find_plugins()
     application = Application(task, config_name)
     decorate = hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
@@ -138,6 +146,17 @@ def _stderr() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def command() -> str:
+    """Return the command line that the user typed, in whichever process of it."""
+    return os.environ.get(COMMAND) or _typed()
+
+
+def _typed() -> str:
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    program = ["python", "-m", module.name] if module else ["python", sys.argv[0]]
+    return shlex.join([*program, *sys.argv[1:]])
+
+
 def _find_plugins() -> None:
     """Let this process find our plugins and packages, and those that a launcher starts for it."""
     root, plugins = str(CONFIGS.parent), str(PLUGINS)
@@ -170,6 +189,10 @@ def _explain(error: Exception, config_name: str) -> str:
     if missing:
         path, group, available = missing.groups()
         option = path.removeprefix(f"{group}/")
+        if group in EXTRAS:
+            return (
+                f"there is no {group}={option} here: pip install -e '.[{EXTRAS[group].get(option, 'sweep')}]'"
+            )
         return f"there is no {group}={option}{nearest(option, available.split())}"
     return str(error).split("\nSee https", 1)[0]
 

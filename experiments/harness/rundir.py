@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import shlex
-import sys
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.harness import environment
-from experiments.harness.cli import UsageError
+from experiments.harness.cli import UsageError, command
 from experiments.harness.files import sha256, write_atomically, write_json
 
 FORMAT = 2
@@ -60,6 +58,11 @@ class RunDirectory:
         return self.path / "diagnostics.csv"
 
     @property
+    def validation(self) -> Path:
+        """One row a validation, if any were asked for."""
+        return self.path / "validation.csv"
+
+    @property
     def evaluation(self) -> Path:
         """The final evaluation."""
         return self.path / "evaluation.json"
@@ -72,7 +75,7 @@ class RunDirectory:
     @property
     def appended(self) -> tuple[Path, ...]:
         """Files that grow while the run goes on, and are cut when it goes back."""
-        return self.metrics, self.diagnostics
+        return self.metrics, self.diagnostics, self.validation
 
     @property
     def error(self) -> Path:
@@ -243,13 +246,6 @@ def _seal(manifest: Config) -> str:
 def now() -> str:
     """Return the time in UTC, ISO 8601."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def command() -> str:
-    """Return the command line that started this process."""
-    module = getattr(sys.modules["__main__"], "__spec__", None)
-    program = ["python", "-m", module.name] if module else ["python", sys.argv[0]]
-    return shlex.join([*program, *sys.argv[1:]])
 
 
 def _new_manifest(config: Config) -> Config:

@@ -14,7 +14,7 @@ import tensorflow as tf
 import metalearn as ml
 from experiments.harness import checkpoints, metrics, rundir
 from experiments.harness.build import build_tracker, build_trainer
-from experiments.harness.cli import INTERRUPTED, UsageError
+from experiments.harness.cli import INTERRUPTED, UsageError, command
 from experiments.harness.diagnosis import diagnoses
 from experiments.harness.files import write_atomically
 from experiments.harness.interrupts import interruptible
@@ -23,6 +23,7 @@ from experiments.harness.results import conclude, restore, show
 from experiments.harness.rundir import RunDirectory
 from experiments.harness.terminal import Bar, brief, say
 from experiments.harness.tracking import Tracker
+from experiments.harness.validation import Report, Validation
 from metalearn.derivatives import names
 
 Config = dict[str, Any]
@@ -31,8 +32,13 @@ CALL_SECONDS = 0.5
 """A compiled call is as many iterations as take about so long: Ctrl-C and the bar wait for no more."""
 
 
-def train(config: Config) -> int:
-    """Train, evaluate and draw; resume an interrupted run; show a finished one. Return the exit code."""
+def train(config: Config, report: Report | None = None) -> int:
+    """Train, evaluate and draw; resume an interrupted run; show a finished one. Return the exit code.
+
+    Args:
+        config: resolved.
+        report: of validation losses; it can say that the run is to be given up.
+    """
     run = rundir.locate(config)
     manifest = rundir.read_manifest(run)
     if manifest and manifest["status"] == "complete":
@@ -44,16 +50,16 @@ def train(config: Config) -> int:
     rundir.make(run)
     try:
         with held(run.path):
-            return _go_on(run, config, trainer)
+            return _go_on(run, config, trainer, report)
     except OSError as error:
         say(
             f"[bold red]stopped:[/] {error.filename or run.path}: {error.strerror or error}. What was kept "
-            f"before is whole; when this is mended, go on with: {rundir.command()}"
+            f"before is whole; when this is mended, go on with: {command()}"
         )
         return 1
 
 
-def _go_on(run: RunDirectory, config: Config, trainer: ml.MetaTrainer) -> int:
+def _go_on(run: RunDirectory, config: Config, trainer: ml.MetaTrainer, report: Report | None) -> int:
     """Train from where the run is to its end."""
     started = time.perf_counter()
     manifest = rundir.read_manifest(run)
@@ -65,12 +71,16 @@ def _go_on(run: RunDirectory, config: Config, trainer: ml.MetaTrainer) -> int:
     brief(config, trainer, str(run.path))
     tracker = build_tracker(config, run)
     try:
-        training_seconds, speed = _train(run, trainer, tracker, config)
+        validation = Validation(trainer, run.validation, tracker, config, report)
+        training_seconds, speed = _train(run, trainer, tracker, config, validation)
+        if validation.hopeless:
+            return _give_up(run, trainer, tracker, validation)
         if training_seconds is None:
             tracker.finish(exit_code=INTERRUPTED)
             rundir.update_manifest(run, status="interrupted", iteration=trainer.iteration, end=rundir.now())
-            say(f"interrupted at iteration {trainer.iteration}; go on with: {rundir.command()}")
+            say(f"interrupted at iteration {trainer.iteration}; go on with: {command()}")
             return INTERRUPTED
+        validation.at_the_end()
         conclude(run, trainer, tracker, config)
         tracker.finish()
         total = time.perf_counter() - started
@@ -83,6 +93,7 @@ def _go_on(run: RunDirectory, config: Config, trainer: ml.MetaTrainer) -> int:
             files=rundir.checksums(run),
             seconds={"training": round(training_seconds, 2), "total": round(total, 2)},
             milliseconds_per_iteration=speed,
+            validation_loss=_finite(validation.loss),
             meta_parameters=sum(leaf.shape.num_elements() for leaf in tf.nest.flatten(trainer.meta)),
         )
     except ml.NonFiniteError as error:
@@ -136,7 +147,7 @@ def _save(run: RunDirectory, trainer: ml.MetaTrainer, config: Config) -> Path:
 
 
 def _train(
-    run: RunDirectory, trainer: ml.MetaTrainer, tracker: Tracker, config: Config
+    run: RunDirectory, trainer: ml.MetaTrainer, tracker: Tracker, config: Config, validate: Validation
 ) -> tuple[float | None, float]:
     """Train; return the seconds it took (None if interrupted before) and the milliseconds an iteration.
 
@@ -149,13 +160,15 @@ def _train(
 
     def last_words() -> None:
         rundir.update_manifest(run, status="interrupted", end=rundir.now())
-        say(f"interrupted; go on with: {rundir.command()}")
+        say(f"interrupted; go on with: {command()}")
 
     with interruptible(last_words) as interrupted, Bar(trainer.iteration, total) as bar:
         while trainer.iteration < total and not interrupted:
-            limit = diagnose()
+            limits = [limit for limit in (diagnose(), validate()) if limit]
+            if validate.hopeless:
+                break
             first, began = trainer.iteration, time.perf_counter()
-            history = trainer.run(min(count, total - first, limit or total))
+            history = trainer.run(min(count, total - first, *limits))
             seconds = time.perf_counter() - began
             metrics.append(run.metrics, first, history)
             tracker.log(first, history, trainer.last_gradient, seconds)
@@ -172,9 +185,26 @@ def _train(
     return None if trainer.iteration < total else time.perf_counter() - start, milliseconds
 
 
+def _give_up(run: RunDirectory, trainer: ml.MetaTrainer, tracker: Tracker, validation: Validation) -> int:
+    tracker.finish()
+    loss = _finite(validation.loss)
+    rundir.update_manifest(
+        run, status="pruned", iteration=trainer.iteration, end=rundir.now(), validation_loss=loss
+    )
+    say(f"given up at iteration {trainer.iteration}: other trials had less than {loss} there")
+    return 0
+
+
+def _finite(loss: float) -> float | None:
+    """Return a loss as JSON can have it."""
+    return loss if np.isfinite(loss) else None
+
+
 def _fail(run: RunDirectory, trainer: ml.MetaTrainer, tracker: Tracker, config: Config, reason: str) -> int:
     path = _save(run, trainer, config)
-    rundir.update_manifest(run, status="failed", iteration=trainer.iteration, end=rundir.now(), error=reason)
+    rundir.update_manifest(
+        run, status="failed", iteration=trainer.iteration, end=rundir.now(), error=reason, diverged=True
+    )
     say(f"[bold red]stopped:[/] {reason}")
     say(f"the last good state is kept in {path}")
     return 1

@@ -18,6 +18,7 @@ SECTIONS = {
     "training": ("iterations", "meta_batch_size", "clip_task_value", "clip_task_norm", "jit_compile"),
     "evaluation": ("tasks", "steps", "seed", "task"),
     "tracking": ("backend", "mode", "project", "group", "name", "interval", "histogram_interval"),
+    "validation": ("interval", "tasks", "steps", "seed"),
     "diagnostics": ("interval",),
     "run": ("checkpoint_seconds", "fresh"),
     "paths": ("runs",),
@@ -69,11 +70,20 @@ def check(config: Config) -> None:
         require_count("evaluation.tasks", config["evaluation"].get("tasks"), minimum=2)
         require_count("evaluation.steps", config["evaluation"].get("steps"), minimum=0)
         require_count("evaluation.seed", config["evaluation"].get("seed"), minimum=0)
-        if config["diagnostics"].get("interval") is not None:
-            require_count("diagnostics.interval (null for none)", config["diagnostics"]["interval"])
+        require_count("validation.tasks", config["validation"].get("tasks"), minimum=2)
+        require_count("validation.steps", config["validation"].get("steps"), minimum=0)
+        require_count("validation.seed", config["validation"].get("seed"), minimum=0)
+        for section in ("diagnostics", "validation"):
+            if config[section].get("interval") is not None:
+                require_count(f"{section}.interval (null for none)", config[section]["interval"])
         require_positive("run.checkpoint_seconds", config["run"].get("checkpoint_seconds"))
     except ValueError as error:
         raise UsageError(str(error)) from error
+    if config["validation"]["seed"] == config["evaluation"]["seed"]:
+        raise UsageError(
+            f"validation.seed={config['validation']['seed']} is evaluation.seed, too: what is chosen by "
+            "validation must not be evaluated on the same tasks"
+        )
     _check_tracking(config["tracking"])
     name = str(config["name"])
     if not name.replace("_", "").replace("-", "").isalnum():

@@ -6,10 +6,9 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from experiments.harness import rundir
-from experiments.harness.cli import UsageError
+from experiments.harness.cli import UsageError, command
 from experiments.harness.files import write_json
 from experiments.harness.rundir import RunDirectory
 from experiments.harness.sweeps.setting import Job
@@ -36,7 +35,7 @@ def write(place: Path, jobs: Sequence[Job]) -> None:
     ]
     try:
         place.mkdir(parents=True, exist_ok=True)
-        write_json(place / FILE, {"format": FORMAT, "command": rundir.command(), "jobs": listed})
+        write_json(place / FILE, {"format": FORMAT, "command": command(), "jobs": listed})
     except OSError as error:
         raise rundir.unwritable(place, error) from error
 

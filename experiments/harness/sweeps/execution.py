@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from experiments.harness import rundir
@@ -22,8 +24,15 @@ NEW, UNREADABLE = "new", "unreadable"
 ENDED = ("complete", "pruned")
 """States of jobs that there is nothing left to do for."""
 
+THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+"""Environment variables that TensorFlow takes numbers of threads from."""
+
 LOOK_SECONDS = 1.0
 """Between two looks at what jobs in other processes have done."""
+
+
+class LauncherError(Exception):
+    """A launcher did not bring its jobs to an end; they themselves raise nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,21 +44,25 @@ class Results:
         after: and now.
         reasons: why a run is not complete, as far as is known.
         interrupted: whether somebody stopped the sweep.
+        broken: whether the launcher did.
     """
 
     before: dict[str, str]
     after: dict[str, str]
     reasons: dict[str, str]
     interrupted: bool
+    broken: bool
 
 
 def state(run: RunDirectory) -> str:
-    """Return how far a run is: the manifest's status, or :data:`NEW`, or :data:`UNREADABLE`."""
+    """Return how far a run is: the manifest's status, ``diverged``, :data:`NEW`, or :data:`UNREADABLE`."""
     try:
         manifest = rundir.read_manifest(run)
     except UsageError:
         return UNREADABLE
-    return NEW if manifest is None else str(manifest["status"])
+    if manifest is None:
+        return NEW
+    return "diverged" if manifest.get("diverged") else str(manifest["status"])
 
 
 def execute(setting: Setting, jobs: Sequence[Job]) -> Results:
@@ -57,25 +70,36 @@ def execute(setting: Setting, jobs: Sequence[Job]) -> Results:
     before = {str(job.run.path): state(job.run) for job in jobs}
     left = [job for job in jobs if before[str(job.run.path)] not in ENDED]
     reasons: dict[str, str] = {}
-    interrupted = False
+    interrupted = broken = False
     if left:
         try:
-            with _terminable(), _watched(left, before, setting.one_by_one):
-                returned = setting.launcher.launch([job.overrides for job in left], initial_job_idx=0)
-            for job, each in zip(left, returned, strict=True):
-                outcome = each.return_value
-                if isinstance(outcome, Outcome) and outcome.message:
-                    reasons[str(job.run.path)] = outcome.message
+            with _terminable(), _watched(left, before, setting.one_by_one), _own_threads(setting.one_by_one):
+                reasons = _launch(setting, left)
         except KeyboardInterrupt:
             interrupted = True
-        except Exception as error:  # of the launcher: jobs keep theirs for themselves
-            say(f"[bold red]the launcher failed:[/] {type(error).__name__}: {error}")
+        except LauncherError as error:
+            broken = True
+            say(f"[bold red]the launcher failed:[/] {escape(str(error))}")
     after = {str(job.run.path): state(job.run) for job in jobs}
     for job in left:
         path = str(job.run.path)
         if after[path] not in ENDED:
             reasons.setdefault(path, _reason(job.run, after[path]))
-    return Results(before, after, reasons, interrupted)
+    return Results(before, after, reasons, interrupted, broken)
+
+
+def _launch(setting: Setting, jobs: Sequence[Job]) -> dict[str, str]:
+    """Launch jobs and return why some are not complete, by the paths of their runs."""
+    try:
+        returned = setting.launcher.launch([job.overrides for job in jobs], initial_job_idx=0)
+        outcomes = [each.return_value for each in returned]
+    except Exception as error:  # every launcher has its own: a worker was killed, a cluster is gone
+        raise LauncherError(f"{type(error).__name__}: {error}") from error
+    return {
+        str(job.run.path): outcome.message
+        for job, outcome in zip(jobs, outcomes, strict=True)
+        if isinstance(outcome, Outcome) and outcome.message
+    }
 
 
 def _reason(run: RunDirectory, now: str) -> str:
@@ -93,6 +117,18 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _own_threads(one_by_one: bool) -> Iterator[None]:
+    """Give jobs that run side by side one thread each, unless the user has said how many."""
+    added = {} if one_by_one else {name: "1" for name in THREADS if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 @contextmanager
@@ -121,7 +157,7 @@ def _watch(jobs: Sequence[Job], left: threading.Event, progress: Progress) -> No
         last = left.wait(LOOK_SECONDS)
         for job in list(waiting):
             now = state(job.run)
-            if now in (*ENDED, "failed"):
+            if now in (*ENDED, "failed", "diverged"):
                 waiting.remove(job)
                 progress.advance(task)
-                progress.console.print(f"{now}: {job.name}  {job.run.path}", highlight=False)
+                progress.console.print(escape(f"{now}: {job.name}  {job.run.path}"), highlight=False)

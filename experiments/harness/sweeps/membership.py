@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def own_job() -> tuple[Path, Job] | None:
 
 
 def join(config: Config, place: Path, job: Job) -> Config:
-    """Return the configuration with the sweep as W&B's group and what varies as its name, unless they are set.
+    """Return the configuration with the sweep as W&B's group and what varies as its name, unless set.
 
     Where jobs run side by side, they stop printing: their sweep tells how far they are.
     """
@@ -36,3 +37,12 @@ def join(config: Config, place: Path, job: Job) -> Config:
         return config
     named = {"group": tracking["group"] or place.name, "name": tracking["name"] or job.name}
     return {**config, "tracking": {**tracking, **named}}
+
+
+def reporter(place: Path, job: Job) -> Callable[[int, float], bool] | None:
+    """Return what tells a search of a job's validation losses, and whether to stop; None outside a search."""
+    if job.trial is None:
+        return None
+    from experiments.harness.sweeps.study import trial_reporter
+
+    return trial_reporter(place, job.trial, HydraConfig.get().sweeper.pruner)

@@ -1,50 +1,193 @@
-"""Every combination of values; what is complete is not run again."""
+"""A search by Optuna: trials are asked for, run as jobs, and told of; it goes on where it was stopped."""
 
 from __future__ import annotations
 
-import itertools
+import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from hydra.core.override_parser.types import Override
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
+from rich.table import Table
 
+from experiments.harness import rundir
 from experiments.harness.cli import UsageError
+from experiments.harness.rundir import RunDirectory
 from experiments.harness.sweeps import definition
-from experiments.harness.sweeps.execution import execute
+from experiments.harness.sweeps.execution import ENDED, Results, execute, state
 from experiments.harness.sweeps.setting import Job, Setting
+from experiments.harness.sweeps.space import distribution, suggest
+from experiments.harness.sweeps.study import address, build, open_study
 from experiments.harness.sweeps.summary import summarize
+from experiments.harness.terminal import print_table, say
+from metalearn.arguments import require_count
+
+SHOWN = 5
+"""Best trials in the closing table."""
+
+VALIDATIONS = 10
+"""In a run, unless ``validation.interval`` says otherwise."""
 
 
-def sweep(setting: Setting, params: Mapping[str, object], arguments: Sequence[str]) -> None:
-    """Run every job that is not complete, and say how all of them ended.
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """What a search consists of.
+
+    Attributes:
+        setting: what Hydra hands over.
+        study: what is known.
+        space: what is chosen from, by key.
+        fixed: overrides of all trials.
+        settings: of ``hydra/sweeper=optuna``.
+        jobs: of the trials, by number.
+    """
+
+    setting: Setting
+    study: optuna.Study
+    space: dict[str, BaseDistribution]
+    fixed: list[str]
+    settings: Mapping[str, Any]
+    jobs: dict[int, Job] = dataclasses.field(default_factory=dict)
+
+
+def sweep(
+    setting: Setting, params: Mapping[str, object], arguments: Sequence[str], settings: Mapping[str, Any]
+) -> None:
+    """Run trials until there are as many as were asked for, and show the best.
+
+    Trials are chosen ``parallel`` at a time, each from what all batches before have found and from a seed of
+    its own: so a search that was killed and goes on makes the choices that it would have made.
 
     Raises:
-        UsageError: before any of them starts, if a value or a configuration cannot be.
+        UsageError: if a setting cannot be.
     """
-    jobs = plan(setting, params, arguments)
+    for key, minimum in (("trials", 1), ("parallel", 1), ("seed", 0)):
+        try:
+            require_count(f"hydra.sweeper.{key}", settings[key], minimum=minimum)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    search = _begin(setting, params, arguments, settings)
+    parts: list[Results] = []
+    while (len(search.study.trials) < settings["trials"] or _running(search)) and not _stopped(parts):
+        _ask(search)
+        jobs = _jobs(search)
+        definition.write(setting.place, jobs)
+        batch = [jobs[trial.number] for trial in _running(search)]
+        parts.append(execute(setting, batch))
+        if not _stopped(parts):
+            for job in batch:
+                _tell(search, job)
+    jobs = _jobs(search)
     definition.write(setting.place, jobs)
-    results = execute(setting, jobs)
-    setting.codes.append(summarize(setting.place, jobs, results))
+    setting.codes.append(summarize(setting.place, jobs, _together(jobs, parts), (*ENDED, "diverged")))
+    _show(search, jobs)
 
 
-def plan(setting: Setting, params: Mapping[str, object], arguments: Sequence[str]) -> list[Job]:
-    """Return the jobs; combinations that are one and the same run are one job."""
-    values = [_values(override) for override in setting.parse(params, arguments)]
-    varying = {line for lines in values if len(lines) > 1 for line in lines}
-    jobs: dict[str, Job] = {}
-    for overrides in itertools.product(*values):
-        name = ",".join(line for line in overrides if line in varying) or ",".join(overrides)
-        job = setting.job(name, overrides)
-        jobs.setdefault(str(job.run.path), job)
-    return list(jobs.values())
-
-
-def _values(override: Override) -> list[str]:
-    key = override.get_key_element()
-    if not override.is_sweep_override():
-        return [str(override.input_line)]
-    if not override.is_discrete_sweep():
+def _begin(
+    setting: Setting, params: Mapping[str, object], arguments: Sequence[str], settings: Mapping[str, Any]
+) -> Search:
+    overrides = setting.parse(params, arguments)
+    varied = {each.get_key_element(): distribution(each) for each in overrides if each.is_sweep_override()}
+    if not varied:
         raise UsageError(
-            f"{override.input_line} has no end of values: give some, {key}=1,2, or let hydra/sweeper=optuna "
-            "choose"
+            "there is nothing to search: give a setting a range, like "
+            "rule.learning_rate='tag(log,interval(1e-3,1))'"
         )
-    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+    fixed = [str(each.input_line) for each in overrides if not each.is_sweep_override()]
+    if setting.config.validation.interval is None:
+        interval = max(1, int(setting.config.training.iterations) // VALIDATIONS)
+        fixed.append(f"validation.interval={interval}")
+    setting.place.mkdir(parents=True, exist_ok=True)
+    study = open_study(setting.place, settings["pruner"])
+    return Search(setting, study, varied, fixed, settings)
+
+
+def _ask(search: Search) -> None:
+    """Ask for trials until a batch is whole, or there are as many as wanted."""
+    parallel, wanted = int(search.settings["parallel"]), int(search.settings["trials"])
+    for trial in _running(search):  # a killed process may have got no further than asking
+        _choose(search, optuna.trial.Trial(search.study, trial._trial_id))
+    while (number := len(search.study.trials)) < wanted:
+        if number % parallel == 0 and _running(search):
+            return
+        search.study.sampler = _sampler(search, number)
+        _choose(search, search.study.ask())
+
+
+def _choose(search: Search, trial: optuna.Trial) -> None:
+    for key, each in search.space.items():
+        try:
+            suggest(trial, key, each)
+        except ValueError as error:
+            raise UsageError(f"{key} was searched differently in {search.setting.place}: {error}") from error
+
+
+def _sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
+    seed = int(np.random.SeedSequence([search.settings["seed"], number]).generate_state(1)[0])
+    return build(optuna.samplers, search.settings["sampler"], "hydra.sweeper.sampler", seed=seed)
+
+
+def _running(search: Search) -> list[FrozenTrial]:
+    return [trial for trial in search.study.trials if trial.state is TrialState.RUNNING]
+
+
+def _stopped(parts: Sequence[Results]) -> bool:
+    return bool(parts) and (parts[-1].interrupted or parts[-1].broken)
+
+
+def _jobs(search: Search) -> list[Job]:
+    for trial in search.study.trials:
+        if trial.number not in search.jobs:
+            chosen = [f"{key}={trial.params[key]}" for key in search.space]
+            name = ",".join(_shortened(key, trial.params[key]) for key in search.space)
+            search.jobs[trial.number] = search.setting.job(name, [*search.fixed, *chosen], trial.number)
+    return [search.jobs[trial.number] for trial in search.study.trials]
+
+
+def _shortened(key: str, value: Any) -> str:
+    return f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
+
+
+def _tell(search: Search, job: Job) -> None:
+    """Tell the study how a trial ended: to diverge is as bad as can be, to break says nothing."""
+    assert job.trial is not None
+    ended, study = state(job.run), search.study
+    if ended == "complete":
+        study.tell(job.trial, _loss(job.run))
+    elif ended == "pruned":
+        study.tell(job.trial, state=TrialState.PRUNED)
+    elif ended == "diverged":
+        study.tell(job.trial, np.inf)
+    else:
+        study.tell(job.trial, state=TrialState.FAIL)
+
+
+def _loss(run: RunDirectory) -> float:
+    loss = (rundir.read_manifest(run) or {})["validation_loss"]
+    return np.inf if loss is None else float(loss)
+
+
+def _together(jobs: Sequence[Job], parts: Sequence[Results]) -> Results:
+    """Return the results of all batches as one; trials of earlier commands are as they were."""
+    now = {str(job.run.path): state(job.run) for job in jobs}
+    before = {**now, **{path: each for part in reversed(parts) for path, each in part.before.items()}}
+    reasons = {path: reason for part in parts for path, reason in part.reasons.items()}
+    return Results(before, now, reasons, any(part.interrupted for part in parts), _stopped(parts))
+
+
+def _show(search: Search, jobs: Sequence[Job]) -> None:
+    done = [trial for trial in search.study.trials if trial.state is TrialState.COMPLETE]
+    best = sorted(done, key=lambda trial: trial.value if trial.value is not None else np.inf)[:SHOWN]
+    table = Table(title=f"best of {len(done)} whole trials", title_justify="left", caption_justify="left")
+    table.caption = f"everything: optuna-dashboard {address(search.setting.place)}"
+    for heading in ("trial", *search.space, "validation loss", "run"):
+        table.add_column(heading, justify="left" if heading == "run" else "right")
+    for trial in best:
+        values = [_shortened(key, trial.params[key]).partition("=")[2] for key in search.space]
+        table.add_row(str(trial.number), *values, f"{trial.value:.4f}", str(jobs[trial.number].run.path))
+    if best:
+        print_table(table, 100)
+    else:
+        say("no trial is complete")

@@ -1,4 +1,4 @@
-"""What Hydra hands to a sweeper, and what a sweeper asks of it: which jobs there are, and where their runs are."""
+"""What Hydra hands to a sweeper, and what is asked of it: which jobs there are, and where their runs are."""
 
 from __future__ import annotations
 

@@ -9,32 +9,38 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from experiments.harness import rundir
-from experiments.harness.cli import FAILED, INTERRUPTED
+from experiments.harness.cli import FAILED, INTERRUPTED, command
 from experiments.harness.sweeps.execution import ENDED, NEW, Results
 from experiments.harness.sweeps.setting import Job
 from experiments.harness.terminal import say
 
 
-def summarize(place: Path, jobs: Sequence[Job], results: Results) -> int:
-    """Say how many jobs were complete, were resumed, are new, and which are not complete; return the exit code."""
+def summarize(place: Path, jobs: Sequence[Job], results: Results, ended: Sequence[str] = ENDED) -> int:
+    """Say how many jobs were complete, were resumed, are new, and which are not; return the exit code.
+
+    Args:
+        place: the sweep's folder.
+        jobs: all of it.
+        results: how they stand.
+        ended: states in which nothing is left to do.
+    """
     before, after = results.before, results.after
-    counts = Counter(_kind(before[path], after[path]) for path in after)
+    counts = Counter(_kind(before[path], after[path], ended) for path in after)
     parts = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
     say(f"[bold]{len(after)} jobs:[/] {parts}; listed in {place}/sweep.json")
-    open_jobs = [job for job in jobs if after[str(job.run.path)] not in ENDED]
+    open_jobs = [job for job in jobs if after[str(job.run.path)] not in ended]
     for job in open_jobs:
         reason = results.reasons.get(str(job.run.path), "")
         say(f"  [red]not complete:[/] {escape(job.name)} ({job.run.path}): {escape(reason)}")
     if open_jobs:
-        say(f"go on with: {rundir.command()}")
+        say(f"go on with: {command()}")
     say(f"compare with: {shlex.join(['python', '-m', 'experiments.report', f'runs={place}'])}")
     return INTERRUPTED if results.interrupted else FAILED if open_jobs else 0
 
 
-def _kind(before: str, after: str) -> str:
-    if after not in ENDED:
+def _kind(before: str, after: str, ended: Sequence[str]) -> str:
+    if after not in ended:
         return "not complete"
-    if before in ENDED:
+    if before in ended:
         return f"{after} before"
     return f"{after} now" + ("" if before == NEW else ", resumed")

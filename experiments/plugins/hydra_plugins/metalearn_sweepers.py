@@ -5,6 +5,7 @@ Every command of ours imports this file, so it imports nothing large until there
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.plugins import Plugins
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class GridSweeper(Sweeper):
     """Every combination of the values given: ``hydra/sweeper=grid``."""
 
-    def __init__(self, params: DictConfig | None) -> None:
+    def __init__(self, params: Mapping[str, Any] | None) -> None:
         self._params = dict(params or {})
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -38,7 +39,7 @@ class GridSweeper(Sweeper):
 class OptunaSweeper(Sweeper):
     """Combinations that a sampler of Optuna chooses: ``hydra/sweeper=optuna``."""
 
-    def __init__(self, params: DictConfig | None, **settings: Any) -> None:
+    def __init__(self, params: Mapping[str, Any] | None, **settings: Any) -> None:
         self._params, self._settings = dict(params or {}), settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

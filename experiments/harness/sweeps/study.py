@@ -1,0 +1,80 @@
+"""The memory of a search: a study of Optuna in the sweep's folder, which Optuna's own tools can open."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+
+from experiments.harness.cli import UsageError, nearest
+
+FILE = "study.db"
+
+
+def address(place: Path) -> str:
+    """Return what Optuna calls the study's storage."""
+    return f"sqlite:///{(place / FILE).resolve()}"
+
+
+def open_study(place: Path, pruner: Mapping[str, Any]) -> optuna.Study:
+    """Return the study of a sweep's folder, new or with all that it knows.
+
+    Raises:
+        UsageError: if the pruner cannot be, or the file cannot be read.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    chosen = build(optuna.pruners, pruner, "hydra.sweeper.pruner")
+    try:  # with SQLite, for what a killed process has half written is taken back
+        return optuna.create_study(
+            storage=address(place),
+            study_name=place.name,
+            direction="minimize",
+            load_if_exists=True,
+            pruner=chosen,
+        )
+    except Exception as error:  # SQLAlchemy has dozens
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"{place / FILE} cannot be used as Optuna's storage: {reason}") from error
+
+
+def build(module: Any, settings: Mapping[str, Any], path: str, **more: Any) -> Any:
+    """Return the object of Optuna's that ``settings["name"]`` names, made with the other settings.
+
+    Args:
+        module: of Optuna, where it has to be.
+        settings: name and arguments.
+        path: of the settings, for errors.
+        more: arguments that it gets if it takes them.
+
+    Raises:
+        UsageError: if it is not one, or does not take a setting.
+    """
+    arguments = dict(settings)
+    name = str(arguments.pop("name", None))
+    known = [each for each in module.__all__ if inspect.isclass(getattr(module, each))]
+    if name not in known:
+        raise UsageError(f"{path}.name={name} is not known{nearest(name, known)}")
+    found = getattr(module, name)
+    taken = inspect.signature(found).parameters
+    try:
+        return found(**{key: value for key, value in more.items() if key in taken}, **arguments)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def trial_reporter(place: Path, number: int, pruner: Mapping[str, Any]) -> Callable[[int, float], bool]:
+    """Return what tells the study of a trial's validation losses, and says whether to stop."""
+    study = open_study(place, pruner)
+    trial = optuna.trial.Trial(study, study.trials[number]._trial_id)
+
+    def report(iteration: int, loss: float) -> bool:
+        known = study.trials[number].intermediate_values
+        if iteration not in known:  # a run that goes on has told some of them before
+            trial.report(loss if np.isfinite(loss) else np.inf, iteration)
+        return trial.should_prune()
+
+    return report

@@ -1,0 +1,72 @@
+"""Sweeps of small runs: in this process, or in one that can be killed with all that it started."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from experiments.harness import rundir
+from experiments.harness.rundir import RunDirectory
+from experiments.harness.sweeps import definition
+from tests.experiments.small_runs import content
+
+SMALL = ["model.hidden=[8]", "training.meta_batch_size=4", "evaluation.tasks=20", "evaluation.steps=1"]
+SMALL += ["validation.tasks=20", "training.jit_compile=false", "tracking=none", "run.checkpoint_seconds=0.01"]
+
+
+def sweep_of(runs):
+    """Return the jobs of the one sweep below a folder."""
+    (place,) = (runs / "sweeps").iterdir()
+    return definition.read(place)
+
+
+def contents(runs):
+    """Return what each job has left, by its name; all of them are complete or pruned."""
+    return {job.name: _left(job.run) for job in sweep_of(runs)}
+
+
+def _left(run):
+    manifest = rundir.read_manifest(run)
+    if manifest["status"] == "pruned":
+        return manifest["iteration"], manifest["validation_loss"], run.validation.read_bytes()
+    return content(run)
+
+
+def complete(runs):
+    """Return the manifests of runs that are complete, by their folders."""
+    found = {}
+    for path in runs.glob("sinusoid/*/manifest.json"):
+        if rundir.read_manifest(RunDirectory(path.parent))["status"] == "complete":
+            found[path.parent.name] = path.read_bytes()
+    return found
+
+
+def start(runs, arguments):
+    """Start the command as the leader of a group of processes."""
+    command = [sys.executable, "-m", "experiments.train", "-m", *arguments, *SMALL, f"paths.runs={runs}"]
+    environment = {**os.environ, "PYTHONPATH": "."}
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    )
+
+
+def killed_after(runs, arguments, seconds):
+    """Run the command for some seconds after its first run has begun, and kill all of its group."""
+    before = set((runs / "sinusoid").glob("*/manifest.json")) if runs.exists() else set()
+    started = start(runs, arguments)
+    give_up = time.monotonic() + 60
+    while set((runs / "sinusoid").glob("*/manifest.json")) <= before and started.poll() is None:
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+    time.sleep(seconds)
+    if started.poll() is None:
+        os.killpg(started.pid, signal.SIGKILL)
+    started.communicate()
+
+
+def finished(runs, arguments):
+    """Run the command to its end and return what it printed."""
+    printed, _ = (started := start(runs, arguments)).communicate(timeout=600)
+    assert started.returncode == 0, printed.decode()[-2000:]
+    return printed.decode()
