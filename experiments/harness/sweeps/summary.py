@@ -6,6 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 
 from rich.markup import escape
 
@@ -13,6 +14,9 @@ from experiments.harness.cli import FAILED, INTERRUPTED, command
 from experiments.harness.sweeps.execution import ENDED, NEW, Results
 from experiments.harness.sweeps.setting import Job
 from experiments.harness.terminal import say
+
+REASON = 160
+"""Characters of a reason; the run's manifest has all of it."""
 
 
 def summarize(place: Path, jobs: Sequence[Job], results: Results, ended: Sequence[str] = ENDED) -> int:
@@ -31,7 +35,7 @@ def summarize(place: Path, jobs: Sequence[Job], results: Results, ended: Sequenc
     open_jobs = [job for job in jobs if after[str(job.run.path)] not in ended]
     for job in open_jobs:
         reason = results.reasons.get(str(job.run.path), "")
-        say(f"  [red]not complete:[/] {escape(job.name)} ({job.run.path}): {escape(reason)}")
+        say(f"  [red]not complete:[/] {escape(job.name)} ({job.run.path}): {escape(shorten(reason, REASON))}")
     if open_jobs:
         say(f"go on with: {command()}")
     say(f"compare with: {shlex.join(['python', '-m', 'experiments.report', f'runs={place}'])}")
@@ -43,4 +47,4 @@ def _kind(before: str, after: str, ended: Sequence[str]) -> str:
         return "not complete"
     if before in ended:
         return f"{after} before"
-    return f"{after} now" + ("" if before == NEW else ", resumed")
+    return f"{after} now" if before == NEW else f"resumed and {after} now"

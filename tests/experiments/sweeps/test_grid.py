@@ -1,0 +1,85 @@
+"""A sweep over a grid: jobs, what is skipped, what fails, and the exit code."""
+
+import json
+
+import pytest
+
+from experiments.harness import session
+from experiments.harness.sweeps import definition
+from tests.experiments.small_runs import run, stop_at
+from tests.experiments.sweeps.commands import SMALL, complete, sweep_of
+
+SHORT = ["-m", *SMALL, "training.iterations=20"]
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """A sweep of two runs, of which one diverges, and its exit code."""
+    runs = tmp_path_factory.mktemp("swept")
+    return runs, run(runs, [*SHORT, "rule.learning_rate=0.01,1e+30"])
+
+
+def test_one_that_fails_ends_no_other(swept):
+    runs, code = swept
+    assert code == 1
+    good, bad = sweep_of(runs)
+    assert (good.name, bad.name) == ("rule.learning_rate=0.01", "rule.learning_rate=1e+30")
+    manifests = [json.loads(job.run.manifest.read_text()) for job in (good, bad)]
+    assert [manifest["status"] for manifest in manifests] == ["complete", "failed"]
+    assert "iteration" in manifests[1]["error"]
+
+
+def test_what_is_complete_is_not_run_again(swept, capfd):
+    runs, _ = swept
+    before = complete(runs)
+    assert run(runs, [*SHORT, "rule.learning_rate=0.01,1e+30"]) == 1
+    assert complete(runs) == before
+    printed = capfd.readouterr().out
+    assert "2 jobs: 1 complete before, 1 not complete" in printed
+    assert "not complete: rule.learning_rate=1e+30" in printed
+    assert "go on with: python" in printed
+
+
+def test_a_job_that_is_interrupted_ends_the_sweep(tmp_path, monkeypatch, capfd):
+    with monkeypatch.context() as stopping:
+        stopping.setattr(session, "Bar", stop_at(10, KeyboardInterrupt))
+        assert run(tmp_path, [*SHORT, "seed=0,1"]) == 130
+    assert "2 jobs: 2 not complete" in capfd.readouterr().out
+    first, second = sweep_of(tmp_path)
+    assert first.run.manifest.exists()
+    assert not second.run.manifest.exists()
+    assert run(tmp_path, [*SHORT, "seed=0,1"]) == 0
+    assert "1 complete now, 1 resumed and complete now" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["seed=0,-1"], ["seed=-1: seed", "-1"]),
+        (["rule.learning_rate=interval(0.1,1)"], ["rule.learning_rate=1,2", "hydra/sweeper=optuna"]),
+        (["algorithm=maml,mamll"], ["algorithm=mamll", "maml"]),
+        (["task.shotz=1,2"], ["task.shotz", "task.shots"]),
+        (["sweep=sinusoid"], ["sweep=sinusoid", "sinusoid_algorithms"]),
+        (["hydra/launcher=rey"], ["hydra/launcher=rey", "pip install"]),
+        (["hydra/sweeper=grid", "hydra.sweeper.trials=3"], ["hydra.sweeper.trials"]),
+    ],
+)
+def test_bad_input_is_said_before_any_job_starts(tmp_path, capfd, arguments, named):
+    assert run(tmp_path, [*SHORT, *arguments]) == 2
+    captured = capfd.readouterr()
+    assert all(word in captured.err for word in named), captured.err
+    assert "Traceback" not in captured.err
+    assert not (tmp_path / "sinusoid").exists()
+
+
+def test_the_command_line_replaces_values_of_a_preset(tmp_path, monkeypatch):
+    """And the same run is one job: the label changes no result."""
+    monkeypatch.setattr("experiments.harness.sweeps.grid.execute", lambda *_: pytest.skip("not reached"))
+    listed = []
+    monkeypatch.setattr(definition, "write", lambda place, jobs: listed.extend(jobs) or pytest.fail("stop"))
+    with pytest.raises(pytest.fail.Exception):
+        run(tmp_path, [*SHORT, "sweep=inner_rate_by_steps", "learner.steps=1,3", "seed=4", "label=a,b"])
+    rates = ("0.003", "0.01", "0.03", "0.1")
+    expected = [f"rule.learning_rate={rate},learner.steps={steps},label=a" for rate in rates for steps in "13"]
+    assert [job.name for job in listed] == expected
+    assert {"training.iterations=20", "seed=4"} <= set(listed[0].overrides)
