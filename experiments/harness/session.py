@@ -191,7 +191,9 @@ def _give_up(run: RunDirectory, trainer: ml.MetaTrainer, tracker: Tracker, valid
     rundir.update_manifest(
         run, status="pruned", iteration=trainer.iteration, end=rundir.now(), validation_loss=loss
     )
-    say(f"given up at iteration {trainer.iteration}: other trials had less than {loss} there")
+    say(
+        f"given up at iteration {trainer.iteration}: its validation loss is {loss:.4g}, others had less there"
+    )
     return 0
 
 

@@ -17,7 +17,7 @@ from experiments.harness.cli import UsageError
 def distribution(override: Override) -> BaseDistribution:
     """Return the distribution of an override that gives more than one value.
 
-    Integer bounds make integers; the tag ``log`` makes a logarithmic scale.
+    The cast ``int`` makes integers, the tag ``log`` makes a logarithmic scale.
 
     Raises:
         UsageError: if there is no value between the bounds, or none with a logarithm.

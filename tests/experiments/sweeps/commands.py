@@ -46,27 +46,35 @@ def start(runs, arguments):
     """Start the command as the leader of a group of processes."""
     command = [sys.executable, "-m", "experiments.train", "-m", *arguments, *SMALL, f"paths.runs={runs}"]
     environment = {**os.environ, "PYTHONPATH": "."}
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
-    )
+    runs.mkdir(parents=True, exist_ok=True)
+    with (runs / "printed").open("wb") as printed:
+        return subprocess.Popen(
+            command, env=environment, stdout=printed, stderr=subprocess.STDOUT, start_new_session=True
+        )
 
 
 def killed_after(runs, arguments, seconds):
-    """Run the command for some seconds after its first run has begun, and kill all of its group."""
-    before = set((runs / "sinusoid").glob("*/manifest.json")) if runs.exists() else set()
-    started = start(runs, arguments)
-    give_up = time.monotonic() + 60
-    while set((runs / "sinusoid").glob("*/manifest.json")) <= before and started.poll() is None:
-        assert time.monotonic() < give_up
-        time.sleep(0.1)
-    time.sleep(seconds)
-    if started.poll() is None:
-        os.killpg(started.pid, signal.SIGKILL)
-    started.communicate()
+    """Run the command for some seconds after its first run has begun or gone on, and kill all of its group."""
+
+    def manifests():
+        return {path: path.stat().st_mtime_ns for path in runs.glob("sinusoid/*/manifest.json")}
+
+    before, give_up = manifests(), time.monotonic() + 120
+    with start(runs, arguments) as started:
+        try:
+            while manifests() == before and started.poll() is None:
+                assert time.monotonic() < give_up
+                time.sleep(0.1)
+            time.sleep(seconds)
+        finally:
+            if started.poll() is None:
+                os.killpg(started.pid, signal.SIGKILL)
 
 
 def finished(runs, arguments):
     """Run the command to its end and return what it printed."""
-    printed, _ = (started := start(runs, arguments)).communicate(timeout=600)
-    assert started.returncode == 0, printed.decode()[-2000:]
-    return printed.decode()
+    with start(runs, arguments) as started:
+        started.wait(timeout=600)
+    printed = (runs / "printed").read_text()
+    assert started.returncode == 0, printed[-2000:]
+    return printed

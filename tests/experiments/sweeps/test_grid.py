@@ -80,6 +80,8 @@ def test_the_command_line_replaces_values_of_a_preset(tmp_path, monkeypatch):
     with pytest.raises(pytest.fail.Exception):
         run(tmp_path, [*SHORT, "sweep=inner_rate_by_steps", "learner.steps=1,3", "seed=4", "label=a,b"])
     rates = ("0.003", "0.01", "0.03", "0.1")
-    expected = [f"rule.learning_rate={rate},learner.steps={steps},label=a" for rate in rates for steps in "13"]
+    expected = [
+        f"rule.learning_rate={rate},learner.steps={steps},label=a" for rate in rates for steps in "13"
+    ]
     assert [job.name for job in listed] == expected
     assert {"training.iterations=20", "seed=4"} <= set(listed[0].overrides)

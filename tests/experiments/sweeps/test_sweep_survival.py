@@ -9,7 +9,11 @@ from tests.experiments.sweeps.commands import complete, contents, finished, kill
 GRID = ["algorithm=maml,fomaml", "seed=0,1,2,3,4,5", "training.iterations=2000"]
 
 SEARCH = ["hydra/sweeper=optuna", "hydra.sweeper.trials=12", "rule.learning_rate=tag(log,interval(1e-3,0.1))"]
-SEARCH += ["learner.steps=range(1,3)", "training.iterations=2000", "hydra.sweeper.sampler.n_startup_trials=3"]
+SEARCH += [
+    "learner.steps=range(1,3)",
+    "training.iterations=2000",
+    "+hydra.sweeper.sampler.n_startup_trials=3",
+]
 
 SWEEPS = {"basic": GRID, "joblib": [*GRID, "hydra/launcher=joblib"], "optuna": SEARCH}
 
