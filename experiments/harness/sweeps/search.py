@@ -180,14 +180,11 @@ def _together(jobs: Sequence[Job], parts: Sequence[Results]) -> Results:
 def _show(search: Search, jobs: Sequence[Job]) -> None:
     done = [trial for trial in search.study.trials if trial.state is TrialState.COMPLETE]
     best = sorted(done, key=lambda trial: trial.value if trial.value is not None else np.inf)[:SHOWN]
-    table = Table(title=f"best of {len(done)} whole trials", title_justify="left", caption_justify="left")
-    table.caption = f"everything: optuna-dashboard {address(search.setting.place)}"
+    table = Table(title=f"best of {len(done)} whole trials", title_justify="left")
     for heading in ("trial", *search.space, "validation loss", "run"):
         table.add_column(heading, justify="left" if heading == "run" else "right")
     for trial in best:
         values = [_shortened(key, trial.params[key]).partition("=")[2] for key in search.space]
         table.add_row(str(trial.number), *values, f"{trial.value:.4f}", str(jobs[trial.number].run.path))
-    if best:
-        print_table(table, 100)
-    else:
-        say("no trial is complete")
+    print_table(table, 100)
+    say(f"every trial: optuna-dashboard {address(search.setting.place)}")

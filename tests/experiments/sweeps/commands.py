@@ -54,7 +54,7 @@ def start(runs, arguments):
 
 
 def killed_after(runs, arguments, seconds):
-    """Run the command for some seconds after its first run has begun or gone on, and kill all of its group."""
+    """Run the command for some seconds after a run has begun or gone on, and kill all of its group."""
 
     def manifests():
         return {path: path.stat().st_mtime_ns for path in runs.glob("sinusoid/*/manifest.json")}
