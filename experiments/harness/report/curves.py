@@ -19,7 +19,7 @@ def learning_curves(table: Table) -> Figure:
     run = table.rows[0].group.first
     return draw(
         lines,
-        f"{run.name}, {run.shots}-shot: query loss while meta-training, as each trains",
+        f"{run.name}, {run.shots}-shot: query loss while meta-training",
         "meta-iteration",
         "loss after K steps, mean and range over seeds",
     )

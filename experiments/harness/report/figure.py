@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from experiments.harness.figures import GREY, ORANGE, SKY, VERMILLION
-from experiments.harness.report.panels import plain
+from experiments.harness.report.panels import plain, short
 from experiments.harness.report.table import Row, Table
 
 MARKS = {0: ("o", GREY), 1: ("D", SKY), 5: ("s", ORANGE), 10: ("^", VERMILLION)}
 """How losses after so many inner steps are drawn."""
 
 OTHER = ("P", "black")
+
+APART = 0.17
+"""Between the marks of a line, from above to below: their bars would cover each other."""
 
 
 def comparison(table: Table, references: Mapping[str, float]) -> Figure:
@@ -26,25 +30,27 @@ def comparison(table: Table, references: Mapping[str, float]) -> Figure:
         table: of configurations that were evaluated on the same tasks.
         references: names and losses of predictors that do not adapt.
     """
-    figure = Figure((8.4, 1.6 + 0.27 * len(table.rows)), layout="constrained")
+    figure = Figure((8.4, 1.6 + 0.31 * len(table.rows)), layout="constrained")
     axes = figure.subplots()
     means = [loss.mean for row in table.rows for loss in row.losses if loss is not None]
     edges = min([*means, *references.values()]) / 1.6, 1.6 * max([*means, *references.values()])
-    for place, row in enumerate(table.rows):
-        for step, loss in zip(table.steps, row.losses, strict=True):
+    for index, step in enumerate(table.steps):
+        marker, color = MARKS.get(step, OTHER)
+        for line, row in enumerate(table.rows):
+            loss, place = row.losses[index], line + APART * (index - (len(table.steps) - 1) / 2)
+            if loss is not None and loss.half >= 0:
+                bar = [max(loss.low, edges[0]), min(loss.high, edges[1])]
+                axes.plot(bar, [place, place], color=color, linewidth=1.4)
             if loss is not None:
-                marker, color = MARKS.get(step, OTHER)
-                if loss.half >= 0:
-                    axes.plot(
-                        [max(loss.low, edges[0]), min(loss.high, edges[1])], [place, place], color=color
-                    )
-                axes.plot(loss.mean, place, marker, color=color, markersize=6)
+                axes.plot(loss.mean, place, marker, color=color, markersize=5)
     for reference in references.values():
         axes.axvline(reference, color=GREY, linestyle="--", linewidth=1, zorder=0)
     axes.set_yticks(range(len(table.rows)), [_name(row) for row in table.rows])
     axes.set_ylim(len(table.rows) - 0.5, -0.5)
     axes.set_xscale("log")
     axes.set_xlim(*edges)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if edges[1] < 100 * edges[0] else (1,)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter("{x:g}")
     run = table.rows[0].group.first
     axes.set_xlabel(plain(f"{run.metric.upper()}, mean over seeds and 95 % t interval"))
@@ -52,10 +58,8 @@ def comparison(table: Table, references: Mapping[str, float]) -> Figure:
     axes.grid(axis="both", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    marks = [
-        axes.plot([], [], MARKS.get(step, OTHER)[0], color=MARKS.get(step, OTHER)[1])[0]
-        for step in table.steps
-    ]
+    looks = [MARKS.get(step, OTHER) for step in table.steps]
+    marks = [axes.plot([], [], marker, color=color)[0] for marker, color in looks]
     labels = ["before" if step == 0 else f"after {step}" for step in table.steps]
     if references:
         marks.append(axes.plot([], [], "--", color=GREY, linewidth=1)[0])
@@ -65,4 +69,5 @@ def comparison(table: Table, references: Mapping[str, float]) -> Figure:
 
 
 def _name(row: Row) -> str:
-    return plain(row.title + ("" if row.group.diverged is None else f" (diverges at {row.group.diverged})"))
+    diverged = "" if row.group.diverged is None else f" (diverges at {row.group.diverged})"
+    return plain(f"{short(row.title)}{diverged}")

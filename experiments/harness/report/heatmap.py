@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogLocator
 
 from experiments.harness.report.grid import Grid
 from experiments.harness.report.panels import plain
@@ -43,10 +44,11 @@ def heat_map(table: Table, grid: Grid) -> Figure:
     axes.set_ylabel(plain(grid.names[1]), fontsize=11)
     run = table.rows[0].group.first
     figure.suptitle(
-        plain(f"{run.name}, {run.shots}-shot: {run.metric} after {table.last} steps"), fontsize=13
+        plain(f"{run.name}, {run.shots}-shot: {run.metric.upper()} after {table.last} steps"), fontsize=13
     )
     axes.spines[:].set_visible(False)
-    bar = figure.colorbar(image, ax=axes)
+    bar = figure.colorbar(image, ax=axes, ticks=LogLocator(subs=(1, 2, 5)), format="%g")
+    bar.minorticks_off()
     bar.outline.set_visible(False)
     bar.set_label(plain(f"{run.metric.upper()}, mean over seeds"), fontsize=10)
     return figure

@@ -23,7 +23,7 @@ p, li, figcaption { max-width: 50rem; }
 table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums;
   white-space: nowrap; }
 th, td { padding: 0.25rem 0.6rem; text-align: right; border-bottom: 1px solid var(--line); }
-th { border-bottom: 2px solid var(--faint); vertical-align: bottom; }
+th { border-bottom: 2px solid var(--faint); max-width: 9rem; vertical-align: bottom; white-space: normal; }
 .setting { text-align: left; }
 figure { margin: 1.5rem 0; }
 figure img { max-width: 100%; height: auto; background: #ffffff; border-radius: 6px; padding: 6px; }
