@@ -33,7 +33,8 @@ def comparison(table: Table, references: Mapping[str, float]) -> Figure:
     figure = Figure((8.4, 1.6 + 0.31 * len(table.rows)), layout="constrained")
     axes = figure.subplots()
     means = [loss.mean for row in table.rows for loss in row.losses if loss is not None]
-    edges = min([*means, *references.values()]) / 1.6, 1.6 * max([*means, *references.values()])
+    shown = [value for value in (*means, *references.values()) if value > 0] or [1.0]
+    edges = min(shown) / 1.6, 1.6 * max(shown)
     for index, step in enumerate(table.steps):
         marker, color = MARKS.get(step, OTHER)
         for line, row in enumerate(table.rows):

@@ -148,7 +148,8 @@ def collect(folder: Path) -> Collection:
             unused.append(Unused(path, run.config, f"it repeats {first.path.relative_to(folder)}"))
     if not groups and not unused:
         raise UsageError(f"runs={folder} has no runs in it: train some, or give the folder that they are in")
-    return Collection([Group(list(seeds.values())) for seeds in groups.values()], unused)
+    ordered = [[seeds[seed] for seed in sorted(seeds)] for seeds in groups.values()]
+    return Collection([Group(same) for same in ordered], unused)
 
 
 def configuration(config: Config) -> str:
@@ -171,10 +172,11 @@ def comparable(groups: Sequence[Group]) -> list[list[Group]]:
     return [sorted(each, key=_last_loss) for each in lists.values()]
 
 
-def _last_loss(group: Group) -> tuple[float, float]:
+def _last_loss(group: Group) -> tuple[bool, float, str]:
     """Return what to sort by: of two that diverge, the first is the one that does so later."""
     diverged = group.diverged
-    return (0, float(group.per_seed[:, -1].mean())) if diverged is None else (1, -diverged)
+    rank = float(group.per_seed[:, -1].mean()) if diverged is None else -diverged
+    return diverged is not None, rank, group.first.label
 
 
 def _read(run: RunDirectory) -> Run | Unused:
