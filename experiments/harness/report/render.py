@@ -39,7 +39,7 @@ def caption(table: Table) -> str:
     ]
     if table.baseline is not None:
         sentences.append(
-            f"Less {table.baseline}: mean difference on the same tasks ± 95 % t interval over tasks."
+            f"Less {table.baseline}: mean difference, task by task, ± 95 % t interval over tasks."
         )
     if "learner.steps" in table.paths:
         sentences.append("K: inner steps in training.")

@@ -90,4 +90,4 @@ def test_markdown_and_html_show_the_best_and_escape_the_rest():
 def test_the_caption_says_over_what_intervals_are():
     caption = render.caption(tabulate([GOOD, FAR], "good"))
     assert "mean over n seeds ± 95 % t interval over seeds" in caption
-    assert "Less good: mean difference on the same tasks ± 95 % t interval over tasks" in caption
+    assert "Less good: mean difference, task by task, ± 95 % t interval over tasks" in caption
