@@ -45,7 +45,7 @@ class Table:
         names: what their columns are called.
         steps: inner steps that have a column.
         rows: never empty.
-        baseline: title of the row that others are compared with, if there is one.
+        baseline: title of the row that others are compared with, if there is one, and others.
     """
 
     paths: list[str]
@@ -82,7 +82,7 @@ def tabulate(groups: Sequence[Group], baseline: str) -> Table:
         columns.names(paths, settings),
         steps,
         [Row(*parts) for parts in zip(groups, titles, cells, losses, best, differences, strict=True)],
-        None if reference is None else titles[list(groups).index(reference)],
+        titles[list(groups).index(reference)] if reference is not None and any(differences) else None,
     )
 
 

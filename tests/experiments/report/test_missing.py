@@ -1,11 +1,8 @@
-"""Runs without numbers: those that others imply, and those that stopped; and the grids that imply them."""
+"""Runs without numbers: those that others imply, and those that stopped."""
 
 from itertools import product
 from pathlib import Path
 
-import pytest
-
-from experiments.harness.report.grid import grid
 from experiments.harness.report.missing import belonging, listing
 from experiments.harness.report.runs import Unused
 from experiments.harness.report.table import tabulate
@@ -50,39 +47,9 @@ def test_runs_belong_to_the_table_of_their_task():
     assert belonging(table, [same, elsewhere, Unused(Path("run"), {}, "damaged")]) == [same]
 
 
-@pytest.fixture
-def points():
-    """The values of a grid of two by three."""
-    return list(product((1, 5), (0.1, 1.0, 0.02)))
-
-
-def test_two_settings_make_a_grid_with_values_in_their_order(points):
-    table = table_of(*(group(steps=steps, rate=rate) for steps, rate in points))
-    found = grid(table)
-    assert (found.names, found.across, found.down) == (
-        ("learning_rate", "K"),
-        ["0.02", "0.1", "1.0"],
-        ["1", "5"],
-    )
-    assert found.cells["0.1", "5"].group.first.config["rule"] == {"learning_rate": 0.1}
-    assert found.cells["0.1", "5"].group.first.steps == 5
-    assert not found.empty
-    assert listing(table, []) == []
-
-
-def test_cells_without_a_run_are_missing_unless_one_was_tried(points):
+def test_cells_without_a_run_are_missing_unless_one_was_tried():
+    points = list(product((1, 5), (0.1, 1.0, 0.02)))
     table = table_of(*(group(steps=steps, rate=rate) for steps, rate in points[:-1]))
-    assert grid(table).empty == [("0.02", "5")]
     assert listing(table, []) == ["learning_rate = 0.02, K = 5: missing"]
     tried = unused(group(steps=5, rate=0.02), 0, "failed")
     assert listing(table, [tried]) == ["maml, K = 5, learning_rate = 0.02, seed 0: failed"]
-
-
-def test_what_is_no_grid_is_taken_for_none(points):
-    diagonal = [(steps, steps / 10) for steps in (1, 2, 3)]
-    few = [*((steps, 0.1) for steps in range(1, 6)), *((1, rate) for rate in (0.2, 0.3, 0.4, 0.5))]
-    for settings in (diagonal, few, points[:3], points[:1]):
-        assert grid(table_of(*(group(steps=steps, rate=rate) for steps, rate in settings))) is None
-    labels = [group(label, steps=steps) for label, steps in product("ab", (1, 5))]
-    assert grid(table_of(*labels)).names == ("algorithm", "K")
-    assert grid(table_of(*labels, group("a", steps=1, rate=7))) is None
