@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.harness.axes import window_means
 from experiments.harness.report.panels import Line, draw
 from experiments.harness.report.table import Row, Table
 
@@ -14,14 +13,14 @@ POINTS = 100
 
 
 def learning_curves(table: Table) -> Figure:
-    """Draw the query loss of training tasks against iterations, averaged over windows."""
+    """Draw the query loss of training tasks against iterations, the median of windows of them."""
     lines = [_learning(row) for row in table.rows]
     run = table.rows[0].group.first
     return draw(
         lines,
         f"{run.name}, {run.shots}-shot: query loss while meta-training",
         "meta-iteration",
-        "loss after K steps, mean and range over seeds",
+        "loss after K steps, medians of windows, range over seeds",
     )
 
 
@@ -38,9 +37,13 @@ def loss_by_step(table: Table) -> Figure:
 
 
 def _learning(row: Row) -> Line:
-    rows = min(len(run.training_loss) for run in row.group.runs)
-    curves = [window_means(run.training_loss[:rows], rows // POINTS) for run in row.group.runs]
-    return Line(row.title, curves[0][0], np.array([means for _, means in curves]))
+    """Take medians: the mean of a window shows one iteration that exploded, and hides the others."""
+    losses = [run.training_loss for run in row.group.runs]
+    shortest = min(map(len, losses))
+    starts = range(0, shortest, max(shortest // POINTS, 1))
+    places = np.split(np.arange(shortest), starts[1:])
+    medians = [[np.median(loss[place]) for place in places] for loss in losses]
+    return Line(row.title, np.array([place.mean() for place in places]), np.array(medians))
 
 
 def _adapting(row: Row) -> Line:

@@ -87,7 +87,8 @@ def _draw(table: Table, place: Path, stem: str) -> list[Picture]:
         "_loss_by_step": (curves.loss_by_step(table), "Loss against inner steps: mean and range over seeds."),
         "_learning_curves": (
             curves.learning_curves(table),
-            "Loss on the tasks of training, averaged over windows: mean and range over seeds.",
+            "Loss on the tasks of training: mean and range over seeds of medians of windows, in which "
+            "a single iteration that explodes does not show.",
         ),
     }
     if cells is not None:
