@@ -47,6 +47,18 @@ def test_settings_that_vary_within_a_label_have_a_column():
     ]
 
 
+def test_a_copy_of_a_setting_has_no_column():
+    """Where it is set: a rate for each step, or one for all."""
+    learned = {"_target_": "metalearn.rules.learned", "per": "element"}
+    found = rows(
+        {"learner": {"steps": 1}, **rule(learned)},
+        {"learner": {"steps": 5}, **rule({**learned, "steps": 5})},
+    )
+    assert shown(found) == {"learner.steps": "K"}
+    found[0]["rule.learning_rate.steps"] = "3"
+    assert shown(found) == {"learner.steps": "K", "rule.learning_rate.steps": "learning_rate.steps"}
+
+
 def test_a_grid_has_its_two_settings_and_no_third_that_goes_with_one():
     found = rows(
         *(

@@ -29,7 +29,7 @@ def test_lines_are_means_over_seeds_and_bands_their_range():
 
 
 def test_learning_curves_are_medians_of_windows():
-    """Of 400 iterations, 100 points: medians of fours, then means of seeds; one that explodes is no matter."""
+    """Of 400 iterations, 100 points: medians of fours, then means of seeds; one may explode."""
     training = np.random.default_rng(0).uniform(1, 2, (2, 400))
     training[1, 7] = 1e6
     table = tabulate([make_group("maml", [[4, 2], [4, 2]], curves=training)], "maml")
