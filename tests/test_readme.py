@@ -151,7 +151,7 @@ def test_the_report_works(runs, execute, tmp_path):
     (line,) = [line for line in commands() if "experiments.report" in line]
     line = line.replace("README.md", str(copy)).replace("runs/algorithms", str(runs))
     assert "tables written" in execute(shlex.split(line))
-    assert "| maml | 1 | 1 |" in copy.read_text()
+    assert "| maml | 1 | " in copy.read_text()
 
 
 def test_the_offline_run_can_be_read_with_wandb(runs):

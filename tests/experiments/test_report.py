@@ -1,60 +1,39 @@
-"""Reports: numbers against a table computed by hand, and what happens to runs that are not finished."""
+"""The command: its table against one computed by hand, missing runs and a single seed included."""
 
-import csv
-import json
+import re
 import sys
 
-import numpy as np
 import pytest
 
 from experiments import report
-from experiments.harness import environment, rundir
 from experiments.harness.cli import run_application
-from experiments.harness.report import runs, table
-from experiments.harness.report.figure import comparison
-from experiments.harness.rundir import RunDirectory
-
-TASK = {"_target_": "metalearn.tasks.Sinusoid", "shots": 10, "queries": 10}
+from experiments.harness.report import write
+from tests.experiments.report import made_runs
+from tests.experiments.report.made_runs import make_run
 
 
 @pytest.fixture(autouse=True)
 def _nowhere(monkeypatch):
-    """Spare each of the runs the look at packages and code."""
-    monkeypatch.setattr(environment, "describe", dict)
-    monkeypatch.setattr(environment, "uncommitted", str)
-
-
-def make_run(folder, label, seed, per_task, steps=1, status="complete", iterations=100):
-    """Write what a finished run leaves of itself."""
-    run = RunDirectory(folder / f"{label}-{steps}-{seed}-{status}")
-    config = {"name": "sinusoid", "label": label, "seed": seed, "task": TASK, "learner": {"steps": steps}}
-    config |= {"training": {"iterations": iterations}, "tracking": {"group": label + str(seed)}}
-    rundir.make(run)
-    rundir.create(run, {**config, "evaluation": {"seed": 1}})
-    write_results(run, np.asarray(per_task, np.float32), "abc")
-    described = {"status": status, "iteration": 7, "meta_parameters": 30}
-    rundir.update_manifest(run, **described, milliseconds_per_iteration=0.25 + seed)
-    return run
-
-
-def write_results(run, per_task, tasks_hash):
-    evaluation = {"steps": list(range(per_task.shape[1])), "num_tasks": len(per_task)}
-    run.evaluation.write_text(json.dumps({**evaluation, "tasks_hash": tasks_hash, "metric": "mse"}))
-    with run.losses.open("wb") as file:
-        np.savez(file, per_task=per_task)
-    run.metrics.touch()
-    rundir.update_manifest(run, files=rundir.checksums(run))
+    made_runs.spare(monkeypatch)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two seeds of a baseline, one run of another algorithm, one that diverges, one that is not finished."""
+    """Two seeds of a baseline, one of another algorithm, one that diverges, three without numbers."""
     make_run(tmp_path, "maml", 0, [[4, 1], [2, 3], [3, 2]])
     make_run(tmp_path, "maml", 1, [[4, 3], [2, 5], [3, 4]])
     make_run(tmp_path, "other", 0, [[4, 1], [2, 3], [3, 5]])
-    make_run(tmp_path, "wild", 0, [[4, 1], [2, np.inf], [3, 5]])
+    make_run(tmp_path, "wild", 0, [[4, 1], [2, float("inf")], [3, 5]])
     make_run(tmp_path, "other", 1, [[9, 9]] * 3, status="running")
+    make_run(tmp_path, "wild", 3, [[9, 9]] * 3, status="failed")
+    make_run(tmp_path, "elsewhere", 0, [[9, 9]] * 3, status="failed", task={"shots": 5})
     return tmp_path
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Spare the time for figures."""
+    monkeypatch.setattr(write, "_draw", lambda *_: [])
 
 
 def execute(monkeypatch, capfd, *arguments):
@@ -64,68 +43,67 @@ def execute(monkeypatch, capfd, *arguments):
     return stopped.value.code, capfd.readouterr()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_table_is_the_one_computed_by_hand(folder, monkeypatch, capfd):
-    """Seeds are averaged task by task, (2, 4, 3) for the baseline; other less that is (-1, -1, 2)."""
+    """After a step the seeds of maml are at 2 and 4: 3 ± 12.706 * sqrt(2) / sqrt(2).
+
+    Averaged over seeds its tasks are at 2, 4 and 3; other less that is -1, -1 and 2: mean 0, standard
+    deviation sqrt(3), over sqrt(3) tasks, times 4.303.
+    """
+    page = folder / "page.md"
+    page.write_text("before\n<!-- report:begin -->\nold\n<!-- report:end -->\nafter\n")
+    code, captured = execute(monkeypatch, capfd, f"runs={folder}", f"write={page}")
+    assert code == 0
+    text = page.read_text()
+    assert text.startswith(
+        "before\n<!-- report:begin -->\nsinusoid, 10-shot: mse on 3 fresh tasks (list abc) before"
+    )
+    assert text.endswith("<!-- report:end -->\nafter\n")
+    assert re.findall(r"^[|-] .*", text, re.MULTILINE) == [
+        "| algorithm | n | before | after 1 | less maml, after 1 | ms / iteration | learned |",
+        "| --- | --: | --: | --: | --: | --: | --: |",
+        "| maml | 2 | 3.000 ± 0.000 | 3.000 ± 12.706 | - | 0.75 | 30 |",
+        "| other | 1 | 3.000 | 3.000 | 0.0000 ± 4.3027 | 0.25 | 30 |",
+        "| wild | 1 | 3.000 | diverged at 1 | - | 0.25 | 30 |",
+        "- other, seed 1: running at iteration 7: the same command goes on",
+        "- wild, seed 3: failed at iteration 7: not finite: meta_gradient/norm",
+        "- wild, seed 1: missing",
+    ]
+    for line in ("┃ less maml, after 1 ┃", "0.0000 ± 4.3027", "wild, seed 1: missing", "not finite: meta_gr"):
+        assert line in captured.out
+    lines = (folder / "report" / "sinusoid_10_shot.csv").read_text().splitlines()
+    assert re.fullmatch(r"other,1,3\.0,,3\.0,,0\.0,4\.3026527297\d*,0\.25,30\.0", lines[2])
+    html = (folder / "report" / "index.html").read_text()
+    for line in ("<td>3.000 ± 12.706</td>", "<li>wild, seed 1: missing</li>", "Runs: 4 finished, 3 others"):
+        assert line in html
+    assert "no table</h2>\n<ul>\n<li>" in html
+
+
+def test_figures_are_written_and_on_the_page(folder, monkeypatch, capfd):
     code, captured = execute(monkeypatch, capfd, f"runs={folder}")
     assert code == 0
-    with (folder / "report" / "sinusoid_10_shot.csv").open() as file:
-        header, *rows = csv.reader(file)
+    place = folder / "report"
+    assert f"one page: {place / 'index.html'}" in captured.out
+    figures = sorted(place.glob("*.png"))
+    endings = ["", "_learning_curves", "_loss_by_step"]
+    assert [figure.stem for figure in figures] == [f"sinusoid_10_shot{ending}" for ending in endings]
+    assert all(figure.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" for figure in figures)
+    assert (place / "index.html").read_text().count('<img src="data:image/png;base64,iVBORw0KGgo') == 3
 
-    def half(*values):
-        return 1.96 * np.std(values, ddof=1) / np.sqrt(3)
 
-    assert header == [
-        "algorithm",
-        "K",
-        "seeds",
-        "before",
-        "after 1",
-        "seeds, after 1",
-        "less maml, after 1",
-        "ms / iteration",
-        "learned",
+@pytest.mark.usefixtures("undrawn")
+def test_lists_of_tasks_have_files_of_their_own_inside_the_folder(folder, monkeypatch, capfd):
+    """Whatever an experiment is called."""
+    make_run(folder / "more", "new", 0, [[1, 1]] * 2)
+    make_run(folder / "more", "maml", 0, [[1, 1]] * 4, name="../../[red]")
+    assert execute(monkeypatch, capfd, f"runs={folder}")[0] == 0
+    names = sorted(path.name for path in (folder / "report").iterdir())
+    assert names == [
+        "_______red__10_shot.csv",
+        "index.html",
+        "sinusoid_10_shot.csv",
+        "sinusoid_10_shot_2.csv",
     ]
-    assert rows == [
-        [
-            "maml",
-            "1",
-            "2",
-            f"3.000 ± {half(4, 2, 3):.3f}",
-            f"3.000 ± {half(2, 4, 3):.3f}",
-            "2.0000 to 4.0000",
-            "-",
-            "0.75",
-            "30",
-        ],
-        [
-            "other",
-            "1",
-            "1",
-            f"3.000 ± {half(4, 2, 3):.3f}",
-            f"3.000 ± {half(1, 3, 5):.3f}",
-            "-",
-            f"0.0000 ± {half(-1, -1, 2):.4f}",
-            "0.25",
-            "30",
-        ],
-        ["wild", "1", "1", f"3.000 ± {half(4, 2, 3):.3f}", "diverged at 1", "-", "-", "0.25", "30"],
-    ]
-    assert (folder / "report" / "sinusoid_10_shot.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-    assert "left out" in captured.out
-    assert "other-1-1-running: running at iteration 7" in captured.out
-
-
-def test_the_table_goes_into_a_file(folder, monkeypatch, capfd):
-    """With a line on the runs that stopped in training."""
-    for seed in (2, 3):
-        make_run(folder, "wild", seed, [[1, 1]] * 3, status="failed")
-    page = folder / "page.md"
-    page.write_text("before\n<!-- report:begin -->\n<!-- report:end -->\nafter\n")
-    assert execute(monkeypatch, capfd, f"runs={folder}", f"write={page}")[0] == 0
-    text = page.read_text()
-    assert text.startswith("before\n")
-    assert "| maml | 1 | 2 | 3.000 ±" in text
-    assert "not finite: wild with K = 1 (at iteration 7, 7)." in text
 
 
 @pytest.mark.parametrize(
@@ -143,51 +121,3 @@ def test_bad_input_gets_one_clear_message(folder, monkeypatch, capfd, arguments,
     assert code == 2
     assert named in captured.err
     assert "Traceback" not in captured.err
-
-
-def test_damaged_runs_are_left_out(folder):
-    for index, damage in enumerate(
-        (
-            lambda run: run.losses.write_bytes(b"PK"),
-            lambda run: run.losses.unlink(),
-            lambda run: run.evaluation.write_text("{"),
-            lambda run: run.manifest.write_text("[]"),
-            lambda run: np.savez(run.losses, per_task=np.zeros((3, 2), np.float32)),
-            lambda run: write_results(run, np.ones((3, 2), int), "abc"),
-            lambda run: rundir.update_manifest(run, meta_parameters="many"),
-            lambda run: run.config.write_text(run.config.read_text().replace("shots", "shoots")),
-        )
-    ):
-        damage(make_run(folder, "damaged", index, [[1, 1]] * 3))
-    found = runs.collect(folder)
-    assert {group.first.label for group in found.groups} == {"maml", "other", "wild"}
-    assert sum("damaged" in path.name for path in found.left_out) == 8
-
-
-def test_other_tasks_are_not_compared_with(folder, monkeypatch, capfd):
-    other = make_run(folder, "elsewhere", 0, [[1, 1]] * 3)
-    write_results(other, np.ones((3, 2), np.float32), "xyz")
-    lists = runs.comparable(runs.collect(folder).groups)
-    assert sorted(len(groups) for groups in lists) == [1, 3]
-    assert execute(monkeypatch, capfd, f"runs={folder}")[0] == 0
-    assert len(list((folder / "report").glob("*.csv"))) == len(list((folder / "report").glob("*.png"))) == 2
-
-
-def test_configurations_that_differ_are_not_averaged(folder):
-    make_run(folder, "maml", 0, [[0, 0]] * 3, steps=5)
-    make_run(folder, "maml", 2, [[0, 0]] * 3, iterations=7)
-    groups = runs.collect(folder).groups
-    assert sorted(len(group.runs) for group in groups if group.first.label == "maml") == [1, 1, 2]
-    assert table.baseline_of(groups, "maml").first.steps == 1
-
-
-def test_the_figure_has_a_line_an_algorithm(folder):
-    """Best at the top, a mark a step at its mean, up to where an algorithm diverges, and the references."""
-    (groups,) = runs.comparable(runs.collect(folder).groups)
-    figure = comparison(groups, {"predicting 0": 4.25})
-    (axes,) = figure.axes
-    names = [label.get_text() for label in axes.get_yticklabels()]
-    assert names == ["maml", "other", "wild (diverges at 1)"]
-    marks = [tuple(np.ravel(bar.lines[0].get_xydata())) for bar in axes.containers]
-    assert marks == [(3, 0), (3, 0), (3, 1), (3, 1), (3, 2)]
-    assert [text.get_text() for text in figure.legends[0].get_texts()][-1] == "predicting 0: 4.25"

@@ -13,6 +13,7 @@ import numpy as np
 
 from experiments.harness import rundir
 from experiments.harness.cli import UsageError
+from experiments.harness.report.statistics import Value, estimate
 from experiments.harness.rundir import RunDirectory
 
 Config = dict[str, Any]
@@ -22,6 +23,8 @@ SEEDED = ("seed", *rundir.WITHOUT_EFFECT)
 
 DIVERGED = 10.0
 """A mean loss this many times that before adapting counts as diverged, as does one that is not finite."""
+
+SHOWN_VERSIONS = ("metalearn", "tensorflow", "keras", "numpy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +36,14 @@ class Run:
         config: resolved.
         name: of the experiment.
         label: what tables and figures call it.
+        seed: of training.
         shots: support examples a task.
         steps: inner steps in training.
         iterations: of training.
         milliseconds: of an iteration of training; NaN if not known.
         meta_parameters: learned numbers; NaN if not known.
+        training_loss: on query examples, by iteration.
+        versions: of the code and the packages that made it.
         tasks_hash: of the evaluation's tasks.
         metric: of the losses.
         per_task: each evaluation task's loss after 0, 1, ... inner steps, ``[T, S+1]``.
@@ -47,33 +53,32 @@ class Run:
     config: Config
     name: str
     label: str
+    seed: int
     shots: int
     steps: int
     iterations: int
     milliseconds: float
     meta_parameters: float
+    training_loss: np.ndarray
+    versions: str
     tasks_hash: str
     metric: str
     per_task: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
-class Failure:
-    """A run whose training stopped for something that was not finite.
+class Unused:
+    """A run that no number of the report is of: failed, not finished or damaged.
 
     Attributes:
-        name: of the experiment.
-        label: what tables and figures call it.
-        shots: support examples a task.
-        steps: inner steps in training.
-        iteration: at which it stopped.
+        path: its folder.
+        config: resolved; empty if it cannot be read.
+        reason: why it is not used.
     """
 
-    name: str
-    label: str
-    shots: int
-    steps: int
-    iteration: int
+    path: Path
+    config: Config
+    reason: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,16 +98,21 @@ class Group:
         return np.asarray([run.per_task for run in self.runs], np.float64).mean(0)
 
     @property
+    def per_seed(self) -> np.ndarray:
+        """Each run's loss, the mean over the tasks, ``[n, S+1]``."""
+        return np.asarray([run.per_task.mean(0, dtype=np.float64) for run in self.runs])
+
+    @property
     def diverged(self) -> int | None:
         """The first inner step at which the mean loss of a run counts as diverged; None if none does."""
-        means = np.array([run.per_task.mean(0, dtype=np.float64) for run in self.runs])
+        means = self.per_seed
         bad = np.any(~np.isfinite(means) | (means > DIVERGED * means[:, :1]), axis=0)
         return int(np.argmax(bad)) if bad.any() else None
 
-    def between_seeds(self, step: int) -> tuple[float, float]:
-        """Return the lowest and the highest mean loss of a run after an inner step."""
-        means = [float(run.per_task[:, step].mean(dtype=np.float64)) for run in self.runs]
-        return min(means), max(means)
+    def loss(self, step: int) -> Value | None:
+        """Return the mean over seeds after an inner step; None from the one at which a run diverges."""
+        diverged = self.diverged
+        return estimate(self.per_seed[:, step]) if diverged is None or step < diverged else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,13 +121,11 @@ class Collection:
 
     Attributes:
         groups: the finished runs by configuration.
-        failures: those that failed.
-        left_out: why runs are in no group, by their folders.
+        unused: the other runs.
     """
 
     groups: list[Group]
-    failures: list[Failure]
-    left_out: dict[Path, str]
+    unused: list[Unused]
 
 
 def collect(folder: Path) -> Collection:
@@ -126,77 +134,111 @@ def collect(folder: Path) -> Collection:
     Raises:
         UsageError: if there is no run at all.
     """
-    runs, failures, left_out = [], [], {}
+    groups: dict[str, dict[int, Run]] = {}
+    unused: list[Unused] = []
     for path in sorted({found.parent for found in folder.rglob("config.yaml")}):
-        try:
-            found = _read(RunDirectory(path))
-        except UsageError as error:
-            left_out[path] = str(error)
+        if "wandb" in path.relative_to(folder).parts:  # which keeps configurations of its own
             continue
-        if isinstance(found, Run):
-            runs.append(found)
-        else:
-            failures.append(found)
-            left_out[path] = f"failed at iteration {found.iteration}"
-    if not runs and not left_out:
+        run = _read(RunDirectory(path))
+        if isinstance(run, Unused):
+            unused.append(dataclasses.replace(run, reason=run.reason.replace(f"{folder}/", "")))
+            continue
+        first = groups.setdefault(configuration(run.config), {}).setdefault(run.seed, run)
+        if first is not run:
+            unused.append(Unused(path, run.config, f"it repeats {first.path.relative_to(folder)}"))
+    if not groups and not unused:
         raise UsageError(f"runs={folder} has no runs in it: train some, or give the folder that they are in")
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        same = {key: value for key, value in run.config.items() if key not in SEEDED}
-        groups.setdefault(rundir.digest({**same, "label": run.label}), []).append(run)
-    return Collection([Group(group) for group in groups.values()], failures, left_out)
+    ordered = [[seeds[seed] for seed in sorted(seeds)] for seeds in groups.values()]
+    return Collection([Group(same) for same in ordered], unused)
+
+
+def configuration(config: Config) -> str:
+    """Return what is the same for the runs of one group and no others."""
+    same = {key: value for key, value in config.items() if key not in SEEDED}
+    return rundir.digest({**same, "label": label(config)})
+
+
+def label(config: Config) -> str:
+    """Return what tables and figures call a run; its experiment where that is not said."""
+    return str(config.get("label") or config.get("name"))
 
 
 def comparable(groups: Sequence[Group]) -> list[list[Group]]:
     """Return the groups by the list of tasks that they were evaluated on, each best first."""
     lists: dict[str, list[Group]] = {}
     for group in groups:
-        lists.setdefault(f"{group.first.tasks_hash} {group.first.per_task.shape}", []).append(group)
+        run = group.first
+        lists.setdefault(f"{run.tasks_hash} {run.per_task.shape} {run.metric}", []).append(group)
     return [sorted(each, key=_last_loss) for each in lists.values()]
 
 
-def _last_loss(group: Group) -> float:
-    loss = float(group.per_task[:, -1].mean())
-    return loss if np.isfinite(loss) else np.inf
+def _last_loss(group: Group) -> tuple[bool, float, str]:
+    """Return what to sort by: of two that diverge, the first is the one that does so later."""
+    diverged = group.diverged
+    rank = float(group.per_seed[:, -1].mean()) if diverged is None else -diverged
+    return diverged is not None, rank, group.first.label
 
 
-def _read(run: RunDirectory) -> Run | Failure:
-    config, manifest = rundir.read(run)
+def _read(run: RunDirectory) -> Run | Unused:
+    config: Config = {}
     try:
-        described: Config = {
-            "name": str(config["name"]),
-            "label": str(config.get("label", run.path.name)),
-            "shots": int(config["task"]["shots"]),
-            "steps": int(config["learner"]["steps"]),
-        }
-        if manifest.get("status") == "failed":
-            return Failure(**described, iteration=int(manifest["iteration"]))
-        if manifest.get("status") != "complete":
-            raise UsageError(
-                f"{manifest.get('status')} at iteration {manifest.get('iteration')}: the same command goes on"
-            )
-        return _finished(run, config, manifest, described)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise UsageError(f"what it left cannot be read: {error!r}") from error
+        config, manifest = rundir.read(run)
+        configuration(config)
+        if manifest.get("status") == "complete":
+            return _finished(run, config, manifest)
+        return Unused(run.path, config, _unfinished(manifest))
+    except UsageError as error:
+        return Unused(run.path, config, str(error))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        return Unused(run.path, config, f"what it left cannot be read: {error!r}")
 
 
-def _finished(run: RunDirectory, config: Config, manifest: Config, described: Config) -> Run:
-    for path in (run.evaluation, run.losses):
+def _unfinished(manifest: Config) -> str:
+    """Say how far a run came that is not complete, and why not further."""
+    place = f"{manifest.get('status')} at iteration {manifest.get('iteration')}"
+    if manifest.get("status") != "failed":
+        return f"{place}: the same command goes on"
+    reason = str(manifest.get("error", "")).split(". ")[0]
+    return f"{place}: {reason.partition(': ')[2] or reason}".rstrip(": ")
+
+
+def _finished(run: RunDirectory, config: Config, manifest: Config) -> Run:
+    for path in (run.metrics, run.evaluation, run.losses):
         rundir.require_unchanged(run, manifest, path)
     evaluation = json.loads(run.evaluation.read_text())
     with np.load(run.losses, allow_pickle=False) as arrays:
         per_task = arrays["per_task"]
     shape = evaluation["num_tasks"], len(evaluation["steps"])
-    if per_task.shape != shape or per_task.dtype.kind != "f":
+    if per_task.shape != shape or per_task.dtype.kind != "f" or not per_task.size:
         raise UsageError(f"{run.losses} is not of this evaluation: its shape is {per_task.shape}")
     return Run(
         path=run.path,
         config=config,
-        **described,
+        name=str(config["name"]),
+        label=label(config),
+        seed=int(config["seed"]),
+        shots=int(config["task"]["shots"]),
+        steps=int(config["learner"]["steps"]),
         iterations=int(config["training"]["iterations"]),
         milliseconds=float(manifest.get("milliseconds_per_iteration", np.nan)),
         meta_parameters=float(manifest.get("meta_parameters", np.nan)),
+        training_loss=_training_loss(run.metrics),
+        versions=_versions(manifest),
         tasks_hash=str(evaluation["tasks_hash"]),
         metric=str(evaluation["metric"]),
         per_task=per_task,
     )
+
+
+def _training_loss(path: Path) -> np.ndarray:
+    """Read one column: to make numbers of all of them takes three times as long."""
+    with path.open(newline="") as file:
+        column = file.readline().rstrip("\r\n").split(",").index("outer/loss")
+        return np.loadtxt(file, delimiter=",", usecols=column, ndmin=1)
+
+
+def _versions(manifest: Config) -> str:
+    packages, code = manifest.get("packages") or {}, manifest.get("code") or {}
+    known = [f"{name} {packages[name]}" for name in SHOWN_VERSIONS if name in packages]
+    commit = [f"commit {str(code['commit'])[:10]}"] if "commit" in code else []
+    return ", ".join([*known, *commit, *(["uncommitted changes"] if code.get("changed") else [])])

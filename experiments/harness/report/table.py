@@ -1,36 +1,93 @@
-"""The table of a report: a row a configuration, losses with intervals, differences to a baseline."""
+"""The table of a report: a row a configuration, losses over seeds, differences to a baseline."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from experiments.harness.report import columns
 from experiments.harness.report.runs import Group
+from experiments.harness.report.statistics import Value, estimate
 
 STEPS = (0, 1, 5, 10)
-"""Inner steps that have a column, as far as they were evaluated."""
+"""Inner steps that have a column, as far as they were evaluated; the last one has too."""
 
 
-class Value(NamedTuple):
-    """A mean over tasks and the half width of its 95 % interval, ``1.96 std / sqrt(T)``."""
+class Row(NamedTuple):
+    """What the table says of one configuration.
 
-    mean: float
-    half: float
+    Attributes:
+        group: its runs.
+        title: what it is called, unlike all others.
+        cells: its settings in the columns of what varies.
+        losses: by column over seeds; None from where it diverges.
+        best: whether the loss of a column is below all others by more than chance.
+        difference: to the baseline after the last step, task by task; None where there is none.
+    """
 
-    def __str__(self) -> str:
-        digits = 4 if abs(self.mean) < 0.1 else 3
-        return f"{self.mean:.{digits}f} ± {self.half:.{digits}f}"
+    group: Group
+    title: str
+    cells: list[str]
+    losses: list[Value | None]
+    best: list[bool]
+    difference: Value | None
 
 
-def mean_over_tasks(losses: np.ndarray) -> Value:
-    """Return the mean of ``[T]`` with its interval."""
-    return Value(float(losses.mean()), float(1.96 * losses.std(ddof=1) / np.sqrt(len(losses))))
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Configurations that were evaluated on the same tasks, best first.
+
+    Attributes:
+        paths: settings that vary.
+        names: what their columns are called.
+        steps: inner steps that have a column.
+        rows: never empty.
+        baseline: title of the row that others are compared with, if there is one, and others.
+    """
+
+    paths: list[str]
+    names: list[str]
+    steps: list[int]
+    rows: list[Row]
+    baseline: str | None
+
+    @property
+    def last(self) -> int:
+        """The last inner step."""
+        return self.steps[-1]
+
+
+def tabulate(groups: Sequence[Group], baseline: str) -> Table:
+    """Return the table of groups that were evaluated on the same tasks.
+
+    Args:
+        groups: in the order of the rows.
+        baseline: label of the group to compare with; of several, the one of the fewest inner steps.
+    """
+    settings = [columns.settings(group.first.config) for group in groups]
+    paths = columns.varying(settings)
+    last = groups[0].per_task.shape[1] - 1
+    steps = sorted({step for step in STEPS if step < last} | {last})
+    losses = [[group.loss(step) for step in steps] for group in groups]
+    best = np.transpose([_best(column) for column in zip(*losses, strict=True)]).tolist()
+    titles = columns.titles(paths, settings)
+    reference = baseline_of(groups, baseline)
+    differences = [difference(group, reference) for group in groups]
+    cells = [columns.cells(paths, row) for row in settings]
+    return Table(
+        paths,
+        columns.names(paths, settings),
+        steps,
+        [Row(*parts) for parts in zip(groups, titles, cells, losses, best, differences, strict=True)],
+        titles[list(groups).index(reference)] if reference is not None and any(differences) else None,
+    )
 
 
 def baseline_of(groups: Sequence[Group], label: str) -> Group | None:
-    """Return the group of that label that was trained with the fewest inner steps."""
+    """Return the first group of that label of those trained with the fewest inner steps."""
     return min(
         (group for group in groups if group.first.label == label),
         key=lambda group: group.first.steps,
@@ -38,61 +95,24 @@ def baseline_of(groups: Sequence[Group], label: str) -> Group | None:
     )
 
 
-def header(groups: Sequence[Group], baseline: str) -> list[str]:
-    """Return the names of the columns."""
-    last = groups[0].per_task.shape[1] - 1
-    losses = ["before" if step == 0 else f"after {step}" for step in columns(groups)]
+def difference(group: Group, reference: Group | None) -> Value | None:
+    """Return the mean over tasks of what a group's loss after the last step is above another's.
+
+    The interval is over tasks, each averaged over seeds: it says what other tasks would change, not
+    what other seeds would.
+    """
+    if reference is None or reference is group or group.diverged or reference.diverged:
+        return None
+    return estimate(group.per_task[:, -1] - reference.per_task[:, -1])
+
+
+def _best(losses: Sequence[Value | None]) -> list[bool]:
+    """Mark the loss whose interval lies wholly below all others; what has diverged is above any."""
+    known = [loss for loss in losses if loss is not None]
     return [
-        "algorithm",
-        "K",
-        "seeds",
-        *losses,
-        f"seeds, after {last}",
-        f"less {baseline}, after {last}",
-        "ms / iteration",
-        "learned",
+        len(losses) > 1
+        and loss is not None
+        and all(loss.high < other.low for other in known if other is not loss)
+        and np.isfinite(loss.high)
+        for loss in losses
     ]
-
-
-def rows(groups: Sequence[Group], baseline: str) -> list[list[str]]:
-    """Return the cells of each group: losses up to the step at which it diverges."""
-    reference = baseline_of(groups, baseline)
-    return [_row(group, reference, columns(groups)) for group in groups]
-
-
-def columns(groups: Sequence[Group]) -> list[int]:
-    """Return the inner steps that have a column."""
-    return [step for step in STEPS if step < groups[0].per_task.shape[1]]
-
-
-def _row(group: Group, reference: Group | None, shown: Sequence[int]) -> list[str]:
-    per_task, diverged = group.per_task, group.diverged
-    last = per_task.shape[1] - 1
-    ends = last if diverged is None else diverged - 1
-    losses = [
-        str(mean_over_tasks(per_task[:, step])) if step <= ends else f"diverged at {diverged}"
-        for step in shown
-    ]
-    spread = difference = "-"
-    if diverged is None:
-        low, high = group.between_seeds(last)
-        spread = f"{low:.4f} to {high:.4f}" if len(group.runs) > 1 else "-"
-        if reference is not None and reference is not group and reference.diverged is None:
-            difference = str(mean_over_tasks(per_task[:, last] - reference.per_task[:, last]))
-    speed = np.median([run.milliseconds for run in group.runs])
-    return [
-        group.first.label,
-        str(group.first.steps),
-        str(len(group.runs)),
-        *losses,
-        spread,
-        difference,
-        f"{speed:.2f}",
-        f"{group.first.meta_parameters:.0f}",
-    ]
-
-
-def markdown(names: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [names, ["---", *["--:"] * (len(names) - 1)], *cells]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

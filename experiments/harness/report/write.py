@@ -1,19 +1,24 @@
-"""A report over runs: a table in the terminal, as CSV and as Markdown, and a figure."""
+"""A report over runs: tables in the terminal, as CSV, Markdown and HTML, with figures."""
 
 from __future__ import annotations
 
-import csv
-import io
+import collections
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.table import Table
+from rich.markup import escape
 
-from experiments.harness import figures, marked
+from experiments.harness import figures, marked, rundir
 from experiments.harness.files import write_atomically
+from experiments.harness.report import curves, render
 from experiments.harness.report.figure import comparison
-from experiments.harness.report.runs import Failure, Group, Run, collect, comparable
-from experiments.harness.report.table import header, markdown, rows
+from experiments.harness.report.grid import grid
+from experiments.harness.report.heatmap import heat_map
+from experiments.harness.report.missing import belonging, listing
+from experiments.harness.report.page import Picture, Section, page
+from experiments.harness.report.runs import Collection, Unused, collect, comparable
+from experiments.harness.report.table import Table, tabulate
 from experiments.harness.results import references
 from experiments.harness.terminal import print_table, say
 
@@ -24,7 +29,7 @@ WIDTH = 170
 
 
 def report(folder: Path, baseline: str, write: str | None) -> int:
-    """Print a table for each list of evaluation tasks, write CSV and figures, return the exit code, 0.
+    """Print a table for each list of evaluation tasks, write CSV, figures and page, return the exit code, 0.
 
     Raises:
         UsageError: if there are no runs, or the file ``write`` has no place for the tables.
@@ -32,63 +37,83 @@ def report(folder: Path, baseline: str, write: str | None) -> int:
     if write is not None:
         marked.require_place(Path(write), MARK)
     found = collect(folder)
-    place, texts, stems = folder / "report", [], set[str]()
+    place = folder / "report"
     place.mkdir(exist_ok=True)
-    for same_tasks in comparable(found.groups):
-        title = _title(same_tasks)
-        names, cells = header(same_tasks, baseline), rows(same_tasks, baseline)
-        print_table(_terminal(title, names, cells), WIDTH)
-        run = same_tasks[0].first
-        stem = f"{run.name}_{run.shots}_shot"
-        if stem in stems:  # another list of tasks
-            stem += f"_{run.tasks_hash}"
-        stems.add(stem)
-        _write_csv(place / f"{stem}.csv", names, cells)
-        figures.save(comparison(same_tasks, references(run.config)), place / f"{stem}.png")
-        texts.append(f"{title}:\n\n{markdown(names, cells)}{_stopped(found.failures, run)}")
-    for path, reason in found.left_out.items():
-        say(f"[yellow]left out[/] {path}: {reason}")
+    sections, texts = [], []
+    elsewhere = list(found.unused)
+    tables = [tabulate(groups, baseline) for groups in comparable(found.groups)]
+    for table, stem in zip(tables, _stems(tables), strict=True):
+        unused = belonging(table, elsewhere)
+        elsewhere = [run for run in elsewhere if run not in unused]
+        absent = listing(table, unused)
+        print_table(render.terminal(table), WIDTH)
+        for line in absent:
+            say(f"[yellow]not in the table:[/] {escape(line)}")
+        _write(place / f"{stem}.csv", render.comma_separated(table))
+        pictures = _draw(table, place, stem)
+        title, caption = render.title(table), render.caption(table)
+        sections.append(Section(title, render.hypertext(table), caption, absent, pictures))
+        texts.append(_markdown(table, absent))
+    _write(place / "index.html", _page(folder, found, sections, elsewhere))
+    for run in found.unused:
+        say(f"[yellow]left out[/] {escape(f'{run.path}: {run.reason}')}")
     if write is not None:
         marked.write(Path(write), MARK, "\n".join(texts))
-        say(f"tables written to {write}")
-    say(f"kept in {place}")
+        say(f"tables written to {escape(write)}")
+    say(f"kept in {escape(str(place))}; all of it on one page: {escape(str(place / 'index.html'))}")
     return 0
 
 
-def _title(groups: Sequence[Group]) -> str:
-    run = groups[0].first
-    iterations = sorted({group.first.iterations for group in groups})
-    trained = " or ".join(f"{each:,}".replace(",", " ") for each in iterations)
-    return (
-        f"{run.name}, {run.shots}-shot: {run.metric} on {len(run.per_task)} fresh tasks (list "
-        f"{run.tasks_hash}) before and after inner steps, {trained} iterations of training with K of them; "
-        "mean over seeds ± 95 % over tasks"
-    )
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def _stopped(failures: Sequence[Failure], like: Run) -> str:
-    """Say which runs of the same experiment and shots stopped in training."""
-    iterations: dict[tuple[str, int], list[int]] = {}
-    for failure in failures:
-        if (failure.name, failure.shots) == (like.name, like.shots):
-            iterations.setdefault((failure.label, failure.steps), []).append(failure.iteration)
-    each = [
-        f"{label} with K = {steps} (at iteration {', '.join(map(str, sorted(stopped)))})"
-        for (label, steps), stopped in sorted(iterations.items())
-    ]
-    return f"\nStopped in training, as something was not finite: {'; '.join(each)}.\n" if each else ""
+def _stems(tables: Sequence[Table]) -> list[str]:
+    """Return names of files, of characters that every disk takes, and unlike each other."""
+    runs = [table.rows[0].group.first for table in tables]
+    stems = [re.sub(r"[^\w-]", "_", f"{run.name}_{run.shots}_shot") for run in runs]
+    numbers = [stems[:index].count(stem) for index, stem in enumerate(stems)]
+    return [f"{stem}_{number + 1}" if number else stem for stem, number in zip(stems, numbers, strict=True)]
 
 
-def _terminal(title: str, names: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:
-    table = Table(title=title, title_justify="left")
-    for index, name in enumerate(names):
-        table.add_column(name, justify="right" if index else "left", no_wrap=True)
-    for line in cells:
-        table.add_row(*line)
-    return table
+def _draw(table: Table, place: Path, stem: str) -> list[Picture]:
+    """Draw the figures of a table and return where they are."""
+    run, cells = table.rows[0].group.first, grid(table)
+    drawn = {
+        "": (
+            comparison(table, references(run.config)),
+            "Final losses with 95 % t intervals over seeds, best at the top.",
+        ),
+        "_loss_by_step": (curves.loss_by_step(table), "Loss against inner steps: mean and range over seeds."),
+        "_learning_curves": (
+            curves.learning_curves(table),
+            "Loss on the tasks of training: mean and range over seeds of medians of windows, in which "
+            "a single iteration that explodes does not show.",
+        ),
+    }
+    if cells is not None:
+        drawn["_heat_map"] = heat_map(table, cells), f"Loss after {table.last} steps by the two that vary."
+    pictures = [Picture(place / f"{stem}{ending}.png", caption) for ending, (_, caption) in drawn.items()]
+    for picture, (figure, _) in zip(pictures, drawn.values(), strict=True):
+        figures.save(figure, picture.path)
+    return pictures
 
 
-def _write_csv(path: Path, names: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([names, *cells])
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+def _markdown(table: Table, absent: Sequence[str]) -> str:
+    shown, caption = render.in_markdown(render.title(table)), render.in_markdown(render.caption(table))
+    text = f"{shown}.\n\n{render.markdown(table)}\n{caption}\n"
+    lines = "".join(f"- {render.in_markdown(line)}\n" for line in absent)
+    return text + (f"\nNot in these numbers:\n\n{lines}" if lines else "")
+
+
+def _page(folder: Path, found: Collection, sections: Sequence[Section], elsewhere: Sequence[Unused]) -> str:
+    versions = collections.Counter(run.versions for group in found.groups for run in group.runs)
+    finished = versions.total()
+    made = {
+        "Made by": rundir.command(),
+        "At": rundir.now(),
+        "Runs": f"{finished} finished, {len(found.unused)} others",
+        **{f"Versions of {count} runs": text for text, count in versions.items() if text},
+    }
+    lines = [f"{run.path.relative_to(folder)}: {run.reason}" for run in elsewhere]
+    return page(f"Runs in {folder.resolve().name}", sections, lines, made)

@@ -1,0 +1,63 @@
+"""What figures share: means over windows, and how axes look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+MOST_POINTS = 2000
+"""Of a curve, beyond which its windows get longer."""
+
+
+def window_means(values: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the middle and the mean of each window, of what is finite in it; NaN where nothing is."""
+    starts = np.arange(0, len(values), window_in_use(len(values), window))
+    finite = np.isfinite(values)
+    sums = np.add.reduceat(np.where(finite, values, 0.0).astype(np.float64), starts)
+    counts = np.add.reduceat(finite.astype(np.float64), starts)
+    means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    return (starts + np.append(starts[1:], len(values)) - 1) / 2, means
+
+
+def window_in_use(rows: int, window: int) -> int:
+    """Return the window in use: shorter for a short history, longer for one of too many points."""
+    return max(min(window, rows // 10), -(-rows // MOST_POINTS), 1)
+
+
+def positive(values: np.ndarray, missing: float = np.nan) -> np.ndarray:
+    """Return the values, ``missing`` in the place of what is not finite or not positive."""
+    values = np.asarray(values, np.float64)
+    return np.where((values > 0) & (values < np.inf), values, missing)
+
+
+def tidy(axes: Axes, title: str = "", x: str = "", y: str = "") -> None:
+    """Label an axis and take from it what is not needed."""
+    axes.set_title(title, fontsize=13)
+    axes.set_xlabel(x, fontsize=11)
+    axes.set_ylabel(y, fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=9)
+    if y:
+        axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+
+
+def log_scale(axes: Axes, drawn: Sequence[np.ndarray], ceiling: float = np.inf) -> None:
+    """Make y logarithmic, over what is positive and below ``ceiling``, with plain numbers at the ticks."""
+    values = positive(np.concatenate(drawn), missing=0)
+    values = values[values > 0]
+    if not values.size:
+        axes.text(0.5, 0.5, "no finite values", transform=axes.transAxes, ha="center", va="center")
+        return
+    low, high = np.log10(values.min()), np.log10(min(values.max(), ceiling))
+    margin = max(0.05 * (high - low), 0.02)
+    axes.set_yscale("log")
+    axes.set_ylim(10 ** (low - margin), 10 ** (high + margin))
+    digits = (1.0, 2.0, 3.0, 5.0) if high - low < 1.2 else (1.0, 3.0) if high - low < 3.2 else (1.0,)
+    axes.yaxis.set_major_locator(LogLocator(subs=digits, numticks=12))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -1,0 +1,39 @@
+"""Losses while training and while adapting, against the numbers they stand for."""
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from experiments.harness.report.curves import learning_curves, loss_by_step
+from experiments.harness.report.figure import comparison
+from experiments.harness.report.table import tabulate
+from tests.experiments.report.made_runs import make_group
+
+
+def test_nothing_finite_can_be_drawn():
+    table = tabulate([make_group("wild", [[np.inf, np.inf]])], "maml")
+    for figure in (comparison(table, {}), loss_by_step(table), learning_curves(table)):
+        FigureCanvasAgg(figure).draw()
+
+
+def test_lines_are_means_over_seeds_and_bands_their_range():
+    table = tabulate([make_group("maml", [[4, 2, 1], [4, 4, 2]]), make_group("wild", [[4, 2, 50]])], "maml")
+    figure = loss_by_step(table)
+    (axes,) = figure.axes
+    first, second = axes.lines
+    np.testing.assert_array_equal(first.get_xydata(), [[0, 4], [1, 3], [2, 1.5]])
+    np.testing.assert_array_equal(second.get_xydata(), [[0, 4], [1, 2]])
+    (band,) = axes.collections
+    corners = band.get_paths()[0].vertices
+    assert {(2.0, 1.0), (2.0, 2.0), (1.0, 2.0), (1.0, 4.0)} <= {tuple(corner) for corner in corners.tolist()}
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["maml", "wild"]
+
+
+def test_learning_curves_are_medians_of_windows():
+    """Of 400 iterations, 100 points: medians of fours, then means of seeds; one may explode."""
+    training = np.random.default_rng(0).uniform(1, 2, (2, 400))
+    training[1, 7] = 1e6
+    table = tabulate([make_group("maml", [[4, 2], [4, 2]], curves=training)], "maml")
+    (line,) = learning_curves(table).axes[0].lines
+    np.testing.assert_allclose(line.get_ydata(), np.median(training.reshape(2, 100, 4), axis=2).mean(0))
+    np.testing.assert_array_equal(line.get_xdata(), np.arange(1.5, 400, 4))
+    assert line.get_ydata().max() < 2

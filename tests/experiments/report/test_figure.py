@@ -1,0 +1,41 @@
+"""Final losses as marks and bars, against the numbers they stand for."""
+
+import numpy as np
+import pytest
+
+from experiments.harness.report.figure import comparison
+from experiments.harness.report.table import tabulate
+from tests.experiments.report.made_runs import make_group
+
+
+def texts(labels):
+    return [label.get_text() for label in labels]
+
+
+def test_final_losses_are_marks_with_bars_up_to_where_a_row_diverges():
+    """The bar of 2 and 2.1 is 12.7062 * 0.05 to each side; a single seed has none."""
+    groups = [
+        make_group("maml", [[4, 2.0], [4, 2.1]]),
+        make_group("one", [[4, 3]]),
+        make_group("wild", [[4, 50]]),
+    ]
+    figure = comparison(tabulate(groups, "maml"), {"predicting 0": 4.25})
+    (axes,) = figure.axes
+    assert texts(axes.get_yticklabels()) == ["maml", "one", "wild (diverges at 1)"]
+    drawn = [line.get_xydata() for line in axes.lines if len(line.get_xdata())]
+    above, below = -0.085, 0.085
+    marks = [tuple(data[0]) for data in drawn if len(data) == 1]
+    expected = [(4, above), (4, 1 + above), (4, 2 + above), (2.05, below), (3, 1 + below)]
+    np.testing.assert_allclose(marks, expected)
+    bars = [data.tolist() for data in drawn if len(data) == 2]
+    assert bars[1] == [pytest.approx([1.41469, below], rel=1e-5), pytest.approx([2.68531, below], rel=1e-5)]
+    assert bars[2:] == [[[4.25, 0], [4.25, 1]]]
+    assert texts(figure.legends[0].get_texts()) == ["before", "after 1", "predicting 0: 4.25"]
+
+
+def test_a_bar_that_reaches_zero_goes_to_the_edge():
+    figure = comparison(tabulate([make_group("maml", [[4, 1], [4, 3]])], "maml"), {})
+    (axes,) = figure.axes
+    bar = axes.lines[2].get_xdata()
+    np.testing.assert_allclose(bar, axes.get_xlim())
+    np.testing.assert_allclose(bar, [2 / 1.6, 4 * 1.6])
