@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from experiments.harness import rundir
 from experiments.harness.cli import UsageError
 from experiments.harness.report.statistics import Value, estimate
 from experiments.harness.rundir import RunDirectory
+from experiments.harness.sweeps import definition
 
 Config = dict[str, Any]
 
@@ -129,27 +131,35 @@ class Collection:
 
 
 def collect(folder: Path) -> Collection:
-    """Return what is known of the runs below a folder.
+    """Return what is known of the runs of a sweep, by its folder, or of all below another folder.
 
     Raises:
         UsageError: if there is no run at all.
     """
     groups: dict[str, dict[int, Run]] = {}
     unused: list[Unused] = []
-    for path in sorted({found.parent for found in folder.rglob("config.yaml")}):
-        if "wandb" in path.relative_to(folder).parts:  # which keeps configurations of its own
-            continue
+    for path in _paths(folder):
         run = _read(RunDirectory(path))
         if isinstance(run, Unused):
             unused.append(dataclasses.replace(run, reason=run.reason.replace(f"{folder}/", "")))
             continue
         first = groups.setdefault(configuration(run.config), {}).setdefault(run.seed, run)
         if first is not run:
-            unused.append(Unused(path, run.config, f"it repeats {first.path.relative_to(folder)}"))
+            unused.append(Unused(path, run.config, f"it repeats {os.path.relpath(first.path, folder)}"))
     if not groups and not unused:
         raise UsageError(f"runs={folder} has no runs in it: train some, or give the folder that they are in")
     ordered = [[seeds[seed] for seed in sorted(seeds)] for seeds in groups.values()]
     return Collection([Group(same) for same in ordered], unused)
+
+
+def _paths(folder: Path) -> list[Path]:
+    """Return the folders of a sweep's runs, or all below a folder that is not one of a sweep."""
+    jobs = definition.read(folder)
+    if jobs:
+        return [job.run.path for job in jobs]
+    found = sorted({each.parent for each in folder.rglob("config.yaml")})
+    # W&B keeps configurations of its own.
+    return [path for path in found if "wandb" not in path.relative_to(folder).parts]
 
 
 def configuration(config: Config) -> str:
@@ -181,6 +191,8 @@ def _last_loss(group: Group) -> tuple[bool, float, str]:
 
 def _read(run: RunDirectory) -> Run | Unused:
     config: Config = {}
+    if not run.path.exists():
+        return Unused(run.path, config, "it has not begun: the same command starts it")
     try:
         config, manifest = rundir.read(run)
         configuration(config)
@@ -196,6 +208,8 @@ def _read(run: RunDirectory) -> Run | Unused:
 def _unfinished(manifest: Config) -> str:
     """Say how far a run came that is not complete, and why not further."""
     place = f"{manifest.get('status')} at iteration {manifest.get('iteration')}"
+    if manifest.get("status") == "pruned":
+        return f"given up at iteration {manifest.get('iteration')} by its search"
     if manifest.get("status") != "failed":
         return f"{place}: the same command goes on"
     reason = str(manifest.get("error", "")).split(". ")[0]

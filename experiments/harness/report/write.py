@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from experiments.harness import figures, marked, rundir
+from experiments.harness.cli import command
 from experiments.harness.files import write_atomically
 from experiments.harness.report import curves, render
 from experiments.harness.report.figure import comparison
@@ -110,10 +112,10 @@ def _page(folder: Path, found: Collection, sections: Sequence[Section], elsewher
     versions = collections.Counter(run.versions for group in found.groups for run in group.runs)
     finished = versions.total()
     made = {
-        "Made by": rundir.command(),
+        "Made by": command(),
         "At": rundir.now(),
         "Runs": f"{finished} finished, {len(found.unused)} others",
         **{f"Versions of {count} runs": text for text, count in versions.items() if text},
     }
-    lines = [f"{run.path.relative_to(folder)}: {run.reason}" for run in elsewhere]
+    lines = [f"{os.path.relpath(run.path, folder)}: {run.reason}" for run in elsewhere]
     return page(f"Runs in {folder.resolve().name}", sections, lines, made)
