@@ -135,7 +135,8 @@ def _resume(run: RunDirectory, trainer: ml.MetaTrainer, manifest: Config) -> Non
         for path in run.appended:
             path.unlink(missing_ok=True)
     resumed = [*manifest["resumed"], {"at": rundir.now(), "iteration": trainer.iteration}]
-    rundir.update_manifest(run, status="running", end=None, resumed=resumed)
+    run.error.unlink(missing_ok=True)
+    rundir.update_manifest(run, status="running", end=None, resumed=resumed, error=None, diverged=False)
     say(f"resuming {run.path} at iteration {trainer.iteration}")
 
 

@@ -140,6 +140,22 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, short, capsys):
     assert content(folder(tmp_path)) == content(short[0])
 
 
+def test_a_fault_is_kept_with_its_traceback(short, tmp_path, monkeypatch):
+    """In the run's folder, until the run goes on."""
+    _, stopped = short
+    shutil.copytree(stopped.path, tmp_path / "sinusoid" / stopped.path.name)
+    with monkeypatch.context() as broken:
+        broken.setattr(session, "conclude", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(tmp_path, SHORT)
+    manifest = json.loads(folder(tmp_path).manifest.read_text())
+    assert (manifest["status"], manifest["error"]) == ("failed", "ZeroDivisionError: division by zero")
+    assert "in <lambda>" in folder(tmp_path).error.read_text()
+    assert run(tmp_path, SHORT) == 0
+    assert not folder(tmp_path).error.exists()
+    assert content(folder(tmp_path)) == content(short[0])
+
+
 def test_a_folder_that_vanishes_is_said(tmp_path, monkeypatch, capfd):
     class Vanish(session.Bar):
         def advance(self, now, history):
