@@ -53,16 +53,17 @@ def start(runs, arguments):
         )
 
 
-def killed_after(runs, arguments, seconds):
-    """Run the command for some seconds after a run has begun or gone on, and kill all of its group."""
+def killed_after(runs, arguments, ended, seconds):
+    """Run the command until a run has begun or gone on, and some have ended; kill its group later."""
 
     def manifests():
         return {path: path.stat().st_mtime_ns for path in runs.glob("sinusoid/*/manifest.json")}
 
-    before, give_up = manifests(), time.monotonic() + 120
+    before, give_up = manifests(), time.monotonic() + 300
+    enough = len(complete(runs)) + ended
     with start(runs, arguments) as started:
         try:
-            while manifests() == before and started.poll() is None:
+            while (manifests() == before or len(complete(runs)) < enough) and started.poll() is None:
                 assert time.monotonic() < give_up
                 time.sleep(0.1)
             time.sleep(seconds)
