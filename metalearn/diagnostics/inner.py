@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import tensorflow as tf
 
-from metalearn.bilevel import BilevelProblem, inner_objective, inner_start, solve
+from metalearn.bilevel import BilevelProblem, Inner, Step, inner_objective, inner_start, inner_step
 from metalearn.derivatives import extreme_eigenvalues, hvp, value_and_gradient
 from metalearn.diagnostics.angles import Metrics, cosine, flat, largest, norm, share
 from metalearn.diagnostics.probes import Rates, descent_rates
+from metalearn.estimators.programs import Each, run
+from metalearn.loops import fold
 from metalearn.types import Meta, Parameters, Seed, Task
 
 STABLE = 2.0
 """Gradient descent on a quadratic converges while rate times curvature is below this in every direction."""
+
+Objective = Callable[[Parameters], tf.Tensor]
 
 
 def inner_loop(
@@ -56,34 +63,57 @@ def inner_loop(
     al. (2021), "Gradient Descent on Neural Networks Typically Occurs at the Edge of Stability", section 2.
     """
 
-    def losses(parameters: Parameters, task: Task) -> tuple[tf.Tensor, tf.Tensor]:
-        support = inner_objective(problem, parameters, meta, task.support)
-        return support, problem.outer_loss(parameters, meta, task.query)
-
-    start = problem.map(lambda support: inner_start(problem, meta, support)[0], tasks.support)
-    last, (support_loss, query_loss) = solve(problem, meta, tasks, problem.steps, losses)
+    start, last, losses, angle = run(problem, functools.partial(_walk, problem, meta), tasks)
     metrics = {}
     for step in range(problem.steps + 1):
-        metrics[f"inner/support_loss/{step}"] = tf.reduce_mean(support_loss[:, step])
-        metrics[f"inner/query_loss/{step}"] = tf.reduce_mean(query_loss[:, step])
+        metrics[f"inner/support_loss/{step}"] = tf.reduce_mean(losses[:, step, 0])
+        metrics[f"inner/query_loss/{step}"] = tf.reduce_mean(losses[:, step, 1])
     metrics["inner/displacement"] = tf.reduce_mean(norm(flat(last, axes=1) - flat(start, axes=1)))
-    return metrics | _at_start(problem, meta, tasks, start, tf.convert_to_tensor(seed), lanczos_iterations)
+    metrics["inner/gradient_cosine"] = tf.reduce_mean(angle)
+    return metrics | _curvature(problem, meta, tasks, start, tf.convert_to_tensor(seed), lanczos_iterations)
 
 
-def _at_start(
+def _walk(
+    problem: BilevelProblem, meta: Meta, each: Each, in_graph: bool, tasks: Task
+) -> tuple[Parameters, Parameters, tf.Tensor, tf.Tensor]:
+    """Go through the inner steps: a program for :func:`metalearn.estimators.programs.run`.
+
+    Returns:
+        theta_0; theta_K; losses ``[K+1, 2]`` on support and query; the cosine of their gradients at theta_0.
+    """
+    steps = tf.range(problem.steps + 1)[:, None]
+
+    def objectives(task: Task) -> tuple[Objective, Objective]:
+        return (
+            lambda parameters: inner_objective(problem, parameters, meta, task.support),
+            lambda parameters: problem.outer_loss(parameters, meta, task.query),
+        )
+
+    def begin(task: Task) -> tuple[Inner, tf.Tensor, tf.Tensor]:
+        inner = inner_start(problem, meta, task.support)
+        found = [value_and_gradient(objective, inner[0]) for objective in objectives(task)]
+        now = tf.stack([loss for loss, _ in found])
+        return inner, tf.where(steps == 0, now, tf.zeros_like(now)), cosine(*(flat(part) for _, part in found))
+
+    def advance(step: Step, inner: Inner, losses: tf.Tensor, task: Task) -> tuple[Inner, tf.Tensor]:
+        inner = inner_step(problem, inner, meta, task.support, step)
+        now = tf.stack([objective(inner[0]) for objective in objectives(task)])
+        return inner, tf.where(steps == step + 1, now, losses)
+
+    start, losses, angle = each(begin, tasks)
+    (last, _), losses = fold(
+        lambda carry, step: each(functools.partial(advance, step), *carry, tasks),
+        (start, losses),
+        problem.steps,
+        in_graph=in_graph,
+    )
+    return start[0], last, losses, angle
+
+
+def _curvature(
     problem: BilevelProblem, meta: Meta, tasks: Task, start: Parameters, seed: tf.Tensor, iterations: int
 ) -> Metrics:
-    """Return what gradients and curvature at theta_0 ``[T, ...]`` say."""
-
-    def angle(parameters: Parameters, task: Task) -> tf.Tensor:
-        gradients = [
-            value_and_gradient(loss, parameters)[1]
-            for loss in (
-                lambda parameters: inner_objective(problem, parameters, meta, task.support),
-                lambda parameters: problem.outer_loss(parameters, meta, task.query),
-            )
-        ]
-        return cosine(*map(flat, gradients))
+    """Return what the curvature at theta_0 ``[T, ...]`` says."""
 
     def sharpness(parameters: Parameters, task: Task, scale: Parameters) -> tf.Tensor:
         def operator(vector: Parameters) -> Parameters:
@@ -110,7 +140,6 @@ def _at_start(
     if rates is not None and rates.uniform:
         stability = [tf.reshape(tf.nest.flatten(rates.values)[0], [-1])[0] * curvature]
     metrics = {
-        "inner/gradient_cosine": tf.reduce_mean(problem.map(angle, start, tasks)),
         "inner/curvature": tf.reduce_mean(curvature),
         "inner/curvature_maximum": largest(curvature),
     }
