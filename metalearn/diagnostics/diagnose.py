@@ -9,10 +9,11 @@ import tensorflow as tf
 
 from metalearn.diagnostics.angles import Metrics
 from metalearn.diagnostics.conflicts import conflicts
-from metalearn.diagnostics.inner import inner_loop
+from metalearn.diagnostics.inner import Path, of_one_task, summary
 from metalearn.diagnostics.order import order
 from metalearn.estimators import first_order, mixed_mode
 from metalearn.learner import MetaLearner
+from metalearn.mapping import map_tasks
 from metalearn.types import Meta, MetaGradient, Seed, Task
 
 
@@ -54,21 +55,30 @@ def diagnose(
             exact meta-gradient needs, naming them and the remedy; if the reference cannot differentiate an
             operation, naming it; and as ``learner.meta_gradient``.
     """
+    estimators = {"exact": reference or mixed_mode(), "first_order": first_order()}
     # Not of the graph that is being traced: a learner keeps tensors.
     with tf.init_scope():
-        exact, cut = (_with(learner, estimator) for estimator in (reference or mixed_mode(), first_order()))
-    own = learner.meta_gradient(meta, tasks, seed)
+        learners = {name: _with(learner, estimator) for name, estimator in estimators.items()}
+    seed = tf.convert_to_tensor(seed)
+    problem = learners["exact"].problem
+
+    def of_one(task: Task) -> tuple[dict[str, Meta], Path]:
+        alone = tf.nest.map_structure(lambda leaf: leaf[None], task)
+        gradients = {name: of.meta_gradient(meta, alone, seed).gradient for name, of in learners.items()}
+        return gradients, of_one_task(problem, meta, task, seed=seed, iterations=lanczos_iterations)
+
+    per_task, paths = map_tasks(of_one, tasks, mapping="sequential")
+    own = next((name for name, estimator in estimators.items() if estimator == learner.estimator), "own")
+    if own == "own":
+        per_task["own"] = learner.meta_gradient(meta, tasks, seed).per_task
+    mean = tf.nest.map_structure(lambda leaf: tf.reduce_mean(leaf, 0), per_task)
     return {
-        **order(
-            exact.meta_gradient(meta, tasks, seed).gradient,
-            cut.meta_gradient(meta, tasks, seed).gradient,
-            own.gradient,
-        ),
-        **conflicts(own.per_task),
-        **inner_loop(learner.problem, meta, tasks, seed, lanczos_iterations=lanczos_iterations),
+        **order(mean["exact"], mean["first_order"], mean[own]),
+        **conflicts(per_task[own]),
+        **summary(paths),
     }
 
 
 def _with(learner: MetaLearner, estimator: Callable[..., MetaGradient]) -> MetaLearner:
     """Return the learner with another estimator, which it is asked about anew."""
-    return dataclasses.replace(learner, estimator=estimator, mapping=learner.mapping_chosen)
+    return dataclasses.replace(learner, estimator=estimator, mapping="sequential")

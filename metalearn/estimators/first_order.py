@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
 from metalearn.estimators.backward import cut, reverse
 from metalearn.estimators.protocol import Estimator
 
 
+@functools.cache
 def first_order() -> Estimator:
     """Return the estimator that ignores how inner gradients depend on what they are taken at.
 
