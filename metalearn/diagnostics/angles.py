@@ -18,10 +18,16 @@ def flat(structure: Structure, axes: int = 0) -> tf.Tensor:
     """
     leaves = [tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(structure)]
     rows = [
-        tf.reshape(leaf, tf.concat([tf.shape(leaf)[:axes], [leaf.shape[axes:].num_elements()]], 0))
+        # Known lengths as constants: in a graph, asking for them is most of the work.
+        tf.reshape(leaf, [*(-1 if size is None else size for size in leaf.shape[:axes]), _size(leaf, axes)])
         for leaf in leaves
     ]
     return tf.concat([tf.cast(row, leaves[0].dtype) for row in rows], axis=-1)
+
+
+def _size(leaf: tf.Tensor, axes: int) -> int:
+    size: int = leaf.shape[axes:].num_elements()
+    return size
 
 
 def norm(vectors: tf.Tensor) -> tf.Tensor:
@@ -34,6 +40,22 @@ def unit(vectors: tf.Tensor) -> tf.Tensor:
     """Return vectors of length 1 in the same directions, ``[..., P]``; zero for zero."""
     _, scaled = _scaled(vectors)
     return _divided(scaled, tf.norm(scaled, axis=-1, keepdims=True))
+
+
+def lengths(vector: tf.Tensor, parts: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the lengths ``[V]`` of the parts of a vector ``[P]``, and the vector with each part of length 1.
+
+    A part that is zero stays so. A few operations for all parts: their number is what building costs.
+
+    Args:
+        vector: ``[P]``.
+        parts: number of the part of each entry, ``[P]``, none without an entry.
+        count: V.
+    """
+    scale = tf.math.unsorted_segment_max(tf.abs(vector), parts, count)
+    scaled = _divided(vector, tf.gather(scale, parts))
+    long = tf.sqrt(tf.math.unsorted_segment_sum(tf.square(scaled), parts, count))
+    return scale * long, _divided(scaled, tf.gather(long, parts))
 
 
 def cosine(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:

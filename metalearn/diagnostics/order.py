@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 from metalearn.derivatives import names
-from metalearn.diagnostics.angles import Metrics, cosine, flat, norm
+from metalearn.diagnostics.angles import Metrics, cosine, flat, lengths, norm, unit
 from metalearn.types import Meta
 
 
@@ -34,18 +35,22 @@ def order(exact: Meta, first_order: Meta, estimated: Meta) -> Metrics:
     Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", section 5.2, for f.
     """
     g, f, e = flat(exact), flat(first_order), flat(estimated)
-    missed = norm(g - e)
+    missed, estimator_cosine = norm(g - e), cosine(g, e)
+    ends = np.cumsum([leaf.shape.num_elements() for leaf in tf.nest.flatten(exact)])
+    parts = tf.searchsorted(tf.constant(ends), tf.range(ends[-1]), side="right")
+    (of_g, unit_g), (of_f, unit_f), (corrections, _) = (
+        lengths(vector, parts, len(ends)) for vector in (g, f, g - f)
+    )
+    cosines = tf.math.unsorted_segment_sum(unit_g * unit_f, parts, len(ends))
     metrics = {
-        "order/norm": norm(g),
-        "order/first_order_norm": norm(f),
-        "order/correction_norm": norm(g - f),
-        "order/cosine": cosine(g, f),
-        "order/estimator_cosine": cosine(g, e),
-        "order/estimator_error": tf.where(tf.equal(missed, 0), missed, missed / norm(g)),
+        "order/norm": norm(of_g),
+        "order/first_order_norm": norm(of_f),
+        "order/correction_norm": norm(corrections),
+        "order/cosine": tf.reduce_sum(unit(of_g) * unit(of_f) * cosines),
+        "order/estimator_cosine": estimator_cosine,
+        "order/estimator_error": tf.where(tf.equal(missed, 0), missed, missed / norm(of_g)),
     }
-    pairs = zip(names(exact), tf.nest.flatten(exact), tf.nest.flatten(first_order), strict=True)
-    for name, of_exact, of_first_order in pairs:
-        part, first = flat(of_exact), flat(of_first_order)
-        metrics[f"order/correction_norm/{name}"] = norm(part - first)
-        metrics[f"order/cosine/{name}"] = cosine(part, first)
+    for name, values in (("correction_norm", corrections), ("cosine", cosines)):
+        for part, value in zip(names(exact), tf.unstack(values), strict=True):
+            metrics[f"order/{name}/{part}"] = value
     return metrics
