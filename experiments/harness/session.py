@@ -166,6 +166,7 @@ def _train(
 def _fail(run: RunDirectory, trainer: ml.MetaTrainer, tracker: Tracker, config: Config, reason: str) -> int:
     path = _save(run, trainer, config)
     rundir.update_manifest(run, status="failed", iteration=trainer.iteration, end=rundir.now(), error=reason)
+    tracker.divergence(f"{run.path}: {reason}")
     say(f"[bold red]stopped:[/] {reason}")
     say(f"the last good state is kept in {path}")
     return 1

@@ -8,13 +8,14 @@ from metalearn.diagnostics.diagnose import diagnose
 from metalearn.diagnostics.inner import inner_loop
 from metalearn.diagnostics.meanings import MEANINGS, meaning
 from metalearn.diagnostics.order import order
-from metalearn.diagnostics.update import learned_values, update_ratios
+from metalearn.diagnostics.update import learned_statistics, learned_values, update_ratios
 
 __all__ = [
     "MEANINGS",
     "conflicts",
     "diagnose",
     "inner_loop",
+    "learned_statistics",
     "learned_values",
     "meaning",
     "order",

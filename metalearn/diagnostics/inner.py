@@ -134,7 +134,7 @@ def summary(paths: Path) -> Metrics:
         "inner/curvature": tf.reduce_mean(paths.curvature),
         "inner/curvature_maximum": largest(paths.curvature),
     }
-    if tf.is_tensor(paths.stability):
+    if not isinstance(paths.stability, tuple):
         metrics["inner/stability"] = largest(paths.stability)
         metrics["inner/unstable"] = share(paths.stability > STABLE, of=paths.stability)
     return metrics

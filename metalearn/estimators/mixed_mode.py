@@ -16,8 +16,6 @@ arXiv 2505.00793, section 3.
 
 from __future__ import annotations
 
-import functools
-
 from metalearn.bilevel import BilevelProblem
 from metalearn.estimators.backward import exact, retraced, reverse
 from metalearn.estimators.programs import FUSED_STEPS as FUSED_STEPS
@@ -25,7 +23,6 @@ from metalearn.estimators.protocol import Estimator
 from metalearn.types import Meta, MetaGradient, Task
 
 
-@functools.cache
 def mixed_mode() -> Estimator:
     """Return the default exact estimator.
 
@@ -37,8 +34,10 @@ def mixed_mode() -> Estimator:
     compile time and a slightly faster program, with XLA and, for convolutions, without.
     """
 
-    def estimate(problem: BilevelProblem, meta: Meta, tasks: Task) -> MetaGradient:
-        fused = problem.steps <= FUSED_STEPS
-        return reverse(problem, meta, tasks, [(problem.steps, retraced if fused else exact)])
+    return Estimator(_estimate, exact=True, weighs_steps=True)
 
-    return Estimator(estimate, exact=True, weighs_steps=True)
+
+# Of the module, so that two estimators of it are equal.
+def _estimate(problem: BilevelProblem, meta: Meta, tasks: Task) -> MetaGradient:
+    pullback = retraced if problem.steps <= FUSED_STEPS else exact
+    return reverse(problem, meta, tasks, [(problem.steps, pullback)])

@@ -33,7 +33,7 @@ def learner_of(rule):
 def expect(found, name, values):
     """Compare mean, minimum and maximum with those of ``values``, to 1e-15."""
     for statistic, of in (("mean", np.mean), ("minimum", np.min), ("maximum", np.max)):
-        np.testing.assert_allclose(found[f"rule/{statistic}/{name}"], of(values), rtol=1e-15)
+        np.testing.assert_allclose(found[f"learned/{statistic}/{name}"], of(values), rtol=1e-15)
 
 
 def test_learned_values_per_element(with_xla):
