@@ -14,7 +14,7 @@ import metalearn as ml
 from experiments.harness import checkpoints, metrics, rundir
 from experiments.harness.build import build_tracker, build_trainer
 from experiments.harness.cli import INTERRUPTED, UsageError
-from experiments.harness.diagnosis import diagnoses
+from experiments.harness.diagnosis import Diagnoses
 from experiments.harness.interrupts import interruptible
 from experiments.harness.lock import held
 from experiments.harness.results import conclude, restore, show
@@ -136,7 +136,7 @@ def _train(
     total = config["training"]["iterations"]
     start = saved = time.perf_counter()
     count, speeds = 1, [0.0]
-    diagnose = diagnoses(trainer, run.diagnostics, tracker, config["diagnostics"]["interval"])
+    diagnose = Diagnoses(trainer, run.diagnostics, tracker, config["diagnostics"]["interval"])
 
     def last_words() -> None:
         rundir.update_manifest(run, status="interrupted", end=rundir.now())
@@ -159,6 +159,7 @@ def _train(
                 _save(run, trainer, config)
                 saved = time.perf_counter()
         _save(run, trainer, config)
+    rundir.update_manifest(run, diagnosis_seconds=round(diagnose.seconds, 2))
     milliseconds = round(float(np.median(speeds[1:] or speeds)), 4)
     return None if trainer.iteration < total else time.perf_counter() - start, milliseconds
 

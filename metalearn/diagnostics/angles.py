@@ -42,16 +42,22 @@ def unit(vectors: tf.Tensor) -> tf.Tensor:
     return _divided(scaled, tf.norm(scaled, axis=-1, keepdims=True))
 
 
-def lengths(vector: tf.Tensor, parts: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the lengths ``[V]`` of the parts of a vector ``[P]``, and the vector with each part of length 1.
+def numbers(structure: Structure) -> tf.Tensor:
+    """Return ``[P]``: which leaf each entry of ``flat(structure)`` is of, counted from 0."""
+    ends = np.cumsum([leaf.shape.num_elements() for leaf in tf.nest.flatten(structure)])
+    return tf.searchsorted(tf.constant(ends), tf.range(ends[-1]), side="right")
+
+
+def lengths(vector: tf.Tensor, structure: Structure) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the lengths ``[V]`` of a vector's parts, and the vector ``[P]`` with each part of length 1.
 
     A part that is zero stays so. A few operations for all parts: their number is what building costs.
 
     Args:
         vector: ``[P]``.
-        parts: number of the part of each entry, ``[P]``, none without an entry.
-        count: V.
+        structure: V leaves, of which the vector is as :func:`flat` makes it.
     """
+    parts, count = numbers(structure), len(tf.nest.flatten(structure))
     scale = tf.math.unsorted_segment_max(tf.abs(vector), parts, count)
     scaled = _divided(vector, tf.gather(scale, parts))
     long = tf.sqrt(tf.math.unsorted_segment_sum(tf.square(scaled), parts, count))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import tensorflow as tf
 
 from metalearn.derivatives import names
-from metalearn.diagnostics.angles import Metrics, cosine, flat, lengths, norm, unit
+from metalearn.diagnostics.angles import Metrics, cosine, flat, lengths, norm, numbers, unit
 from metalearn.types import Meta
 
 
@@ -36,12 +35,8 @@ def order(exact: Meta, first_order: Meta, estimated: Meta) -> Metrics:
     """
     g, f, e = flat(exact), flat(first_order), flat(estimated)
     missed, estimator_cosine = norm(g - e), cosine(g, e)
-    ends = np.cumsum([leaf.shape.num_elements() for leaf in tf.nest.flatten(exact)])
-    parts = tf.searchsorted(tf.constant(ends), tf.range(ends[-1]), side="right")
-    (of_g, unit_g), (of_f, unit_f), (corrections, _) = (
-        lengths(vector, parts, len(ends)) for vector in (g, f, g - f)
-    )
-    cosines = tf.math.unsorted_segment_sum(unit_g * unit_f, parts, len(ends))
+    (of_g, unit_g), (of_f, unit_f), (corrections, _) = (lengths(vector, exact) for vector in (g, f, g - f))
+    cosines = tf.math.unsorted_segment_sum(unit_g * unit_f, numbers(exact), len(names(exact)))
     metrics = {
         "order/norm": norm(of_g),
         "order/first_order_norm": norm(of_f),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from metalearn.derivatives import names
-from metalearn.diagnostics.angles import Metrics, flat, largest, norm
+from metalearn.diagnostics.angles import Metrics, flat, largest, lengths
 from metalearn.diagnostics.probes import takes_exponential
 from metalearn.learner import MetaLearner
 from metalearn.rules.hyperparameters import SHAPE_PER
@@ -37,14 +37,19 @@ def update_ratios(before: Meta, after: Meta, gradient: Meta) -> Metrics:
     """
     tf.nest.assert_same_structure(before, after)
     tf.nest.assert_same_structure(before, gradient)
-    metrics = {}
-    leaves = zip(names(before), *map(tf.nest.flatten, (before, after, gradient)), strict=True)
-    for name, old, new, slope in leaves:
-        moved, weights, length = norm(flat(new) - flat(old)), norm(flat(old)), norm(flat(slope))
-        weights = tf.where(tf.equal(weights, 0), norm(flat(new)), weights)
-        metrics[f"update/ratio/{name}"] = tf.math.divide_no_nan(moved, weights)
-        metrics[f"update/rate/{name}"] = tf.where(tf.equal(moved, 0), 0 * length, moved / length)
-    return metrics
+    old, new = flat(before), flat(after)
+    moved, was, became, slopes = (
+        lengths(vector, before)[0] for vector in (new - old, old, new, flat(gradient))
+    )
+    values = {
+        "ratio": tf.math.divide_no_nan(moved, tf.where(tf.equal(was, 0), became, was)),
+        "rate": tf.where(tf.equal(moved, 0), 0 * slopes, moved / slopes),
+    }
+    return {
+        f"update/{kind}/{name}": value
+        for kind, of_all in values.items()
+        for name, value in zip(names(before), tf.unstack(of_all), strict=True)
+    }
 
 
 def learned_values(learner: MetaLearner, meta: Meta) -> dict[str, tf.Tensor]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from metalearn.diagnostics.angles import cosine, flat, largest, lengths, norm, share, unit
+from metalearn.diagnostics.angles import cosine, flat, largest, lengths, norm, numbers, share, unit
 
 ROWS = tf.constant([[3.0, 4.0], [0.0, 0.0], [np.nan, 1.0], [np.inf, 1.0], [3e30, 4e30], [0.0, np.nan]])
 
@@ -31,10 +31,16 @@ def test_norm_and_unit(run):
     assert np.isnan(directions[[2, 3, 5]]).any(1).all()
 
 
+def test_numbers():
+    """Leaves in order, one number for each entry; a scalar has one."""
+    structure = {"b": tf.zeros([2, 2]), "a": tf.zeros([3]), "c": tf.constant(1.0)}
+    assert numbers(structure).numpy().tolist() == [0, 0, 0, 1, 1, 1, 1, 2]
+
+
 def test_lengths_of_parts(run):
     """Those of each row as a part, and the rows at length 1, to 1e-6; a NaN stays within its part."""
-    parts = tf.repeat(tf.range(6), 2)
-    found, directions = run(lambda vector: lengths(vector, parts, 6))(tf.reshape(ROWS, [-1]))
+    rows = {f"row_{index}": row for index, row in enumerate(tf.unstack(ROWS))}
+    found, directions = run(lambda vector: lengths(vector, rows))(flat(rows))
     np.testing.assert_allclose(found, [5, 0, np.nan, np.nan, 5e30, np.nan], rtol=1e-6)
     rows = directions.numpy().reshape(6, 2)
     np.testing.assert_allclose(rows[[0, 1, 4]], [[0.6, 0.8], [0, 0], [0.6, 0.8]], rtol=1e-6)
