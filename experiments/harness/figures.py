@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from experiments.harness.axes import log_scale, positive, tidy
 from experiments.harness.files import write_atomically
 from metalearn import functional
 from metalearn.bilevel import solve
@@ -140,7 +140,7 @@ def adaptation(cases: Sequence[AdaptationCase]) -> Figure:
 
 
 def _draw_case(panel: Axes, case: AdaptationCase) -> None:
-    _tidy(panel)
+    tidy(panel)
     panel.plot(case.inputs, case.truth, color=ORANGE, alpha=0.55, linewidth=5, label="truth")
     errors = []
     for index, step in enumerate(sorted(case.predictions)):
@@ -170,7 +170,7 @@ def loss_by_step(
     starts = [*references.values()]
     drawn = [np.array(starts)]
     for index, (name, (steps, mean, half)) in enumerate(evaluations.items()):
-        mean, half = _positive(mean), np.nan_to_num(np.asarray(half, float), posinf=0)
+        mean, half = positive(mean), np.nan_to_num(np.asarray(half, float), posinf=0)
         color, marker = CYCLE[index % len(CYCLE)], MARKERS[index % len(MARKERS)]
         low = np.maximum(mean - half, mean / 5)  # an interval that reaches 0 has no place on a log axis
         axes.fill_between(steps, low, mean + half, color=color, alpha=0.22, linewidth=0)
@@ -178,8 +178,8 @@ def loss_by_step(
         drawn += [low, mean + half]
         starts += mean[:1].tolist()
     y = f"{metric.upper() if len(metric) < 4 else metric.replace('_', ' ')}, mean and 95 % interval"
-    _tidy(axes, "Query loss after adapting to new tasks", "inner gradient steps", y)
-    _log_scale(axes, drawn, ceiling=10 * np.nanmax([*starts, 0]) or np.inf)
+    tidy(axes, "Query loss after adapting to new tasks", "inner gradient steps", y)
+    log_scale(axes, drawn, ceiling=10 * np.nanmax([*starts, 0]) or np.inf)
     (low, high), place = axes.get_ylim(), 1.06
     for name, value in sorted(references.items(), key=lambda item: -item[1]):
         axes.axhline(value, color=GREY, linestyle=(0, (6, 3)), linewidth=1, zorder=1)
@@ -191,7 +191,7 @@ def loss_by_step(
 
 def training_curves(history: History, window: int) -> Figure:
     """Draw losses against iterations, averaged over windows, and the learning rate if it changes."""
-    rates = _positive(history.get("learning_rate", np.empty(0)), missing=0)
+    rates = positive(history.get("learning_rate", np.empty(0)), missing=0)
     scheduled = bool(rates.size) and np.ptp(rates) > 1e-6 * rates.max()
     figure = Figure(figsize=(7.2, 5.8 if scheduled else 4.8), layout="constrained")
     ratios = [4, 1] if scheduled else [1]
@@ -203,10 +203,10 @@ def training_curves(history: History, window: int) -> Figure:
             drawn.append(_draw_curve(panels[0], history[f"{kind}/loss{suffix}"], window, **line))
     if scheduled:
         _draw_curve(panels[1], history["learning_rate"], window, color=GREY)
-        _tidy(panels[1], y="learning\nrate")
+        tidy(panels[1], y="learning\nrate")
         panels[1].set_ylim(0, None)
-    _tidy(panels[0], "Losses while meta-training", y=f"loss, {_caption(history, window)}")
-    _log_scale(panels[0], drawn)
+    tidy(panels[0], "Losses while meta-training", y=f"loss, {_caption(history, window)}")
+    log_scale(panels[0], drawn)
     panels[-1].set_xlabel("meta-iteration", fontsize=11)
     figure.legend(loc="outside lower center", ncols=2, **LEGEND)
     return figure
@@ -216,7 +216,7 @@ def meta_gradient_norms(history: History, window: int) -> Figure:
     """Draw the norm of the meta-gradient, in all and of each variable, averaged over windows."""
     prefix = "meta_gradient/norm/"
     norms = {name.removeprefix(prefix): norm for name, norm in history.items() if name.startswith(prefix)}
-    typical = {name: np.median(_positive(norm, missing=0)) for name, norm in norms.items() if len(norm)}
+    typical = {name: np.median(positive(norm, missing=0)) for name, norm in norms.items() if len(norm)}
     shown = sorted(typical, key=lambda name: -typical[name])[:MOST_LINES]
     figure = Figure(figsize=(9.2, 4.6), layout="constrained")
     axes = figure.subplots()
@@ -230,8 +230,8 @@ def meta_gradient_norms(history: History, window: int) -> Figure:
         color, style = CYCLE[layer % len(CYCLE)], STYLES[(kind + layer // len(CYCLE)) % len(STYLES)]
         line = {"color": color, "ls": style, "lw": 1.5, "label": "".join(parts[name])}
         drawn.append(_draw_curve(axes, norms[name], window, **line))
-    _tidy(axes, "Norm of the meta-gradient", "meta-iteration", f"Euclidean norm, {_caption(history, window)}")
-    _log_scale(axes, drawn)
+    tidy(axes, "Norm of the meta-gradient", "meta-iteration", f"Euclidean norm, {_caption(history, window)}")
+    log_scale(axes, drawn)
     title = f"the largest {len(shown)} of {len(norms)}" if len(shown) < len(norms) else None
     figure.legend(loc="outside right center", title=title, **LEGEND)
     return figure
@@ -263,37 +263,3 @@ def _window(rows: int, window: int) -> int:
 def _caption(history: History, window: int) -> str:
     used = _window(len(next(iter(history.values()), ())), window)
     return "each iteration" if used == 1 else f"mean over {used} iterations"
-
-
-def _positive(values: np.ndarray, missing: float = np.nan) -> np.ndarray:
-    values = np.asarray(values, np.float64)
-    return np.where((values > 0) & (values < np.inf), values, missing)
-
-
-def _tidy(axes: Axes, title: str = "", x: str = "", y: str = "") -> None:
-    axes.set_title(title, fontsize=13)
-    axes.set_xlabel(x, fontsize=11)
-    axes.set_ylabel(y, fontsize=11)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#DDDDDD", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=9)
-    if y:
-        axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
-
-
-def _log_scale(axes: Axes, drawn: Sequence[np.ndarray], ceiling: float = np.inf) -> None:
-    """Make y logarithmic, over what is positive and below ``ceiling``, with plain numbers at the ticks."""
-    values = _positive(np.concatenate(drawn), missing=0)
-    values = values[values > 0]
-    if not values.size:
-        axes.text(0.5, 0.5, "no finite values", transform=axes.transAxes, ha="center", va="center")
-        return
-    low, high = np.log10(values.min()), np.log10(min(values.max(), ceiling))
-    margin = max(0.05 * (high - low), 0.02)
-    axes.set_yscale("log")
-    axes.set_ylim(10 ** (low - margin), 10 ** (high + margin))
-    digits = (1.0, 2.0, 3.0, 5.0) if high - low < 1.2 else (1.0, 3.0) if high - low < 3.2 else (1.0,)
-    axes.yaxis.set_major_locator(LogLocator(subs=digits, numticks=12))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
