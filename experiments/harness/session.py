@@ -17,7 +17,7 @@ from experiments.harness.cli import INTERRUPTED, UsageError
 from experiments.harness.diagnosis import Diagnoses
 from experiments.harness.interrupts import interruptible
 from experiments.harness.lock import held
-from experiments.harness.results import conclude, restore, show
+from experiments.harness.results import conclude, draw_story, restore, show
 from experiments.harness.rundir import RunDirectory
 from experiments.harness.terminal import Bar, brief, say
 from experiments.harness.tracking import Tracker
@@ -168,6 +168,7 @@ def _fail(run: RunDirectory, trainer: ml.MetaTrainer, tracker: Tracker, config: 
     path = _save(run, trainer, config)
     rundir.update_manifest(run, status="failed", iteration=trainer.iteration, end=rundir.now(), error=reason)
     tracker.divergence(f"{run.path}: {reason}")
+    tracker.figures(draw_story(run, config))
     say(f"[bold red]stopped:[/] {reason}")
     say(f"the last good state is kept in {path}")
     return 1

@@ -81,8 +81,8 @@ class _Page:
         self._draw(panel, lines)
         tidy(panel, "Does the inner loop help?", y="loss before and after adapting")
         log_scale(panel, [line.values for line in lines])
-        before, after = (np.nanmean(self._steps("query")[index]) for index in (0, -1))
-        _verdict(panel, bool(after < before), "healthy: solid below dashed")
+        before, after = (_typical(self._steps("query")[index]) for index in (0, -1))
+        _verdict(panel, after < before, "healthy: solid below dashed")
 
     def stability(self, panel: Axes) -> None:
         tidy(panel, "Is the inner rate stable?", y="inner rate times curvature")
@@ -110,7 +110,7 @@ class _Page:
         tidy(panel, "How much of it is second order?", y="length of the meta-gradient")
         log_scale(panel, [line.values for line in lines])
         length = lines[0].values
-        steady = np.all(np.isfinite(length)) and np.max(length) < JUMP * np.median(length)
+        steady = np.all(np.isfinite(length)) and np.max(length) < JUMP * _typical(length)
         _verdict(panel, bool(steady), "healthy: no jumps")
 
     def angles(self, panel: Axes) -> None:
@@ -125,8 +125,7 @@ class _Page:
         tidy(panel, "Which gradients agree?", y="cosine of gradients")
         panel.axhline(0, color=GREY, lw=1)
         panel.set_ylim(-1.05, 1.05)
-        agree = np.nanmean(self._rows["inner/gradient_cosine"]) > 0
-        _verdict(panel, bool(agree), "healthy: above 0, and grey at 1")
+        _verdict(panel, _typical(self._rows["inner/gradient_cosine"]) > 0, "healthy: above 0, and grey at 1")
 
     def noise(self, panel: Axes, meta_batch_size: int) -> None:
         tidy(panel, "Are there enough tasks?", y="tasks in a meta-batch")
@@ -149,7 +148,7 @@ class _Page:
         ratios = {
             name.removeprefix(prefix): row for name, row in self._rows.items() if name.startswith(prefix)
         }
-        largest = sorted(ratios, key=lambda name: -_typical(ratios[name]))[:MOST_LINES]
+        largest = sorted(ratios, key=lambda name: -np.nan_to_num(_typical(ratios[name])))[:MOST_LINES]
         lines = [
             Line(ratios[name], name.removeprefix("parameters/"), CYCLE[index % len(CYCLE)])
             for index, name in enumerate(name for name in ratios if name in largest)
@@ -183,7 +182,7 @@ def _limits(iterations: np.ndarray) -> tuple[float, float]:
 
 def _typical(values: np.ndarray) -> float:
     finite = values[np.isfinite(values)]
-    return float(np.median(finite)) if finite.size else np.inf
+    return float(np.median(finite)) if finite.size else np.nan
 
 
 def _absent(panel: Axes, text: str) -> None:
