@@ -48,20 +48,20 @@ def numbers(structure: Structure) -> tf.Tensor:
     return tf.searchsorted(tf.constant(ends), tf.range(ends[-1]), side="right")
 
 
-def lengths(vector: tf.Tensor, structure: Structure) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the lengths ``[V]`` of a vector's parts, and the vector ``[P]`` with each part of length 1.
+def lengths(vectors: tf.Tensor, structure: Structure) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the lengths ``[..., V]`` of vectors' parts, and the vectors with each part of length 1.
 
     A part that is zero stays so. A few operations for all parts: their number is what building costs.
 
     Args:
-        vector: ``[P]``.
-        structure: V leaves, of which the vector is as :func:`flat` makes it.
+        vectors: ``[P]`` or ``[M, P]``.
+        structure: V leaves, of which a vector is as :func:`flat` makes it.
     """
-    parts, count = numbers(structure), len(tf.nest.flatten(structure))
-    scale = tf.math.unsorted_segment_max(tf.abs(vector), parts, count)
-    scaled = _divided(vector, tf.gather(scale, parts))
+    parts, count, columns = numbers(structure), len(tf.nest.flatten(structure)), tf.transpose(vectors)
+    scale = tf.math.unsorted_segment_max(tf.abs(columns), parts, count)
+    scaled = _divided(columns, tf.gather(scale, parts))
     long = tf.sqrt(tf.math.unsorted_segment_sum(tf.square(scaled), parts, count))
-    return scale * long, _divided(scaled, tf.gather(long, parts))
+    return tf.transpose(scale * long), tf.transpose(_divided(scaled, tf.gather(long, parts)))
 
 
 def cosine(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:

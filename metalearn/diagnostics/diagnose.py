@@ -63,7 +63,7 @@ def diagnose(
     problem = learners["exact"].problem
 
     def of_one(task: Task) -> tuple[dict[str, Meta], Path]:
-        alone = tf.nest.map_structure(lambda leaf: leaf[None], task)
+        alone = tf.nest.map_structure(lambda leaf: tf.expand_dims(leaf, 0), task)
         gradients = {name: of.meta_gradient(meta, alone, seed).gradient for name, of in learners.items()}
         return gradients, of_one_task(problem, meta, task, seed=seed, iterations=lanczos_iterations)
 

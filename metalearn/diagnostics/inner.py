@@ -107,7 +107,7 @@ def of_one_task(problem: BilevelProblem, meta: Meta, task: Task, *, seed: tf.Ten
     inner = inner_start(problem, meta, task.support)
     start = inner[0]
     found = [value_and_gradient(loss, start) for loss in (support_loss, query_loss)]
-    first = tf.repeat(tf.stack([loss for loss, _ in found])[None], problem.steps + 1, 0)
+    first = tf.broadcast_to(tf.stack([loss for loss, _ in found]), [problem.steps + 1, 2])
     in_graph = problem.steps > FUSED_STEPS
     (last, _), losses = fold(advance, (inner, first), problem.steps, in_graph=in_graph)
     eigenvalue = functools.partial(_eigenvalue, support_loss, start, seed=seed, iterations=iterations)

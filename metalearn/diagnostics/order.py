@@ -34,17 +34,19 @@ def order(exact: Meta, first_order: Meta, estimated: Meta) -> Metrics:
     Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", section 5.2, for f.
     """
     g, f, e = flat(exact), flat(first_order), flat(estimated)
-    missed, estimator_cosine = norm(g - e), cosine(g, e)
-    (of_g, unit_g), (of_f, unit_f), (corrections, _) = (lengths(vector, exact) for vector in (g, f, g - f))
-    cosines = tf.math.unsorted_segment_sum(unit_g * unit_f, numbers(exact), len(names(exact)))
+    long, directions = lengths(tf.stack([g, f, g - f]), exact)
+    cosines = tf.math.unsorted_segment_sum(directions[0] * directions[1], numbers(exact), len(names(exact)))
+    shares = unit(long)
+    total, of_first_order, correction, missed = tf.unstack(tf.concat([norm(long), [norm(g - e)]], 0))
     metrics = {
-        "order/norm": norm(of_g),
-        "order/first_order_norm": norm(of_f),
-        "order/correction_norm": norm(corrections),
-        "order/cosine": tf.reduce_sum(unit(of_g) * unit(of_f) * cosines),
-        "order/estimator_cosine": estimator_cosine,
-        "order/estimator_error": tf.where(tf.equal(missed, 0), missed, missed / norm(of_g)),
+        "order/norm": total,
+        "order/first_order_norm": of_first_order,
+        "order/correction_norm": correction,
+        "order/cosine": tf.reduce_sum(shares[0] * shares[1] * cosines),
+        "order/estimator_cosine": cosine(g, e),
+        "order/estimator_error": tf.where(tf.equal(missed, 0), missed, missed / total),
     }
+    corrections = long[2]
     for name, values in (("correction_norm", corrections), ("cosine", cosines)):
         for part, value in zip(names(exact), tf.unstack(values), strict=True):
             metrics[f"order/{name}/{part}"] = value

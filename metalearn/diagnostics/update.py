@@ -38,9 +38,8 @@ def update_ratios(before: Meta, after: Meta, gradient: Meta) -> Metrics:
     tf.nest.assert_same_structure(before, after)
     tf.nest.assert_same_structure(before, gradient)
     old, new = flat(before), flat(after)
-    moved, was, became, slopes = (
-        lengths(vector, before)[0] for vector in (new - old, old, new, flat(gradient))
-    )
+    vectors = tf.stack([new - old, old, new, tf.cast(flat(gradient), old.dtype)])
+    moved, was, became, slopes = tf.unstack(lengths(vectors, before)[0])
     values = {
         "ratio": tf.math.divide_no_nan(moved, tf.where(tf.equal(was, 0), became, was)),
         "rate": tf.where(tf.equal(moved, 0), 0 * slopes, moved / slopes),

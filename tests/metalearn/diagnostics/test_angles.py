@@ -40,7 +40,11 @@ def test_numbers():
 def test_lengths_of_parts(run):
     """Those of each row as a part, and the rows at length 1, to 1e-6; a NaN stays within its part."""
     rows = {f"row_{index}": row for index, row in enumerate(tf.unstack(ROWS))}
-    found, directions = run(lambda vector: lengths(vector, rows))(flat(rows))
+    vector = flat(rows)
+    found, directions = run(lambda vector: lengths(vector, rows))(vector)
+    doubled, same = run(lambda vectors: lengths(vectors, rows))(tf.stack([vector, 2 * vector]))
+    np.testing.assert_array_equal(doubled, [found, 2 * found])
+    np.testing.assert_array_equal(same, [directions, directions])
     np.testing.assert_allclose(found, [5, 0, np.nan, np.nan, 5e30, np.nan], rtol=1e-6)
     rows = directions.numpy().reshape(6, 2)
     np.testing.assert_allclose(rows[[0, 1, 4]], [[0.6, 0.8], [0, 0], [0.6, 0.8]], rtol=1e-6)
