@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from rich.markup import escape
 
 import metalearn as ml
 from experiments.harness import metrics
+from experiments.harness.terminal import say
 from experiments.harness.tracking import Tracker
 
 
@@ -19,7 +21,7 @@ class Diagnoses:
     """What to call before a call of the trainer: it diagnoses if that is due.
 
     It leaves the trainer as it was: what is trained has the same bits with it and without. Its program is
-    one of its own, made at the first diagnosis.
+    one of its own, made at the first diagnosis. What cannot be diagnosed is said, and trained all the same.
 
     Args:
         trainer: that trains.
@@ -48,7 +50,12 @@ class Diagnoses:
             if self._trainer.last_gradient is None:
                 next_update(self._trainer)  # compiles the training, which has to be done anyway
             began = time.perf_counter()
-            self._report(iteration)
+            try:
+                self._report(iteration)
+            except ValueError as error:  # a model that trains without second derivatives may have none
+                say(f"[yellow]no diagnoses of this run:[/] {escape(str(error))}")
+                self._interval = None
+                return None
             self.seconds += time.perf_counter() - began
         return self._interval - iteration % self._interval
 

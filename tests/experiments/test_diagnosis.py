@@ -85,6 +85,26 @@ def operations(trainer):
     return [operation.type for operation in program.graph.get_operations()]
 
 
+def test_what_cannot_be_diagnosed_is_trained(tmp_path, capsys):
+    """A layer with wrong second derivatives under a first-order estimator: named once, and no row."""
+    layers = [keras.layers.Dense(2), keras.layers.LayerNormalization(name="norm"), keras.layers.Dense(1)]
+    learner = ml.MetaLearner(
+        keras.Sequential([keras.Input((1,)), *layers]),
+        ml.losses.mse,
+        ml.rules.sgd(0.1),
+        estimator=ml.estimators.first_order(),
+    )
+    optimizer = keras.optimizers.Adam(1e-2)
+    trainer = ml.MetaTrainer(learner, ml.tasks.Sinusoid(), optimizer, meta_batch_size=2, jit_compile=False)
+    diagnose = Diagnoses(trainer, tmp_path / "diagnostics.csv", no_tracker(), 1)
+    assert diagnose() is None
+    assert "norm" in capsys.readouterr().out
+    trainer.run(1)
+    assert diagnose() is None
+    assert capsys.readouterr().out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_interval_beyond_the_end_leaves_the_first(tmp_path, monkeypatch):
     """A run shorter than the interval has a row of its beginning, from what the library returns."""
     monkeypatch.setattr(ml.diagnostics, "diagnose", lambda *_: {"order/norm": tf.constant(2.0)})
