@@ -120,7 +120,8 @@ def draw_story(run: RunDirectory, config: Config) -> dict[str, Path]:
     """Draw what the diagnoses of a run say, if there were any, and return where it was written."""
     if not run.diagnostics.exists():
         return {}
-    title = f"{config['name']}, {config['label']}"
+    steps = config["learner"]["steps"]
+    title = f"{config['name']}, {config['label']}, {steps} inner step{'s' * (steps != 1)}"
     figure = story.meta_gradients(
         *metrics.read_table(run.diagnostics), config["training"]["meta_batch_size"], title
     )

@@ -19,7 +19,13 @@ HEALTHY = "#009E73"
 
 BAND: dict[str, Any] = {"color": HEALTHY, "alpha": 0.08, "lw": 0}
 
-SMALL: dict[str, Any] = {"fontsize": 8.5, "frameon": True, "framealpha": 0.85, "edgecolor": "none"}
+SMALL: dict[str, Any] = {
+    "fontsize": 8.5,
+    "handlelength": 3.2,
+    "frameon": True,
+    "framealpha": 0.85,
+    "edgecolor": "none",
+}
 
 MOST_LINES = 6
 
