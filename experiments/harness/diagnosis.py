@@ -36,8 +36,8 @@ class Diagnoses:
     def __init__(self, trainer: ml.MetaTrainer, path: Path, tracker: Tracker, interval: int | None) -> None:
         self._trainer, self._path, self._tracker, self._interval = trainer, path, tracker, interval
         # In a graph without XLA: it is called rarely, and compiling takes longer than is ever saved.
-        self._diagnose = tf.function(
-            functools.partial(ml.diagnostics.diagnose, trainer.learner), autograph=False
+        self._measure = tf.function(
+            functools.partial(ml.diagnostics.measure, trainer.learner), autograph=False
         )
         self.seconds = 0.0
 
@@ -62,9 +62,10 @@ class Diagnoses:
     def _report(self, iteration: int) -> None:
         trainer = self._trainer
         seed = tf.constant([trainer.seed, iteration])
+        measured = self._measure(trainer.meta, trainer.training_tasks(iteration), seed)
         learned = ml.diagnostics.learned_values(trainer.learner, trainer.meta)
         found = {
-            **self._diagnose(trainer.meta, trainer.training_tasks(iteration), seed),
+            **ml.diagnostics.evaluate(measured),
             **ml.diagnostics.learned_statistics(learned),
             **next_update(trainer),
         }

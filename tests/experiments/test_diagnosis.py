@@ -50,7 +50,7 @@ def test_an_update_that_cannot_be_made_is_nan():
 
 def test_nothing_is_built_without_an_interval(tmp_path, monkeypatch):
     """No diagnosis is asked for, no file written, no limit set, and no time taken."""
-    monkeypatch.setattr(ml.diagnostics, "diagnose", lambda *_: pytest.fail("a diagnosis is built"))
+    monkeypatch.setattr(ml.diagnostics, "measure", lambda *_: pytest.fail("a diagnosis is built"))
     trainer = make_trainer()
     diagnose = Diagnoses(trainer, tmp_path / "diagnostics.csv", no_tracker(), None)
     assert diagnose() is None
@@ -107,7 +107,8 @@ def test_what_cannot_be_diagnosed_is_trained(tmp_path, capsys):
 
 def test_an_interval_beyond_the_end_leaves_the_first(tmp_path, monkeypatch):
     """A run shorter than the interval has a row of its beginning, from what the library returns."""
-    monkeypatch.setattr(ml.diagnostics, "diagnose", lambda *_: {"order/norm": tf.constant(2.0)})
+    monkeypatch.setattr(ml.diagnostics, "measure", lambda *_: tf.constant(2.0))
+    monkeypatch.setattr(ml.diagnostics, "evaluate", lambda measured: {"order/norm": measured})
     trainer = make_trainer()
     diagnose = Diagnoses(trainer, tmp_path / "diagnostics.csv", no_tracker(), 7000)
     assert diagnose() == 7000
