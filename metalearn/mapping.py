@@ -52,6 +52,9 @@ def map_tasks(
 
 
 def _one_by_one(of_one_task: Callable[[Structure], Structure], stacked: Structure) -> Structure:
+    if all(leaf.shape[0] == 1 for leaf in tf.nest.flatten(stacked)):  # a loop takes time to build
+        only = of_one_task(tf.nest.map_structure(lambda leaf: tf.squeeze(leaf, [0]), stacked))
+        return tf.nest.map_structure(lambda leaf: tf.expand_dims(leaf, 0), only)
     one = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape[1:], leaf.dtype), stacked)
     # Traced before the loop, which has to know what it will return.
     traced = _call_of_its_own(of_one_task).get_concrete_function(one)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from rich.markup import escape
 
 import metalearn as ml
 from experiments.harness import metrics
+from experiments.harness.terminal import say
 from experiments.harness.tracking import Tracker
-from metalearn.types import Meta, Task
 
 
-def diagnoses(
-    trainer: ml.MetaTrainer, path: Path, tracker: Tracker, interval: int | None
-) -> Callable[[], int | None]:
-    """Return what to call before a call of the trainer: it diagnoses if that is due.
+class Diagnoses:
+    """What to call before a call of the trainer: it diagnoses if that is due.
 
-    It reads the trainer and changes nothing of it: what is trained has the same bits with it and without.
+    It leaves the trainer as it was: what is trained has the same bits with it and without. Its program is
+    one of its own, made at the first diagnosis. What cannot be diagnosed is said, and trained all the same.
 
     Args:
         trainer: that trains.
@@ -27,27 +29,61 @@ def diagnoses(
         tracker: gets the same row.
         interval: iterations between diagnoses; None for none.
 
-    Returns:
-        A function that returns how many iterations there are before the next diagnosis; None for no limit.
+    Attributes:
+        seconds: that diagnoses have taken, without compiling the training.
     """
-    if interval is None:
-        return lambda: None
-    learner = trainer.learner
 
-    # In a graph without XLA: it is called rarely, and compiling takes longer than is ever saved.
-    @tf.function(autograph=False)
-    def diagnose(meta: Meta, tasks: Task, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        found = ml.diagnostics.diagnose(learner, meta, tasks, seed)
-        return {**found, **ml.diagnostics.learned_values(learner, meta)}
+    def __init__(self, trainer: ml.MetaTrainer, path: Path, tracker: Tracker, interval: int | None) -> None:
+        self._trainer, self._path, self._tracker, self._interval = trainer, path, tracker, interval
+        # In a graph without XLA: it is called rarely, and compiling takes longer than is ever saved.
+        self._measure = tf.function(
+            functools.partial(ml.diagnostics.measure, trainer.learner), autograph=False
+        )
+        self.seconds = 0.0
 
-    def call() -> int:
-        iteration = trainer.iteration
-        if iteration % interval == 0:
-            seed = tf.constant([trainer.seed, iteration])
-            found = diagnose(trainer.meta, trainer.training_tasks(iteration), seed)
-            row = {name: float(value) for name, value in found.items()}
-            metrics.append(path, iteration, {name: np.array([value]) for name, value in row.items()})
-            tracker.diagnosis(iteration, row)
-        return interval - iteration % interval
+    def __call__(self) -> int | None:
+        """Return how many iterations there are before the next diagnosis; None for no limit."""
+        if self._interval is None:
+            return None
+        iteration = self._trainer.iteration
+        if iteration % self._interval == 0:
+            if self._trainer.last_gradient is None:
+                next_update(self._trainer)  # compiles the training, which has to be done anyway
+            began = time.perf_counter()
+            try:
+                self._report(iteration)
+            except ValueError as error:  # a model that trains without second derivatives may have none
+                say(f"[yellow]no diagnoses of this run:[/] {escape(str(error))}")
+                self._interval = None
+                return None
+            self.seconds += time.perf_counter() - began
+        return self._interval - iteration % self._interval
 
-    return call
+    def _report(self, iteration: int) -> None:
+        trainer = self._trainer
+        seed = tf.constant([trainer.seed, iteration])
+        measured = self._measure(trainer.meta, trainer.training_tasks(iteration), seed)
+        learned = ml.diagnostics.learned_values(trainer.learner, trainer.meta)
+        found = {
+            **ml.diagnostics.evaluate(measured),
+            **ml.diagnostics.learned_statistics(learned),
+            **next_update(trainer),
+        }
+        row = {name: float(value) for name, value in found.items()}
+        metrics.append(self._path, iteration, {name: np.array([value]) for name, value in row.items()})
+        self._tracker.diagnosis(iteration, row, {name: value.numpy() for name, value in learned.items()})
+
+
+def next_update(trainer: ml.MetaTrainer) -> dict[str, tf.Tensor]:
+    """Return :func:`metalearn.diagnostics.update_ratios` of the update that a trainer is about to make.
+
+    It is made, and taken back: NaN if it cannot be made, as something is not finite.
+    """
+    state, before, last = trainer.state(), trainer.meta, trainer.last_gradient
+    after = gradient = tf.nest.map_structure(lambda leaf: leaf * np.nan, before)
+    with suppress(ml.NonFiniteError):
+        trainer.run(1)
+        after, gradient = trainer.meta, trainer.last_gradient or gradient
+    trainer.restore(state)
+    trainer.last_gradient = last
+    return ml.diagnostics.update_ratios(before, after, gradient)

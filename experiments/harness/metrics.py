@@ -39,17 +39,28 @@ def read(path: Path) -> History:
     Raises:
         UsageError: if the file is not one that :func:`append` wrote.
     """
+    iterations, columns = read_table(path)
+    if not np.array_equal(iterations, np.arange(len(iterations))):
+        raise UsageError(f"{path} cannot be read as metrics: iterations are not 0, 1, 2, ...")
+    return columns
+
+
+def read_table(path: Path) -> tuple[np.ndarray, History]:
+    """Read all rows, of any iterations, which come first.
+
+    Raises:
+        UsageError: if the file is not one that :func:`append` wrote.
+    """
     try:
         with path.open(newline="") as file:
             header = next(csv.reader(file))
             table = np.loadtxt(file, delimiter=",", ndmin=2)
         if header[0] != "iteration" or table.shape[1] != len(header):
             raise ValueError("columns and header differ")
-        if not np.array_equal(table[:, 0], np.arange(len(table))):
-            raise ValueError("iterations are not 0, 1, 2, ...")
     except (OSError, ValueError, StopIteration) as error:
         raise UsageError(f"{path} cannot be read as metrics: {error}") from error
-    return {name: table[:, index + 1].astype(np.float32) for index, name in enumerate(header[1:])}
+    columns = {name: table[:, index + 1].astype(np.float32) for index, name in enumerate(header[1:])}
+    return table[:, 0].astype(np.int64), columns
 
 
 def position(path: Path) -> State:

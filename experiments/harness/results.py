@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import metalearn as ml
-from experiments.harness import checkpoints, figures, metrics, rundir
+from experiments.harness import checkpoints, figures, metrics, rundir, story
 from experiments.harness.build import build_tasks, build_trainer
 from experiments.harness.cli import UsageError
 from experiments.harness.files import write_atomically, write_json
@@ -113,7 +113,21 @@ def draw(
     paths = {name: run.figures / f"{name}.png" for name in drawn}
     for name, figure in drawn.items():
         figures.save(figure, paths[name])
-    return paths
+    return paths | draw_story(run, config)
+
+
+def draw_story(run: RunDirectory, config: Config) -> dict[str, Path]:
+    """Draw what the diagnoses of a run say, if there were any, and return where it was written."""
+    if not run.diagnostics.exists():
+        return {}
+    steps = config["learner"]["steps"]
+    title = f"{config['name']}, {config['label']}, {steps} inner step{'s' * (steps != 1)}"
+    figure = story.meta_gradients(
+        *metrics.read_table(run.diagnostics), config["training"]["meta_batch_size"], title
+    )
+    path = run.figures / "meta_gradients.png"
+    figures.save(figure, path)
+    return {path.stem: path}
 
 
 def loss_by_step(evaluation: ml.Evaluation, config: Config) -> figures.Figure:

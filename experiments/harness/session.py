@@ -15,11 +15,11 @@ import metalearn as ml
 from experiments.harness import checkpoints, metrics, rundir
 from experiments.harness.build import build_tracker, build_trainer
 from experiments.harness.cli import INTERRUPTED, UsageError, command
-from experiments.harness.diagnosis import diagnoses
+from experiments.harness.diagnosis import Diagnoses
 from experiments.harness.files import write_atomically
 from experiments.harness.interrupts import interruptible
 from experiments.harness.lock import held
-from experiments.harness.results import conclude, restore, show
+from experiments.harness.results import conclude, draw_story, restore, show
 from experiments.harness.rundir import RunDirectory
 from experiments.harness.terminal import Bar, brief, say
 from experiments.harness.tracking import Tracker
@@ -157,7 +157,7 @@ def _train(
     total = config["training"]["iterations"]
     start = saved = time.perf_counter()
     count, speeds = 1, [0.0]
-    diagnose = diagnoses(trainer, run.diagnostics, tracker, config["diagnostics"]["interval"])
+    diagnose = Diagnoses(trainer, run.diagnostics, tracker, config["diagnostics"]["interval"])
 
     def last_words() -> None:
         rundir.update_manifest(run, status="interrupted", end=rundir.now())
@@ -182,6 +182,7 @@ def _train(
                 _save(run, trainer, config)
                 saved = time.perf_counter()
         _save(run, trainer, config)
+    rundir.update_manifest(run, diagnosis_seconds=round(diagnose.seconds, 2))
     milliseconds = round(float(np.median(speeds[1:] or speeds)), 4)
     return None if trainer.iteration < total else time.perf_counter() - start, milliseconds
 
@@ -208,6 +209,8 @@ def _fail(run: RunDirectory, trainer: ml.MetaTrainer, tracker: Tracker, config: 
     rundir.update_manifest(
         run, status="failed", iteration=trainer.iteration, end=rundir.now(), error=reason, diverged=True
     )
+    tracker.divergence(f"{run.path}: {reason}")
+    tracker.figures(draw_story(run, config))
     say(f"[bold red]stopped:[/] {reason}")
     say(f"the last good state is kept in {path}")
     return 1

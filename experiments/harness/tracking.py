@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import tensorflow as tf
 
+from experiments.harness.charts import STEP, array_histogram, define, histograms, in_groups
 from experiments.harness.windows import Window, Windows, length
 from metalearn.arguments import require_count
-from metalearn.derivatives import names
 from metalearn.evaluation import Evaluation
 from metalearn.training import History
 from metalearn.types import Meta
@@ -28,11 +27,6 @@ REMEDIES = {
 
 PRIVATE = ("disable_code", "disable_git", "x_disable_meta", "x_disable_stats", "x_disable_machine_info")
 """W&B settings that keep code, git state and facts about the machine out of the run."""
-
-HISTOGRAM_BINS = 64
-
-STEP = "iteration"
-"""The axis of every plot: iterations finished."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,8 +42,12 @@ class Tracker(Protocol):
         """
         ...
 
-    def diagnosis(self, iteration: int, row: dict[str, float]) -> None:
-        """Take what is known of the meta-gradient after so many iterations."""
+    def diagnosis(self, iteration: int, row: dict[str, float], learned: dict[str, np.ndarray]) -> None:
+        """Take what is known of the meta-gradient after so many iterations, and learned hyperparameters."""
+        ...
+
+    def divergence(self, reason: str) -> None:
+        """Take note that training has stopped, as something is not finite."""
         ...
 
     def evaluation(self, evaluation: Evaluation, metric: str) -> None:
@@ -118,7 +116,7 @@ def wandb_tracker(
     described = {"id": run_id, "name": name, "group": group, "project": project, "config": config}
     with _environment(directory, mode):
         run = _open(mode, dir=str(directory), **described)
-    run.define_metric("*", step_metric=STEP)
+    define(run)
     return _WandbTracker(run, directory, mode, windows, histogram_interval)
 
 
@@ -146,7 +144,7 @@ class _NoTracker:
     def _ignore(*_: object, **__: object) -> None:
         pass
 
-    log = diagnosis = evaluation = figures = checkpoint = finish = _ignore
+    log = diagnosis = divergence = evaluation = figures = checkpoint = finish = _ignore
 
 
 class _WandbTracker:
@@ -165,13 +163,22 @@ class _WandbTracker:
         self._end = first_iteration + rows
         crossed = self._end // self._histogram_interval > first_iteration // self._histogram_interval
         if gradient is not None and crossed:
-            self._histograms = _histograms(gradient)
+            self._histograms = histograms(gradient)
         columns = {**history, "seconds": np.full(rows, seconds / rows)}
         self._log_rows(self._windows.add(first_iteration, columns))
 
-    def diagnosis(self, iteration: int, row: dict[str, float]) -> None:
+    def diagnosis(self, iteration: int, row: dict[str, float], learned: dict[str, np.ndarray]) -> None:
         self._log_rows(self._windows.rest())
-        self._run.log({STEP: iteration, **row}, step=iteration)
+        spread = {
+            f"learned/histogram/{name}": array_histogram(values)
+            for name, values in learned.items()
+            if values.size > 1
+        }
+        self._run.log({STEP: iteration, **row, **spread}, step=iteration)
+
+    def divergence(self, reason: str) -> None:
+        if self._mode == "online":  # offline there is nobody to be called
+            self._run.alert(title="Meta-training diverged", text=reason, level="ERROR")
 
     def evaluation(self, evaluation: Evaluation, metric: str) -> None:
         from wandb import Table
@@ -179,7 +186,7 @@ class _WandbTracker:
         columns = ["steps", f"{metric} mean", "ci95", "num_tasks"]
         steps, means, intervals = (np.asarray(part).tolist() for part in evaluation[:3])
         rows = [[*row, evaluation.num_tasks] for row in zip(steps, means, intervals, strict=True)]
-        self._log_event({"evaluation": Table(columns=columns, data=rows)})
+        self._log_event({"evaluation/table": Table(columns=columns, data=rows)})
         after = zip(steps, means, strict=True)
         self._run.summary.update({f"evaluation/{metric}_after_{step}": mean for step, mean in after})
 
@@ -205,8 +212,8 @@ class _WandbTracker:
         for end, means in windows:
             seconds = means.pop("seconds")
             rate = {"iterations_per_second": 1 / seconds} if seconds > 0 else {}
-            histograms = self._histograms if end == windows[-1][0] else {}
-            self._run.log({STEP: end, **means, **rate, **histograms}, step=end)
+            spread = self._histograms if end == windows[-1][0] else {}
+            self._run.log({STEP: end, **in_groups(means | rate), **spread}, step=end)
         if windows:
             self._histograms = {}
 
@@ -216,27 +223,6 @@ class _WandbTracker:
         known = {} if self._end is None else {STEP: self._end}
         with _environment(self._directory, self._mode):
             self._run.log({**known, **row}, step=self._end)
-
-
-def _histograms(gradient: Meta) -> dict[str, Any]:
-    from wandb import Histogram
-
-    leaves = zip(names(gradient), tf.nest.flatten(gradient), strict=True)
-    return {
-        f"meta_gradient/histogram/{name}": Histogram(np_histogram=_histogram(np.asarray(leaf, np.float64)))
-        for name, leaf in leaves
-    }
-
-
-def _histogram(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return counts and edges; values closer together than edges can be get edges around them."""
-    values = values[np.isfinite(values)]
-    low, high = (values.min(), values.max()) if values.size else (0.0, 0.0)
-    largest = max(abs(low), abs(high))
-    if high - low < 4 * HISTOGRAM_BINS * np.spacing(largest):
-        margin = max(largest, 1e-300) / 2 if largest else 0.5
-        low, high = low - margin, high + margin
-    return np.histogram(values, bins=HISTOGRAM_BINS, range=(low, high))
 
 
 @contextmanager

@@ -75,4 +75,4 @@ class Validation:
     def _validate(self) -> None:
         self.loss = float(self._evaluate(self._trainer.meta).mean[-1])
         metrics.append(self._path, self._trainer.iteration, {COLUMN: np.array([self.loss])})
-        self._tracker.diagnosis(self._trainer.iteration, {COLUMN: self.loss})
+        self._tracker.diagnosis(self._trainer.iteration, {COLUMN: self.loss}, {})

@@ -4,19 +4,22 @@ Each diagnosis is a pure function that returns a flat dictionary of scalars; ``M
 """
 
 from metalearn.diagnostics.conflicts import conflicts
-from metalearn.diagnostics.diagnose import diagnose
+from metalearn.diagnostics.diagnose import diagnose, evaluate, measure
 from metalearn.diagnostics.inner import inner_loop
 from metalearn.diagnostics.meanings import MEANINGS, meaning
 from metalearn.diagnostics.order import order
-from metalearn.diagnostics.update import learned_values, update_ratios
+from metalearn.diagnostics.update import learned_statistics, learned_values, update_ratios
 
 __all__ = [
     "MEANINGS",
     "conflicts",
     "diagnose",
+    "evaluate",
     "inner_loop",
+    "learned_statistics",
     "learned_values",
     "meaning",
+    "measure",
     "order",
     "update_ratios",
 ]

@@ -18,10 +18,16 @@ def flat(structure: Structure, axes: int = 0) -> tf.Tensor:
     """
     leaves = [tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(structure)]
     rows = [
-        tf.reshape(leaf, tf.concat([tf.shape(leaf)[:axes], [leaf.shape[axes:].num_elements()]], 0))
+        # Known lengths as constants: in a graph, asking for them is most of the work.
+        tf.reshape(leaf, [*(-1 if size is None else size for size in leaf.shape[:axes]), _size(leaf, axes)])
         for leaf in leaves
     ]
     return tf.concat([tf.cast(row, leaves[0].dtype) for row in rows], axis=-1)
+
+
+def _size(leaf: tf.Tensor, axes: int) -> int:
+    size: int = leaf.shape[axes:].num_elements()
+    return size
 
 
 def norm(vectors: tf.Tensor) -> tf.Tensor:
@@ -34,6 +40,28 @@ def unit(vectors: tf.Tensor) -> tf.Tensor:
     """Return vectors of length 1 in the same directions, ``[..., P]``; zero for zero."""
     _, scaled = _scaled(vectors)
     return _divided(scaled, tf.norm(scaled, axis=-1, keepdims=True))
+
+
+def numbers(structure: Structure) -> tf.Tensor:
+    """Return ``[P]``: which leaf each entry of ``flat(structure)`` is of, counted from 0."""
+    ends = np.cumsum([leaf.shape.num_elements() for leaf in tf.nest.flatten(structure)])
+    return tf.searchsorted(tf.constant(ends), tf.range(ends[-1]), side="right")
+
+
+def lengths(vectors: tf.Tensor, structure: Structure) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the lengths ``[..., V]`` of vectors' parts, and the vectors with each part of length 1.
+
+    A part that is zero stays so. A few operations for all parts: their number is what building costs.
+
+    Args:
+        vectors: ``[P]`` or ``[M, P]``.
+        structure: V leaves, of which a vector is as :func:`flat` makes it.
+    """
+    parts, count, columns = numbers(structure), len(tf.nest.flatten(structure)), tf.transpose(vectors)
+    scale = tf.math.unsorted_segment_max(tf.abs(columns), parts, count)
+    scaled = _divided(columns, tf.gather(scale, parts))
+    long = tf.sqrt(tf.math.unsorted_segment_sum(tf.square(scaled), parts, count))
+    return tf.transpose(scale * long), tf.transpose(_divided(scaled, tf.gather(long, parts)))
 
 
 def cosine(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:

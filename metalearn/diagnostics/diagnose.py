@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from metalearn.diagnostics.angles import Metrics
 from metalearn.diagnostics.conflicts import conflicts
-from metalearn.diagnostics.inner import inner_loop
+from metalearn.diagnostics.inner import Path, of_one_task, summary
 from metalearn.diagnostics.order import order
 from metalearn.estimators import first_order, mixed_mode
 from metalearn.learner import MetaLearner
+from metalearn.mapping import map_tasks
 from metalearn.types import Meta, MetaGradient, Seed, Task
 
 
@@ -32,9 +34,11 @@ def diagnose(
     per task) and :func:`metalearn.diagnostics.inner.inner_loop`; :data:`metalearn.diagnostics.MEANINGS`
     says what to make of them. They depend on the learner and on whether T is 1, not on values.
 
-    A pure function, for eager mode and for ``tf.function``, there with ``learner.jit_compile_advised``. It
-    costs three meta-gradients, an inner loop, and ``lanczos_iterations`` Hessian-vector products a task
-    (twice as many where rates differ).
+    A pure function, for eager mode and for ``tf.function``, there with ``learner.jit_compile_advised``; it is
+    :func:`evaluate` of :func:`measure`, of which the latter alone is worth a program where few calls are
+    made. It costs two meta-gradients (three unless the learner's estimator is one of the two), an inner
+    loop, and ``lanczos_iterations`` Hessian-vector products a task (twice as many where rates differ). Tasks
+    come one after the other, whatever the learner's mapping: building that takes a fraction of the time.
 
     Args:
         learner: in use; its own estimator is held to the exact one.
@@ -54,21 +58,62 @@ def diagnose(
             exact meta-gradient needs, naming them and the remedy; if the reference cannot differentiate an
             operation, naming it; and as ``learner.meta_gradient``.
     """
+    return evaluate(
+        measure(learner, meta, tasks, seed, lanczos_iterations=lanczos_iterations, reference=reference)
+    )
+
+
+class Measured(NamedTuple):
+    """What a diagnosis is made from.
+
+    Attributes:
+        exact: meta-gradient of each task, leaves ``[T, ...]``, as are the others.
+        first_order: its first-order part.
+        own: that of the learner's own estimator.
+        paths: of the inner loops.
+    """
+
+    exact: Meta
+    first_order: Meta
+    own: Meta
+    paths: Path
+
+
+def measure(
+    learner: MetaLearner,
+    meta: Meta,
+    tasks: Task,
+    seed: Seed,
+    *,
+    lanczos_iterations: int = 8,
+    reference: Callable[..., MetaGradient] | None = None,
+) -> Measured:
+    """Return what takes a program of its own; see :func:`diagnose`, which this is the larger part of."""
+    estimators = {"exact": reference or mixed_mode(), "first_order": first_order()}
     # Not of the graph that is being traced: a learner keeps tensors.
     with tf.init_scope():
-        exact, cut = (_with(learner, estimator) for estimator in (reference or mixed_mode(), first_order()))
-    own = learner.meta_gradient(meta, tasks, seed)
-    return {
-        **order(
-            exact.meta_gradient(meta, tasks, seed).gradient,
-            cut.meta_gradient(meta, tasks, seed).gradient,
-            own.gradient,
-        ),
-        **conflicts(own.per_task),
-        **inner_loop(learner.problem, meta, tasks, seed, lanczos_iterations=lanczos_iterations),
-    }
+        learners = {name: _with(learner, estimator) for name, estimator in estimators.items()}
+    seed = tf.convert_to_tensor(seed)
+    problem = learners["exact"].problem
+
+    def of_one(task: Task) -> tuple[dict[str, Meta], Path]:
+        alone = tf.nest.map_structure(lambda leaf: tf.expand_dims(leaf, 0), task)
+        gradients = {name: of.meta_gradient(meta, alone, seed).gradient for name, of in learners.items()}
+        return gradients, of_one_task(problem, meta, task, seed=seed, iterations=lanczos_iterations)
+
+    found, paths = map_tasks(of_one, tasks, mapping="sequential")
+    same = [name for name, estimator in estimators.items() if estimator == learner.estimator]
+    own = found[same[0]] if same else learner.meta_gradient(meta, tasks, seed).per_task
+    return Measured(found["exact"], found["first_order"], own, paths)
+
+
+def evaluate(measured: Measured) -> Metrics:
+    """Return the metrics of :func:`diagnose`: few operations, so that building them would take longest."""
+    gradients = measured.exact, measured.first_order, measured.own
+    exact, first, own = tf.nest.map_structure(lambda leaf: tf.reduce_mean(leaf, 0), gradients)
+    return {**order(exact, first, own), **conflicts(measured.own), **summary(measured.paths)}
 
 
 def _with(learner: MetaLearner, estimator: Callable[..., MetaGradient]) -> MetaLearner:
     """Return the learner with another estimator, which it is asked about anew."""
-    return dataclasses.replace(learner, estimator=estimator, mapping=learner.mapping_chosen)
+    return dataclasses.replace(learner, estimator=estimator, mapping="sequential")

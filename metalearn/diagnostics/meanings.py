@@ -79,15 +79,19 @@ MEANINGS: dict[str, str] = {
         "|after - before| / |before| of a variable in an outer update; about 1e-3; above 1e-1 lower the "
         "outer rate, below 1e-5 raise it"
     ),
-    "rule/mean": (
+    "update/rate": (
+        "|after - before| / |g| of a variable, the outer learning rate as it comes out; moves smoothly; "
+        "jumps: a gradient close to zero was scaled up, raise the optimizer's epsilon or clip"
+    ),
+    "learned/mean": (
         "mean of a learned hyperparameter, as inner step k uses it; moves smoothly; stuck at its start: "
         "raise the outer rate"
     ),
-    "rule/minimum": (
+    "learned/minimum": (
         "its smallest value; above 0 for a rate; below, the inner step climbs there: learn it with "
         "positive=True"
     ),
-    "rule/maximum": (
+    "learned/maximum": (
         "its largest value; such that inner/stability stays below 2; beyond, lower the outer rate or clip "
         "per task"
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from metalearn.derivatives import names
-from metalearn.diagnostics.angles import Metrics, cosine, flat, norm
+from metalearn.diagnostics.angles import Metrics, cosine, flat, lengths, norm, numbers, unit
 from metalearn.types import Meta
 
 
@@ -34,18 +34,20 @@ def order(exact: Meta, first_order: Meta, estimated: Meta) -> Metrics:
     Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", section 5.2, for f.
     """
     g, f, e = flat(exact), flat(first_order), flat(estimated)
-    missed = norm(g - e)
+    long, directions = lengths(tf.stack([g, f, g - f]), exact)
+    cosines = tf.math.unsorted_segment_sum(directions[0] * directions[1], numbers(exact), len(names(exact)))
+    shares = unit(long)
+    total, of_first_order, correction, missed = tf.unstack(tf.concat([norm(long), [norm(g - e)]], 0))
     metrics = {
-        "order/norm": norm(g),
-        "order/first_order_norm": norm(f),
-        "order/correction_norm": norm(g - f),
-        "order/cosine": cosine(g, f),
+        "order/norm": total,
+        "order/first_order_norm": of_first_order,
+        "order/correction_norm": correction,
+        "order/cosine": tf.reduce_sum(shares[0] * shares[1] * cosines),
         "order/estimator_cosine": cosine(g, e),
-        "order/estimator_error": tf.where(tf.equal(missed, 0), missed, missed / norm(g)),
+        "order/estimator_error": tf.where(tf.equal(missed, 0), missed, missed / total),
     }
-    pairs = zip(names(exact), tf.nest.flatten(exact), tf.nest.flatten(first_order), strict=True)
-    for name, of_exact, of_first_order in pairs:
-        part, first = flat(of_exact), flat(of_first_order)
-        metrics[f"order/correction_norm/{name}"] = norm(part - first)
-        metrics[f"order/cosine/{name}"] = cosine(part, first)
+    corrections = long[2]
+    for name, values in (("correction_norm", corrections), ("cosine", cosines)):
+        for part, value in zip(names(exact), tf.unstack(values), strict=True):
+            metrics[f"order/{name}/{part}"] = value
     return metrics

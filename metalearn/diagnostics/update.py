@@ -5,73 +5,94 @@ from __future__ import annotations
 import tensorflow as tf
 
 from metalearn.derivatives import names
-from metalearn.diagnostics.angles import Metrics, flat, largest, norm
+from metalearn.diagnostics.angles import Metrics, flat, largest, lengths
 from metalearn.diagnostics.probes import takes_exponential
 from metalearn.learner import MetaLearner
 from metalearn.rules.hyperparameters import SHAPE_PER
 from metalearn.types import Meta, Parameters, Structure
 
 
-def update_ratios(before: Meta, after: Meta) -> Metrics:
-    """Return how large an update was, relative to what it changed.
+def update_ratios(before: Meta, after: Meta, gradient: Meta) -> Metrics:
+    """Return how large an update was, relative to what it changed, and to the gradient it was made from.
 
     ::
 
         update/ratio/<name> = |after - before| / |before|
+        update/rate/<name>  = |after - before| / |gradient|
 
-    of every leaf, without unit. A leaf that was all zero (a bias at the start) is held to what it became:
-    1 if it moved. 0 where nothing moved.
+    of every leaf. A leaf that was all zero (a bias at the start) is held to what it became: its ratio is 1
+    if it moved. 0 where nothing moved; a rate is infinite where something did without a gradient (momentum).
 
     Args:
         before: the meta-parameters; leaves of any shape.
         after: those after the update, structured alike.
+        gradient: the meta-gradient that the outer optimizer made the update from, structured alike.
 
     Returns:
-        A scalar for every leaf, named as :func:`metalearn.derivatives.names` does.
+        Two scalars for every leaf, named as :func:`metalearn.derivatives.names` does: the ratio without
+        unit, the rate in that of the outer learning rate.
 
     Raises:
         ValueError: if the structures differ.
     """
     tf.nest.assert_same_structure(before, after)
-    metrics = {}
-    for name, old, new in zip(names(before), tf.nest.flatten(before), tf.nest.flatten(after), strict=True):
-        moved, weights = norm(flat(new) - flat(old)), norm(flat(old))
-        weights = tf.where(tf.equal(weights, 0), norm(flat(new)), weights)
-        metrics[f"update/ratio/{name}"] = tf.math.divide_no_nan(moved, weights)
-    return metrics
+    tf.nest.assert_same_structure(before, gradient)
+    old, new = flat(before), flat(after)
+    vectors = tf.stack([new - old, old, new, tf.cast(flat(gradient), old.dtype)])
+    moved, was, became, slopes = tf.unstack(lengths(vectors, before)[0])
+    values = {
+        "ratio": tf.math.divide_no_nan(moved, tf.where(tf.equal(was, 0), became, was)),
+        "rate": tf.where(tf.equal(moved, 0), 0 * slopes, moved / slopes),
+    }
+    return {
+        f"update/{kind}/{name}": value
+        for kind, of_all in values.items()
+        for name, value in zip(names(before), tf.unstack(of_all), strict=True)
+    }
 
 
-def learned_values(learner: MetaLearner, meta: Meta) -> Metrics:
+def learned_values(learner: MetaLearner, meta: Meta) -> dict[str, tf.Tensor]:
     """Return the learned hyperparameters of the inner rule as the rule uses them.
 
-    ::
-
-        rule/mean/<name>, rule/minimum/<name>, rule/maximum/<name>            of a leaf's elements
-        rule/mean/<name>/k, ...                                              of those of inner step k
-
-    after the exponential, where ``positive=True`` has the logarithm learned
-    (:func:`metalearn.diagnostics.probes.takes_exponential`). Names are those of ``meta["rule"]``. Values
-    have a step each if their shapes fit no reading without one: see :func:`_has_steps`.
+    After the exponential, where ``positive=True`` has the logarithm learned
+    (:func:`metalearn.diagnostics.probes.takes_exponential`). Names are those of ``meta["rule"]``, with ``/k``
+    for the values of inner step k. Values have a step each if their shapes fit no reading without one: see
+    :func:`_has_steps`.
 
     Args:
         learner: whose rule it is.
         meta: as from ``learner.initialize``.
 
     Returns:
-        Scalars in the units of the hyperparameter; nothing if the rule learns nothing.
+        Tensors of any shape in the units of the hyperparameter; nothing if the rule learns nothing.
     """
     parameters = learner.problem.initialize(meta)
-    metrics: Metrics = {}
+    learned: dict[str, tf.Tensor] = {}
     for name, group in meta["rule"].items():
         exponential = takes_exponential(learner.rule, name, parameters)
         stepped = _has_steps(group, parameters)
         for path, leaf in zip(names({name: group}), tf.nest.flatten(group), strict=True):
             values = tf.exp(leaf) if exponential else leaf
             parts = {f"/{k}": row for k, row in enumerate(tf.unstack(values))} if stepped else {"": values}
-            for suffix, part in parts.items():
-                metrics[f"rule/mean/{path}{suffix}"] = tf.reduce_mean(part)
-                metrics[f"rule/minimum/{path}{suffix}"] = -largest(-part)
-                metrics[f"rule/maximum/{path}{suffix}"] = largest(part)
+            learned |= {f"{path}{suffix}": part for suffix, part in parts.items()}
+    return learned
+
+
+def learned_statistics(learned: dict[str, tf.Tensor]) -> Metrics:
+    """Return mean, smallest and largest of each learned hyperparameter.
+
+    ::
+
+        learned/mean/<name>, learned/minimum/<name>, learned/maximum/<name>
+
+    Args:
+        learned: as from :func:`learned_values`.
+    """
+    metrics: Metrics = {}
+    for name, values in learned.items():
+        metrics[f"learned/mean/{name}"] = tf.reduce_mean(values)
+        metrics[f"learned/minimum/{name}"] = -largest(-values)
+        metrics[f"learned/maximum/{name}"] = largest(values)
     return metrics
 
 

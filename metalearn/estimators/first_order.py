@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from metalearn.bilevel import BilevelProblem
 from metalearn.estimators.backward import cut, reverse
 from metalearn.estimators.protocol import Estimator
+from metalearn.types import Meta, MetaGradient, Task
 
 
 def first_order() -> Estimator:
@@ -15,8 +17,9 @@ def first_order() -> Estimator:
 
     Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", section 5.2.
     """
-    return Estimator(
-        lambda problem, meta, tasks: reverse(problem, meta, tasks, [(problem.steps, cut)]),
-        second_order=False,
-        weighs_steps=True,
-    )
+    return Estimator(_estimate, second_order=False, weighs_steps=True)
+
+
+# Of the module, so that two estimators of it are equal.
+def _estimate(problem: BilevelProblem, meta: Meta, tasks: Task) -> MetaGradient:
+    return reverse(problem, meta, tasks, [(problem.steps, cut)])

@@ -12,7 +12,7 @@ from experiments.harness.cli import run_application
 from experiments.harness.rundir import RunDirectory
 
 SETTINGS = ["model.hidden=[8]", "training.meta_batch_size=4", "evaluation.tasks=20", "evaluation.steps=1"]
-SETTINGS += ["tracking=none", "run.checkpoint_seconds=0.01"]
+SETTINGS += ["tracking=none", "diagnostics.interval=null", "run.checkpoint_seconds=0.01"]
 
 SHORT = [*SETTINGS, "training.iterations=60", "training.jit_compile=false"]
 

@@ -12,7 +12,13 @@ from experiments.harness.cli import run_application
 from experiments.harness.rundir import RunDirectory
 from metalearn import losses
 
-SMALL = ["model.hidden=[4]", "training.iterations=30", "training.meta_batch_size=2", "evaluation.tasks=4"]
+SMALL = [
+    "diagnostics.interval=null",
+    "model.hidden=[4]",
+    "training.iterations=30",
+    "training.meta_batch_size=2",
+    "evaluation.tasks=4",
+]
 SMALL += ["evaluation.steps=1", "training.jit_compile=false", "tracking=none"]
 
 

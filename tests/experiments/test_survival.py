@@ -100,7 +100,8 @@ def test_diagnoses_change_nothing_and_are_made_once(short, tmp_path):
     """
     diagnosed = [*SHORT, "diagnostics.interval=20"]
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(diagnostics, "diagnose", lambda learner, meta, *_: {"sum": total(meta)})
+        monkeypatch.setattr(diagnostics, "measure", lambda learner, meta, *_: total(meta))
+        monkeypatch.setattr(diagnostics, "evaluate", lambda measured: {"sum": measured})
         with pytest.MonkeyPatch.context() as stopping:
             stopping.setattr(session, "Bar", stop_at(40, KeyboardInterrupt))
             assert run(tmp_path, diagnosed) == 130

@@ -102,7 +102,13 @@ def test_references_are_the_losses_of_predictors_that_do_not_adapt(name, configu
 @pytest.mark.slow
 def test_inputs_of_many_dimensions_are_trained_on_and_evaluated(run, tmp_path, capfd):
     """Without a grid, nor a figure of outputs against the input; evaluated with other settings too."""
-    small = ["training.iterations=3", "training.meta_batch_size=4", "evaluation.tasks=5", "model.hidden=[]"]
+    small = [
+        "diagnostics.interval=null",
+        "training.iterations=3",
+        "training.meta_batch_size=4",
+        "evaluation.tasks=5",
+        "model.hidden=[]",
+    ]
     assert run(train.main, "train", "task=linear", *small, "tracking=none", f"paths.runs={tmp_path}") == 0
     (path,) = (tmp_path / "linear").iterdir()
     assert {file.stem for file in (path / "figures").iterdir()} == {

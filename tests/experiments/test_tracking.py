@@ -18,12 +18,14 @@ from matplotlib.figure import Figure
 
 from experiments.harness import tracking
 from experiments.harness.tracking import Tracker, no_tracker, wandb_tracker
+from experiments.harness.windows import Windows
 from metalearn import Evaluation
 from metalearn.training import LOSSES
 from tests.experiments.wandb_log import nested, read
 
 KERNEL = "parameters/hidden_0/kernel"
 COLUMNS = (*LOSSES, "meta_gradient/norm", f"meta_gradient/norm/{KERNEL}", "learning_rate")
+IN_GROUPS = {"learning_rate": "update/learning_rate"}
 CONFIG = {"seed": 3, "task": {"shots": 10, "amplitude": [0.1, 5.0]}, "group": None}
 GRADIENT = {
     "parameters": {
@@ -78,11 +80,12 @@ def test_rows_are_window_means(directory: Path) -> None:
     assert [row["_step"] for row in run.history] == [100, 200, 250]
     for row, window in zip(run.history, (slice(0, 100), slice(100, 200), slice(200, 250)), strict=True):
         for name in COLUMNS:
-            assert row[name] == pytest.approx(history[name][window].mean(dtype=np.float64), rel=1e-12)
+            mean = history[name][window].mean(dtype=np.float64)
+            assert row[IN_GROUPS.get(name, name)] == pytest.approx(mean, rel=1e-12)
 
 
 def test_rate_is_of_the_window(directory: Path) -> None:
-    rates = [row["iterations_per_second"] for row in read(directory).history]
+    rates = [row["speed/iterations_per_second"] for row in read(directory).history]
     # 30 iterations took 0.2 s each, the next 200 took 0.01 s each, the last 20 0.05 s each.
     np.testing.assert_allclose(rates, [100 / (30 * 0.2 + 70 * 0.01), 100, 50 / (30 * 0.01 + 20 * 0.05)])
 
@@ -108,7 +111,7 @@ def test_histograms_have_every_entry_and_survive_constant_and_tiny_gradients(dir
 
 def test_evaluation_is_a_table_and_summary_entries(directory: Path) -> None:
     run = read(directory)
-    table = run.history[-1]["evaluation"]
+    table = run.history[-1]["evaluation/table"]
     assert table["_type"] == "table-file"
     stored = json.loads(next(directory.glob(f"wandb/offline-run-*/files/{table['path']}")).read_text())
     assert stored["columns"] == ["steps", "mse mean", "ci95", "num_tasks"]
@@ -142,8 +145,13 @@ def test_run_config_axis_and_exit(directory: Path) -> None:
     assert described.project == "metalearn"
     config = {item.key: json.loads(item.value_json) for item in described.config.update}
     assert {key: config[key] for key in CONFIG} == CONFIG
-    (metric,) = [record.metric for record in run.records if record.metric.glob_name]
-    assert (metric.glob_name, metric.step_metric) == ("*", "iteration")
+    metrics = [record.metric for record in run.records if record.metric.glob_name or record.metric.name]
+    assert {metric.step_metric for metric in metrics} == {"iteration"}
+    summaries = {metric.glob_name or metric.name: metric.summary for metric in metrics}
+    assert summaries["outer/loss"].min
+    assert summaries["inner/stability"].max
+    assert summaries["update/*"].last
+    assert "*" in summaries
     assert run.last("exit").exit_code == 7
 
 
@@ -174,15 +182,41 @@ def test_diagnoses_are_rows_of_their_iteration(tmp_path: Path) -> None:
     history = make_history(40)
     tracker = start(tmp_path, interval=100)
     for first in (0, 20):
-        tracker.diagnosis(first, {"order/cosine": first / 100})
+        rates = {"learning_rate/kernel": np.array([0.1, 0.2, 0.2]), "momentum": np.array(0.9)}
+        tracker.diagnosis(first, {"order/cosine": first / 100}, rates)
         tracker.log(first, part(history, first, first + 20), None, 1.0)
     tracker.finish()
     rows = read(tmp_path).history
     assert [row["_step"] for row in rows] == [0, 20, 40]
     assert [row.get("order/cosine") for row in rows] == [0.0, 0.2, None]
+    for row in rows[:2]:  # what is one number has no distribution
+        (name,) = [name for name in row if name.startswith("learned/")]
+        assert name == "learned/histogram/learning_rate/kernel"
+        assert [row[name]["values"][place] for place in (0, -1)] == [1, 2]
     assert rows[1]["outer/loss"] == pytest.approx(
         history["outer/loss"][:20].mean(dtype=np.float64), rel=1e-12
     )
+
+
+class Page:
+    """A stand-in for a W&B run that is online."""
+
+    def __init__(self):
+        self.alerts: list[dict[str, str]] = []
+
+    def alert(self, **told: str) -> None:
+        self.alerts.append(told)
+
+
+@pytest.mark.parametrize(("mode", "count"), [("online", 1), ("offline", 0)])
+def test_divergence_alerts_who_is_online(tmp_path: Path, mode: str, count: int) -> None:
+    page = Page()
+    tracker = tracking._WandbTracker(page, tmp_path, mode, Windows(100), 1000)
+    tracker.divergence("iteration 12: not finite: outer/loss")
+    assert len(page.alerts) == count
+    for told in page.alerts:
+        assert told["text"] == "iteration 12: not finite: outer/loss"
+        assert told["level"] == "ERROR"
 
 
 PROGRAM = """
@@ -254,26 +288,3 @@ def test_a_tracker_that_keeps_nothing(make: Any) -> None:
     tracker.checkpoint(Path("nowhere.npz"))
     tracker.finish(exit_code=1)
     assert not Path("nowhere").exists()
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        np.zeros(5),
-        np.full(5, -2.0),
-        np.array([5e-324]),
-        np.array([0.0, 5e-324]),
-        np.array([1.0, np.nextafter(1.0, 2.0)]),
-        np.array([1e-45, -1e-45, 0.0]),
-        np.array([1e300, np.nextafter(1e300, np.inf)]),
-        np.array([np.nan, 1.0, np.inf, 2.0]),
-        np.array([np.nan]),
-        np.empty(0),
-        np.float64(0.5),
-    ],
-)
-def test_histogram_of_any_values(values: np.ndarray) -> None:
-    counts, edges = tracking._histogram(values)
-    assert len(counts) == 64
-    assert counts.sum() == np.isfinite(values).sum()
-    assert np.all(np.diff(edges) > 0)

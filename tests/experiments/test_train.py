@@ -1,5 +1,6 @@
 """The command itself, on a small problem: what it writes, prints, resumes and refuses."""
 
+import csv
 import json
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 from experiments import evaluate, train
 from experiments.harness import checkpoints, metrics
 from experiments.harness.cli import run_application
+from tests.experiments import wandb_log
 
 SMALL = ["model.hidden=[8]", "training.iterations=60", "training.meta_batch_size=4", "evaluation.tasks=20"]
 
@@ -37,11 +39,33 @@ def test_the_folder_of_a_run_holds_everything(finished):
     names = {str(path.relative_to(finished)) for path in finished.rglob("*") if path.is_file()}
     assert {"config.yaml", "manifest.json", "metrics.csv", "evaluation.json"} <= names
     assert "checkpoints/0000000060.npz" in names
-    figures = ("adaptation", "loss_by_step", "training_curves", "meta_gradient_norms")
+    figures = ("adaptation", "loss_by_step", "training_curves", "meta_gradient_norms", "meta_gradients")
     assert {f"figures/{name}.png" for name in figures} <= names
     for name in figures:
         assert (finished / "figures" / f"{name}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert any(name.startswith("wandb/") and name.endswith(".wandb") for name in names)
+
+
+GROUPS = {"outer", "inner", "meta_gradient", "order", "tasks", "update", "speed", "evaluation", "figures"}
+
+
+def test_the_offline_run_has_every_group(finished):
+    """Of the default settings, which learn nothing of the rule; all on one axis, with the figures."""
+    log = wandb_log.read(finished)
+    names = {name for row in log.history for name in row}
+    assert {name.partition("/")[0] for name in names if not name.startswith("_")} == GROUPS | {"iteration"}
+    assert all(row["iteration"] == row["_step"] for row in log.history)
+    assert [row["iteration"] for row in log.history if "order/norm" in row] == [0]
+    assert "meta_gradients" in {name.rpartition("/")[2] for name in names if name.startswith("figures/")}
+    with (finished / "diagnostics.csv").open() as file:
+        (found,) = csv.DictReader(file)
+    for name in (
+        "order/cosine",
+        "tasks/noise_scale",
+        "inner/stability",
+        "update/rate/parameters/output/bias",
+    ):
+        assert log.history[0][name] == pytest.approx(float(found[name]), rel=1e-8)
 
 
 def test_evaluation_and_manifest_have_the_documented_keys(finished):

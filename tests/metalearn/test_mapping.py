@@ -52,6 +52,16 @@ def test_one_by_one_needs_no_vectorised_form():
     np.testing.assert_array_equal(map_tasks(tf.nn.l2_loss, values, mapping="sequential"), [2.5, 12.5])
 
 
+def test_one_task_needs_no_loop(in_graph):
+    """The same numbers, with the leading axis, and a program without a while."""
+    task = {"a": tf.constant([[1.0, 2.0]]), "b": tf.constant([3.0])}
+    doubled = in_graph(lambda task: map_tasks(lambda of: (2 * of["a"], of["b"]), task, mapping="sequential"))
+    for found, expected in zip(doubled(task), ([[2.0, 4.0]], [3.0]), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    operations = doubled.get_concrete_function(task).graph.get_operations()
+    assert not any("While" in operation.type for operation in operations)
+
+
 def test_unknown_ways_are_refused():
     """The message lists the known ones; so for problems and learners."""
     message = "mapping must be one of vectorized, sequential, got 'parallel'"

@@ -12,7 +12,13 @@ from experiments.harness.sweeps import definition
 from tests.experiments.small_runs import content
 
 SMALL = ["model.hidden=[8]", "training.meta_batch_size=4", "evaluation.tasks=20", "evaluation.steps=1"]
-SMALL += ["validation.tasks=20", "training.jit_compile=false", "tracking=none", "run.checkpoint_seconds=0.01"]
+SMALL += [
+    "validation.tasks=20",
+    "diagnostics.interval=null",
+    "training.jit_compile=false",
+    "tracking=none",
+    "run.checkpoint_seconds=0.01",
+]
 
 
 def sweep_of(runs):

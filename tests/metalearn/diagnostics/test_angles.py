@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from metalearn.diagnostics.angles import cosine, flat, largest, norm, share, unit
+from metalearn.diagnostics.angles import cosine, flat, largest, lengths, norm, numbers, share, unit
 
 ROWS = tf.constant([[3.0, 4.0], [0.0, 0.0], [np.nan, 1.0], [np.inf, 1.0], [3e30, 4e30], [0.0, np.nan]])
 
@@ -29,6 +29,26 @@ def test_norm_and_unit(run):
     directions = run(unit)(ROWS).numpy()
     np.testing.assert_allclose(directions[[0, 1, 4]], [[0.6, 0.8], [0, 0], [0.6, 0.8]], rtol=1e-6)
     assert np.isnan(directions[[2, 3, 5]]).any(1).all()
+
+
+def test_numbers():
+    """Leaves in order, one number for each entry; a scalar has one."""
+    structure = {"b": tf.zeros([2, 2]), "a": tf.zeros([3]), "c": tf.constant(1.0)}
+    assert numbers(structure).numpy().tolist() == [0, 0, 0, 1, 1, 1, 1, 2]
+
+
+def test_lengths_of_parts(run):
+    """Those of each row as a part, and the rows at length 1, to 1e-6; a NaN stays within its part."""
+    rows = {f"row_{index}": row for index, row in enumerate(tf.unstack(ROWS))}
+    vector = flat(rows)
+    found, directions = run(lambda vector: lengths(vector, rows))(vector)
+    doubled, same = run(lambda vectors: lengths(vectors, rows))(tf.stack([vector, 2 * vector]))
+    np.testing.assert_array_equal(doubled, [found, 2 * found])
+    np.testing.assert_array_equal(same, [directions, directions])
+    np.testing.assert_allclose(found, [5, 0, np.nan, np.nan, 5e30, np.nan], rtol=1e-6)
+    rows = directions.numpy().reshape(6, 2)
+    np.testing.assert_allclose(rows[[0, 1, 4]], [[0.6, 0.8], [0, 0], [0.6, 0.8]], rtol=1e-6)
+    assert np.isnan(rows[[2, 3, 5]]).any(1).all()
 
 
 def test_cosine(run):

@@ -119,8 +119,8 @@ def test_every_key_has_a_meaning(meta_sgd, compiled):
     meta = meta_sgd.meta()
     found = [
         *compiled(meta, meta_sgd.tasks()),
-        *ml.diagnostics.update_ratios(meta, meta),
-        *ml.diagnostics.learned_values(meta_sgd.learner(), meta),
+        *ml.diagnostics.update_ratios(meta, meta, meta),
+        *ml.diagnostics.learned_statistics(ml.diagnostics.learned_values(meta_sgd.learner(), meta)),
     ]
     meanings = {ml.diagnostics.meaning(name) for name in found}
     assert meanings == set(ml.diagnostics.MEANINGS.values())

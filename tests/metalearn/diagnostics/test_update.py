@@ -9,19 +9,36 @@ from metalearn.rules import learned
 
 
 def test_update_ratios(with_xla):
-    """By hand, to 1e-15, compiled: also from zero, without a move, and with a NaN."""
+    """By hand, to 1e-15, compiled: also from zero, without a move, without a gradient, and with a NaN."""
     before = {"a": [3.0, 4.0], "b": [0.0, 0.0], "c": [0.0, 0.0], "d": [1.0, 1.0], "e": [1.0, 0.0]}
     after = {"a": [3.0, 4.5], "b": [0.0, 2.0], "c": [0.0, 0.0], "d": [1.0, 1.0], "e": [1.0, np.nan]}
+    gradient = {"a": [0.0, 5.0], "b": [0.0, 0.0], "c": [0.0, 0.0], "d": [1.0, 2.0], "e": [1.0, 0.0]}
     found = with_xla(ml.diagnostics.update_ratios)(
         *(
             {"parameters": tf.nest.map_structure(tf.constant, {k: np.array(v) for k, v in meta.items()})}
-            for meta in (before, after)
+            for meta in (before, after, gradient)
         )
     )
-    expected = {"a": 0.1, "b": 1, "c": 0, "d": 0, "e": np.nan}
-    assert found.keys() == {f"update/ratio/parameters/{key}" for key in expected}
-    for key, value in expected.items():
-        np.testing.assert_allclose(found[f"update/ratio/parameters/{key}"], value, rtol=1e-15)
+    ratios = {"a": 0.1, "b": 1, "c": 0, "d": 0, "e": np.nan}
+    rates = {"a": 0.1, "b": np.inf, "c": 0, "d": 0, "e": np.nan}
+    for kind, expected in (("ratio", ratios), ("rate", rates)):
+        for key, value in expected.items():
+            np.testing.assert_allclose(found.pop(f"update/{kind}/parameters/{key}"), value, rtol=1e-15)
+    assert not found
+
+
+def test_the_rate_of_plain_descent():
+    """Gradient descent at 0.1 has the effective rate 0.1 for every variable, to 1e-12."""
+    random = np.random.default_rng(0)
+    before, gradient = ({"w": random.normal(size=(2, 3)), "v": random.normal(size=4)} for _ in range(2))
+    after = {key: value - 0.1 * gradient[key] for key, value in before.items()}
+    found = ml.diagnostics.update_ratios(
+        *(tf.nest.map_structure(tf.constant, each) for each in (before, after, gradient))
+    )
+    for key, value in gradient.items():
+        np.testing.assert_allclose(found[f"update/rate/{key}"], 0.1, rtol=1e-12)
+        ratio = 0.1 * np.linalg.norm(value) / np.linalg.norm(before[key])
+        np.testing.assert_allclose(found[f"update/ratio/{key}"], ratio, rtol=1e-12)
 
 
 def learner_of(rule):
@@ -30,19 +47,22 @@ def learner_of(rule):
     return learner, learner.initialize(0)
 
 
-def expect(found, name, values):
-    """Compare mean, minimum and maximum with those of ``values``, to 1e-15."""
+def expect(learned, name, values):
+    """Compare a learned hyperparameter and its statistics with those of ``values``, to 1e-15."""
+    np.testing.assert_allclose(learned[name], values, rtol=1e-15)
+    statistics = ml.diagnostics.learned_statistics(learned)
     for statistic, of in (("mean", np.mean), ("minimum", np.min), ("maximum", np.max)):
-        np.testing.assert_allclose(found[f"rule/{statistic}/{name}"], of(values), rtol=1e-15)
+        np.testing.assert_allclose(statistics[f"learned/{statistic}/{name}"], of(values), rtol=1e-15)
+    assert len(statistics) == 3 * len(learned)
 
 
 def test_learned_values_per_element(with_xla):
-    """Mean, minimum and maximum of rates per element, after the exponential, also compiled."""
+    """Rates per element, after the exponential, also compiled."""
     learner, meta = learner_of(ml.rules.sgd(learned(0.1, per="element", positive=True)))
     raw = np.array([[-1.0], [0.5]])
     meta["rule"]["learning_rate"]["output/kernel"] = tf.constant(raw)
     found = with_xla(lambda meta: ml.diagnostics.learned_values(learner, meta))(meta)
-    assert len(found) == 6
+    assert len(found) == 2
     expect(found, "learning_rate/output/kernel", np.exp(raw))
     expect(found, "learning_rate/output/bias", [0.1])
 
@@ -56,7 +76,7 @@ def test_learned_values_per_step():
     meta["rule"]["learning_rate"]["output/bias"] = tf.constant([0.1, -0.2, 0.3], tf.float64)
     meta["rule"]["momentum"] = tf.constant([-1.0, 0.0], tf.float64)
     found = ml.diagnostics.learned_values(learner, meta)
-    assert len(found) == 3 * (2 * 3 + 2)
+    assert len(found) == 2 * 3 + 2
     for step, value in enumerate((0.1, -0.2, 0.3)):
         expect(found, f"learning_rate/output/bias/{step}", value)
     for step, value in enumerate((-1.0, 0.0)):
@@ -64,8 +84,8 @@ def test_learned_values_per_step():
     learner, meta = learner_of(ml.rules.sgd(learned(0.1, per="element", steps=2)))
     meta["rule"]["learning_rate"]["output/kernel"] = tf.constant([[[1.0], [2.0]], [[3.0], [5.0]]], tf.float64)
     found = ml.diagnostics.learned_values(learner, meta)
-    expect(found, "learning_rate/output/kernel/0", [1, 2])
-    expect(found, "learning_rate/output/kernel/1", [3, 5])
+    expect(found, "learning_rate/output/kernel/0", [[1], [2]])
+    expect(found, "learning_rate/output/kernel/1", [[3], [5]])
 
 
 @pytest.mark.parametrize("rule", [ml.rules.sgd(0.1), ml.rules.meta_curvature(ml.rules.sgd(0.1))])
