@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import hashlib
+import importlib
 import os
 import re
 import shlex
@@ -17,6 +18,7 @@ from typing import NamedTuple
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -162,6 +164,9 @@ def _find_plugins() -> None:
     root, plugins = str(CONFIGS.parent), str(PLUGINS)
     if plugins not in sys.path:
         sys.path.append(plugins)
+    sweepers = importlib.import_module("hydra_plugins.metalearn_sweepers")
+    for sweeper in (sweepers.GridSweeper, sweepers.OptunaSweeper):
+        Plugins.instance().register(sweeper)  # which may have looked for plugins before
     known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     missing = [path for path in (root, plugins) if path not in known]
     os.environ["PYTHONPATH"] = os.pathsep.join([*filter(None, known), *missing])
