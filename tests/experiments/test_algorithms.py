@@ -21,7 +21,13 @@ ALGORITHMS = sorted(path.stem for path in (CONFIGS / "algorithm").glob("*.yaml")
 SMALL = ["model.hidden=[5]", "model.activation=tanh", "learner.steps=2"]
 
 
-@pytest.fixture(scope="module", params=ALGORITHMS)
+LONG = ("imaml",)
+"""Algorithms whose programs take long to build: they wait for the slow tests."""
+
+PARAMETERS = [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in ALGORITHMS]
+
+
+@pytest.fixture(scope="module", params=PARAMETERS)
 def config(request):
     """Return the resolved configuration of an algorithm, on a small smooth model."""
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):

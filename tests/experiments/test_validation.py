@@ -41,6 +41,7 @@ def test_it_is_an_evaluation_on_its_own_tasks(validated, short):
     assert content(validated) == content(short[0])
 
 
+@pytest.mark.slow
 def test_rows_are_written_once_whatever_happens(validated, tmp_path):
     with pytest.MonkeyPatch.context() as stopping:
         stopping.setattr(session, "Bar", stop_at(40, KeyboardInterrupt))

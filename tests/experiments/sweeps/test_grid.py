@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from experiments.harness import session
+from experiments.harness import rundir, session
 from experiments.harness.sweeps import definition
-from tests.experiments.small_runs import run, stop_at
+from tests.experiments.small_runs import run
 from tests.experiments.sweeps.commands import SMALL, complete, sweep_of
 
 SHORT = ["-m", *SMALL, "training.iterations=20"]
@@ -41,15 +41,26 @@ def test_what_is_complete_is_not_run_again(swept, capfd):
 
 
 def test_a_job_that_is_interrupted_ends_the_sweep(tmp_path, monkeypatch, capfd):
-    with monkeypatch.context() as stopping:
-        stopping.setattr(session, "Bar", stop_at(10, KeyboardInterrupt))
-        assert run(tmp_path, [*SHORT, "seed=0,1"]) == 130
-    assert "2 jobs: 2 not complete" in capfd.readouterr().out
-    first, second = sweep_of(tmp_path)
-    assert first.run.manifest.exists()
-    assert not second.run.manifest.exists()
-    assert run(tmp_path, [*SHORT, "seed=0,1"]) == 0
-    assert "1 complete now, 1 resumed and complete now" in capfd.readouterr().out
+    """And the same command goes on; training is a stand-in, which leaves manifests."""
+    ends = iter(["complete", "interrupted", "complete", "complete"])
+
+    def train(config):
+        run = rundir.locate(config)
+        run.path.mkdir(parents=True, exist_ok=True)
+        status = next(ends)
+        rundir.update_manifest(run, format=rundir.FORMAT, status=status, iteration=10)
+        return 130 if status == "interrupted" else 0
+
+    monkeypatch.setattr(session, "train", lambda config, report: train(config))
+    assert run(tmp_path, [*SHORT, "seed=0,1,2"]) == 130
+    printed = capfd.readouterr().out
+    assert "3 jobs: 1 complete now, 2 not complete" in printed
+    assert "not complete: seed=1 " in printed
+    assert "interrupted at iteration 10" in printed
+    assert "it is new" in printed
+    assert run(tmp_path, [*SHORT, "seed=0,1,2"]) == 0
+    expected = "3 jobs: 1 complete before, 1 complete now, 1 resumed and complete now"
+    assert expected in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(

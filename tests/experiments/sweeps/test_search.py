@@ -64,6 +64,7 @@ def test_it_chooses_the_same_wherever_it_was_stopped(tmp_path, monkeypatch):
     assert np.isinf(diverged).all()
 
 
+@pytest.mark.slow
 def test_hopeless_runs_are_given_up(tmp_path, capfd):
     """Real runs: the median of the first trial alone decides on the second."""
     pruner = ["+hydra.sweeper.pruner.n_startup_trials=1", "hydra.sweeper.sampler.name=RandomSampler"]

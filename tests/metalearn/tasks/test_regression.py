@@ -56,7 +56,7 @@ def test_sample_is_a_pure_function_of_the_seed(family):
     assert np.unique(first[0]).size == first[0].size
 
 
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_eager_graph_and_xla_agree(jit):
     """The same tasks in all three: inputs and parameters to 2e-6, targets to 5e-5.
 
