@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from types import TracebackType
 from typing import Any
@@ -45,8 +46,12 @@ def brief(config: dict[str, Any], trainer: ml.MetaTrainer, place: str) -> None:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for section in ("task", "model", "rule", "estimator", "optimizer", "learner", "training"):
         table.add_row(f"[bold]{section}", settings(section).replace("[", r"\["))
+    number = os.environ.get("TF_NUM_INTRAOP_THREADS", "0")
+    threads = {"0": "threads on all cores", "1": "one thread"}.get(number, f"{number} threads")
     compiler = "XLA" if trainer.jit_compile else "TensorFlow's graphs"
-    table.add_row("[bold]program", f"tasks {trainer.learner.mapping_chosen}, compiled with {compiler}")
+    table.add_row(
+        "[bold]program", f"tasks {trainer.learner.mapping_chosen}, compiled with {compiler}, {threads}"
+    )
     table.add_row("[bold]seed", str(config["seed"]))
     table.add_row("[bold]run", place)
     console.print(table)

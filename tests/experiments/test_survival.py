@@ -58,6 +58,7 @@ def test_killed_and_stopped_it_ends_with_equal_bits(tmp_path, whole):
     assert b"go on with: python -m experiments.train" in printed
     manifest = json.loads(folder(tmp_path).manifest.read_text())
     assert manifest["status"] == "interrupted"
+    assert manifest["environment"]["TF_NUM_INTRAOP_THREADS"] == "1"
     assert len(manifest["resumed"]) == 1
     assert 0 < manifest["iteration"] < 4000
     assert run(tmp_path, LONG) == 0

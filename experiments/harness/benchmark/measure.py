@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import selectors
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import time
 from typing import NamedTuple
 
 import numpy as np
+
+from experiments.harness.quiet import THREADS
 
 WORKER = "experiments.harness.benchmark.worker"
 
@@ -103,6 +106,7 @@ class _Worker:
     def __init__(self, name: str, steps: int, width: int) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", WORKER, name, str(steps), str(width)],
+            env={**THREADS, **os.environ},  # which concerns TensorFlow alone
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -23,9 +22,6 @@ NEW, UNREADABLE = "new", "unreadable"
 
 ENDED = ("complete", "pruned")
 """States of jobs that there is nothing left to do for."""
-
-THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-"""Environment variables that TensorFlow takes numbers of threads from."""
 
 LOOK_SECONDS = 1.0
 """Between two looks at what jobs in other processes have done."""
@@ -73,7 +69,7 @@ def execute(setting: Setting, jobs: Sequence[Job]) -> Results:
     interrupted = broken = False
     if left:
         try:
-            with _terminable(), _watched(left, before, setting.one_by_one), _own_threads(setting.one_by_one):
+            with _terminable(), _watched(left, before, setting.one_by_one):
                 reasons = _launch(setting, left)
         except KeyboardInterrupt:
             interrupted = True
@@ -117,18 +113,6 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _own_threads(one_by_one: bool) -> Iterator[None]:
-    """Give jobs that run side by side one thread each, unless the user has said how many."""
-    added = {} if one_by_one else {name: "1" for name in THREADS if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            del os.environ[name]
 
 
 @contextmanager
