@@ -6,7 +6,6 @@ import os
 import sys
 import tempfile
 
-
 THREADS = {"TF_NUM_INTRAOP_THREADS": "1"}
 """Of a process, unless the environment says otherwise. With more, programs of small matrix products lose by
 handing work over a sixth of their speed; convolutions gain. Results have the same bits."""
