@@ -28,7 +28,7 @@ SHORT += ["evaluation.steps=1", "training.jit_compile=false"]
 SHORTER = {
     "sweep=sinusoid_algorithms": ["experiment=sinusoid/maml", "seed=0"],
     "hydra/sweeper=optuna": ["hydra.sweeper.trials=2", "validation.tasks=4"],
-    "sweep=rule_search": ["hydra.sweeper.trials=2", "validation.tasks=4", "validation.interval=2"],
+    "sweep=rule_search": ["validation.interval=2"],
 }
 """What makes a sweep or a search a short one."""
 

@@ -186,5 +186,5 @@ def _show(search: Search, jobs: Sequence[Job]) -> None:
     for trial in best:
         values = [_shortened(key, trial.params[key]).partition("=")[2] for key in search.space]
         table.add_row(str(trial.number), *values, f"{trial.value:.4f}", str(jobs[trial.number].run.path))
-    print_table(table, 100)
+    print_table(table, 140)
     say(f"every trial: optuna-dashboard {address(search.setting.place)}")
