@@ -188,6 +188,9 @@ def _explain(error: Exception, config_name: str) -> str:
         return f"there is no setting {key}{nearest(key, _known_keys(config_name))}"
     if isinstance(cause, MissingMandatoryValue):
         return f"{cause.full_key}=... must be given"
+    extra = re.search(r"Could not load '(hydra/launcher)/(\w+)'", str(error))
+    if extra:  # a preset of ours, of a launcher that is not installed
+        return _install(*extra.groups())
     missing = re.search(
         r"Could not find '([^']+)'\s+Available options in '([^']+)':\s+(.*?)\nConfig search", str(error), re.S
     )
@@ -195,11 +198,13 @@ def _explain(error: Exception, config_name: str) -> str:
         path, group, available = missing.groups()
         option = path.removeprefix(f"{group}/")
         if group in EXTRAS:
-            return (
-                f"there is no {group}={option} here: pip install -e '.[{EXTRAS[group].get(option, 'sweep')}]'"
-            )
+            return _install(group, option)
         return f"there is no {group}={option}{nearest(option, available.split())}"
     return str(error).split("\nSee https", 1)[0]
+
+
+def _install(group: str, option: str) -> str:
+    return f"there is no {group}={option} here: pip install -e '.[{EXTRAS[group].get(option, 'sweep')}]'"
 
 
 def _known_keys(config_name: str) -> list[str]:

@@ -72,6 +72,7 @@ def test_a_job_that_is_interrupted_ends_the_sweep(tmp_path, monkeypatch, capfd):
         (["task.shotz=1,2"], ["task.shotz", "task.shots"]),
         (["sweep=sinusoid"], ["sweep=sinusoid", "sinusoid_algorithms"]),
         (["hydra/launcher=rey"], ["hydra/launcher=rey", "pip install"]),
+        (["hydra/launcher=slurm"], ["hydra/launcher=submitit_slurm", "[slurm]"]),
         (["hydra/sweeper=grid", "hydra.sweeper.trials=3"], ["hydra.sweeper.trials"]),
     ],
 )
