@@ -130,7 +130,7 @@ def _sweep_id() -> str:
     It leaves out what changes no result: how jobs are launched, and how many a search has.
     """
     told = sorted(word for word in sys.argv[1:] if "=" in word and not word.startswith(WITHOUT_EFFECT))
-    (preset,) = [word.partition("=")[2] for word in told if word.startswith("sweep=")] or ["sweep"]
+    preset = next((word.partition("=")[2] for word in told if word.startswith("sweep=")), "sweep")
     return f"{re.sub(r'[^A-Za-z0-9_]', '-', preset)}-{hashlib.sha256(repr(told).encode()).hexdigest()[:8]}"
 
 

@@ -189,13 +189,15 @@ def _train(
 
 def _give_up(run: RunDirectory, trainer: ml.MetaTrainer, tracker: Tracker, validation: Validation) -> int:
     tracker.finish()
-    loss = _finite(validation.loss)
     rundir.update_manifest(
-        run, status="pruned", iteration=trainer.iteration, end=rundir.now(), validation_loss=loss
+        run,
+        status="pruned",
+        iteration=trainer.iteration,
+        end=rundir.now(),
+        validation_loss=_finite(validation.loss),
     )
-    say(
-        f"given up at iteration {trainer.iteration}: its validation loss is {loss:.4g}, others had less there"
-    )
+    loss = f"{validation.loss:.4g}"
+    say(f"given up at iteration {trainer.iteration}: its validation loss is {loss}, others had less there")
     return 0
 
 

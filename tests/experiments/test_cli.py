@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from experiments import evaluate, train
+from experiments.harness import cli
 from experiments.harness.cli import nearest, run_application
 
 CASES = [
@@ -111,3 +112,20 @@ def test_help_lists_the_groups(monkeypatch, capfd):
 def test_nearest_names_what_is_near_or_all():
     assert nearest("shotz", ["shots", "queries"]) == " (did you mean shots?)"
     assert nearest("zzz", ["b", "a"]) == " (there is a, b)"
+
+
+def test_a_sweep_keeps_its_name_whatever_does_not_matter(monkeypatch):
+    def name(*words):
+        monkeypatch.setattr(sys, "argv", ["train", "-m", *words])
+        return cli._sweep_id()
+
+    same = [
+        ("seed=0,1", "rule=sgd"),
+        ("rule=sgd", "seed=0,1"),
+        ("seed=0,1", "rule=sgd", "hydra/launcher=ray"),
+    ]
+    assert len({name(*words) for words in same}) == 1
+    assert name(*same[0]).startswith("sweep-")
+    assert name("seed=0,2", "rule=sgd") != name(*same[0])
+    assert name("sweep=a", "seed=0").startswith("a-")
+    assert name("sweep=a", "sweep=../b").startswith("---b-")

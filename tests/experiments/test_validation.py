@@ -64,3 +64,14 @@ def test_a_run_is_given_up_when_it_is_told_to_and_can_go_on(validated, tmp_path)
     np.testing.assert_allclose(told, rows(validated)[:2], rtol=1e-8)
     assert run(tmp_path, VALIDATED) == 0
     assert content(folder(tmp_path)) == content(validated)
+
+
+def test_a_run_whose_loss_is_infinite_can_be_given_up(validated, tmp_path, monkeypatch, capfd):
+    """JSON has no infinity."""
+    config, _ = read(validated)
+    infinite = ml.Evaluation(np.arange(3), np.full(3, np.inf), np.full(3, np.nan), 20, "", np.empty(0))
+    monkeypatch.setattr(ml, "evaluator", lambda *_: lambda meta: infinite)
+    assert session.train({**config, "paths": {"runs": str(tmp_path)}}, lambda *_: True) == 0
+    _, manifest = read(folder(tmp_path))
+    assert (manifest["status"], manifest["validation_loss"]) == ("pruned", None)
+    assert "its validation loss is inf" in capfd.readouterr().out

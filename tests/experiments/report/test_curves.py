@@ -11,8 +11,13 @@ from tests.experiments.report.made_runs import make_group
 
 def test_nothing_finite_can_be_drawn():
     table = tabulate([make_group("wild", [[np.inf, np.inf]])], "maml")
-    for figure in (comparison(table, {}), loss_by_step(table), learning_curves(table)):
+    final, by_step, learning = comparison(table, {}), loss_by_step(table), learning_curves(table)
+    for figure in (final, by_step, learning):
         FigureCanvasAgg(figure).draw()
+    assert not any(line.get_ydata().size for figure in (final, by_step) for line in figure.axes[0].lines)
+    assert [label.get_text() for label in final.axes[0].get_yticklabels()] == ["wild (diverges at 0)"]
+    assert [text.get_text() for text in by_step.axes[0].texts] == ["no finite values"]
+    assert learning.axes[0].lines[0].get_ydata().size
 
 
 def test_lines_are_means_over_seeds_and_bands_their_range():
