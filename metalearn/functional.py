@@ -114,25 +114,9 @@ def features(model: keras.Model, parameters: Parameters, inputs: tf.Tensor) -> t
     return _call(body, model, parameters, inputs, None, False)[0]
 
 
-def linear_head(model: keras.Model) -> tuple[str, str]:
-    """Return the keys of kernel and bias of a model's last layer.
-
-    Raises:
-        ValueError: if that is not a dense layer on features ``[N, F]``, with a bias and no activation.
-    """
-    last = model.layers[-1]
-    if (
-        not isinstance(last, keras.layers.Dense)
-        or last.activation is not keras.activations.linear
-        or not last.use_bias
-        or len(last.input.shape) != 2
-    ):
-        raise ValueError(
-            f"the model's last layer {last.name!r} is no plain dense one: a head that is solved for needs a "
-            "keras.layers.Dense with a bias and without an activation, on features of shape [N, F]"
-        )
-    keys = {id(variable): key for key, variable in _named_variables(model)}
-    return keys[id(last.kernel)], keys[id(last.bias)]
+def key_of(model: keras.Model, variable: keras.Variable) -> str:
+    """Return the key of one of a model's variables, as :func:`parameters` and :func:`state` have it."""
+    return next(key for key, value in _named_variables(model) if value is variable)
 
 
 def _call(

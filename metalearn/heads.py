@@ -6,12 +6,15 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import keras
 import tensorflow as tf
 
+from metalearn import functional
 from metalearn.arguments import require_positive
+from metalearn.layers import Dense
 from metalearn.types import Structure
 
-__all__ = ["ridge"]
+__all__ = ["linear_head", "ridge"]
 
 
 class Head(NamedTuple):
@@ -25,6 +28,26 @@ class Head(NamedTuple):
 
     hyperparameters: Structure
     fit: Callable[[tf.Tensor, tf.Tensor, Structure], tuple[tf.Tensor, tf.Tensor]]
+
+
+def linear_head(model: keras.Model) -> tuple[str, str]:
+    """Return the keys of kernel and bias of a model's last layer.
+
+    Raises:
+        ValueError: if that is not a dense layer on features ``[N, F]``, with a bias and no activation.
+    """
+    last = model.layers[-1]
+    if (
+        not isinstance(last, keras.layers.Dense | Dense)
+        or last.activation is not keras.activations.linear
+        or not last.use_bias
+        or len(last.input.shape) != 2
+    ):
+        raise ValueError(
+            f"the model's last layer {last.name!r} is no plain dense one: a head that is solved for needs a "
+            "dense layer with a bias and without an activation, on features of shape [N, F]"
+        )
+    return functional.key_of(model, last.kernel), functional.key_of(model, last.bias)
 
 
 def ridge(strength: float = 1.0, learned: bool = True) -> Head:

@@ -16,7 +16,7 @@ from metalearn.arguments import require_count, require_positive
 from metalearn.bilevel import BilevelProblem, inner_objective, inner_start, solve
 from metalearn.estimators.mixed_mode import mixed_mode
 from metalearn.estimators.protocol import as_estimator
-from metalearn.heads import Head
+from metalearn.heads import Head, linear_head
 from metalearn.layers import inexact_layers
 from metalearn.mapping import map_tasks, mapping_for, require_mapping
 from metalearn.step_weights import StepWeights
@@ -156,10 +156,10 @@ class MetaLearner:
         complete = {**self._complete(meta), **parameters}
         features = functional.features(self.model, complete, support.inputs)
         solved = head.fit(features, support.targets, meta.get("head", {}))
-        return {**parameters, **dict(zip(functional.linear_head(self.model), solved, strict=True))}
+        return {**parameters, **dict(zip(linear_head(self.model), solved, strict=True))}
 
     def _require_head_fits(self) -> None:
-        missing = set(functional.linear_head(self.model)) - set(self._keys)
+        missing = set(linear_head(self.model)) - set(self._keys)
         if missing:
             raise ValueError(
                 f"the head solves for {', '.join(sorted(missing))} in every task, which adapted="
@@ -271,7 +271,7 @@ class MetaLearner:
     def _given(self) -> Parameters:
         """Parameters that every task begins with at zero: context, and a head that is solved for."""
         parameters = functional.parameters(self.model)
-        solved = functional.linear_head(self.model) if self.head else ()
+        solved = linear_head(self.model) if self.head else ()
         given = [key for key in parameters if is_context(key) or key in solved]
         return tf.nest.map_structure(tf.zeros_like, partition(parameters, given)[0])
 

@@ -85,14 +85,15 @@ def mapping_for(model: keras.Model) -> TaskMapping:
 
     ``"sequential"`` if it holds a convolution, a recurrent layer that is a loop in the graph
     (``unroll=False``) or another layer of Keras' whose second derivatives cannot be vectorised, as the audit
-    of Keras found; ``"vectorized"`` if all other layers are Keras' own. Layers of other origin are asked by
-    vectorising the model's gradient on shapes alone, without numbers, as far as the shape of its input is
-    known.
+    of Keras found; ``"vectorized"`` if all other layers are Keras' own or of :mod:`metalearn.layers`. Layers
+    of other origin are asked by vectorising the model's gradient on shapes alone, without numbers, as far as
+    the shape of its input is known.
     """
     layers = list(model._flatten_layers())
     if any(_has_no_vectorized_form(layer) for layer in layers):
         return "sequential"
-    if all(type(layer).__module__.startswith("keras.") for layer in layers) or _can_be_vectorized(model):
+    known = ("keras.", "metalearn.layers.")
+    if all(type(layer).__module__.startswith(known) for layer in layers) or _can_be_vectorized(model):
         return "vectorized"
     return "sequential"
 

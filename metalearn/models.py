@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from metalearn.arguments import require_count
+from metalearn.layers import Dense
 
 __all__ = ["context_mlp", "mlp"]
 
@@ -121,15 +122,14 @@ def _mlp(
     for index, width in enumerate(hidden):
         require_count(f"hidden[{index}]", width)
     layers = [
-        keras.layers.Dense(width, activation, name=f"hidden_{index}", dtype=dtype)
-        for index, width in enumerate(hidden)
+        Dense(width, activation, name=f"hidden_{index}", dtype=dtype) for index, width in enumerate(hidden)
     ]
     return keras.Sequential(
         [
             keras.Input((input_size,), dtype=dtype),
             *before,
             *layers,
-            keras.layers.Dense(output_size, name="output", dtype=dtype),
+            Dense(output_size, name="output", dtype=dtype),
         ],
         name="mlp",
     )

@@ -26,7 +26,6 @@ from metalearn.bilevel import (
 )
 from metalearn.derivatives import names, require_connected
 from metalearn.derivatives.gradients import dense
-from metalearn.derivatives.products import explained
 from metalearn.estimators.programs import Each, run
 from metalearn.estimators.protocol import average
 from metalearn.loops import fold, scan
@@ -137,31 +136,20 @@ def reverse(
     return average(*result)
 
 
-def exact(through: Pass, inner: Inner, cotangents: Cotangents, support: Batch, step: Step) -> Cotangents:
-    """Pull back in mixed mode: reverse through the rule, forward over reverse through the inner gradient."""
-    support = step_support(through.problem, support, step)
-    cotangents, vector = _through_rule(through, inner, cotangents, support, step)
-    hessian_vector, mixed = second_order(
-        lambda parameters, meta: through.problem.inner_loss(parameters, meta, support),
-        inner[0],
-        through.meta,
-        vector,
-    )
-    return Cotangents(
-        _add(cotangents.parameters, hessian_vector),
-        cotangents.state,
-        _add(cotangents.meta, through.reach(mixed)),
-    )
-
-
 def cut(through: Pass, inner: Inner, cotangents: Cotangents, support: Batch, step: Step) -> Cotangents:
     """Pull back through the rule only: the inner gradient is taken for a constant."""
-    support = step_support(through.problem, support, step)
-    return _through_rule(through, inner, cotangents, support, step)[0]
+    (parameters, state), problem, meta = inner, through.problem, through.meta
+    _, gradients = inner_gradient(problem, parameters, meta, step_support(problem, support, step))
+    with tf.GradientTape() as tape:
+        tape.watch((inner, meta))
+        updated = problem.rule.update(gradients, state, parameters, problem.hyperparameters(meta), step)
+    to_inner, to_meta = dense(tape.gradient(updated, (inner, meta), output_gradients=tuple(cotangents)[:2]))
+    parameters, state = _add(tf.nest.map_structure(tf.zeros_like, inner), to_inner)
+    return Cotangents(parameters, state, _add(cotangents.meta, through.reach(to_meta)))
 
 
 def retraced(through: Pass, inner: Inner, cotangents: Cotangents, support: Batch, step: Step) -> Cotangents:
-    """Pull back by repeating the whole step under a tape."""
+    """Pull back exactly, by repeating the whole step under a tape."""
     with tf.GradientTape() as tape:
         tape.watch((inner, through.meta))
         updated = inner_step(through.problem, inner, through.meta, support, step)
@@ -170,37 +158,6 @@ def retraced(through: Pass, inner: Inner, cotangents: Cotangents, support: Batch
     )
     parameters, state = _add(tf.nest.map_structure(tf.zeros_like, inner), to_inner)
     return Cotangents(parameters, state, _add(cotangents.meta, through.reach(to_meta)))
-
-
-def second_order(
-    loss: Callable[[Parameters, Meta], tf.Tensor], parameters: Parameters, meta: Meta, vector: Parameters
-) -> tuple[Parameters, Meta]:
-    """Push ``vector`` forward through the gradient of a loss, in one forward-over-reverse product.
-
-    ::
-
-        d^2 loss / d theta^2  vector      and      d^2 loss / d phi d theta  vector
-
-    Both are symmetric, so they are also the cotangents that reverse mode would find.
-
-    Args:
-        loss: ``(theta, phi) -> scalar``.
-        parameters: theta.
-        meta: phi.
-        vector: as theta.
-
-    Returns:
-        The two products, as theta and as phi; None where a second derivative vanishes identically.
-    """
-    points, tangents = tf.nest.flatten(parameters), tf.nest.flatten(vector)
-    with explained(), tf.autodiff.ForwardAccumulator(points, tangents) as forward:
-        with tf.GradientTape() as tape:
-            tape.watch((parameters, meta))
-            value = loss(parameters, meta)
-        gradients = dense(tape.gradient(value, (parameters, meta)))
-    return dense(
-        tf.nest.map_structure(lambda gradient: None if gradient is None else forward.jvp(gradient), gradients)
-    )
 
 
 def through_outer(through: Pass, inner: Inner, query: Batch, step: Step) -> Carry:
@@ -223,23 +180,6 @@ def through_start(through: Pass, cotangents: Cotangents, support: Batch) -> Meta
         started = inner_start(through.problem, through.meta, support)
     to_meta = tape.gradient(started, through.meta, output_gradients=tuple(cotangents)[:2])
     return _add(cotangents.meta, through.reach(dense(to_meta)))
-
-
-def _through_rule(
-    through: Pass, inner: Inner, cotangents: Cotangents, support: Batch, step: Step
-) -> tuple[Cotangents, Parameters]:
-    """Return cotangents before the step with the inner gradient held fixed, and that of the gradient."""
-    (parameters, state), problem, meta = inner, through.problem, through.meta
-    _, gradients = inner_gradient(problem, parameters, meta, support)
-    with tf.GradientTape() as tape:
-        tape.watch((gradients, inner, meta))
-        updated = problem.rule.update(gradients, state, parameters, problem.hyperparameters(meta), step)
-    vector, to_inner, to_meta = dense(
-        tape.gradient(updated, (gradients, inner, meta), output_gradients=tuple(cotangents)[:2])
-    )
-    zeros = tf.nest.map_structure(tf.zeros_like, (gradients, inner))
-    vector, (to_parameters, to_state) = _add(zeros, (vector, to_inner))
-    return Cotangents(to_parameters, to_state, _add(cotangents.meta, through.reach(to_meta))), vector
 
 
 def _add(left: Structure, right: Structure) -> Structure:

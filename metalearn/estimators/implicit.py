@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from metalearn.arguments import require_count, require_positive
 from metalearn.bilevel import BilevelProblem, Inner, inner_objective, inner_start
-from metalearn.derivatives import conjugate_gradient, hvp, neumann
-from metalearn.estimators.backward import Pass, second_order, through_outer
+from metalearn.derivatives import conjugate_gradient, hvp, neumann, value_and_gradient
+from metalearn.derivatives.gradients import dense
+from metalearn.estimators.backward import Pass, through_outer
 from metalearn.estimators.programs import Each, advance, run
 from metalearn.estimators.protocol import Estimator, average, leaves_used
 from metalearn.types import Meta, MetaGradient, Parameters, Task
@@ -75,22 +76,28 @@ def _estimate(solve: Solve, problem: BilevelProblem, meta: Meta, tasks: Task) ->
     through = Pass(problem, meta)
     start = problem.map(lambda support: inner_start(problem, meta, support), tasks.support)
 
-    def gradient(last: Inner, task: Task) -> tuple[tf.Tensor, Meta]:
+    def of_one_task(last: Inner, task: Task) -> tuple[tf.Tensor, Meta]:
         def inner(parameters: Parameters, meta: Meta) -> tf.Tensor:
             return inner_objective(problem, parameters, meta, task.support)
 
         def hessian(vector: Parameters) -> Parameters:
-            return hvp(lambda parameters: inner(parameters, meta), last[0], vector)
+            return hvp(
+                lambda parameters: inner(parameters, meta), last[0], vector, mode="reverse_over_reverse"
+            )
 
         loss, (to_parameters, _, direct) = through_outer(through, last, task.query, problem.steps)
-        _, mixed = second_order(inner, last[0], meta, solve(hessian, to_parameters))
+        solution = solve(hessian, to_parameters)
+        with tf.GradientTape() as tape:
+            tape.watch(meta)
+            _, gradient = value_and_gradient(lambda parameters: inner(parameters, meta), last[0])
+        mixed = dense(tape.gradient(gradient, meta, output_gradients=solution))
         return loss, tf.nest.map_structure(
             lambda direct, mixed: direct if mixed is None else direct - mixed, direct, through.reach(mixed)
         )
 
     def program(each: Each, in_graph: bool, start: Inner, tasks: Task) -> tuple[tf.Tensor, Meta, Parameters]:
         last = advance(problem, meta, each, in_graph, start, tasks.support)
-        return *each(gradient, last, tasks), last[0]
+        return *each(of_one_task, last, tasks), last[0]
 
     result = run(problem, program, start, tasks)
     _require_reached(through)

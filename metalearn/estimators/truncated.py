@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from metalearn.arguments import require_count
 from metalearn.bilevel import BilevelProblem
-from metalearn.estimators.backward import cut, exact, reverse
+from metalearn.estimators.backward import cut, retraced, reverse
 from metalearn.estimators.protocol import Estimator
 from metalearn.types import Meta, MetaGradient, Task
 
@@ -35,6 +35,6 @@ def truncated(window: int) -> Estimator:
 
     def estimate(problem: BilevelProblem, meta: Meta, tasks: Task) -> MetaGradient:
         last = min(window, problem.steps)
-        return reverse(problem, meta, tasks, [(last, exact), (problem.steps - last, cut)])
+        return reverse(problem, meta, tasks, [(last, retraced), (problem.steps - last, cut)])
 
     return Estimator(estimate, second_order=window > 0, weighs_steps=True)

@@ -93,7 +93,7 @@ def test_an_iteration_is_right_and_moves_what_it_should(config, by_nested_tapes,
     moved = {key for key in keys if np.any(fitted[key] != before["parameters"].get(key, 0.0))}
     assert moved == set(select(config["learner"]["adapted"], keys))
 
-    solved = ml.functional.linear_head(learner.model) if learner.head else ()
+    solved = ml.heads.linear_head(learner.model) if learner.head else ()
     given = {key for key in keys if key.startswith("context/") or key in solved}
     assert set(before["parameters"]) == set(keys) - given
     trainer.run(2)

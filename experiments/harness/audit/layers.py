@@ -24,6 +24,7 @@ ONE_INPUT: list[tuple[str, Draw, Layers]] = [
         ROWS,
         {
             "Dense": lambda: L.Dense(3, "tanh"),
+            "metalearn.layers.Dense": lambda: OURS.Dense(3, "tanh"),
             "EinsumDense": lambda: L.EinsumDense("ab,bc->ac", 3, activation="tanh"),
             "Lambda": lambda: L.Lambda(keras.ops.tanh),
             "Identity": L.Identity,

@@ -138,7 +138,7 @@ def test_equals_finite_differences(result, initial, sinusoids, as_vector, estima
 
 def test_graphs_beyond_the_fused_steps_do_not_grow(in_graph):
     """Beyond ``FUSED_STEPS`` the loop is in the graph: 25 steps more make as many nodes as one more."""
-    limit = importlib.import_module("metalearn.estimators.mixed_mode").FUSED_STEPS
+    limit = importlib.import_module("metalearn.estimators.programs").FUSED_STEPS
     phi = {"parameters": {"p": tf.constant([1.0, 2.0])}, "rule": {}}
     batch = ml.Batch(tf.zeros((2, 1, 1)), tf.zeros((2, 1, 1)))
 
