@@ -105,9 +105,9 @@ def hvp(
         H(x) v = d/dt grad f(x + t v) at t = 0         forward over reverse
                = grad_x <grad f(x), v>                 reverse over reverse
 
-    Both cost a small multiple of a gradient. Forward over reverse needs less memory, as nothing of the
-    gradient's own computation is kept. In a graph it cannot pass a ``tf.while_loop`` (recurrent layers
-    that are not unrolled); reverse over reverse can.
+    Both cost a small multiple of a gradient. Forward over reverse keeps nothing of the gradient's own
+    computation, but TensorFlow makes it out of two reverse passes: reverse over reverse is faster to build
+    and to run. In a graph, only that passes a ``tf.while_loop`` (recurrent layers that are not unrolled).
 
     Args:
         function: of nested tensors, to a scalar.
@@ -219,6 +219,6 @@ def explained() -> Iterator[None]:
             raise
         raise ValueError(
             "TensorFlow cannot push a tangent through a tf.while_loop in a graph: unroll the loop "
-            "(unroll=True in recurrent layers), or use reverse mode (the estimator unrolled; "
-            "mode='reverse_over_reverse' of hvp)"
+            "(unroll=True in recurrent layers), or use reverse mode (mode='reverse_over_reverse' of hvp; "
+            "any estimator but forward_mode)"
         ) from error

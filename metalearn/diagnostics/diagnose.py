@@ -47,8 +47,7 @@ def diagnose(
         seed: ``(seed of the run, iteration)``, as for ``learner.meta_gradient``; also that of Lanczos'
             starting vector.
         lanczos_iterations: at least 1; largest eigenvalues are from below, closer with more.
-        reference: the exact estimator; ``mixed_mode()`` if not given. Recurrent layers that are a loop in
-            the graph need ``unrolled()``.
+        reference: the exact estimator; ``mixed_mode()`` if not given.
 
     Returns:
         Scalars ``[]`` of the type of the meta-parameters. What is not finite shows as such.

@@ -1,15 +1,16 @@
 """The exact meta-gradients: unrolled tapes, mixed mode and finite differences agree."""
 
 import functools
-import importlib
 import itertools
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import metalearn as ml
 from metalearn.bilevel import BilevelProblem
+from metalearn.estimators.programs import FUSED_STEPS
 from metalearn.types import Rule
 
 ESTIMATORS = {"unrolled": ml.estimators.unrolled(), "mixed_mode": ml.estimators.mixed_mode()}
@@ -138,7 +139,6 @@ def test_equals_finite_differences(result, initial, sinusoids, as_vector, estima
 
 def test_graphs_beyond_the_fused_steps_do_not_grow(in_graph):
     """Beyond ``FUSED_STEPS`` the loop is in the graph: 25 steps more make as many nodes as one more."""
-    limit = importlib.import_module("metalearn.estimators.programs").FUSED_STEPS
     phi = {"parameters": {"p": tf.constant([1.0, 2.0])}, "rule": {}}
     batch = ml.Batch(tf.zeros((2, 1, 1)), tf.zeros((2, 1, 1)))
 
@@ -154,7 +154,29 @@ def test_graphs_beyond_the_fused_steps_do_not_grow(in_graph):
         graph = estimate.get_concrete_function(phi, ml.Task(batch, batch)).graph.as_graph_def()
         return len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
 
-    assert nodes(limit + 1) == nodes(limit + 25)
+    assert nodes(FUSED_STEPS + 1) == nodes(FUSED_STEPS + 25)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [2, FUSED_STEPS + 1])
+def test_recurrent_layers_may_be_loops_in_the_graph(steps, in_graph):
+    """The second-order products are taken in reverse, which passes a while loop."""
+    layers = [keras.layers.SimpleRNN(2, dtype="float64"), keras.layers.Dense(1, dtype="float64")]
+    model = keras.Sequential([keras.Input((3, 1), dtype="float64"), *layers])
+    random = np.random.default_rng(0)
+    support, query = (
+        ml.Batch(*(tf.constant(random.normal(size=(2, 4, *shape))) for shape in ((3, 1), (1,))))
+        for _ in range(2)
+    )
+    found = []
+    for estimator in ESTIMATORS.values():
+        learner = ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(0.1), steps, estimator=estimator)
+        gradient = in_graph(
+            lambda meta, tasks, learner=learner: learner.meta_gradient(meta, tasks, seed=(0, 0)).gradient
+        )
+        found.append(gradient(learner.initialize(0), ml.Task(support, query))["parameters"])
+    for key, expected in found[0].items():
+        np.testing.assert_allclose(found[1][key], expected, rtol=1e-12, atol=1e-14, err_msg=key)
 
 
 def heavy_ball():
