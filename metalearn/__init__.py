@@ -1,20 +1,12 @@
 """Meta-learning research in TensorFlow: gradients through learning, proven right."""
 
-from metalearn import (
-    derivatives,
-    diagnostics,
-    estimators,
-    functional,
-    heads,
-    layers,
-    losses,
-    models,
-    rules,
-    step_weights,
-    tasks,
-)
+from metalearn import autodiff, diagnostics, estimators, losses, rules, types
+from metalearn import autodiff as derivatives
+from metalearn import sources as tasks
 from metalearn.evaluation import Evaluation, evaluate, evaluator
-from metalearn.learner import MetaLearner
+from metalearn.nn import functional, heads, layers, models
+from metalearn.problems import step_weights
+from metalearn.problems.few_shot import MetaLearner
 from metalearn.training import MetaTrainer, NonFiniteError
 from metalearn.types import Batch, Task
 
@@ -25,6 +17,7 @@ __all__ = [
     "MetaTrainer",
     "NonFiniteError",
     "Task",
+    "autodiff",
     "derivatives",
     "diagnostics",
     "estimators",
@@ -38,4 +31,5 @@ __all__ = [
     "rules",
     "step_weights",
     "tasks",
+    "types",
 ]

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from metalearn.derivatives import names
-from metalearn.training import LOSSES
+from metalearn.nest import names
+from metalearn.training.trainer import LOSSES
 from metalearn.types import Meta
 
 STEP = "iteration"

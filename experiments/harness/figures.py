@@ -14,11 +14,11 @@ from matplotlib.figure import Figure as Figure
 
 from experiments.harness.axes import log_scale, positive, tidy, window_in_use, window_means
 from experiments.harness.files import write_atomically
-from metalearn import functional
-from metalearn.bilevel import solve
-from metalearn.evaluation import EVALUATION_STREAM
-from metalearn.learner import MetaLearner
-from metalearn.training import History
+from metalearn.evaluation.evaluation import EVALUATION_STREAM
+from metalearn.nn import functional
+from metalearn.problems.bilevel import solve
+from metalearn.problems.few_shot import MetaLearner
+from metalearn.training.trainer import History
 from metalearn.types import Meta, Parameters, Task, TaskDistribution
 
 BLUE, ORANGE, VERMILLION, SKY, GREY = "#0072B2", "#E69F00", "#D55E00", "#56B4E9", "#6B6B6B"

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from experiments.harness.build import build_learner, build_tasks
 from experiments.harness.cli import CONFIGS, UsageError
-from metalearn.derivatives import central_differences
+from metalearn.autodiff import central_differences
 from metalearn.estimators.protocol import as_estimator
 from metalearn.types import Meta, Task
 

@@ -17,8 +17,8 @@ from experiments.harness.rundir import RunDirectory
 from experiments.harness.session import digest
 from experiments.harness.settings import check
 from experiments.harness.terminal import Bar, say
-from metalearn.arguments import require_count
-from metalearn.training import History
+from metalearn.checks import require_count
+from metalearn.training.trainer import History
 
 CALL_ITERATIONS = 500
 """Compared at a time: the first difference ends the comparison."""

@@ -24,7 +24,7 @@ from experiments.harness.rundir import RunDirectory
 from experiments.harness.terminal import Bar, brief, say
 from experiments.harness.tracking import Tracker
 from experiments.harness.validation import Report, Validation
-from metalearn.derivatives import names
+from metalearn.nest import names
 
 Config = dict[str, Any]
 

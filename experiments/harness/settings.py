@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.harness.cli import UsageError, nearest
-from metalearn.arguments import require_count, require_positive
+from metalearn.checks import require_count, require_positive
 
 Config = dict[str, Any]
 

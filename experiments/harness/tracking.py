@@ -13,9 +13,9 @@ import numpy as np
 
 from experiments.harness.charts import STEP, array_histogram, define, histograms, in_groups
 from experiments.harness.windows import Window, Windows, length
-from metalearn.arguments import require_count
-from metalearn.evaluation import Evaluation
-from metalearn.training import History
+from metalearn.checks import require_count
+from metalearn.evaluation.evaluation import Evaluation
+from metalearn.training.trainer import History
 from metalearn.types import Meta
 
 MODES = ("offline", "online", "disabled")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from metalearn.arguments import require_count
+from metalearn.checks import require_count
 
 Window = tuple[int, dict[str, float]]
 """Iterations finished at the end of some consecutive rows, and the mean of each of their columns."""

@@ -13,8 +13,8 @@ from metalearn.diagnostics.conflicts import conflicts
 from metalearn.diagnostics.inner import Path, of_one_task, summary
 from metalearn.diagnostics.order import order
 from metalearn.estimators import first_order, mixed_mode
-from metalearn.learner import MetaLearner
-from metalearn.mapping import map_tasks
+from metalearn.execution.task_map import map_tasks
+from metalearn.problems.few_shot import MetaLearner
 from metalearn.types import Meta, MetaGradient, Seed, Task
 
 

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from metalearn.bilevel import BilevelProblem, Inner, Step, inner_objective, inner_start, inner_step
-from metalearn.derivatives import extreme_eigenvalues, hvp, value_and_gradient
+from metalearn.autodiff import extreme_eigenvalues, hvp, value_and_gradient
 from metalearn.diagnostics.angles import Metrics, cosine, flat, largest, norm, share
 from metalearn.diagnostics.probes import descent_rates
-from metalearn.estimators.programs import FUSED_STEPS
-from metalearn.loops import fold
-from metalearn.mapping import map_tasks
+from metalearn.execution.layout import FUSED_STEPS
+from metalearn.execution.loops import fold
+from metalearn.execution.task_map import map_tasks
+from metalearn.problems.bilevel import BilevelProblem, Inner, Step, inner_objective, inner_start, inner_step
 from metalearn.types import Meta, Parameters, Seed, Task
 
 STABLE = 2.0

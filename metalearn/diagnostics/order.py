@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from metalearn.derivatives import names
 from metalearn.diagnostics.angles import Metrics, cosine, flat, lengths, norm, numbers, unit
+from metalearn.nest import names
 from metalearn.types import Meta
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from metalearn.derivatives import names
 from metalearn.diagnostics.angles import Metrics, flat, largest, lengths
 from metalearn.diagnostics.probes import takes_exponential
-from metalearn.learner import MetaLearner
+from metalearn.nest import names
+from metalearn.problems.few_shot import MetaLearner
 from metalearn.rules.hyperparameters import SHAPE_PER
 from metalearn.types import Meta, Parameters, Structure
 
@@ -29,7 +29,7 @@ def update_ratios(before: Meta, after: Meta, gradient: Meta) -> Metrics:
         gradient: the meta-gradient that the outer optimizer made the update from, structured alike.
 
     Returns:
-        Two scalars for every leaf, named as :func:`metalearn.derivatives.names` does: the ratio without
+        Two scalars for every leaf, named as :func:`metalearn.nest.names` does: the ratio without
         unit, the rate in that of the outer learning rate.
 
     Raises:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from metalearn.arguments import require_count
-from metalearn.bilevel import BilevelProblem
+from metalearn.checks import require_count
 from metalearn.estimators.protocol import Estimator
+from metalearn.problems.bilevel import BilevelProblem
 from metalearn.types import Meta, MetaGradient, Seed, Task
 
 

@@ -14,7 +14,13 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from metalearn.bilevel import (
+from metalearn.autodiff import require_connected
+from metalearn.autodiff.gradients import dense
+from metalearn.estimators.protocol import average
+from metalearn.execution.layout import Each, run
+from metalearn.execution.loops import fold, scan
+from metalearn.nest import names
+from metalearn.problems.bilevel import (
     BilevelProblem,
     Inner,
     Step,
@@ -24,11 +30,6 @@ from metalearn.bilevel import (
     step_support,
     weighted_outer_loss,
 )
-from metalearn.derivatives import names, require_connected
-from metalearn.derivatives.gradients import dense
-from metalearn.estimators.programs import Each, run
-from metalearn.estimators.protocol import average
-from metalearn.loops import fold, scan
 from metalearn.types import Batch, Meta, MetaGradient, Parameters, Structure, Task
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from metalearn.arguments import require_count, require_positive
-from metalearn.bilevel import BilevelProblem, Inner, inner_start, inner_step
-from metalearn.estimators.programs import Each, run
+from metalearn.checks import require_count, require_positive
 from metalearn.estimators.protocol import Estimator, average
-from metalearn.loops import fold
+from metalearn.execution.layout import Each, run
+from metalearn.execution.loops import fold
+from metalearn.problems.bilevel import BilevelProblem, Inner, inner_start, inner_step
 from metalearn.types import Meta, MetaGradient, Parameters, Seed, Structure, Task
 
 STREAM = 0x65766F6C

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from metalearn.bilevel import BilevelProblem
 from metalearn.estimators.backward import cut, reverse
 from metalearn.estimators.protocol import Estimator
+from metalearn.problems.bilevel import BilevelProblem
 from metalearn.types import Meta, MetaGradient, Task
 
 

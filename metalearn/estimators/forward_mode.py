@@ -7,14 +7,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from metalearn.arguments import require_count
-from metalearn.bilevel import BilevelProblem, Inner, inner_start, inner_step
-from metalearn.derivatives import jvp, require_connected
-from metalearn.derivatives.gradients import dense
-from metalearn.derivatives.structures import ravel
-from metalearn.estimators.programs import Each, run
+from metalearn.autodiff import jvp, require_connected
+from metalearn.autodiff.gradients import dense
+from metalearn.checks import require_count
 from metalearn.estimators.protocol import Estimator, average
-from metalearn.loops import fold
+from metalearn.execution.layout import Each, run
+from metalearn.execution.loops import fold
+from metalearn.nest import ravel
+from metalearn.problems.bilevel import BilevelProblem, Inner, inner_start, inner_step
 from metalearn.types import Batch, Meta, MetaGradient, Parameters, Structure, Task
 
 Carry = tuple[Inner, Structure]

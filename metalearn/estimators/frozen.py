@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from metalearn.bilevel import BilevelProblem, Inner, inner_start
-from metalearn.estimators.programs import Each, advance, run
 from metalearn.estimators.protocol import Estimator, average
+from metalearn.execution.layout import Each, run
+from metalearn.problems.bilevel import BilevelProblem, Inner, advance, inner_start
 from metalearn.types import Meta, MetaGradient, Parameters, Task
 
 

@@ -7,13 +7,13 @@ from typing import Literal, get_args
 
 import tensorflow as tf
 
-from metalearn.arguments import require_count, require_positive
-from metalearn.bilevel import BilevelProblem, Inner, inner_objective, inner_start
-from metalearn.derivatives import conjugate_gradient, hvp, neumann, value_and_gradient
-from metalearn.derivatives.gradients import dense
+from metalearn.autodiff import conjugate_gradient, hvp, neumann, value_and_gradient
+from metalearn.autodiff.gradients import dense
+from metalearn.checks import require_count, require_positive
 from metalearn.estimators.backward import Pass, through_outer
-from metalearn.estimators.programs import Each, advance, run
 from metalearn.estimators.protocol import Estimator, average, leaves_used
+from metalearn.execution.layout import Each, run
+from metalearn.problems.bilevel import BilevelProblem, Inner, advance, inner_objective, inner_start
 from metalearn.types import Meta, MetaGradient, Parameters, Task
 
 Solver = Literal["conjugate_gradient", "neumann"]

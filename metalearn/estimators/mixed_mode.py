@@ -16,9 +16,9 @@ arXiv 2505.00793, section 3.
 
 from __future__ import annotations
 
-from metalearn.bilevel import BilevelProblem
 from metalearn.estimators.backward import retraced, reverse
 from metalearn.estimators.protocol import Estimator
+from metalearn.problems.bilevel import BilevelProblem
 from metalearn.types import Meta, MetaGradient, Task
 
 

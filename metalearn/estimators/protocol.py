@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from metalearn.bilevel import BilevelProblem
-from metalearn.derivatives import names
+from metalearn.nest import names
+from metalearn.problems.bilevel import BilevelProblem
 from metalearn.types import Meta, MetaGradient, Parameters, Seed, Structure, Task
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from metalearn.bilevel import BilevelProblem, Inner, inner_start
-from metalearn.derivatives import names
 from metalearn.estimators.backward import Cotangents, Pass, through_start
-from metalearn.estimators.programs import Each, advance, run
 from metalearn.estimators.protocol import Estimator, average, leaves_used
+from metalearn.execution.layout import Each, run
+from metalearn.nest import names
+from metalearn.problems.bilevel import BilevelProblem, Inner, advance, inner_start
 from metalearn.types import Batch, Meta, MetaGradient, Parameters, Task
 
 

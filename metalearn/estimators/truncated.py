@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from metalearn.arguments import require_count
-from metalearn.bilevel import BilevelProblem
+from metalearn.checks import require_count
 from metalearn.estimators.backward import cut, retraced, reverse
 from metalearn.estimators.protocol import Estimator
+from metalearn.problems.bilevel import BilevelProblem
 from metalearn.types import Meta, MetaGradient, Task
 
 

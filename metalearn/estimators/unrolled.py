@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from metalearn.bilevel import BilevelProblem, inner_start, step_support, weighted_outer_loss
-from metalearn.derivatives import require_connected
-from metalearn.derivatives.gradients import dense
+from metalearn.autodiff import require_connected
+from metalearn.autodiff.gradients import dense
 from metalearn.estimators.backward import retraced, reverse
 from metalearn.estimators.protocol import Estimator, average
+from metalearn.problems.bilevel import BilevelProblem, inner_start, step_support, weighted_outer_loss
 from metalearn.types import Batch, Meta, MetaGradient, Parameters, Task
 
 

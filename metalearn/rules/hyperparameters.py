@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 import keras
 import tensorflow as tf
 
-from metalearn.arguments import require_count, require_positive
+from metalearn.checks import require_count, require_positive
 from metalearn.types import Parameters, Structure
 
 SHAPE_PER: dict[str, Callable[[tf.Tensor], list[int]]] = {

@@ -13,8 +13,8 @@ import metalearn as ml
 from experiments.harness.build import build, build_learner, build_tasks
 from experiments.harness.cli import CONFIGS
 from experiments.harness.settings import check
-from metalearn.adapted import select
 from metalearn.estimators.protocol import as_estimator
+from metalearn.nn.adapted import select
 
 ALGORITHMS = sorted(path.stem for path in (CONFIGS / "algorithm").glob("*.yaml"))
 

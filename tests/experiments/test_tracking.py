@@ -20,7 +20,7 @@ from experiments.harness import tracking
 from experiments.harness.tracking import Tracker, no_tracker, wandb_tracker
 from experiments.harness.windows import Windows
 from metalearn import Evaluation
-from metalearn.training import LOSSES
+from metalearn.training.trainer import LOSSES
 from tests.experiments.wandb_log import nested, read
 
 KERNEL = "parameters/hidden_0/kernel"

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import metalearn as ml
-from metalearn.bilevel import BilevelProblem
+from metalearn.problems.bilevel import BilevelProblem
 
 START, RATE = 2.0, 0.1
 SECOND_ORDER = 1 + RATE * math.sin(START)

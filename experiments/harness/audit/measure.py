@@ -16,8 +16,8 @@ from tensorflow.python.framework import config as tensorflow_config
 
 import metalearn as ml
 from experiments.harness.audit.cases import Case
-from metalearn.derivatives.gradients import dense
-from metalearn.derivatives.products import MODES
+from metalearn.autodiff.gradients import dense
+from metalearn.autodiff.products import MODES
 from metalearn.types import Structure
 
 EXACT, WRONG, NONE = "exact", "wrong", "none"

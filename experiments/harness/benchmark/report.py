@@ -20,7 +20,7 @@ from experiments.harness.benchmark.measure import Measurement, side_by_side
 from experiments.harness.cli import UsageError
 from experiments.harness.files import write_atomically
 from experiments.harness.terminal import console, say
-from metalearn.arguments import require_count, require_positive
+from metalearn.checks import require_count, require_positive
 
 OURS = "metalearn"
 

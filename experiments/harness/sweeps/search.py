@@ -22,7 +22,7 @@ from experiments.harness.sweeps.space import distribution, suggest
 from experiments.harness.sweeps.study import address, build, open_study
 from experiments.harness.sweeps.summary import summarize
 from experiments.harness.terminal import print_table, say
-from metalearn.arguments import require_count
+from metalearn.checks import require_count
 
 SHOWN = 5
 """Best trials in the closing table."""

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import metalearn as ml
-from metalearn.derivatives import names
+from metalearn.nest import names
 
 
 def cosine(left, right):

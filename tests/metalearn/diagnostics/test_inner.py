@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 import metalearn as ml
-from metalearn.bilevel import BilevelProblem
+from metalearn.problems.bilevel import BilevelProblem
 
 
 def quadratic(rule, steps, **options):

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import metalearn as ml
-from metalearn.bilevel import BilevelProblem
+from metalearn.problems.bilevel import BilevelProblem
 
 CURVATURE, LINEAR = np.array([1.0, 2.0, 4.0]), np.ones(3)
 TARGET = np.array([0.3, -0.5, 0.9])

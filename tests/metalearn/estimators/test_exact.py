@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 import metalearn as ml
-from metalearn.bilevel import BilevelProblem
-from metalearn.estimators.programs import FUSED_STEPS
+from metalearn.execution.layout import FUSED_STEPS
+from metalearn.problems.bilevel import BilevelProblem
 from metalearn.types import Rule
 
 ESTIMATORS = {"unrolled": ml.estimators.unrolled(), "mixed_mode": ml.estimators.mixed_mode()}

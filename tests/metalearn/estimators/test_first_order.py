@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import metalearn as ml
-from metalearn.bilevel import BilevelProblem
+from metalearn.problems.bilevel import BilevelProblem
 from metalearn.types import Rule
 
 RATE = 0.05

@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 import metalearn as ml
-from metalearn.bilevel import BilevelProblem, solve
 from metalearn.estimators.evolution import perturbation
 from metalearn.estimators.protocol import Estimator, average
+from metalearn.problems.bilevel import BilevelProblem, solve
 
 pytestmark = pytest.mark.slow  # minutes of tracing and compiling
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import metalearn as ml
-from metalearn.bilevel import BilevelProblem
+from metalearn.problems.bilevel import BilevelProblem
 
 # From the project's design notes, section 6: proximal strength 2.
 SOLUTION, META_GRADIENT = [2 / 3, 0.3, 0.1], [0.2444444, 0.4, -0.2666667]

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import metalearn as ml
-from metalearn.bilevel import BilevelProblem, inner_start, inner_step
+from metalearn.problems.bilevel import BilevelProblem, inner_start, inner_step
 
 ESTIMATORS = {
     "unrolled": ml.estimators.unrolled(),

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from metalearn import estimators
-from metalearn.bilevel import BilevelProblem
+from metalearn.problems.bilevel import BilevelProblem
 from metalearn.types import Batch, Meta, Parameters, Rule, Structure, Task
 
 START = tf.constant([0.5, -0.4, 0.9], tf.float64)

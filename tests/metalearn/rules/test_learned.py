@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import metalearn as ml
-from metalearn.bilevel import BilevelProblem
+from metalearn.problems.bilevel import BilevelProblem
 from metalearn.rules import learned
 from metalearn.types import Batch, Task
 

@@ -1,0 +1,58 @@
+"""First derivatives that refuse to be silently absent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from metalearn.nest import distinct, label, names
+from metalearn.types import Structure
+
+
+def value_and_gradient(function: Callable[..., tf.Tensor], *arguments: Structure) -> tuple[tf.Tensor, Any]:
+    """Return ``function(*arguments)`` and its gradient with respect to every argument.
+
+    Args:
+        function: of nested tensors, to a scalar.
+        *arguments: nested tensors.
+
+    Returns:
+        The value, and the gradient: structured as the argument, or a tuple of such for several arguments.
+
+    Raises:
+        ValueError: if the value does not depend on a leaf, naming it. TensorFlow returns ``None`` there,
+            which is how a cut tape shows.
+    """
+    arguments = tuple(distinct(argument) for argument in arguments)
+    with tf.GradientTape() as tape:
+        tape.watch(arguments)
+        value = function(*arguments)
+    gradient = dense(tape.gradient(value, arguments))
+    if len(arguments) == 1:
+        arguments, gradient = arguments[0], gradient[0]
+    require_connected(arguments, gradient)
+    return value, gradient
+
+
+def dense(gradients: Structure) -> Structure:
+    """Turn the ``IndexedSlices`` that a lookup's gradient comes as into tensors; leave ``None`` alone."""
+    return tf.nest.map_structure(
+        lambda gradient: None if gradient is None else tf.convert_to_tensor(gradient), gradients
+    )
+
+
+def require_connected(structure: Structure, gradients: Structure) -> None:
+    """Raise ValueError naming the leaves of ``structure`` whose gradient is ``None``."""
+    missing = [
+        label(name)
+        for name, gradient in zip(names(structure), tf.nest.flatten(gradients), strict=True)
+        if gradient is None
+    ]
+    if missing:
+        raise ValueError(
+            f"no gradient reaches {', '.join(missing)}: the loss does not depend on it through "
+            "differentiable tensor operations. Leave it out, or look for an assignment to a variable, "
+            "a conversion to NumPy or a stop_gradient on the way"
+        )

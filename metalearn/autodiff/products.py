@@ -1,0 +1,224 @@
+"""Products of derivatives with vectors: Jacobians from either side, Hessians, and small dense Hessians.
+
+A product costs a few evaluations of the function, whatever the number of parameters; the matrix is never
+formed. Leaves of ``x`` count as different variables even if the same tensor is passed for several, and what
+``function`` captures is a constant even if it is also a leaf of ``x``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import tensorflow as tf
+
+from metalearn.autodiff.gradients import dense, require_connected, value_and_gradient
+from metalearn.nest import distinct, matched, ravel
+from metalearn.types import Structure
+
+MODES = ("forward_over_reverse", "reverse_over_reverse")
+
+
+def jvp(
+    function: Callable[[Structure], Structure], x: Structure, v: Structure
+) -> tuple[Structure, Structure]:
+    """Return ``function(x)`` and its derivative along ``v``, in forward mode.
+
+    ::
+
+        value = f(x),   tangent = J(x) v
+
+    Args:
+        function: of nested tensors, to nested tensors.
+        x: where; nested floating-point tensors.
+        v: the direction; structure, shapes and types of ``x``.
+
+    Returns:
+        Value and tangent, structured alike. An output that does not depend on ``x`` has tangent zero.
+
+    Raises:
+        ValueError: if ``v`` does not match ``x``, naming the leaf; if no output depends on ``x``; or if an
+            operation has no forward derivative, naming it.
+
+    Reference: Griewank and Walther (2008), "Evaluating Derivatives", section 3.1.
+    """
+    point = distinct(x)
+    tangents = tf.nest.flatten(matched("v", v, point))
+    with explained(), tf.autodiff.ForwardAccumulator(tf.nest.flatten(point), tangents) as forward:
+        value = dense(function(point))
+    tangent = [forward.jvp(output) for output in tf.nest.flatten(value)]
+    if all(part is None for part in tangent):
+        require_connected(x, [None] * len(tangents))
+    tangent = [
+        tf.zeros_like(output) if part is None else tf.convert_to_tensor(part)
+        for output, part in zip(tf.nest.flatten(value), tangent, strict=True)
+    ]
+    return value, tf.nest.pack_sequence_as(value, tangent)
+
+
+def vjp(
+    function: Callable[[Structure], Structure], x: Structure, cotangent: Structure
+) -> tuple[Structure, Structure]:
+    """Return ``function(x)`` and the gradient of its inner product with ``cotangent``, in reverse mode.
+
+    ::
+
+        value = f(x),   gradient = J(x)' cotangent
+
+    Args:
+        function: of nested tensors, to nested floating-point tensors.
+        x: where; nested floating-point tensors.
+        cotangent: structure, shapes and types of the value.
+
+    Returns:
+        The value, and the gradient structured as ``x``.
+
+    Raises:
+        ValueError: if ``cotangent`` does not match the value, naming the leaf; or if no output depends on
+            a leaf of ``x``, naming it.
+
+    Reference: Griewank and Walther (2008), "Evaluating Derivatives", section 3.2.
+    """
+    point = distinct(x)
+    with tf.GradientTape() as tape:
+        tape.watch(point)
+        value = dense(function(point))
+    cotangents = tf.nest.flatten(matched("cotangent", cotangent, value))
+    gradient = dense(
+        tape.gradient(tf.nest.flatten(value), tf.nest.flatten(point), output_gradients=cotangents)
+    )
+    require_connected(x, gradient)
+    return value, tf.nest.pack_sequence_as(x, gradient)
+
+
+def hvp(
+    function: Callable[[Structure], tf.Tensor],
+    x: Structure,
+    v: Structure,
+    mode: str = "forward_over_reverse",
+) -> Structure:
+    """Return the Hessian of a scalar function at ``x``, times ``v``.
+
+    ::
+
+        H(x) v = d/dt grad f(x + t v) at t = 0         forward over reverse
+               = grad_x <grad f(x), v>                 reverse over reverse
+
+    Both cost a small multiple of a gradient. Forward over reverse keeps nothing of the gradient's own
+    computation, but TensorFlow makes it out of two reverse passes: reverse over reverse is faster to build
+    and to run. In a graph, only that passes a ``tf.while_loop`` (recurrent layers that are not unrolled).
+
+    Args:
+        function: of nested tensors, to a scalar.
+        x: where; nested floating-point tensors.
+        v: structure, shapes and types of ``x``.
+        mode: ``"forward_over_reverse"`` or ``"reverse_over_reverse"``.
+
+    Returns:
+        ``H v``, structured as ``x``; zeros for leaves that the function is linear in.
+
+    Raises:
+        ValueError: if ``v`` does not match ``x`` or the function does not depend on a leaf, naming it; if
+            the function is not scalar; if an operation has no second derivative, naming it.
+
+    Reference: Pearlmutter (1994), "Fast Exact Multiplication by the Hessian", sections 2 and 3.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+    point = distinct(x)
+    points, tangents = tf.nest.flatten(point), tf.nest.flatten(matched("v", v, point))
+    zero = tf.UnconnectedGradients.ZERO
+
+    def gradient() -> list[tf.Tensor]:
+        value, parts = value_and_gradient(function, point)
+        require_scalar(value)
+        return tf.nest.flatten(parts)
+
+    with explained():
+        if mode == "forward_over_reverse":
+            with tf.autodiff.ForwardAccumulator(points, tangents) as forward:
+                gradients = gradient()
+            product = [forward.jvp(part, unconnected_gradients=zero) for part in gradients]
+        else:
+            with tf.GradientTape() as tape:
+                tape.watch(points)
+                gradients = gradient()
+            product = tape.gradient(gradients, points, tangents, unconnected_gradients=zero)
+    return tf.nest.pack_sequence_as(x, dense(product))
+
+
+def hessian(
+    function: Callable[[Structure], tf.Tensor],
+    x: Structure,
+    *,
+    mode: str = "forward_over_reverse",
+    vectorized: bool = True,
+) -> tf.Tensor:
+    """Return the dense Hessian of a scalar function: one :func:`hvp` for each of ``P`` rows.
+
+    For small problems: it takes ``P^2`` numbers, and vectorised ``P`` times the function's activations.
+
+    Args:
+        function: of nested tensors, to a scalar.
+        x: where; nested tensors of one floating type, ``P`` scalars in all.
+        mode: of :func:`hvp`.
+        vectorized: all rows in one vectorised program; if not, one after the other. TensorFlow cannot
+            vectorise convolutions over the directions of their filters.
+
+    Returns:
+        ``[P, P]``; rows and columns in ``tf.nest.flatten``'s order, row-major within a leaf. Not
+        symmetrised: how far it is from its transpose is its rounding error.
+
+    Raises:
+        ValueError: as :func:`hvp`; and if leaves differ in type or an operation cannot be vectorised.
+    """
+    flat, unravel = ravel(x)
+
+    @tf.autograph.experimental.do_not_convert
+    def row(direction: tf.Tensor) -> tf.Tensor:
+        return ravel(hvp(function, x, unravel(direction), mode))[0]
+
+    directions = tf.eye(flat.shape[0], dtype=flat.dtype)
+    if vectorized:
+        return tf.vectorized_map(row, directions, fallback_to_while_loop=False)
+    return tf.map_fn(row, directions)
+
+
+def require_scalar(value: tf.Tensor) -> None:
+    """Raise ValueError unless ``value`` is a scalar: a tape would take the gradient of its sum."""
+    if tf.convert_to_tensor(value).shape.rank != 0:
+        raise ValueError(
+            f"the function has to return a scalar, not the shape {value.shape}: reduce it to one number, "
+            "or use vjp with a cotangent of that shape"
+        )
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn TensorFlow's own ways of saying that a derivative is missing into a ValueError that helps."""
+    try:
+        yield
+    except LookupError as error:
+        operation = re.search(r"registry has no entry for: (\w+)|op type: (\w+)", str(error))
+        if operation is None:
+            raise
+        name = operation[1] or operation[2]
+        if name.startswith("Xla"):
+            raise ValueError(
+                f"TensorFlow has no derivative of {name}, which XLA makes of slices and concatenations: "
+                "compile without XLA (jit_compile=False)"
+            ) from error
+        raise ValueError(
+            f"the operation {name} has no derivative in TensorFlow, so what contains it cannot be "
+            "differentiated this way: write the function out in other operations (softsign as "
+            "x / (1 + abs(x))), or give it a derivative with tf.custom_gradient"
+        ) from error
+    except (SystemError, TypeError) as error:
+        if not re.search(r"with an exception set|dtype: 'variant'", str(error)):
+            raise
+        raise ValueError(
+            "TensorFlow cannot push a tangent through a tf.while_loop in a graph: unroll the loop "
+            "(unroll=True in recurrent layers), or use reverse mode (mode='reverse_over_reverse' of hvp; "
+            "any estimator but forward_mode)"
+        ) from error

@@ -1,0 +1,282 @@
+"""Eigenvalues of a symmetric operator that is given only by its products with vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import tensorflow as tf
+
+from metalearn.checks import require_count
+from metalearn.execution.loops import fold
+from metalearn.nest import Operator, as_type, dot, epsilon, ravel, raveled_operator
+from metalearn.types import Structure
+
+Seed: TypeAlias = "tf.Tensor | tuple[int, int]"
+"""Two integers: the same pair gives the same numbers, eagerly and in a graph."""
+
+
+class Lanczos(NamedTuple):
+    """A symmetric operator compressed to ``m`` dimensions; ``m = min(iterations, P)``.
+
+    Attributes:
+        alphas: diagonal of the tridiagonal matrix ``Q A Q'``, ``[m]``.
+        betas: its off-diagonal, at least 0, ``[m - 1]``.
+        basis: ``Q``, orthonormal rows, the first along the starting vector, ``[m, P]``.
+        values: Ritz values, which are the matrix' eigenvalues, ascending, ``[m]``.
+        weights: of the Ritz values in the starting vector, at least 0, of sum 1, ``[m]``.
+        bounds: the operator has an eigenvalue within so much of each Ritz value, up to rounding, ``[m]``.
+    """
+
+    alphas: tf.Tensor
+    betas: tf.Tensor
+    basis: tf.Tensor
+    values: tf.Tensor
+    weights: tf.Tensor
+    bounds: tf.Tensor
+
+
+class Extremes(NamedTuple):
+    """The ends of a spectrum, each ``[]``.
+
+    Attributes:
+        smallest: estimate of the smallest eigenvalue, from above.
+        largest: estimate of the largest eigenvalue, from below.
+        smallest_bound: there is an eigenvalue within so much of ``smallest``.
+        largest_bound: there is an eigenvalue within so much of ``largest``.
+    """
+
+    smallest: tf.Tensor
+    largest: tf.Tensor
+    smallest_bound: tf.Tensor
+    largest_bound: tf.Tensor
+
+
+class Density(NamedTuple):
+    """An estimated density of eigenvalues.
+
+    Attributes:
+        grid: where, ``[G]``.
+        density: how many, as a share of all, per unit of eigenvalue, ``[G]``; its integral is 1.
+        values: Ritz values of every probe, ``[probes, m]``.
+        weights: their weights, of sum 1 for every probe, ``[probes, m]``. The mean over the probes of
+            ``sum weights * values^k`` estimates ``trace(A^k) / P`` without bias, for k < 2 m.
+    """
+
+    grid: tf.Tensor
+    density: tf.Tensor
+    values: tf.Tensor
+    weights: tf.Tensor
+
+
+def lanczos(operator: Operator, like: Structure, *, iterations: int, seed: Seed) -> Lanczos:
+    """Compress a symmetric operator by Lanczos' iteration from a random vector.
+
+    ::
+
+        beta_k q_{k+1} = A q_k - alpha_k q_k - beta_{k-1} q_{k-1},   alpha_k = q_k'A q_k
+
+    Every vector is made orthogonal to all before it, so no eigenvalue comes twice by rounding. If the
+    vectors span an invariant subspace (an operator of low rank, few different eigenvalues), ``beta_k`` is
+    0 and the iteration goes on from a vector outside it: Ritz values there are eigenvalues too, of weight
+    zero. The operator is applied ``m`` times; memory is ``m P`` numbers, time besides ``6 m^2 P``.
+
+    Args:
+        operator: ``x -> A x``, linear and symmetric, on nested tensors like ``like``.
+        like: nested tensors of one floating type, ``P`` scalars in all; only shapes and type are used.
+        iterations: at least 1; no more than ``P`` are done.
+        seed: of the starting vector, which is uniform on the sphere.
+
+    Raises:
+        ValueError: if the operator's result does not match ``like``, naming the leaf, or ``iterations``
+            is not a positive integer.
+
+    Reference: Golub and Meurant (2010), "Matrices, Moments and Quadrature", chapters 4 and 6.
+    """
+    require_count("iterations", iterations)
+    vector, _ = ravel(like)
+    start = _normal(seed, vector.shape, vector.dtype)
+    return _lanczos(raveled_operator(operator, like), start, iterations)
+
+
+def extreme_eigenvalues(operator: Operator, like: Structure, *, iterations: int, seed: Seed) -> Extremes:
+    """Estimate the smallest and the largest eigenvalue of a symmetric operator, with residual bounds.
+
+    ::
+
+        |A y - theta y| = beta_m |s_m|   for the Ritz vector y = Q's of the Ritz value theta
+
+    Ritz values lie inside the spectrum and converge to its ends first. A bound says that an eigenvalue is
+    near, not that it is the outermost: a random start misses that with probability zero, a few iterations
+    may be too few to tell it from its neighbours.
+
+    Args:
+        operator, like, iterations, seed: as for :func:`lanczos`; 20 to 100 iterations are usual.
+
+    Raises:
+        ValueError: as :func:`lanczos`.
+
+    Reference: Golub and Meurant (2010), "Matrices, Moments and Quadrature", section 4.1; Parlett (1998),
+    "The Symmetric Eigenvalue Problem", chapter 13.
+    """
+    ritz = lanczos(operator, like, iterations=iterations, seed=seed)
+    return Extremes(ritz.values[0], ritz.values[-1], ritz.bounds[0], ritz.bounds[-1])
+
+
+def spectral_density(
+    operator: Operator,
+    like: Structure,
+    *,
+    iterations: int,
+    probes: int,
+    seed: Seed,
+    grid: tf.Tensor | None = None,
+    points: int = 1024,
+    width: float | tf.Tensor | None = None,
+    vectorized: bool = True,
+) -> Density:
+    """Estimate the density of a symmetric operator's eigenvalues by stochastic Lanczos quadrature.
+
+    ::
+
+        density(t) = 1/probes sum_p sum_i weight_pi N(t; value_pi, width^2)
+
+    Each of the probes is a random vector, uniform on the sphere, and costs one :func:`lanczos`.
+
+    Args:
+        operator, like, iterations: as for :func:`lanczos`.
+        probes: number of random vectors, at least 1; the error falls with its square root.
+        seed: of the probes.
+        grid: where to evaluate, ``[G]``; if not given, ``points`` evenly spaced points that reach six
+            widths beyond the Ritz values.
+        points: how many, at least 2, if ``grid`` is not given. The integral over the grid is 1 only if
+            its spacing is well below ``width``.
+        width: standard deviation of the kernel, above 0; a hundredth of the largest absolute Ritz value
+            if not given.
+        vectorized: all probes in one vectorised program; if not, one after the other, which convolutions
+            need and which takes less memory.
+
+    Raises:
+        ValueError: as :func:`lanczos`; and if an operation cannot be vectorised.
+
+    Reference: Ghorbani, Krishnan and Xiao (2019), "An Investigation into Neural Net Optimization via
+    Hessian Eigenvalue Density", arXiv 1901.10159, section 2.
+    """
+    require_count("iterations", iterations)
+    require_count("probes", probes)
+    require_count("points", points, minimum=2)
+    vector, _ = ravel(like)
+    matrix = raveled_operator(operator, like)
+
+    @tf.autograph.experimental.do_not_convert
+    def quadrature(start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        ritz = _lanczos(matrix, start, iterations)
+        return ritz.values, ritz.weights
+
+    starts = _normal(seed, [probes, *vector.shape], vector.dtype)
+    if vectorized:
+        values, weights = tf.vectorized_map(quadrature, starts, fallback_to_while_loop=False)
+    else:
+        values, weights = tf.map_fn(quadrature, starts, fn_output_signature=(starts.dtype, starts.dtype))
+    grid, width = _grid(values, grid, points, width)
+    return Density(grid, _smoothed(grid, values, weights, width), values, weights)
+
+
+def _grid(
+    values: tf.Tensor, grid: tf.Tensor | None, points: int, width: float | tf.Tensor | None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return grid and width as tensors, those that are ``None`` chosen to fit the Ritz values."""
+    if width is None:
+        largest = tf.reduce_max(tf.abs(values))
+        width = 0.01 * tf.where(largest > 0, largest, tf.ones_like(largest))
+    width = as_type(width, values.dtype)
+    if grid is None:
+        low, high = tf.reduce_min(values) - 6 * width, tf.reduce_max(values) + 6 * width
+        grid = low + (high - low) * tf.linspace(tf.zeros_like(low), tf.ones_like(low), points)
+    return as_type(grid, values.dtype), width
+
+
+def _smoothed(grid: tf.Tensor, values: tf.Tensor, weights: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """Return a mixture of Gaussians of standard deviation ``width`` around ``[probes, m]`` on ``grid``."""
+    distances = (grid[:, None] - tf.reshape(values, [-1])) / width
+    shares = tf.reshape(weights, [-1]) / tf.cast(tf.shape(values)[0], values.dtype)
+    heights = tf.exp(-0.5 * tf.square(distances)) / (width * (2 * np.pi) ** 0.5)
+    return tf.linalg.matvec(heights, shares)
+
+
+def _normal(seed: Seed, shape: tf.TensorShape | list[int], dtype: tf.DType) -> tf.Tensor:
+    """Draw standard normal numbers as a pure function of ``seed``."""
+    return tf.random.stateless_normal(shape, seed, dtype=dtype, alg="philox")
+
+
+def _lanczos(matrix: Callable[[tf.Tensor], tf.Tensor], start: tf.Tensor, iterations: int) -> Lanczos:
+    """Return the compression of ``matrix`` on vectors ``[P]`` that starts from ``start``."""
+    size = start.shape[0]
+    length = min(iterations, size)
+    zeros = tf.zeros([length], start.dtype)
+
+    def body(state: tuple[tf.Tensor, ...], step: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        vector, basis, alphas, betas, scale = state
+        here = tf.one_hot(step, length, dtype=start.dtype)
+        basis = basis + here[:, None] * vector
+        image = matrix(vector)
+        following, beta, scale = _extend(basis, image, scale)
+        alphas, betas = alphas + here * dot(vector, image), betas + here * beta
+        return following, basis, alphas, betas, scale
+
+    basis = tf.zeros([length, size], start.dtype)
+    state = (start / tf.norm(start), basis, zeros, zeros, tf.zeros_like(start[0]))
+    _, basis, alphas, betas, _ = fold(body, state, length, in_graph=True)
+    inner, last = betas[:-1], betas[-1]
+    upper = tf.pad(tf.linalg.diag(inner), [[0, 1], [1, 0]])
+    values, vectors = _eigh(tf.linalg.diag(alphas) + upper + tf.transpose(upper))
+    return Lanczos(alphas, inner, basis, values, tf.square(vectors[0]), last * tf.abs(vectors[-1]))
+
+
+def _extend(basis: tf.Tensor, image: tf.Tensor, scale: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Find the next basis vector.
+
+    Args:
+        basis: orthonormal rows, then rows of zeros, ``[m, P]``.
+        image: the operator on the last vector, ``[P]``.
+        scale: norm of the largest image so far.
+
+    Returns:
+        The next vector, ``[P]``, zero if the basis is complete; its component in the image; the scale.
+    """
+    rest = _orthogonal(image, basis)
+    beta, scale = tf.norm(rest), tf.maximum(scale, tf.norm(image))
+    invariant = beta <= 10 * epsilon(image.dtype) * scale
+    # The coordinate direction that the basis covers least: what it misses of it is at least 1 - m / P.
+    coordinate = tf.argmin(tf.reduce_sum(tf.square(basis), 0))
+    fresh = tf.one_hot(coordinate, image.shape[0], dtype=image.dtype)
+    following = _orthogonal(tf.where(invariant, fresh, rest / beta), basis)
+    following = _orthogonal(following, basis)
+    following = tf.math.divide_no_nan(following, tf.norm(following))
+    return following, tf.where(invariant, tf.zeros_like(beta), beta), scale
+
+
+def _orthogonal(vector: tf.Tensor, basis: tf.Tensor) -> tf.Tensor:
+    """Return ``vector`` without its components along the rows of ``basis``."""
+    return vector - tf.linalg.matvec(basis, tf.linalg.matvec(basis, vector), transpose_a=True)
+
+
+def _eigh(matrix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return eigenvalues, ascending, and eigenvectors in columns of a symmetric matrix ``[m, m]``.
+
+    XLA's decomposition stops at 1e-8 in float64; one step of refinement squares that. Eigenvalues closer
+    than ``close`` are left as they are.
+
+    Reference: Ogita and Aishima (2018), "Iterative Refinement for Symmetric Eigenvalue Decomposition",
+    algorithm 1.
+    """
+    _, vectors = tf.linalg.eigh(matrix)
+    gram = tf.linalg.matmul(vectors, vectors, transpose_a=True)
+    defect = tf.eye(matrix.shape[0], dtype=matrix.dtype) - gram
+    rotated = tf.linalg.matmul(vectors, matrix @ vectors, transpose_a=True)
+    values = tf.linalg.diag_part(rotated) / tf.linalg.diag_part(gram)
+    gaps = values - values[:, None]
+    close = 2 * (tf.norm(rotated - tf.linalg.diag(values)) + tf.norm(matrix) * tf.norm(defect))
+    correction = tf.where(tf.abs(gaps) > close, (rotated + values * defect) / gaps, defect / 2)
+    return values, vectors + vectors @ correction

@@ -1,0 +1,1 @@
+"""How programs run: over inner steps, and over tasks."""

@@ -1,0 +1,67 @@
+"""The map over tasks: one vectorised program, or one task after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, get_args
+
+import tensorflow as tf
+
+from metalearn.types import Structure, TaskMapping
+
+
+def map_tasks(
+    function: Callable[..., Any], *arguments: Structure, mapping: TaskMapping = "vectorized"
+) -> Structure:
+    """Apply ``function`` to every task.
+
+    Take gradients inside ``function``: a tape around the vectorised map makes XLA compile anew for every
+    batch.
+
+    Args:
+        function: of one task: nested tensors to nested tensors.
+        *arguments: nested tensors with a leading ``[T]``.
+        mapping: ``"vectorized"``: one program on ``[T, ...]``, fails on operations without a vectorised
+            form; ``"sequential"``: a loop over the tasks, for any function, in memory for one task at a
+            time. Both give the same numbers up to rounding.
+
+    Returns:
+        What ``function`` returns, with a leading ``[T]``.
+    """
+    require_mapping(mapping)
+    of_one_task = tf.autograph.experimental.do_not_convert(lambda stacked: function(*stacked))
+    if mapping == "sequential":
+        return _one_by_one(of_one_task, arguments)
+    vectorized = _call_of_its_own(
+        lambda stacked: tf.vectorized_map(of_one_task, stacked, fallback_to_while_loop=False)
+    )
+    return vectorized(arguments)
+
+
+def _one_by_one(of_one_task: Callable[[Structure], Structure], stacked: Structure) -> Structure:
+    if all(leaf.shape[0] == 1 for leaf in tf.nest.flatten(stacked)):  # a loop takes time to build
+        only = of_one_task(tf.nest.map_structure(lambda leaf: tf.squeeze(leaf, [0]), stacked))
+        return tf.nest.map_structure(lambda leaf: tf.expand_dims(leaf, 0), only)
+    one = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape[1:], leaf.dtype), stacked)
+    # Traced before the loop, which has to know what it will return.
+    traced = _call_of_its_own(of_one_task).get_concrete_function(one)
+    returned = tf.nest.map_structure(tf.TensorSpec.from_tensor, traced.structured_outputs)
+    # One at a time: in a graph, map_fn would hold the activations of ten tasks.
+    return tf.map_fn(traced, stacked, fn_output_signature=returned, parallel_iterations=1)
+
+
+def _call_of_its_own(function: Callable[[Structure], Structure]) -> Any:
+    """Return ``function`` as a call that TensorFlow's optimizer does not dissolve into the graph around it.
+
+    Where a graph may take much memory, that optimizer sums gradients into temporary variables. Done within
+    a ``tf.while_loop`` they are created once too often, and the second run of the graph fails with
+    ``AlreadyExistsError``. XLA does dissolve the call.
+    """
+    return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
+
+
+def require_mapping(mapping: object) -> None:
+    """Raise ValueError unless ``mapping`` is one of the two ways."""
+    known = get_args(TaskMapping)
+    if mapping not in known:
+        raise ValueError(f"mapping must be one of {', '.join(known)}, got {mapping!r}")

@@ -1,0 +1,161 @@
+"""Which layers of a model have wrong second derivatives, and the same model without them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from metalearn.nn import functional
+from metalearn.nn.layers.activations import softsign
+from metalearn.nn.layers.batch_normalization import BatchNormalization
+from metalearn.nn.layers.group_normalization import GroupNormalization
+from metalearn.nn.layers.layer_normalization import LayerNormalization
+from metalearn.nn.layers.resizing import Resizing, UpSampling2D
+
+Config = dict[str, Any]
+
+INEXACT: dict[str, Callable[[Config], bool]] = {
+    "BatchNormalization": lambda config: config["trainable"],
+    "GroupNormalization": lambda config: True,
+    "LayerNormalization": lambda config: not config["rms_scaling"],
+    "Resizing": lambda config: True,
+    "SpectralNormalization": lambda config: True,
+    "UpSampling2D": lambda config: config["interpolation"] != "nearest",
+}
+"""Layers of Keras whose second derivatives are wrong or missing, given their configuration."""
+
+INEXACT_OPERATIONS = ("LayerNorm", "Moments", "Resize", "Softsign")
+"""Functions of ``keras.ops`` likewise, as functional models keep them."""
+
+SOFTSIGNS = (keras.activations.softsign, keras.ops.softsign, tf.nn.softsign)
+
+REPLACEMENTS: dict[str, type[keras.Layer]] = {
+    "BatchNormalization": BatchNormalization,
+    "GroupNormalization": GroupNormalization,
+    "LayerNormalization": LayerNormalization,
+    "Resizing": Resizing,
+    "UpSampling2D": UpSampling2D,
+}
+
+
+def inexact_layers(model: keras.Layer) -> list[str]:
+    """Name the layers whose second derivatives TensorFlow gets wrong or does not have.
+
+    They are Keras' normalisation by batch (unless ``trainable=False``), layer and group, spectral
+    normalisation, resizing of images other than by repetition, and ``softsign``. What a layer of other
+    origin computes by itself is not seen.
+
+    Args:
+        model: a model or a layer; only what it has made so far is found.
+
+    Returns:
+        ``"encoder/norm_1 (LayerNormalization)"``: path and kind, in the order of the model.
+    """
+    return [f"{path} ({fault})" for path, layer in _walk(model, "", set()) if (fault := _fault(layer))]
+
+
+def exact(model: keras.Model) -> keras.Model:
+    """Return the model with every inexact layer replaced by one that can be differentiated twice.
+
+    Functional and sequential models, nested in each other and with wrappers (``TimeDistributed``), are
+    rebuilt from their configuration, with the same names, values of weights and keys of parameters.
+
+    Args:
+        model: a built model; it is left as it is.
+
+    Returns:
+        A new model that is not compiled; ``model`` itself if all its layers are exact.
+
+    Raises:
+        ValueError: if the model is not built or cannot be rebuilt, or if inexact layers remain, naming
+            them: those that a subclassed model makes for itself, and spectral normalisation, which takes
+            its singular vectors for constants by design.
+    """
+    found = inexact_layers(model)
+    if not found:
+        return model
+    keys = list(functional.parameters(model))
+    known = {keras.saving.get_registered_name(type(layer)): type(layer) for layer in model._flatten_layers()}
+    try:
+        config = _rewritten(keras.saving.serialize_keras_object(model))
+        config.pop("compile_config", None)
+        rebuilt = keras.saving.deserialize_keras_object(config, custom_objects=known, safe_mode=False)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"the model {model.name!r} cannot be rebuilt from its configuration ({_root(error)}): build "
+            f"{', '.join(found)} with metalearn.layers"
+        ) from error
+    remaining = inexact_layers(rebuilt)
+    if remaining:
+        raise ValueError(
+            f"nothing exact can be put in the place of {', '.join(remaining)}: build what subclassed models "
+            f"make for themselves with metalearn.layers ({', '.join(REPLACEMENTS)}, softsign); "
+            "SpectralNormalization has no exact form, leave it out or use the estimator first_order"
+        )
+    if list(functional.parameters(rebuilt)) != keys:
+        raise ValueError(
+            f"the model {model.name!r} comes out of its configuration with other parameters, as one whose "
+            f"nested models share a layer does: build {', '.join(found)} with metalearn.layers"
+        )
+    rebuilt.set_weights(model.get_weights())
+    return rebuilt
+
+
+def _walk(layer: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """Yield a layer and all within it once, and a functional model's calls of ``keras.ops``, with paths."""
+    seen.add(id(layer))
+    yield path or layer.name, layer
+    within = list(getattr(layer, "operations", []))
+    within += layer._flatten_layers(include_self=False, recursive=False) if _is_layer(layer) else []
+    for child in within:
+        if id(child) not in seen:
+            yield from _walk(child, f"{path}/{child.name}" if path else child.name, seen)
+
+
+def _is_layer(candidate: Any) -> bool:
+    return isinstance(candidate, keras.layers.Layer)
+
+
+def _fault(layer: Any) -> str | None:
+    """Return the kind of a layer or operation whose second derivatives are wrong."""
+    if not _is_layer(layer):
+        kind = type(layer).__name__
+        return f"keras.ops, {kind}" if kind in INEXACT_OPERATIONS else None
+    for kind, inexact in INEXACT.items():
+        if isinstance(layer, getattr(keras.layers, kind)) and inexact(layer.get_config()):
+            return kind
+    if any(value is function for value in vars(layer).values() for function in SOFTSIGNS):
+        return f"{type(layer).__name__}, softsign"
+    return None
+
+
+def _rewritten(config: Any) -> Any:
+    """Return a model's configuration with the inexact layers and activations replaced."""
+    if isinstance(config, list | tuple):
+        return type(config)(map(_rewritten, config))
+    if not isinstance(config, dict):
+        return config
+    if config.get("class_name") == "function" and config.get("config") == "softsign":
+        return keras.saving.serialize_keras_object(softsign)
+    kind = config.get("class_name")
+    rewritten = {
+        key: keras.saving.serialize_keras_object(softsign)
+        if key.endswith("activation") and value == "softsign"
+        else _rewritten(value)
+        for key, value in config.items()
+    }
+    if config.get("module") == "keras.layers" and kind in REPLACEMENTS and INEXACT[kind](config["config"]):
+        ours = REPLACEMENTS[kind]
+        registered = keras.saving.get_registered_name(ours)
+        return {**rewritten, "module": ours.__module__, "registered_name": registered}
+    return rewritten
+
+
+def _root(error: BaseException) -> str:
+    """Return what an error came from: Keras wraps what a constructor says in the whole configuration."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error).partition("\n")[0]

@@ -1,0 +1,6 @@
+"""Models: ordinary Keras models whose layers are named, so that their parameters have readable keys."""
+
+from metalearn.nn.models.context_mlp import context_mlp
+from metalearn.nn.models.mlp import mlp
+
+__all__ = ["context_mlp", "mlp"]

@@ -1,0 +1,69 @@
+"""The multilayer perceptron."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+
+from metalearn.checks import require_count
+from metalearn.nn.layers import Dense
+
+
+def mlp(
+    input_size: int = 1,
+    hidden: Sequence[int] = (40, 40),
+    output_size: int = 1,
+    activation: str = "relu",
+    dtype: str = "float32",
+) -> keras.Model:
+    """Build a multilayer perceptron; the defaults are the sinusoid regressor of MAML.
+
+    ``hidden_i = activation(hidden_{i-1} W_i + b_i)``, then a linear layer ``output``. Weights are drawn
+    Glorot-uniform, biases are zero.
+
+    Args:
+        input_size: length of an input vector, at least 1.
+        hidden: width of each hidden layer, each at least 1; empty for a linear model.
+        output_size: length of an output vector, at least 1.
+        activation: any Keras activation. ``softsign`` has no second derivative in TensorFlow.
+        dtype: of parameters and arithmetic; ``float64`` for derivative checks.
+
+    Returns:
+        A built model ``[N, input_size] -> [N, output_size]``.
+
+    Raises:
+        ValueError: if a size is not a positive integer.
+
+    Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", section 5.1.
+    """
+    return build_mlp(input_size, hidden, output_size, activation, dtype, [])
+
+
+def build_mlp(
+    input_size: int,
+    hidden: Sequence[int],
+    output_size: int,
+    activation: str,
+    dtype: str,
+    before: list[keras.layers.Layer],
+) -> keras.Model:
+    """Build the network of :func:`mlp`, with the layers ``before`` ahead of the first."""
+    require_count("input_size", input_size)
+    require_count("output_size", output_size)
+    if not isinstance(hidden, Sequence) or isinstance(hidden, str):
+        raise ValueError(f"hidden must be a list of widths, got {hidden!r}")
+    for index, width in enumerate(hidden):
+        require_count(f"hidden[{index}]", width)
+    layers = [
+        Dense(width, activation, name=f"hidden_{index}", dtype=dtype) for index, width in enumerate(hidden)
+    ]
+    return keras.Sequential(
+        [
+            keras.Input((input_size,), dtype=dtype),
+            *before,
+            *layers,
+            Dense(output_size, name="output", dtype=dtype),
+        ],
+        name="mlp",
+    )

@@ -1,0 +1,1 @@
+"""Bilevel problems: what is learned by what."""

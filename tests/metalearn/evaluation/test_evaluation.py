@@ -1,0 +1,122 @@
+"""Evaluation: statistics against NumPy, and losses against adapting and predicting by hand."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import metalearn as ml
+from metalearn.evaluation import evaluation
+
+STEPS, NUM_TASKS = 2, 7
+TASKS = ml.tasks.Sinusoid(shots=5, queries=8)
+
+
+def learner_of(hidden, steps=1):
+    """Return a small learner."""
+    return ml.MetaLearner(ml.models.mlp(hidden=hidden), ml.losses.mse, ml.rules.sgd(0.1), steps)
+
+
+@pytest.fixture(scope="module")
+def learner():
+    """Return the learner that is evaluated."""
+    return learner_of((4,))
+
+
+@pytest.fixture(scope="module")
+def report(learner):
+    """Return its evaluation."""
+    return ml.evaluate(learner, learner.initialize(0), TASKS, num_tasks=NUM_TASKS, steps=STEPS, seed=1)
+
+
+def test_statistics(report):
+    """Mean and half width ``1.96 std / sqrt(n)``, with n - 1 in the variance, from the tasks' losses."""
+    losses = report.per_task.astype(np.float64)
+    assert losses.shape == (NUM_TASKS, STEPS + 1)
+    np.testing.assert_array_equal(report.steps, [0, 1, 2])
+    assert report.num_tasks == NUM_TASKS
+    mean = losses.sum(0) / NUM_TASKS
+    np.testing.assert_allclose(report.mean, mean, rtol=1e-12)
+    deviation = np.sqrt(np.square(losses - mean).sum(0) / (NUM_TASKS - 1))
+    np.testing.assert_allclose(report.ci95, 1.96 * deviation / np.sqrt(NUM_TASKS), rtol=1e-12)
+
+
+def test_losses_are_those_of_adapting_and_predicting(learner, report, in_graph):
+    """Query error after each number of steps, by hand on the same tasks."""
+    drawn, meta = TASKS.sample((1, evaluation.EVALUATION_STREAM), NUM_TASKS), learner.initialize(0)
+    for steps in range(STEPS + 1):
+        adapt = in_graph(lambda meta, support, steps=steps: learner.adapt(meta, support, steps))
+        fitted = adapt(meta, drawn.support)
+        outputs = learner.predict(fitted.parameters, drawn.query.inputs)
+        expected = np.mean(np.square(outputs - drawn.query.targets), axis=(1, 2))
+        np.testing.assert_allclose(report.per_task[:, steps], expected, rtol=1e-5)
+
+
+def test_parameters_that_are_told_change_nothing(learner, report):
+    """Losses and hash are of support and query: the same if nobody knows what the tasks were made from."""
+
+    class Untold:
+        def sample(self, seed, tasks):
+            return ml.Task(*TASKS.sample(seed, tasks)[:2])
+
+    untold = ml.evaluate(learner, learner.initialize(0), Untold(), num_tasks=NUM_TASKS, steps=STEPS, seed=1)
+    np.testing.assert_array_equal(untold.per_task, report.per_task)
+    assert untold.tasks_hash == report.tasks_hash
+
+
+def test_the_list_of_an_oracle_is_that_of_the_others(report):
+    """It is told what the tasks are made from; they are the same tasks."""
+    oracle = ml.MetaLearner(ml.models.mlp(3, (4,)), ml.losses.mse, ml.rules.sgd())
+    informed = dataclasses.replace(TASKS, informed=True)
+    told = ml.evaluate(oracle, oracle.initialize(0), informed, num_tasks=NUM_TASKS, steps=0, seed=1)
+    assert told.tasks_hash == report.tasks_hash
+
+
+def test_many_tasks_are_evaluated_in_parts(learner, report, monkeypatch):
+    """Three, three and one at once give what seven at once give, and the same hash."""
+    monkeypatch.setattr(evaluation, "TASKS_AT_ONCE", 3)
+    parts = ml.evaluate(learner, learner.initialize(0), TASKS, num_tasks=NUM_TASKS, steps=STEPS, seed=1)
+    np.testing.assert_allclose(parts.per_task, report.per_task, rtol=1e-5)
+    assert parts.tasks_hash == report.tasks_hash
+
+
+def test_hash_is_of_the_tasks(report):
+    """Another learner has the same tasks; another seed or distribution has others."""
+    other = learner_of((), steps=3)
+
+    def hash_of(tasks=TASKS, seed=1):
+        meta = other.initialize(5)
+        return ml.evaluate(other, meta, tasks, num_tasks=NUM_TASKS, steps=0, seed=seed).tasks_hash
+
+    assert hash_of() == report.tasks_hash
+    others = {hash_of(seed=2), hash_of(ml.tasks.Sinusoid(shots=5, queries=8, phase=(0, 1)))}
+    assert len(others | {report.tasks_hash}) == 3
+
+
+def test_evaluation_tasks_are_not_those_of_training(report):
+    """The same seed draws others for training: block numbers are not negative, the evaluation's stream is."""
+    assert evaluation.EVALUATION_STREAM < 0
+    evaluated, trained = (TASKS.sample((1, block), 5) for block in (evaluation.EVALUATION_STREAM, 0))
+    assert not np.intersect1d(evaluated.support.inputs, trained.support.inputs).size
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_tasks": 1}, "num_tasks must be an integer of at least 2, got 1"),
+        ({"steps": -1}, "steps must be an integer of at least 0, got -1"),
+        ({"seed": -1}, "seed must be an integer of at least 0, got -1"),
+        ({"num_tasks": 2.5}, "num_tasks must be an integer of at least 2, got 2.5"),
+    ],
+)
+def test_bad_arguments_are_refused(learner, arguments, message):
+    """The argument and its value are named."""
+    with pytest.raises(ValueError, match=message):
+        ml.evaluate(learner, learner.initialize(0), TASKS, **arguments)
+
+
+def test_models_that_do_not_fit_the_tasks_are_refused():
+    """Both shapes are named."""
+    learner = ml.MetaLearner(ml.models.mlp(1, (), 2), ml.losses.mse, ml.rules.sgd())
+    with pytest.raises(ValueError, match=r"outputs of shape \(2,\), the tasks' targets have \(1,\)"):
+        ml.evaluate(learner, learner.initialize(0), TASKS)

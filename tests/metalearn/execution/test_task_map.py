@@ -1,0 +1,252 @@
+"""The map over tasks: two ways with the same numbers, and the choice between them."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import metalearn as ml
+from metalearn.execution.task_map import map_tasks
+from metalearn.nn.vectorizable import mapping_for
+
+LAYERS = keras.layers
+
+
+def both(function):
+    """Return ``function(mapping)`` for each of the ways."""
+    return [function(mapping) for mapping in ("vectorized", "sequential")]
+
+
+@pytest.mark.parametrize("wrap", ["eager", "in_graph", "with_xla"])
+def test_both_ways_agree(wrap, request):
+    """Nested results with an empty part, a captured tensor and a named tuple: equal values and structure."""
+    arguments = (
+        {"a": tf.constant([1.0, 2.0]), "b": tf.constant([[3.0, 4.0], [5.0, 6.0]])},
+        tf.constant([1, 2]),
+    )
+    wrapped = (lambda function: function) if wrap == "eager" else request.getfixturevalue(wrap)
+
+    def map_both(mapping):
+        def whole(factor, *arguments):
+            def of_one_task(left, right):
+                return {
+                    "batch": ml.Batch(factor * left["a"], tf.reverse(left["b"], [0])),
+                    "none": (),
+                }, right + 1
+
+            return map_tasks(of_one_task, *arguments, mapping=mapping)
+
+        return wrapped(whole)(tf.constant(3.0), *arguments)
+
+    for found in both(map_both):
+        tf.nest.assert_same_structure(found, ({"batch": ml.Batch(0, 0), "none": ()}, 0))
+        np.testing.assert_array_equal(found[0]["batch"].inputs, [3.0, 6.0])
+        np.testing.assert_array_equal(found[0]["batch"].targets, [[4.0, 3.0], [6.0, 5.0]])
+        np.testing.assert_array_equal(found[1], [2, 3])
+
+
+def test_one_by_one_needs_no_vectorised_form():
+    """An operation without a converter, which the vectorised map refuses."""
+    values = tf.constant([[1.0, 2.0], [3.0, 4.0]])
+    with pytest.raises(ValueError, match="No pfor vectorization"):
+        map_tasks(tf.nn.l2_loss, values)
+    np.testing.assert_array_equal(map_tasks(tf.nn.l2_loss, values, mapping="sequential"), [2.5, 12.5])
+
+
+def test_one_task_needs_no_loop(in_graph):
+    """The same numbers, with the leading axis, and a program without a while."""
+    task = {"a": tf.constant([[1.0, 2.0]]), "b": tf.constant([3.0])}
+    doubled = in_graph(lambda task: map_tasks(lambda of: (2 * of["a"], of["b"]), task, mapping="sequential"))
+    for found, expected in zip(doubled(task), ([[2.0, 4.0]], [3.0]), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    operations = doubled.get_concrete_function(task).graph.get_operations()
+    assert not any("While" in operation.type for operation in operations)
+
+
+def test_unknown_ways_are_refused():
+    """The message lists the known ones; so for problems and learners."""
+    message = "mapping must be one of vectorized, sequential, got 'parallel'"
+    with pytest.raises(ValueError, match=message):
+        map_tasks(tf.identity, tf.ones(2), mapping="parallel")
+    with pytest.raises(ValueError, match=message):
+        ml.MetaLearner(ml.models.mlp(), ml.losses.mse, ml.rules.sgd(), mapping="parallel")
+
+
+class Filter(keras.Layer):
+    """A layer of other origin, with a convolution that Keras does not know of."""
+
+    def build(self, shape):
+        self.filter = self.add_weight(shape=(3, 1, 2), name="filter")
+
+    def call(self, inputs):
+        return tf.nn.conv1d(inputs, self.filter, 1, "SAME")
+
+
+class Scale(keras.Layer):
+    """A layer of other origin that multiplies."""
+
+    def build(self, shape):
+        self.factor = self.add_weight(shape=shape[-1:], name="factor")
+
+    def call(self, inputs):
+        return inputs * self.factor
+
+
+class Subclassed(keras.Model):
+    """A model without static shapes around a layer."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def call(self, inputs):
+        return self.layer(inputs)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layer", "expected"),
+    [
+        ((3,), lambda: LAYERS.Dense(2), "vectorized"),
+        ((4, 4, 1), lambda: LAYERS.MaxPooling2D(), "vectorized"),
+        ((4, 4, 1), lambda: LAYERS.Conv2D(2, 3), "sequential"),
+        ((4, 4, 1), lambda: LAYERS.DepthwiseConv2D(3), "sequential"),
+        ((8, 1), lambda: LAYERS.SeparableConv1D(2, 3), "sequential"),
+        ((8, 1), lambda: LAYERS.Conv1DTranspose(2, 3), "sequential"),
+        ((4, 6, 1), lambda: LAYERS.ConvLSTM1D(2, 3), "sequential"),
+        ((8, 1), lambda: LAYERS.Bidirectional(LAYERS.GRU(2)), "sequential"),
+        ((8, 1), lambda: LAYERS.LSTM(2, unroll=True), "vectorized"),
+        ((3,), lambda: LAYERS.Dense(2, activation="sparsemax"), "sequential"),
+        ((3,), lambda: LAYERS.SpectralNormalization(LAYERS.Dense(2)), "sequential"),
+        ((8, 1), Filter, "sequential"),
+        ((8, 1), Scale, "vectorized"),
+        ((8, 1), lambda: keras.Sequential([keras.Input((8, 1)), LAYERS.Conv1D(2, 3)]), "sequential"),
+    ],
+)
+def test_the_model_is_asked(shape, layer, expected, capfd):
+    """Whether it can be vectorised over parameters, without a word of TensorFlow's about why not."""
+    assert mapping_for(keras.Sequential([keras.Input(shape), layer()])) == expected
+    assert "pfor" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("layer", "expected"), [(Filter, "sequential"), (Scale, "vectorized")])
+def test_subclassed_models_are_asked(layer, expected):
+    """With the shape that they were called on."""
+    model = Subclassed(layer())
+    model(tf.zeros((1, 8, 1)))
+    assert mapping_for(model) == expected
+
+
+def test_the_learner_chooses_or_is_told():
+    """And advises XLA where tasks are vectorised."""
+    dense, convolutional = ml.models.mlp(), keras.Sequential([keras.Input((4, 1)), LAYERS.Conv1D(1, 3)])
+    for model, mapping, expected in (
+        (dense, "auto", "vectorized"),
+        (dense, "sequential", "sequential"),
+        (convolutional, "auto", "sequential"),
+        (convolutional, "vectorized", "vectorized"),
+    ):
+        learner = ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(), mapping=mapping)
+        assert learner.mapping_chosen == learner.problem.mapping == expected
+        assert learner.jit_compile_advised is (expected == "vectorized")
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Return a convolutional model on 8 x 8 images in float64 and two tasks of random ones."""
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1), dtype="float64"),
+            LAYERS.Conv2D(3, 3, strides=2, activation="tanh", name="conv_a", dtype="float64"),
+            LAYERS.Conv2D(2, 2, activation="tanh", name="conv_b", dtype="float64"),
+            LAYERS.Flatten(dtype="float64"),
+            LAYERS.Dense(2, name="output", dtype="float64"),
+        ]
+    )
+    random = np.random.default_rng(0)
+    batches = [
+        ml.Batch(tf.constant(random.normal(size=(2, 5, 8, 8, 1))), tf.constant(random.normal(size=(2, 5, 2))))
+        for _ in range(2)
+    ]
+    return model, ml.Task(*batches)
+
+
+def by_tapes(model, meta, task, steps, rate):
+    """Return one task's meta-loss and meta-gradient by nested tapes, without the package's loops and maps."""
+
+    def loss(parameters, batch):
+        return tf.reduce_mean(tf.square(ml.functional.apply(model, parameters, batch.inputs) - batch.targets))
+
+    with tf.GradientTape() as tape:
+        tape.watch(meta)
+        parameters = dict(meta)
+        for _ in range(steps):
+            with tf.GradientTape() as inner:
+                inner.watch(parameters)
+                value = loss(parameters, task.support)
+            gradient = inner.gradient(value, parameters)
+            parameters = {key: parameters[key] - rate * gradient[key] for key in parameters}
+        value = loss(parameters, task.query)
+    return value, tape.gradient(value, meta)
+
+
+@pytest.mark.parametrize("steps", [2, pytest.param(6, marks=pytest.mark.slow)])
+def test_convolutions_are_mapped_one_by_one(images, in_graph, steps):
+    """Mixed mode over tasks with their own filters, chosen unasked, equals nested tapes to 1e-10."""
+    model, tasks = images
+    learner = ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(0.1), steps)
+    meta = learner.initialize(0)
+    result = in_graph(learner.meta_gradient)(meta, tasks)
+    reference = in_graph(lambda meta, task: by_tapes(model, meta, task, steps, 0.1))
+    for index in range(2):
+        task = tf.nest.map_structure(lambda leaf, index=index: leaf[index], tasks)
+        loss, gradient = reference(meta["parameters"], task)
+        np.testing.assert_allclose(result.loss[index], loss, rtol=0, atol=1e-10)
+        for key, value in gradient.items():
+            assert np.abs(value).max() > 1e-3
+            found = result.per_task["parameters"][key][index]
+            np.testing.assert_allclose(found, value, rtol=0, atol=1e-10)
+
+
+def test_the_learner_maps_everything_one_by_one(images, in_graph):
+    """Adaptation, prediction and losses too: predictions are those of the adapted parameters."""
+    model, tasks = images
+    learner = ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(0.1), 2)
+    meta = learner.initialize(0)
+
+    def everything(meta, tasks):
+        fitted = learner.adapt(meta, tasks.support)
+        outputs = learner.predict(fitted.parameters, tasks.query.inputs)
+        return fitted, outputs, learner.losses(meta, tasks, fitted.parameters)
+
+    fitted, outputs, losses = in_graph(everything)(meta, tasks)
+    for index in range(2):
+        parameters = {key: value[index] for key, value in fitted.parameters.items()}
+        expected = ml.functional.apply(model, parameters, tasks.query.inputs[index])
+        np.testing.assert_allclose(outputs[index], expected, rtol=0, atol=1e-12)
+        error = np.mean((expected - tasks.query.targets[index]) ** 2)
+        np.testing.assert_allclose(losses["outer/loss"][index], error, rtol=1e-12)
+    np.testing.assert_allclose(losses["inner/loss"], fitted.support_loss[:, -1], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "shots"),
+    [("vectorized", 50_000), ("sequential", 100_000)],
+)
+@pytest.mark.slow
+def test_large_graphs_run_twice(in_graph, as_vector, mapping, shots):
+    """Where activations need hundreds of megabytes, with inner steps in a loop of the graph.
+
+    TensorFlow's memory optimizer then rewrites sums within a loop so that a second run fails.
+    """
+    learner = ml.MetaLearner(
+        ml.models.mlp(hidden=(64, 64), activation="tanh"),
+        ml.losses.mse,
+        ml.rules.sgd(),
+        2,
+        estimator=ml.estimators.unrolled(remat=True),
+        mapping=mapping,
+    )
+    tasks = ml.tasks.Sinusoid(shots=shots, queries=shots).sample((0, 0), 2)
+    meta, estimate = learner.initialize(0), in_graph(lambda *a: learner.meta_gradient(*a).gradient)
+    first = as_vector(estimate(meta, tasks))
+    np.testing.assert_allclose(as_vector(estimate(meta, tasks)), first, rtol=0, atol=1e-5)

@@ -1,0 +1,279 @@
+"""Meta-training: what a run computes, and that it does not depend on how it is cut."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import metalearn as ml
+from metalearn.training import trainer as training
+
+BLOCK, TASKS, SEED = 5, 10, 3
+SCHEDULE = {"initial_learning_rate": 0.02, "decay_steps": 100, "decay_rate": 0.2}
+CUTS = (1, 2, 3, 5, 1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_blocks():
+    """Make blocks of tasks five iterations long, so that short runs cross them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "BLOCK_ITERATIONS", BLOCK)
+        yield
+
+
+def adam():
+    """Return an optimizer with a schedule and clipping."""
+    schedule = keras.optimizers.schedules.InverseTimeDecay(**SCHEDULE)
+    return keras.optimizers.Adam(schedule, clipnorm=10.0)
+
+
+def make(optimizer=None, tasks=None, hidden=40, **arguments):
+    """Return a trainer on sinusoids; by default the one that most tests share."""
+    model = ml.models.mlp(hidden=(hidden,), activation=tf.sin)
+    learner = ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(0.1))
+    tasks = tasks or ml.tasks.Sinusoid()
+    return ml.MetaTrainer(learner, tasks, optimizer or adam(), TASKS, SEED, **arguments)
+
+
+def small(optimizer=None, **arguments):
+    """Return a trainer of a small model, not compiled with XLA."""
+    return make(optimizer or keras.optimizers.SGD(0.05), hidden=4, jit_compile=False, **arguments)
+
+
+def assert_same_bits(left, right):
+    """Check that two dictionaries of arrays are equal in names, types and bits."""
+    assert left.keys() == right.keys()
+    for name, value in left.items():
+        assert value.dtype == right[name].dtype
+        assert value.tobytes() == right[name].tobytes(), name
+
+
+def joined(histories):
+    """Return the history of several runs as that of one."""
+    return {name: np.concatenate([history[name] for history in histories]) for name in histories[0]}
+
+
+@dataclasses.dataclass
+class Runs:
+    """What the shared trainer did: 12 iterations at once, and again in pieces."""
+
+    trainer: ml.MetaTrainer
+    states: list
+    whole: dict
+    pieces: list
+    compiled: list
+
+
+@pytest.fixture(scope="module")
+def runs(compiles):
+    """Run the shared trainer, watching what XLA compiles."""
+    trainer, histories, states = make(), [], []
+
+    def run(iterations):
+        histories.append(trainer.run(iterations))
+
+    states.append(trainer.state())
+    compiled = [compiles(lambda: run(sum(CUTS)))]
+    final = trainer.state()
+    trainer.restore(states[0])
+    for count in CUTS:
+        compiled.append(compiles(lambda count=count: run(count)))
+        states.append(trainer.state())
+    return Runs(trainer, [*states, final], histories[0], histories[1:], compiled)
+
+
+def test_history_has_a_row_an_iteration(runs):
+    """All metrics, one finite number an iteration; the norm is that of the norms of the variables."""
+    names = [f"parameters/{key}" for key in ml.functional.parameters(runs.trainer.learner.model)]
+    norms = {f"meta_gradient/norm/{name}" for name in names}
+    assert runs.whole.keys() == norms | {
+        *("inner/loss_before", "inner/loss", "outer/loss_before", "outer/loss"),
+        *("meta_gradient/norm", "learning_rate"),
+    }
+    for values in runs.whole.values():
+        assert values.shape == (sum(CUTS),)
+        assert np.all(np.isfinite(values))
+    total = np.sqrt(sum(np.square(runs.whole[name]) for name in norms))
+    np.testing.assert_allclose(runs.whole["meta_gradient/norm"], total, rtol=1e-5)
+
+
+def test_cuts_do_not_change_the_bits(runs):
+    """12 iterations at once equal 1 + 2 + 3 + 5 + 1, within blocks of five and across them."""
+    assert_same_bits(joined(runs.pieces), runs.whole)
+    assert_same_bits(runs.states[-2], runs.states[-1])
+    assert runs.states[-1]["iteration"] == sum(CUTS)
+
+
+def test_only_the_first_call_compiles(runs):
+    """New values, counts and offsets run the same program: nothing is traced or compiled by XLA again."""
+    assert runs.compiled == [True] + [False] * len(CUTS)
+    assert runs.trainer._iterate.experimental_get_tracing_count() == 1
+    assert runs.trainer._sample_block.experimental_get_tracing_count() == 1
+
+
+def test_learning_rate_follows_the_schedule(runs):
+    """``initial / (1 + decay i / steps)`` at iteration i, to a unit of float32's last place."""
+    rates = 0.02 / (1 + 0.2 * np.arange(sum(CUTS)) / 100)
+    np.testing.assert_allclose(runs.whole["learning_rate"], rates, rtol=2e-7)
+
+
+def test_a_fresh_trainer_goes_on_with_the_same_bits(runs):
+    """The state after 3 iterations, in a trainer made anew, leads to the same 9 others."""
+    trainer = make()
+    trainer.restore(runs.states[2])
+    assert trainer.iteration == 3
+    assert_same_bits(trainer.run(9), {name: values[3:] for name, values in runs.whole.items()})
+    assert_same_bits(trainer.state(), runs.states[-1])
+
+
+def test_learns(runs):
+    """300 iterations halve the query loss: the mean of the last 50 is under half that of the first 50."""
+    runs.trainer.restore(runs.states[0])
+    losses = runs.trainer.run(300)["outer/loss"]
+    assert losses[-50:].mean() < 0.5 * losses[:50].mean()
+
+
+def test_an_update_is_a_step_down_the_meta_gradient(in_graph):
+    """``meta - rate g``, g clipped to norm 0.35 by variable; g and losses on the tasks of (seed, i) only."""
+    trainer = small(keras.optimizers.SGD(0.05, clipnorm=0.35))
+    trainer.run(6)
+    before = trainer.meta
+    history = trainer.run(1)
+    block = trainer.tasks.sample((SEED, 1), BLOCK * TASKS)
+    tasks = tf.nest.map_structure(lambda leaf: leaf[TASKS : 2 * TASKS], block)
+    result = in_graph(trainer.learner.meta_gradient)(before, tasks)
+    for name, losses in in_graph(trainer.learner.losses)(before, tasks, result.adapted).items():
+        np.testing.assert_allclose(history[name], [np.mean(losses)], rtol=1e-5)
+    lengths = []
+    for key, gradient in result.gradient["parameters"].items():
+        norm = np.linalg.norm(gradient)
+        lengths.append(min(1.0, 0.35 / norm))
+        np.testing.assert_allclose(history[f"meta_gradient/norm/parameters/{key}"], [norm], rtol=1e-5)
+        np.testing.assert_allclose(trainer.last_gradient["parameters"][key], gradient, rtol=1e-4, atol=1e-5)
+        moved = trainer.meta["parameters"][key] - before["parameters"][key]
+        np.testing.assert_allclose(moved, -0.05 * lengths[-1] * gradient, rtol=1e-4, atol=1e-6)
+    assert min(lengths) < 0.9
+    assert max(lengths) == 1.0
+
+
+@dataclasses.dataclass
+class Poisoned:
+    """Sinusoids, except that the queries of one iteration have no answer."""
+
+    iteration: int
+    tasks: ml.tasks.Sinusoid = dataclasses.field(default_factory=ml.tasks.Sinusoid)
+
+    def sample(self, seed, tasks):
+        """Draw tasks; NaN in query targets of one block's tasks of one iteration."""
+        drawn = self.tasks.sample(seed, tasks)
+        block, offset = divmod(self.iteration, BLOCK)
+        bad = (tf.range(tasks) // TASKS == offset) & (tf.convert_to_tensor(seed)[1] == block)
+        targets = tf.where(bad[:, None, None], np.nan, drawn.query.targets)
+        return ml.Task(drawn.support, ml.Batch(drawn.query.inputs, targets))
+
+
+@pytest.mark.parametrize("iteration", [0, 7])
+def test_a_loss_that_is_not_finite_stops_the_run(iteration):
+    """The error names iteration and tensors; what is kept is as after the iterations before, bit for bit."""
+    trainer = small(tasks=Poisoned(iteration))
+    start = trainer.state()
+    with pytest.raises(ml.NonFiniteError, match=f"iteration {iteration}: not finite: .*outer/loss") as error:
+        trainer.run(12)
+    names = {f"parameters/{key}" for key in ml.functional.parameters(trainer.learner.model)}
+    assert error.value.iteration == trainer.iteration == iteration
+    assert set(error.value.tensors) == {"outer/loss_before", "outer/loss", "meta_gradient/norm", *names}
+    stopped = trainer.state()
+    assert all(np.all(np.isfinite(value)) for value in stopped.values())
+    with pytest.raises(ml.NonFiniteError, match=f"iteration {iteration}:"):
+        trainer.run(1)
+    assert_same_bits(trainer.state(), stopped)
+    trainer.restore(start)
+    if iteration:
+        trainer.run(iteration)
+    assert_same_bits(trainer.state(), stopped)
+
+
+@pytest.fixture
+def trainer():
+    """Return a trainer in its first state, with momentum."""
+    return small(keras.optimizers.SGD(0.05, momentum=0.9))
+
+
+class TestRestore:
+    """States of another configuration are refused, and then nothing has changed."""
+
+    @staticmethod
+    def refused(trainer, change, *named):
+        """Check that a changed state is refused with a message that names things, and that nothing moves."""
+        before = trainer.state()
+        state = {name: value + np.ones_like(value) for name, value in before.items()}
+        change(state)
+        with pytest.raises(ValueError, match=r"\w") as error:
+            trainer.restore(state)
+        assert all(name in str(error.value) for name in named)
+        assert_same_bits(trainer.state(), before)
+
+    def test_states_fit_across_trainers(self, trainer):
+        """Trainers of one configuration name their state alike, however many there have been."""
+        assert list(trainer.state()) == list(small(keras.optimizers.SGD(0.05, momentum=0.9)).state())
+
+    @pytest.mark.parametrize("name", ["iteration", "meta/parameters/hidden_0/kernel", None])
+    def test_missing(self, trainer, name):
+        """A missing entry is named; ``None`` stands for the last of the optimizer."""
+        name = name or list(trainer.state())[-1]
+        self.refused(trainer, lambda state: state.pop(name), name)
+
+    def test_unknown(self, trainer):
+        """So is an unknown one."""
+        self.refused(trainer, lambda state: state.update(other=np.zeros(1)), "other")
+
+    @pytest.mark.parametrize(
+        ("name", "value", "found"),
+        [
+            ("meta/parameters/output/kernel", np.zeros((5, 1), np.float32), "(5, 1)"),
+            ("meta/parameters/output/kernel", np.zeros((4, 1), np.float64), "float64"),
+            ("iteration", np.zeros(2, np.int64), "iteration"),
+            ("iteration", np.float64(2.5), "iteration"),
+        ],
+    )
+    def test_other_shapes_and_types(self, trainer, name, value, found):
+        """The entry and what it holds are named."""
+        self.refused(trainer, lambda state: state.update({name: value}), name, found)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"meta_batch_size": 0}, "meta_batch_size must be an integer of at least 1, got 0"),
+        ({"seed": -1}, "seed must be an integer of at least 0, got -1"),
+        ({"seed": 1.5}, "seed must be an integer of at least 0, got 1.5"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    """The argument and its value are named."""
+    learner = ml.MetaLearner(ml.models.mlp(hidden=()), ml.losses.mse, ml.rules.sgd())
+    with pytest.raises(ValueError, match=message):
+        ml.MetaTrainer(learner, ml.tasks.Sinusoid(), keras.optimizers.SGD(0.1), **arguments)
+
+
+def test_bad_iterations_are_refused():
+    """At least one."""
+    with pytest.raises(ValueError, match="iterations must be an integer of at least 1, got 0"):
+        small().run(0)
+
+
+def test_used_optimizers_are_refused():
+    """An optimizer belongs to one training."""
+    optimizer = keras.optimizers.SGD(0.1)
+    small(optimizer)
+    with pytest.raises(ValueError, match="already holds the state of another training: make a new one"):
+        small(optimizer)
+
+
+def test_models_that_do_not_fit_the_tasks_are_refused():
+    """Both shapes are named before anything is compiled."""
+    learner = ml.MetaLearner(ml.models.mlp(3, ()), ml.losses.mse, ml.rules.sgd())
+    with pytest.raises(ValueError, match=r"inputs of shape \(3,\), the tasks give \(1,\)"):
+        ml.MetaTrainer(learner, ml.tasks.Sinusoid(), keras.optimizers.SGD(0.1))
