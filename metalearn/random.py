@@ -57,3 +57,10 @@ def sample_normal(
     radial, angular = tf.unstack(sample_uniform([2, *shape], seed, (0.0, 1.0)))
     standard = tf.sqrt(-2.0 * tf.math.log1p(-radial)) * tf.cos(2 * math.pi * angular)
     return mean + deviation * standard
+
+
+def fold_in(seed, *numbers):
+    seed = tf.convert_to_tensor(seed, tf.int32)
+    for number in numbers:
+        seed = tf.random.experimental.stateless_fold_in(seed, number, alg="philox")
+    return seed

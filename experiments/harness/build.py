@@ -30,7 +30,7 @@ PACKAGES = {
 KERAS_CLASSES = (keras.optimizers.Optimizer, keras.optimizers.schedules.LearningRateSchedule)
 
 
-def build_tasks(config: Config, **changes: Any) -> ml.types.TaskDistribution:
+def build_tasks(config: Config, **changes: Any) -> ml.types.Source:
     """Return the task distribution of ``config["task"]``, with some settings changed."""
     return build({**config["task"], **changes}, "task")
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from metalearn.nest import names
-from metalearn.training.trainer import LOSSES
+from metalearn.training import LOSSES
 from metalearn.types import Meta
 
 STEP = "iteration"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -77,13 +76,9 @@ class Diagnoses:
 def next_update(trainer: ml.MetaTrainer) -> dict[str, tf.Tensor]:
     """Return :func:`metalearn.diagnostics.update_ratios` of the update that a trainer is about to make.
 
-    It is made, and taken back: NaN if it cannot be made, as something is not finite.
+    NaN if it cannot be made, as something is not finite.
     """
-    state, before, last = trainer.state(), trainer.meta, trainer.last_gradient
-    after = gradient = tf.nest.map_structure(lambda leaf: leaf * np.nan, before)
-    with suppress(ml.NonFiniteError):
-        trainer.run(1)
-        after, gradient = trainer.meta, trainer.last_gradient or gradient
-    trainer.restore(state)
-    trainer.last_gradient = last
+    before, _ = trainer.learner.parts(trainer.meta)
+    nothing = tf.nest.map_structure(lambda leaf: leaf * np.nan, before)
+    after, gradient = trainer.next_update() or (nothing, nothing)
     return ml.diagnostics.update_ratios(before, after, gradient)

@@ -15,11 +15,10 @@ from matplotlib.figure import Figure as Figure
 from experiments.harness.axes import log_scale, positive, tidy, window_in_use, window_means
 from experiments.harness.files import write_atomically
 from metalearn.evaluation.evaluation import EVALUATION_STREAM
-from metalearn.nn import functional
-from metalearn.problems.bilevel import solve
-from metalearn.problems.few_shot import MetaLearner
-from metalearn.training.trainer import History
-from metalearn.types import Meta, Parameters, Task, TaskDistribution
+from metalearn.problems.bilevel import whole_support
+from metalearn import MetaLearner
+from metalearn.training.errors import History
+from metalearn.types import Meta, Source, Task
 
 BLUE, ORANGE, VERMILLION, SKY, GREY = "#0072B2", "#E69F00", "#D55E00", "#56B4E9", "#6B6B6B"
 CYCLE = (BLUE, ORANGE, "#009E73", VERMILLION, SKY, "#CC79A7", GREY)
@@ -64,7 +63,7 @@ def save(figure: Figure, path: Path) -> None:
 def adaptation_cases(
     learner: MetaLearner,
     meta: Meta,
-    tasks: TaskDistribution,
+    tasks: Source,
     shots: Sequence[int] = (5, 10),
     steps: Sequence[int] = (0, 1, 10),
     count: int = 3,
@@ -87,25 +86,22 @@ def adaptation_cases(
     """
     sizes = (tuple(learner.model.input_shape[1:]), tuple(learner.model.output_shape[1:]))
     gridded: Any = tasks if dataclasses.is_dataclass(tasks) and hasattr(tasks, "grid") else None
-    if sizes != ((1,), (1,)) or gridded is None or learner.per_step_support:
+    if sizes != ((1,), (1,)) or gridded is None or learner.batch is not whole_support:
         return []
 
-    @tf.function(
-        autograph=False
-    )  # run once for each number of shots: XLA would compile for longer than it saves
+    # Without XLA: run once for each number of shots, it would compile for longer than it saves.
+    @tf.function(autograph=False)
     def predictions(meta: Meta, tasks: Task) -> tf.Tensor:
-        def measure(parameters: Parameters, task: Task) -> tf.Tensor:
-            return functional.apply(learner.model, {**meta["parameters"], **parameters}, task.query.inputs)
-
-        return solve(learner.problem, meta, tasks, max(steps), measure)[1]
+        fitted = [learner.adapt(meta, tasks.support, step) for step in steps]
+        return tf.stack([learner.predict(each, tasks.query.inputs) for each in fitted], 1)
 
     cases: list[AdaptationCase] = []
     for number in shots:
         distribution = dataclasses.replace(gridded, shots=number, queries=200, grid=True)
         drawn = distribution.sample((seed, EVALUATION_STREAM), count)
         outputs = predictions(meta, drawn).numpy()[..., 0]
-        support, (inputs, truth), _ = tf.nest.map_structure(lambda leaf: leaf.numpy()[..., 0], drawn)
-        lines = [{step: output[step] for step in steps} for output in outputs]
+        support, (inputs, truth), *_ = tf.nest.map_structure(lambda leaf: leaf.numpy()[..., 0], drawn)
+        lines = [dict(zip(steps, output, strict=True)) for output in outputs]
         cases += map(AdaptationCase, [number] * count, inputs, truth, *support, lines)
     return cases
 

@@ -13,12 +13,11 @@ from omegaconf import OmegaConf
 from experiments.harness.build import build_learner, build_tasks
 from experiments.harness.cli import CONFIGS, UsageError
 from metalearn.autodiff import central_differences
-from metalearn.estimators.protocol import as_estimator
 from metalearn.types import Meta, Task
 
 Config = dict[str, Any]
 
-REFERENCE: Config = {"_target_": "metalearn.estimators.unrolled", "remat": False}
+REFERENCE: Config = {"_target_": "metalearn.estimators.unrolled"}
 """Nested tapes: the textbook."""
 
 EXACT = 1e-9
@@ -153,7 +152,7 @@ def _row(
 ) -> Row:
     return Row(
         name=name,
-        exact=as_estimator(program.learner.estimator).exact,
+        exact=program.learner.estimator.exact,
         error=float(np.linalg.norm(found - exact) / np.linalg.norm(exact)),
         cosine=float(found @ exact / max(np.linalg.norm(found) * np.linalg.norm(exact), 1e-300)),
         milliseconds=milliseconds,

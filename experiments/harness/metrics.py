@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.harness.cli import UsageError
 from experiments.harness.files import sha256
-from metalearn.training.trainer import History
+from metalearn.training.errors import History
 
 State = dict[str, np.ndarray]
 

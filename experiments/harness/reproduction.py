@@ -18,7 +18,7 @@ from experiments.harness.session import digest
 from experiments.harness.settings import check
 from experiments.harness.terminal import Bar, say
 from metalearn.checks import require_count
-from metalearn.training.trainer import History
+from metalearn.training.errors import History
 
 CALL_ITERATIONS = 500
 """Compared at a time: the first difference ends the comparison."""

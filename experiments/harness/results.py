@@ -44,7 +44,7 @@ def evaluate(config: Config, learner: ml.MetaLearner, meta: ml.types.Meta) -> ml
         raise UsageError(f"evaluation: {error}") from error
 
 
-def evaluation_tasks(config: Config) -> ml.types.TaskDistribution:
+def evaluation_tasks(config: Config) -> ml.types.Source:
     """Return the distribution of ``config["task"]``, changed as ``config["evaluation"]["task"]`` says."""
     changes = dict(config["evaluation"].get("task") or {})
     if not hasattr(build_tasks(config), "grid"):  # inputs are not numbers: there is no even spacing of them

@@ -15,7 +15,7 @@ from rich.table import Table
 import metalearn as ml
 from experiments.harness import gradients
 from experiments.harness.gradients import Audit
-from metalearn.training.trainer import History
+from metalearn.training.errors import History
 
 console = Console(highlight=False, soft_wrap=True)
 

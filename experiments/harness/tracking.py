@@ -15,7 +15,7 @@ from experiments.harness.charts import STEP, array_histogram, define, histograms
 from experiments.harness.windows import Window, Windows, length
 from metalearn.checks import require_count
 from metalearn.evaluation.evaluation import Evaluation
-from metalearn.training.trainer import History
+from metalearn.training.errors import History
 from metalearn.types import Meta
 
 MODES = ("offline", "online", "disabled")

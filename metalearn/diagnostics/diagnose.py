@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -12,20 +11,21 @@ from metalearn.diagnostics.angles import Metrics
 from metalearn.diagnostics.conflicts import conflicts
 from metalearn.diagnostics.inner import Path, of_one_task, summary
 from metalearn.diagnostics.order import order
-from metalearn.estimators import first_order, mixed_mode
+from metalearn.estimators import Estimator, checkpointed, first_order
 from metalearn.execution.task_map import map_tasks
-from metalearn.problems.few_shot import MetaLearner
-from metalearn.types import Meta, MetaGradient, Seed, Task
+from metalearn.inner_loop import counted
+from metalearn.problems.learner import Learner, meta_gradient
+from metalearn.types import Meta, Seed, Task
 
 
 def diagnose(
-    learner: MetaLearner,
+    learner: Learner,
     meta: Meta,
     tasks: Task,
     seed: Seed = (0, 0),
     *,
     lanczos_iterations: int = 8,
-    reference: Callable[..., MetaGradient] | None = None,
+    reference: Estimator | None = None,
 ) -> Metrics:
     """Return what the meta-gradient of one meta-batch consists of, and what the inner loop does.
 
@@ -41,13 +41,13 @@ def diagnose(
     come one after the other, whatever the learner's mapping: building that takes a fraction of the time.
 
     Args:
-        learner: in use; its own estimator is held to the exact one.
+        learner: in use, a frozen record as all learners are; its own estimator is held to the exact one.
         meta: as from ``learner.initialize``.
         tasks: leaves ``[T, N, ...]``, T known.
         seed: ``(seed of the run, iteration)``, as for ``learner.meta_gradient``; also that of Lanczos'
             starting vector.
         lanczos_iterations: at least 1; largest eigenvalues are from below, closer with more.
-        reference: the exact estimator; ``mixed_mode()`` if not given.
+        reference: the exact estimator; ``checkpointed()`` if not given.
 
     Returns:
         Scalars ``[]`` of the type of the meta-parameters. What is not finite shows as such.
@@ -79,30 +79,34 @@ class Measured(NamedTuple):
 
 
 def measure(
-    learner: MetaLearner,
+    learner: Learner,
     meta: Meta,
     tasks: Task,
     seed: Seed,
     *,
     lanczos_iterations: int = 8,
-    reference: Callable[..., MetaGradient] | None = None,
+    reference: Estimator | None = None,
 ) -> Measured:
     """Return what takes a program of its own; see :func:`diagnose`, which this is the larger part of."""
-    estimators = {"exact": reference or mixed_mode(), "first_order": first_order()}
-    # Not of the graph that is being traced: a learner keeps tensors.
+    estimators = {"exact": reference or checkpointed(), "first_order": first_order()}
+    # Not of the graph that is being traced: a learner keeps tensors. Its constructor may refuse the estimator.
     with tf.init_scope():
-        learners = {name: _with(learner, estimator) for name, estimator in estimators.items()}
+        learners = {name: dataclasses.replace(learner, estimator=each) for name, each in estimators.items()}
     seed = tf.convert_to_tensor(seed)
-    problem = learners["exact"].problem
+    problem, phi, posed = learners["exact"].posed(meta, counted(tasks), seed)
+    alone = dataclasses.replace(problem, mapping="sequential")
 
     def of_one(task: Task) -> tuple[dict[str, Meta], Path]:
-        alone = tf.nest.map_structure(lambda leaf: tf.expand_dims(leaf, 0), task)
-        gradients = {name: of.meta_gradient(meta, alone, seed).gradient for name, of in learners.items()}
-        return gradients, of_one_task(problem, meta, task, seed=seed, iterations=lanczos_iterations)
+        one = tf.nest.map_structure(lambda leaf: tf.expand_dims(leaf, 0), task)
+        gradients = {
+            name: estimator(alone, phi, one, estimator.init(alone, phi, one), seed)[0].gradient
+            for name, estimator in estimators.items()
+        }
+        return gradients, of_one_task(alone, phi, task, seed=seed, iterations=lanczos_iterations)
 
-    found, paths = map_tasks(of_one, tasks, mapping="sequential")
+    found, paths = map_tasks(of_one, posed, mapping="sequential")
     same = [name for name, estimator in estimators.items() if estimator == learner.estimator]
-    own = found[same[0]] if same else learner.meta_gradient(meta, tasks, seed).per_task
+    own = found[same[0]] if same else meta_gradient(learner, meta, tasks, seed).per_task
     return Measured(found["exact"], found["first_order"], own, paths)
 
 
@@ -111,8 +115,3 @@ def evaluate(measured: Measured) -> Metrics:
     gradients = measured.exact, measured.first_order, measured.own
     exact, first, own = tf.nest.map_structure(lambda leaf: tf.reduce_mean(leaf, 0), gradients)
     return {**order(exact, first, own), **conflicts(measured.own), **summary(measured.paths)}
-
-
-def _with(learner: MetaLearner, estimator: Callable[..., MetaGradient]) -> MetaLearner:
-    """Return the learner with another estimator, which it is asked about anew."""
-    return dataclasses.replace(learner, estimator=estimator, mapping="sequential")

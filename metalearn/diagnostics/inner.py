@@ -14,15 +14,15 @@ from metalearn.diagnostics.probes import descent_rates
 from metalearn.execution.layout import FUSED_STEPS
 from metalearn.execution.loops import fold
 from metalearn.execution.task_map import map_tasks
-from metalearn.problems.bilevel import BilevelProblem, Inner, Step, inner_objective, inner_start, inner_step
-from metalearn.types import Meta, Parameters, Seed, Task
+from metalearn.inner_loop import Step, inner_objective, inner_start, inner_step, outer_loss
+from metalearn.types import Inner, Meta, Parameters, Problem, Seed, Task
 
 STABLE = 2.0
 """Gradient descent on a quadratic converges while rate times curvature is below this in every direction."""
 
 
 def inner_loop(
-    problem: BilevelProblem, meta: Meta, tasks: Task, seed: Seed, *, lanczos_iterations: int = 8
+    problem: Problem, meta: Meta, tasks: Task, seed: Seed, *, lanczos_iterations: int = 8
 ) -> Metrics:
     """Run the inner loop and report on it; H is the Hessian of a task's inner loss at theta_0.
 
@@ -89,27 +89,35 @@ class Path(NamedTuple):
     stability: tf.Tensor | tuple[()]
 
 
-def of_one_task(problem: BilevelProblem, meta: Meta, task: Task, *, seed: tf.Tensor, iterations: int) -> Path:
+def of_one_task(problem: Problem, meta: Meta, task: Task, *, seed: tf.Tensor, iterations: int) -> Path:
     """Run the inner loop on one task, whose leaves are ``[N, ...]``; see :func:`inner_loop`."""
 
+    begun = inner_start(problem, meta, task)
+
     def support_loss(parameters: Parameters) -> tf.Tensor:
-        return inner_objective(problem, parameters, meta, task.support)
+        return inner_objective(problem, parameters, meta, task, begun.model)
 
     def query_loss(parameters: Parameters) -> tf.Tensor:
-        return problem.outer_loss(parameters, meta, task.query)
+        return outer_loss(problem, parameters, meta, task, begun.model)[0]
+
+    def losses(inner: Inner) -> tf.Tensor:
+        return tf.stack(
+            [
+                inner_objective(problem, inner.parameters, meta, task, inner.model),
+                outer_loss(problem, inner.parameters, meta, task, inner.model)[0],
+            ]
+        )
 
     def advance(carry: tuple[Inner, tf.Tensor], step: Step) -> tuple[Inner, tf.Tensor]:
-        inner = inner_step(problem, carry[0], meta, task.support, step)
-        now = tf.stack([support_loss(inner[0]), query_loss(inner[0])])
-        return inner, tf.where(steps == step + 1, now, carry[1])
+        inner = inner_step(problem, carry[0], meta, task, step)
+        return inner, tf.where(steps == step + 1, losses(inner), carry[1])
 
     steps = tf.range(problem.steps + 1)[:, None]
-    inner = inner_start(problem, meta, task.support)
-    start = inner[0]
+    start = begun.parameters
     found = [value_and_gradient(loss, start) for loss in (support_loss, query_loss)]
     first = tf.broadcast_to(tf.stack([loss for loss, _ in found]), [problem.steps + 1, 2])
     in_graph = problem.steps > FUSED_STEPS
-    (last, _), losses = fold(advance, (inner, first), problem.steps, in_graph=in_graph)
+    last, path = fold(advance, (begun, first), problem.steps, in_graph=in_graph)
     eigenvalue = functools.partial(_eigenvalue, support_loss, start, seed=seed, iterations=iterations)
     curvature, stability = eigenvalue(None), ()
     rates = descent_rates(problem.rule, problem.hyperparameters(meta), start) if problem.steps else None
@@ -119,7 +127,7 @@ def of_one_task(problem: BilevelProblem, meta: Meta, task: Task, *, seed: tf.Ten
             one * curvature if rates.uniform else eigenvalue(tf.nest.map_structure(_root, rates.values))
         )
     angle = cosine(*(flat(gradient) for _, gradient in found))
-    return Path(losses, norm(flat(last) - flat(start)), angle, curvature, stability)
+    return Path(path, norm(flat(last.parameters) - flat(start)), angle, curvature, stability)
 
 
 def summary(paths: Path) -> Metrics:

@@ -1,18 +1,24 @@
-"""Estimators of the meta-gradient, interchangeable: ``(problem, meta, tasks) -> MetaGradient``."""
+"""Estimators of the meta-gradient, interchangeable: frozen records that are called with a bilevel problem."""
 
 from metalearn.estimators.annealed import annealed
+from metalearn.estimators.checkpointed import checkpointed
 from metalearn.estimators.evolution import evolution
 from metalearn.estimators.first_order import first_order
 from metalearn.estimators.forward_mode import forward_mode
 from metalearn.estimators.frozen import frozen
 from metalearn.estimators.implicit import implicit
-from metalearn.estimators.mixed_mode import mixed_mode
+from metalearn.estimators.protocol import Estimator
 from metalearn.estimators.reptile import reptile
 from metalearn.estimators.truncated import truncated
 from metalearn.estimators.unrolled import unrolled
 
+mixed_mode = checkpointed
+"""The name that configurations of earlier versions use."""
+
 __all__ = [
+    "Estimator",
     "annealed",
+    "checkpointed",
     "evolution",
     "first_order",
     "forward_mode",

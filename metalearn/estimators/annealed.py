@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import tensorflow as tf
 
 from metalearn.checks import require_count
-from metalearn.estimators.protocol import Estimator
-from metalearn.problems.bilevel import BilevelProblem
-from metalearn.types import Meta, MetaGradient, Seed, Task
+from metalearn.estimators.protocol import Carry, Estimator, require_estimator
+from metalearn.types import Meta, MetaGradient, Problem, Seed, Task
 
 
-def annealed(first: Estimator, then: Estimator, iterations: int, fraction: float = 0.5) -> Estimator:
-    """Return the estimator that is ``first`` in iterations before ``fraction iterations``, ``then`` after.
+@dataclasses.dataclass(frozen=True)
+class annealed(Estimator):
+    """The estimator that is ``first`` in iterations before ``fraction iterations``, ``then`` after.
 
-    With ``first_order`` and ``mixed_mode``, it is derivative-order annealing: cheap first-order gradients
+    With ``first_order`` and ``checkpointed``, it is derivative-order annealing: cheap first-order gradients
     early in training, exact ones later. The iteration is the second number of the estimator's seed. Both
-    programs are compiled, one of them runs.
+    programs are compiled, one of them runs. Each keeps a carry of its own.
 
-    Args:
+    Attributes:
         first: used early.
         then: used afterwards.
         iterations: of the whole training, at least 1.
@@ -29,30 +31,56 @@ def annealed(first: Estimator, then: Estimator, iterations: int, fraction: float
     Reference: Antoniou, Edwards and Storkey (2019), "How to train your MAML", section 4,
     "Derivative-Order Annealing" (first order in 50 of 100 epochs).
     """
-    require_count("iterations", iterations)
-    if not isinstance(fraction, int | float) or not 0 <= fraction <= 1:
-        raise ValueError(f"fraction must be in [0, 1], got {fraction!r}")
-    for name, part in (("first", first), ("then", then)):
-        if not isinstance(part, Estimator):
-            raise ValueError(
-                f"{name} must be an estimator like metalearn.estimators.first_order(), got {part!r}"
-            )
 
-    def check(problem: BilevelProblem, meta: Meta) -> None:
-        first.require(problem, meta)
-        then.require(problem, meta)
+    first: Estimator
+    then: Estimator
+    iterations: int
+    fraction: float = 0.5
 
-    def estimate(problem: BilevelProblem, meta: Meta, tasks: Task, *, seed: Seed) -> MetaGradient:
-        return tf.cond(
-            tf.cast(seed[1], tf.float32) < fraction * iterations,
-            lambda: first(problem, meta, tasks, seed=seed),
-            lambda: then(problem, meta, tasks, seed=seed),
-        )
+    def __post_init__(self) -> None:
+        require_count("iterations", self.iterations)
+        if not isinstance(self.fraction, int | float) or not 0 <= self.fraction <= 1:
+            raise ValueError(f"fraction must be in [0, 1], got {self.fraction!r}")
+        require_estimator("first", self.first)
+        require_estimator("then", self.then)
 
-    return Estimator(
-        estimate,
-        check,
-        seeded=True,
-        second_order=first.second_order or then.second_order,
-        weighs_steps=first.weighs_steps and then.weighs_steps,
-    )
+    @property
+    def second_order(self) -> bool:  # type: ignore[override]
+        """Whether one of the two takes second derivatives."""
+        return self.first.second_order or self.then.second_order
+
+    @property
+    def weighs_steps(self) -> bool:  # type: ignore[override]
+        """Whether both differentiate a meta-loss of several steps."""
+        return self.first.weighs_steps and self.then.weighs_steps
+
+    @property
+    def continues(self) -> bool:  # type: ignore[override]
+        """Whether both have a meaning for an inner loop that is continued."""
+        return self.first.continues and self.then.continues
+
+    def require(self, problem: Problem, phi: Meta, task: Task) -> None:
+        """Refuse what one of the two refuses."""
+        self.first.require(problem, phi, task)
+        self.then.require(problem, phi, task)
+
+    def init(self, problem: Problem, phi: Meta, tasks: Task) -> Carry:
+        """Return the carries of the two."""
+        return self.first.init(problem, phi, tasks), self.then.init(problem, phi, tasks)
+
+    def __call__(
+        self, problem: Problem, phi: Meta, tasks: Task, carry: Carry = ((), ()), seed: Seed = (0, 0)
+    ) -> tuple[MetaGradient, Carry]:
+        """Return what the one of the two returns whose turn it is; see :class:`Estimator`."""
+        first, then = carry or ((), ())
+
+        def early() -> tuple[MetaGradient, Carry]:
+            result, kept = self.first(problem, phi, tasks, first, seed)
+            return result._replace(residual={}), (kept, then)
+
+        def late() -> tuple[MetaGradient, Carry]:
+            result, kept = self.then(problem, phi, tasks, then, seed)
+            return result._replace(residual={}), (first, kept)
+
+        is_early = tf.cast(seed[1], tf.float32) < self.fraction * self.iterations
+        return tf.cond(is_early, early, late)

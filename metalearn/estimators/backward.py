@@ -1,8 +1,9 @@
 """The backward pass over the inner steps, and the ways to take cotangents through one of them.
 
-The forward pass keeps only ``theta_k`` and ``s_k``. The backward pass goes through the steps from last to
-first with the cotangents of ``theta_{k+1}``, ``s_{k+1}`` and phi; a :data:`Pullback` turns them into those
-of ``theta_k``, ``s_k`` and phi. Estimators differ in the pullback of a step, and in nothing else.
+The forward pass keeps only the inner loop's state ``(theta_k, s_k, m_k)``. The backward pass goes through the
+steps from last to first with the cotangents of the state after step k and of phi; a :data:`Pullback` turns
+them into those of the state before it and of phi. Estimators differ in the pullback of a step, and in nothing
+else.
 """
 
 from __future__ import annotations
@@ -10,35 +11,37 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from metalearn.autodiff import require_connected
 from metalearn.autodiff.gradients import dense
 from metalearn.estimators.protocol import average
-from metalearn.execution.layout import Each, run
-from metalearn.execution.loops import fold, scan
-from metalearn.nest import names
-from metalearn.problems.bilevel import (
-    BilevelProblem,
-    Inner,
+from metalearn.inner_loop import (
     Step,
     inner_gradient,
     inner_start,
     inner_step,
-    step_support,
+    step_number,
     weighted_outer_loss,
 )
-from metalearn.types import Batch, Meta, MetaGradient, Parameters, Structure, Task
+from metalearn.execution.layout import Layout, run
+from metalearn.execution.task_map import map_tasks
+from metalearn.nest import names
+from metalearn.types import Inner, Meta, MetaGradient, Problem, Structure, Task
 
 
 class Cotangents(NamedTuple):
-    """Derivatives of the meta-loss of one task: by theta_k, by s_k, and by phi on the paths seen so far."""
+    """Derivatives of the meta-loss of one task.
 
-    parameters: Parameters
-    state: Structure
-    meta: Meta
+    Attributes:
+        inner: with respect to theta_k, s_k and m_k, structured as they are. Whole numbers have none: zeros.
+        phi: with respect to phi, on the paths seen so far.
+    """
+
+    inner: Inner
+    phi: Meta
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,140 +50,171 @@ class Pass:
 
     Attributes:
         problem: the bilevel problem.
-        meta: phi.
+        phi: the meta-parameters.
         reached: names of leaves, collected while the graph is built.
     """
 
-    problem: BilevelProblem
-    meta: Meta
+    problem: Problem
+    phi: Meta
     reached: set[str] = dataclasses.field(default_factory=set)
 
-    def reach(self, to_meta: Meta) -> Meta:
+    def reach(self, to_phi: Meta) -> Meta:
         """Note the leaves of a cotangent of phi that are not None, and return it."""
-        named = zip(names(to_meta), tf.nest.flatten(to_meta), strict=True)
+        named = zip(names(to_phi), tf.nest.flatten(to_phi), strict=True)
         self.reached.update(name for name, leaf in named if leaf is not None)
-        return to_meta
+        return to_phi
 
     def missing(self) -> list[str]:
         """Return the names of the leaves of phi that no path leads to."""
-        return [name for name in names(self.meta) if name not in self.reached]
+        return [name for name in names(self.phi) if name not in self.reached]
 
 
-Carry = tuple[tf.Tensor, Cotangents]
+Carried = tuple[tf.Tensor, Cotangents]
 """The meta-loss of one task and its cotangents, as far as the backward pass has come."""
 
-Pullback = Callable[[Pass, Inner, Cotangents, Batch, Step], Cotangents]
-"""``(pass, (theta_k, s_k), cotangents after step k, support, k) -> cotangents before it``."""
+Pullback = Callable[[Pass, Inner, Cotangents, Task, Step], Cotangents]
+"""``(pass, state before step k, cotangents after it, task, k) -> cotangents before it``."""
 
 
-def reverse(
-    problem: BilevelProblem,
-    meta: Meta,
-    tasks: Task,
-    phases: Sequence[tuple[int, Pullback]],
-    *,
-    fused: bool = True,
-) -> MetaGradient:
+def reverse(problem: Problem, phi: Meta, tasks: Task, phases: Sequence[tuple[int, Pullback]]) -> MetaGradient:
     """Return the meta-gradient by a backward pass over the steps.
 
     Args:
         problem: the bilevel problem.
-        meta: phi.
-        tasks: leaves ``[T, N, ...]``.
+        phi: the meta-parameters.
+        tasks: leaves ``[T, ...]``.
         phases: ``(number of steps, their pullback)``, from the last steps to the first; the numbers add up
             to ``problem.steps``.
-        fused: see :func:`metalearn.estimators.programs.run`.
 
     Raises:
         ValueError: naming the leaves of phi that no path leads to.
     """
-    through = Pass(problem, meta)
-    start = problem.map(lambda support: inner_start(problem, meta, support), tasks.support)
+    through = Pass(problem, phi)
+    start = map_tasks(lambda task: inner_start(problem, phi, task), tasks, mapping=problem.mapping)
 
-    def program(each: Each, in_graph: bool, start: Inner, tasks: Task) -> tuple[tf.Tensor, Meta, Parameters]:
-        def forward(inner: Inner, step: Step) -> Inner:
-            return each(
-                lambda inner, support: inner_step(problem, inner, meta, support, step), inner, tasks.support
-            )
+    def program(layout: Layout, start: Inner, tasks: Task) -> tuple[Any, ...]:
+        def forward(inner: Inner, index: Step) -> Inner:
+            return layout.each(lambda inner, task: inner_step(problem, inner, phi, task, index), inner, tasks)
 
-        def backward(pullback: Pullback, done: int, carry: Carry, index: Step) -> Carry:
+        def backward(pullback: Pullback, done: int, carry: Carried, index: Step) -> Carried:
             step = problem.steps - 1 - done - index
 
-            def of_one_task(inner: Inner, loss: tf.Tensor, cotangents: Cotangents, task: Task) -> Carry:
-                cotangents = pullback(through, inner, cotangents, task.support, step)
+            def of_one_task(inner: Inner, loss: tf.Tensor, cotangents: Cotangents, task: Task) -> Carried:
+                cotangents = pullback(through, inner, cotangents, task, step)
                 if problem.step_weights is None:
                     return loss, cotangents
-                more, added = through_outer(through, inner, task.query, step)
+                more, _, added = through_outer(through, inner, task, step)
                 return loss + more, _add(cotangents, added)
 
-            return each(of_one_task, before(step), *carry, tasks)
+            return layout.each(of_one_task, before(step), *carry, tasks)
 
-        last, before = scan(forward, start, problem.steps, in_graph=in_graph)
-        carry = each(
-            lambda last, query: through_outer(through, last, query, problem.steps), last, tasks.query
+        last, before = layout.scan(forward, start, problem.steps)
+        loss, metrics, cotangents = layout.each(
+            lambda last, task: through_outer(through, last, task, problem.steps), last, tasks
         )
-        done = 0
+        carry, done = (loss, cotangents), 0
         for steps, pullback in phases:
             if steps:
-                body = functools.partial(backward, pullback, done)
-                carry = fold(body, carry, steps, in_graph=in_graph)
+                carry = layout.fold(functools.partial(backward, pullback, done), carry, steps)
             done += steps
         loss, cotangents = carry
-        gradient = each(
-            lambda cotangents, support: through_start(through, cotangents, support), cotangents, tasks.support
+        gradient = layout.each(
+            lambda cotangents, task: through_start(through, cotangents, task), cotangents, tasks
         )
-        return loss, gradient, last[0]
+        return loss, gradient, last, metrics
 
-    result = run(problem, program, start, tasks, fused=fused)
+    result = run(problem, program, start, tasks)
     missing = through.missing()
-    require_connected(meta, [None if name in missing else name for name in names(meta)])
-    return average(*result)
+    require_connected(phi, [None if name in missing else name for name in names(phi)])
+    return average(problem, tasks, *result)
 
 
-def cut(through: Pass, inner: Inner, cotangents: Cotangents, support: Batch, step: Step) -> Cotangents:
-    """Pull back through the rule only: the inner gradient is taken for a constant."""
-    (parameters, state), problem, meta = inner, through.problem, through.meta
-    _, gradients = inner_gradient(problem, parameters, meta, step_support(problem, support, step))
-    with tf.GradientTape() as tape:
-        tape.watch((inner, meta))
-        updated = problem.rule.update(gradients, state, parameters, problem.hyperparameters(meta), step)
-    to_inner, to_meta = dense(tape.gradient(updated, (inner, meta), output_gradients=tuple(cotangents)[:2]))
-    parameters, state = _add(tf.nest.map_structure(tf.zeros_like, inner), to_inner)
-    return Cotangents(parameters, state, _add(cotangents.meta, through.reach(to_meta)))
+def cut(through: Pass, inner: Inner, cotangents: Cotangents, task: Task, index: Step) -> Cotangents:
+    """Pull back through the rule only: the inner gradient and the model's state are taken for constants."""
+    problem, phi, step = through.problem, through.phi, step_number(task, index)
+    batch = problem.batch(task, step)
+    _, model, gradients = inner_gradient(problem, inner.parameters, phi, batch, inner.model)
+
+    def updated(inner: Inner, phi: Meta) -> Inner:
+        moved = problem.rule.update(
+            gradients, inner.rule, inner.parameters, problem.hyperparameters(phi), step
+        )
+        return Inner(*moved, model, ())
+
+    return _pulled(through, updated, inner, cotangents)
 
 
-def retraced(through: Pass, inner: Inner, cotangents: Cotangents, support: Batch, step: Step) -> Cotangents:
+def rematerialised(
+    through: Pass, inner: Inner, cotangents: Cotangents, task: Task, index: Step
+) -> Cotangents:
     """Pull back exactly, by repeating the whole step under a tape."""
-    with tf.GradientTape() as tape:
-        tape.watch((inner, through.meta))
-        updated = inner_step(through.problem, inner, through.meta, support, step)
-    to_inner, to_meta = dense(
-        tape.gradient(updated, (inner, through.meta), output_gradients=tuple(cotangents)[:2])
-    )
-    parameters, state = _add(tf.nest.map_structure(tf.zeros_like, inner), to_inner)
-    return Cotangents(parameters, state, _add(cotangents.meta, through.reach(to_meta)))
-
-
-def through_outer(through: Pass, inner: Inner, query: Batch, step: Step) -> Carry:
-    """Return what theta_k adds to the meta-loss of one task, and cotangents of ``(theta_k, s_k, phi)``."""
-    parameters, state = inner
-    with tf.GradientTape() as tape:
-        tape.watch((parameters, through.meta))
-        loss = weighted_outer_loss(through.problem, parameters, through.meta, query, step)
-    to_parameters, to_meta = dense(tape.gradient(loss, (parameters, through.meta)))
-    zeros = tf.nest.map_structure(tf.zeros_like, Cotangents(parameters, state, through.meta))
-    return loss, Cotangents(
-        _add(zeros.parameters, to_parameters), zeros.state, _add(zeros.meta, through.reach(to_meta))
+    return _pulled(
+        through,
+        lambda inner, phi: inner_step(through.problem, inner, phi, task, index),
+        inner,
+        cotangents,
     )
 
 
-def through_start(through: Pass, cotangents: Cotangents, support: Batch) -> Meta:
-    """Return the cotangent of phi, now that theta_0 and s_0 are made from it."""
+def through_outer(
+    through: Pass, inner: Inner, task: Task, step: Step
+) -> tuple[tf.Tensor, dict[str, tf.Tensor], Cotangents]:
+    """Return what theta_k adds to the meta-loss of one task, the metrics there, and the cotangents."""
+    differentiable = _floating((inner.parameters, inner.model))
     with tf.GradientTape() as tape:
-        tape.watch(through.meta)
-        started = inner_start(through.problem, through.meta, support)
-    to_meta = tape.gradient(started, through.meta, output_gradients=tuple(cotangents)[:2])
-    return _add(cotangents.meta, through.reach(dense(to_meta)))
+        tape.watch((differentiable, through.phi))
+        loss, metrics = weighted_outer_loss(
+            through.problem, inner.parameters, through.phi, task, inner.model, step
+        )
+    found, to_phi = dense(tape.gradient(loss, (differentiable, through.phi)))
+    to_parameters, to_model = _packed((inner.parameters, inner.model), found)
+    zeros = tf.nest.map_structure(tf.zeros_like, Cotangents(inner, through.phi))
+    to_inner = Inner(
+        _add(zeros.inner.parameters, to_parameters), zeros.inner.rule, _add(zeros.inner.model, to_model), ()
+    )
+    return loss, metrics, Cotangents(to_inner, _add(zeros.phi, through.reach(to_phi)))
+
+
+def through_start(through: Pass, cotangents: Cotangents, task: Task) -> Meta:
+    """Return the cotangent of phi, now that the inner loop's start is made from it."""
+    with tf.GradientTape() as tape:
+        tape.watch(through.phi)
+        started = inner_start(through.problem, through.phi, task)
+    outputs, given = _pairs(started, cotangents.inner)
+    to_phi = dense(tape.gradient(outputs, through.phi, output_gradients=given))
+    return _add(cotangents.phi, through.reach(to_phi))
+
+
+def _pulled(
+    through: Pass, function: Callable[[Inner, Meta], Inner], inner: Inner, cotangents: Cotangents
+) -> Cotangents:
+    """Return the cotangents of ``(inner, phi)``, given those of ``function(inner, phi)``."""
+    differentiable = _floating(inner)
+    with tf.GradientTape() as tape:
+        tape.watch((differentiable, through.phi))
+        updated = function(inner, through.phi)
+    outputs, given = _pairs(updated, cotangents.inner)
+    found, to_phi = dense(tape.gradient(outputs, (differentiable, through.phi), output_gradients=given))
+    zeros = tf.nest.map_structure(tf.zeros_like, inner)
+    return Cotangents(_add(zeros, _packed(inner, found)), _add(cotangents.phi, through.reach(to_phi)))
+
+
+def _floating(structure: Structure) -> list[tf.Tensor]:
+    return [leaf for leaf in tf.nest.flatten(structure) if leaf.dtype.is_floating]
+
+
+def _packed(structure: Structure, of_floating: list[tf.Tensor | None]) -> Structure:
+    """Return what was found of the floating leaves in their places, None in those of the others."""
+    found = iter(of_floating)
+    leaves = [next(found) if leaf.dtype.is_floating else None for leaf in tf.nest.flatten(structure)]
+    return tf.nest.pack_sequence_as(structure, leaves)
+
+
+def _pairs(outputs: Structure, cotangents: Structure) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """Return the floating outputs and their cotangents."""
+    both = zip(tf.nest.flatten(outputs), tf.nest.flatten(cotangents), strict=True)
+    pairs = [(output, cotangent) for output, cotangent in both if output.dtype.is_floating]
+    return [output for output, _ in pairs], [cotangent for _, cotangent in pairs]
 
 
 def _add(left: Structure, right: Structure) -> Structure:

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
 import tensorflow as tf
 
 from metalearn.checks import require_count, require_positive
-from metalearn.estimators.protocol import Estimator, average
-from metalearn.execution.layout import Each, run
+from metalearn.estimators.protocol import Carry, Estimator, average, prepared
+from metalearn.inner_loop import inner_start, inner_step, number_of_tasks, outer_loss
+from metalearn.execution.layout import Layout, run
 from metalearn.execution.loops import fold
-from metalearn.problems.bilevel import BilevelProblem, Inner, inner_start, inner_step
-from metalearn.types import Meta, MetaGradient, Parameters, Seed, Structure, Task
+from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Structure, Task
 
 STREAM = 0x65766F6C
 """Folded into the seed, so that tasks sampled from the same two integers are independent of the noise."""
 
 
-def evolution(sigma: float, pairs: int) -> Estimator:
-    """Return the antithetic estimator of the gradient of the smoothed meta-loss, by all of phi.
+@dataclasses.dataclass(frozen=True)
+class evolution(Estimator):
+    """The antithetic estimator of the gradient of the smoothed meta-loss, with respect to all of phi.
 
     ::
 
         1/(2 sigma n) sum_{i=1}^{n} (L(phi + sigma e_i) - L(phi - sigma e_i)) e_i,      e_i ~ N(0, I)
 
-    for every task, with noise of its own, where ``L(phi) = outer_loss(theta_K(phi), phi, query)``. Its
+    for every task, with noise of its own, where ``L(phi) = outer_loss(theta_K(phi), phi, task)``. Its
     expectation is the gradient of ``E L(phi + sigma e)``, which for a quadratic L is the gradient of L.
     Only values are needed: outer loss, rule and initialisation need not be differentiable, and a leaf that
     nothing depends on goes unnoticed. The variance grows with the number of scalars in phi and falls as
     1/n and with the tasks; the cost is 2n + 1 runs of the inner loop, the memory that of two.
 
-    A call takes the seed: ``estimator(problem, meta, tasks, seed=(run, iteration))``.
-
-    Args:
+    Attributes:
         sigma: standard deviation of the perturbations, positive: large against rounding
             (``sigma^2`` against eps of the type), small against the scale on which L curves.
         pairs: n, antithetic pairs of each task, at least 1.
@@ -45,21 +45,32 @@ def evolution(sigma: float, pairs: int) -> Estimator:
     with gradient descent as its adaptation; Salimans et al. (2017), "Evolution Strategies as a Scalable
     Alternative to Reinforcement Learning", section 2 (antithetic sampling).
     """
-    require_positive("sigma", sigma)
-    require_count("pairs", pairs)
 
-    def estimate(problem: BilevelProblem, meta: Meta, tasks: Task, *, seed: Seed) -> MetaGradient:
-        count = tf.nest.flatten(tasks)[0].shape[0]
-        around = tf.nest.map_structure(lambda leaf: tf.repeat(leaf[None], count, 0), meta)
+    sigma: float
+    pairs: int
+
+    second_order = False
+
+    def __post_init__(self) -> None:
+        require_positive("sigma", self.sigma)
+        require_count("pairs", self.pairs)
+
+    def __call__(
+        self, problem: Problem, phi: Meta, tasks: Task, carry: Carry = (), seed: Seed = (0, 0)
+    ) -> tuple[MetaGradient, Carry]:
+        """Return the estimate and an empty carry; see :class:`Estimator`."""
+        tasks, sigma = prepared(self, problem, phi, tasks), self.sigma
+        count = number_of_tasks(tasks)
+        around = tf.nest.map_structure(lambda leaf: tf.repeat(leaf[None], count, 0), phi)
         twice = tf.nest.map_structure(lambda leaf: tf.concat([leaf, leaf], 0), tasks)
 
         def add_pair(total: Meta, index: Any) -> Meta:
-            noise = perturbation(meta, count, seed, index)
+            noise = perturbation(phi, count, seed, index)
             both = tf.nest.map_structure(
                 lambda leaf, e: tf.concat([leaf + sigma * e, leaf - sigma * e], 0), around, noise
             )
             plus, minus = tf.split(_meta_losses(problem, both, twice)[0], 2)
-            slope = (plus - minus) / (2 * sigma * pairs)
+            slope = (plus - minus) / (2 * sigma * self.pairs)
             return tf.nest.map_structure(
                 lambda sum_, e: (
                     sum_ + tf.reshape(tf.cast(slope, e.dtype), [count] + [1] * (e.shape.rank - 1)) * e
@@ -69,25 +80,23 @@ def evolution(sigma: float, pairs: int) -> Estimator:
             )
 
         zeros = tf.nest.map_structure(tf.zeros_like, around)
-        gradients = fold(add_pair, zeros, pairs, in_graph=True)
-        losses, adapted = _meta_losses(problem, around, tasks)
-        return average(losses, gradients, adapted)
-
-    return Estimator(estimate, seeded=True, second_order=False)
+        gradients = fold(add_pair, zeros, self.pairs, in_graph=True)
+        losses, inner, metrics = _meta_losses(problem, around, tasks)
+        return average(problem, tasks, losses, gradients, inner, metrics), ()
 
 
-def perturbation(meta: Meta, tasks: int, seed: Seed, pair: int | tf.Tensor) -> Structure:
+def perturbation(phi: Meta, tasks: int, seed: Seed, pair: int | tf.Tensor) -> Structure:
     """Return the noise ``e_i`` of each task, ``[T, ...]`` for every leaf of phi: standard normal.
 
     Args:
-        meta: phi.
+        phi: the meta-parameters.
         tasks: T.
         seed: of the call.
         pair: i, from 0.
     """
     own = tf.random.experimental.stateless_fold_in(tf.cast(seed, tf.int32), STREAM, alg="philox")
     own = tf.random.experimental.stateless_fold_in(own, pair, alg="philox")
-    leaves = tf.nest.flatten(meta)
+    leaves = tf.nest.flatten(phi)
     sizes = [leaf.shape.num_elements() for leaf in leaves]
     dtype = tf.float64 if any(leaf.dtype == tf.float64 for leaf in leaves) else tf.float32
     parts = tf.split(_standard_normal(tasks, sum(sizes), own, dtype), sizes, axis=1)
@@ -95,7 +104,7 @@ def perturbation(meta: Meta, tasks: int, seed: Seed, pair: int | tf.Tensor) -> S
         tf.cast(tf.reshape(part, [tasks, *leaf.shape]), leaf.dtype)
         for part, leaf in zip(parts, leaves, strict=True)
     ]
-    return tf.nest.pack_sequence_as(meta, noise)
+    return tf.nest.pack_sequence_as(phi, noise)
 
 
 def _standard_normal(tasks: int, size: int, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
@@ -111,23 +120,23 @@ def _standard_normal(tasks: int, size: int, seed: tf.Tensor, dtype: tf.DType) ->
     return tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], axis=1)[:, :size]
 
 
-def _meta_losses(problem: BilevelProblem, metas: Meta, tasks: Task) -> tuple[tf.Tensor, Parameters]:
-    """Return ``L(phi)`` and theta_K of each task, at a phi ``[T, ...]`` of its own."""
+def _meta_losses(problem: Problem, phis: Meta, tasks: Task) -> tuple[tf.Tensor, Inner, dict[str, tf.Tensor]]:
+    """Return ``L(phi)``, the last inner state and the metrics of each task, at a phi ``[T, ...]`` of its own."""
 
-    def program(each: Each, in_graph: bool, metas: Meta, tasks: Task) -> tuple[tf.Tensor, Parameters]:
-        def step(inner: Inner, step: Any) -> Inner:
-            return each(
-                lambda inner, meta, support: inner_step(problem, inner, meta, support, step),
-                inner,
-                metas,
-                tasks.support,
+    def program(layout: Layout, phis: Meta, tasks: Task) -> tuple[Any, ...]:
+        def step(inner: Inner, index: Any) -> Inner:
+            return layout.each(
+                lambda inner, phi, task: inner_step(problem, inner, phi, task, index), inner, phis, tasks
             )
 
-        start = each(lambda meta, support: inner_start(problem, meta, support), metas, tasks.support)
-        last = fold(step, start, problem.steps, in_graph=in_graph)
-        loss = each(
-            lambda last, meta, query: problem.outer_loss(last[0], meta, query), last, metas, tasks.query
+        start = layout.each(lambda phi, task: inner_start(problem, phi, task), phis, tasks)
+        last = layout.fold(step, start, problem.steps)
+        loss, metrics = layout.each(
+            lambda last, phi, task: outer_loss(problem, last.parameters, phi, task, last.model),
+            last,
+            phis,
+            tasks,
         )
-        return loss, last[0]
+        return loss, last, metrics
 
-    return run(problem, program, metas, tasks)
+    return run(problem, program, phis, tasks)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from metalearn.estimators.backward import cut, reverse
-from metalearn.estimators.protocol import Estimator
-from metalearn.problems.bilevel import BilevelProblem
-from metalearn.types import Meta, MetaGradient, Task
+from metalearn.estimators.protocol import Carry, Estimator, prepared
+from metalearn.types import Meta, MetaGradient, Problem, Seed, Task
 
 
-def first_order() -> Estimator:
-    """Return the estimator that ignores how inner gradients depend on what they are taken at.
+@dataclasses.dataclass(frozen=True)
+class first_order(Estimator):
+    """The estimator that ignores how inner gradients depend on what they are taken at.
 
     With gradient descent inside and theta_0 in phi, it is the gradient of the outer loss at the adapted
     parameters. What does not pass through an inner gradient (learned rates, momentum, frozen parameters
@@ -17,9 +19,17 @@ def first_order() -> Estimator:
 
     Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", section 5.2.
     """
-    return Estimator(_estimate, second_order=False, weighs_steps=True)
 
+    second_order = False
+    weighs_steps = True
 
-# Of the module, so that two estimators of it are equal.
-def _estimate(problem: BilevelProblem, meta: Meta, tasks: Task) -> MetaGradient:
-    return reverse(problem, meta, tasks, [(problem.steps, cut)])
+    def __call__(
+        self, problem: Problem, phi: Meta, tasks: Task, carry: Carry = (), seed: Seed = (0, 0)
+    ) -> tuple[MetaGradient, Carry]:
+        """Return the meta-gradient and an empty carry; see :class:`Estimator`.
+
+        Raises:
+            ValueError: naming the leaves of phi that only inner gradients depend on.
+        """
+        tasks = prepared(self, problem, phi, tasks)
+        return reverse(problem, phi, tasks, [(problem.steps, cut)]), ()

@@ -1,28 +1,31 @@
-"""Forward mode: the derivative of theta_k by every scalar of phi, carried along with theta_k."""
+"""Forward mode: the derivative of theta_k with respect to every scalar of phi, carried along with theta_k."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from metalearn.autodiff import jvp, require_connected
+from metalearn.autodiff import require_connected
 from metalearn.autodiff.gradients import dense
+from metalearn.autodiff.products import explained
 from metalearn.checks import require_count
-from metalearn.estimators.protocol import Estimator, average
-from metalearn.execution.layout import Each, run
-from metalearn.execution.loops import fold
+from metalearn.estimators.protocol import Carry, Estimator, average, prepared, require_step_weights
+from metalearn.inner_loop import inner_start, inner_step, outer_loss
+from metalearn.execution.layout import Layout, run
+from metalearn.execution.task_map import map_tasks
 from metalearn.nest import ravel
-from metalearn.problems.bilevel import BilevelProblem, Inner, inner_start, inner_step
-from metalearn.types import Batch, Meta, MetaGradient, Parameters, Structure, Task
+from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Structure, Task
 
-Carry = tuple[Inner, Structure]
-"""``(theta_k, s_k)`` and its tangents ``[M, ...]``, one for each scalar of phi."""
+Tangents = tuple[Inner, list[tf.Tensor]]
+"""The inner loop's state and the tangents ``[M, ...]`` of its floating leaves, one for each scalar of phi."""
 
 
-def forward_mode(limit: int = 256) -> Estimator:
-    """Return the exact estimator for a handful of meta-parameters, such as learned rates.
+@dataclasses.dataclass(frozen=True)
+class forward_mode(Estimator):
+    """The exact estimator for a handful of meta-parameters, such as learned rates.
 
     ::
 
@@ -32,7 +35,7 @@ def forward_mode(limit: int = 256) -> Estimator:
     Nothing of a step is needed after it, so memory does not depend on the number of steps; time and memory
     grow with M, the scalars in phi.
 
-    Args:
+    Attributes:
         limit: the largest M accepted, at least 1.
 
     Raises:
@@ -42,100 +45,123 @@ def forward_mode(limit: int = 256) -> Estimator:
     Reference: Franceschi et al. (2017), "Forward and Reverse Gradient-Based Hyperparameter Optimization",
     algorithm 2 (Forward-HG).
     """
-    require_count("limit", limit)
 
-    def check(problem: BilevelProblem, meta: Meta) -> None:
-        scalars = _scalars(meta)
-        if scalars > limit:
+    limit: int = 256
+
+    exact = True
+
+    def __post_init__(self) -> None:
+        require_count("limit", self.limit)
+
+    def require(self, problem: Problem, phi: Meta, task: Task) -> None:
+        """Refuse phi with more scalars than the limit."""
+        require_step_weights(self, problem)
+        scalars = _scalars(phi)
+        if scalars > self.limit:
             raise ValueError(
                 f"the estimator forward_mode carries a tangent for each of the {scalars} scalars in the "
-                f"meta-parameters, and its limit is {limit}: use the estimator mixed_mode, whose cost does "
-                "not grow with their number, or raise the limit"
+                f"meta-parameters, and its limit is {self.limit}: use the estimator checkpointed, whose cost "
+                "does not grow with their number, or raise the limit"
             )
 
-    return Estimator(_estimate, check, exact=True)
+    def __call__(
+        self, problem: Problem, phi: Meta, tasks: Task, carry: Carry = (), seed: Seed = (0, 0)
+    ) -> tuple[MetaGradient, Carry]:
+        """Return the meta-gradient and an empty carry; see :class:`Estimator`."""
+        tasks, basis = prepared(self, problem, phi, tasks), _basis(phi)
 
+        def start(task: Task) -> Tangents:
+            _require_connected(problem, phi, task)
+            return _push(problem, lambda phi: inner_start(problem, phi, task), (phi,), basis)
 
-def _estimate(problem: BilevelProblem, meta: Meta, tasks: Task) -> MetaGradient:
-    basis = _basis(meta)
+        def program(layout: Layout, carry: Tangents, tasks: Task) -> tuple[Any, ...]:
+            def body(carry: Tangents, index: Any) -> Tangents:
+                def of_one_task(inner: Inner, tangents: list[tf.Tensor], task: Task) -> Tangents:
+                    def function(inner: Inner, phi: Meta) -> Inner:
+                        return inner_step(problem, inner, phi, task, index)
 
-    def start(task: Task) -> Carry:
-        _require_connected(problem, meta, task)
-        return _push(problem, lambda meta: inner_start(problem, meta, task.support), (meta,), (basis,))
+                    return _push(problem, function, (inner, phi), [*tangents, *basis])
 
-    def program(each: Each, in_graph: bool, carry: Carry, tasks: Task) -> tuple[tf.Tensor, Meta, Parameters]:
-        def body(carry: Carry, step: Any) -> Carry:
-            def of_one_task(inner: Inner, tangents: Structure, support: Batch) -> Carry:
-                def function(inner: Inner, meta: Meta) -> Inner:
-                    return inner_step(problem, inner, meta, support, step)
+                return layout.each(of_one_task, *carry, tasks)
 
-                return _push(problem, function, (inner, meta), (tangents, basis))
+            inner, tangents = layout.fold(body, carry, problem.steps)
+            loss, gradient, metrics = layout.each(
+                lambda *of_one: _outer(problem, phi, basis, *of_one), inner, tangents, tasks
+            )
+            return loss, gradient, inner, metrics
 
-            return each(of_one_task, *carry, tasks.support)
-
-        (parameters, _), (tangents, _) = fold(body, carry, problem.steps, in_graph=in_graph)
-        loss, gradient = each(lambda *a: _outer(problem, meta, basis, *a), parameters, tangents, tasks.query)
-        return loss, gradient, parameters
-
-    # Each step holds a map over directions, which is slow to trace: one in a loop, not K of them fused.
-    return average(*run(problem, program, problem.map(start, tasks), tasks, fused=False))
+        # Each step holds a map over directions, which is slow to trace: one in a loop, not K of them fused.
+        started = map_tasks(start, tasks, mapping=problem.mapping)
+        return average(problem, tasks, *run(problem, program, started, tasks, fused=False)), ()
 
 
 def _push(
-    problem: BilevelProblem, function: Callable[..., Structure], point: Structure, tangents: Structure
-) -> tuple[Structure, Structure]:
-    """Return ``function(*point)`` of one task and its derivatives along ``M`` tangents, ``[M, ...]``."""
-    moved = problem.map(lambda *tangent: jvp(lambda point: function(*point), point, tangent)[1], *tangents)
-    return function(*point), moved
+    problem: Problem, function: Callable[..., Inner], point: tuple[Structure, ...], tangents: list[tf.Tensor]
+) -> Tangents:
+    """Return ``function(*point)`` of one task, and its derivatives along ``M`` tangents, ``[M, ...]``.
+
+    ``tangents`` are those of the point's floating leaves; the start of an inner loop need not depend on phi,
+    whose derivative then is zero.
+    """
+    leaves = tf.nest.flatten(point)
+    places = [place for place, leaf in enumerate(leaves) if leaf.dtype.is_floating]
+
+    def along(*tangent: tf.Tensor) -> list[tf.Tensor]:
+        moving = [tf.identity(leaf) for leaf in leaves]
+        with (
+            explained(),
+            tf.autodiff.ForwardAccumulator([moving[place] for place in places], list(tangent)) as forward,
+        ):
+            value = function(*tf.nest.pack_sequence_as(point, moving))
+        outputs = [output for output in tf.nest.flatten(value) if output.dtype.is_floating]
+        zero = tf.UnconnectedGradients.ZERO
+        return [tf.convert_to_tensor(forward.jvp(output, unconnected_gradients=zero)) for output in outputs]
+
+    return function(*point), map_tasks(along, *tangents, mapping=problem.mapping)
 
 
 def _outer(
-    problem: BilevelProblem,
-    meta: Meta,
-    basis: Meta,
-    parameters: Parameters,
-    tangents: Structure,
-    query: Batch,
-) -> tuple[tf.Tensor, Meta]:
-    """Return the meta-loss of one task and its gradient, from the tangents of theta_K."""
+    problem: Problem, phi: Meta, basis: list[tf.Tensor], inner: Inner, tangents: list[tf.Tensor], task: Task
+) -> tuple[tf.Tensor, Meta, dict[str, tf.Tensor]]:
+    """Return the meta-loss of one task, its gradient from the tangents of the last state, and metrics."""
+    moving = [leaf for leaf in tf.nest.flatten(inner) if leaf.dtype.is_floating]
     with tf.GradientTape() as tape:
-        tape.watch((parameters, meta))
-        loss = problem.outer_loss(parameters, meta, query)
-    gradients = tape.gradient(loss, (parameters, meta), unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    slopes = tf.nest.map_structure(
-        lambda gradient, tangents: tf.tensordot(tangents, gradient, gradient.shape.rank),
-        dense(gradients),
-        (tangents, basis),
-    )
-    _, unravel = ravel(meta)
-    return loss, unravel(tf.add_n(tf.nest.flatten(slopes)))
+        tape.watch((moving, phi))
+        loss, metrics = outer_loss(problem, inner.parameters, phi, task, inner.model)
+    points = [*moving, *tf.nest.flatten(phi)]
+    gradients = dense(tape.gradient(loss, points, unconnected_gradients=tf.UnconnectedGradients.ZERO))
+    slopes = [
+        tf.tensordot(tangent, gradient, gradient.shape.rank)
+        for tangent, gradient in zip([*tangents, *basis], gradients, strict=True)
+    ]
+    _, unravel = ravel(phi)
+    return loss, unravel(tf.add_n(slopes)), metrics
 
 
-def _basis(meta: Meta) -> Meta:
-    """Return the unit vector of every scalar of phi: each leaf ``[M, ...]``."""
-    flat, _ = ravel(meta)
-    leaves = tf.nest.flatten(meta)
+def _basis(phi: Meta) -> list[tf.Tensor]:
+    """Return the unit vector of every scalar of phi: for each leaf ``[M, ...]``."""
+    flat, _ = ravel(phi)
+    leaves = tf.nest.flatten(phi)
     parts = tf.split(
-        tf.eye(_scalars(meta), dtype=flat.dtype), [leaf.shape.num_elements() for leaf in leaves], 1
+        tf.eye(_scalars(phi), dtype=flat.dtype), [leaf.shape.num_elements() for leaf in leaves], 1
     )
-    return tf.nest.pack_sequence_as(
-        meta, [tf.reshape(part, [-1, *leaf.shape]) for part, leaf in zip(parts, leaves, strict=True)]
-    )
+    return [tf.reshape(part, [-1, *leaf.shape]) for part, leaf in zip(parts, leaves, strict=True)]
 
 
-def _scalars(meta: Meta) -> int:
-    return sum(leaf.shape.num_elements() for leaf in tf.nest.flatten(meta))
+def _scalars(phi: Meta) -> int:
+    return sum(leaf.shape.num_elements() for leaf in tf.nest.flatten(phi))
 
 
-def _require_connected(problem: BilevelProblem, meta: Meta, task: Task) -> None:
+def _require_connected(problem: Problem, phi: Meta, task: Task) -> None:
     """Raise ValueError naming the leaves of phi that a first step and the outer loss do not depend on.
 
     A tangent of zero does not tell whether there is a path; a tape does. What it computes is not used.
     """
     with tf.GradientTape() as tape:
-        tape.watch(meta)
-        inner = inner_start(problem, meta, task.support)
-        if problem.steps:
-            inner = inner_step(problem, inner, meta, task.support, 0)
-        loss = problem.outer_loss(inner[0], meta, task.query)
-    require_connected(meta, tape.gradient(loss, meta))
+        tape.watch(phi)
+        inner = inner_start(problem, phi, task)
+        # Two steps: what is kept in a state first acts in the second.
+        for index in range(min(problem.steps, 2)):
+            inner = inner_step(problem, inner, phi, task, index)
+        loss, _ = outer_loss(problem, inner.parameters, phi, task, inner.model)
+    require_connected(phi, tape.gradient(loss, phi))

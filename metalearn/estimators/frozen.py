@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import tensorflow as tf
 
-from metalearn.estimators.protocol import Estimator, average
-from metalearn.execution.layout import Each, run
-from metalearn.problems.bilevel import BilevelProblem, Inner, advance, inner_start
-from metalearn.types import Meta, MetaGradient, Parameters, Task
+from metalearn.estimators.protocol import Carry, Estimator, average, prepared
+from metalearn.inner_loop import advance, inner_start, outer_loss
+from metalearn.execution.layout import Layout, run
+from metalearn.execution.task_map import map_tasks
+from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Task
 
 
-def frozen() -> Estimator:
-    """Return the estimator of a zero meta-gradient: phi stays as it is.
+@dataclasses.dataclass(frozen=True)
+class frozen(Estimator):
+    """The estimator of a zero meta-gradient: phi stays as it is.
 
     Tasks are adapted to and their meta-losses reported, as by the others.
 
     Reference: the baseline "train from scratch" of few-shot learning; the lower end of every comparison.
     """
 
-    def estimate(problem: BilevelProblem, meta: Meta, tasks: Task) -> MetaGradient:
-        def program(
-            each: Each, in_graph: bool, start: Inner, tasks: Task
-        ) -> tuple[tf.Tensor, Meta, Parameters]:
-            last = advance(problem, meta, each, in_graph, start, tasks.support)
-            loss = each(lambda last, query: problem.outer_loss(last[0], meta, query), last, tasks.query)
-            return loss, each(lambda _: tf.nest.map_structure(tf.zeros_like, meta), loss), last[0]
+    second_order = False
 
-        start = problem.map(lambda support: inner_start(problem, meta, support), tasks.support)
-        return average(*run(problem, program, start, tasks))
+    def __call__(
+        self, problem: Problem, phi: Meta, tasks: Task, carry: Carry = (), seed: Seed = (0, 0)
+    ) -> tuple[MetaGradient, Carry]:
+        """Return zeros for every leaf of phi, and an empty carry; see :class:`Estimator`."""
+        tasks = prepared(self, problem, phi, tasks)
 
-    return Estimator(estimate, second_order=False)
+        def program(layout: Layout, start: Inner, tasks: Task) -> tuple[Any, ...]:
+            last = advance(problem, phi, layout, start, tasks)
+            loss, metrics = layout.each(
+                lambda last, task: outer_loss(problem, last.parameters, phi, task, last.model), last, tasks
+            )
+            zeros = layout.each(lambda _: tf.nest.map_structure(tf.zeros_like, phi), loss)
+            return loss, zeros, last, metrics
+
+        start = map_tasks(lambda task: inner_start(problem, phi, task), tasks, mapping=problem.mapping)
+        return average(problem, tasks, *run(problem, program, start, tasks)), ()

@@ -2,141 +2,220 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, get_args
+import dataclasses
+from typing import Any, Literal, get_args
 
 import tensorflow as tf
 
-from metalearn.autodiff import conjugate_gradient, hvp, neumann, value_and_gradient
+from metalearn.autodiff import hvp, value_and_gradient
 from metalearn.autodiff.gradients import dense
 from metalearn.checks import require_count, require_positive
 from metalearn.estimators.backward import Pass, through_outer
-from metalearn.estimators.protocol import Estimator, average, leaves_used
-from metalearn.execution.layout import Each, run
-from metalearn.problems.bilevel import BilevelProblem, Inner, advance, inner_objective, inner_start
-from metalearn.types import Meta, MetaGradient, Parameters, Task
+from metalearn.estimators.linear_systems import Solved, Solver, conjugate_gradients, series
+from metalearn.estimators.protocol import (
+    Carry,
+    Estimator,
+    average,
+    leaves_used,
+    prepared,
+    require_step_weights,
+)
+from metalearn.estimators.step_map import StepMap
+from metalearn.inner_loop import advance, inner_objective, inner_start
+from metalearn.execution.layout import Layout, run
+from metalearn.execution.task_map import map_tasks
+from metalearn.nest import ravel
+from metalearn.types import Inner, Meta, MetaGradient, Parameters, Problem, Seed, Task
 
-Solver = Literal["conjugate_gradient", "neumann"]
+Of = Literal["loss", "step"]
 
-Operator = Callable[[Parameters], Parameters]
-"""A matrix, by its products with vectors."""
-
-Solve = Callable[[Operator, Parameters], Parameters]
-"""``(matrix, right-hand side) -> solution``."""
+Found = tuple[tf.Tensor, Meta, dict[str, tf.Tensor], dict[str, tf.Tensor]]
+"""Meta-loss, gradient, metrics and residuals of one task."""
 
 
-def implicit(
-    solver: Solver = "conjugate_gradient",
-    iterations: int = 5,
-    *,
-    damping: float = 0.0,
-    scale: float | None = None,
-) -> Estimator:
-    """Return the estimator that differentiates the inner problem's solution by the implicit function theorem.
+@dataclasses.dataclass(frozen=True)
+class implicit(Estimator):
+    """The estimator that differentiates the inner problem's solution by the implicit function theorem.
 
-    ::
+    With ``of="loss"`` the solution is a stationary point of the inner loss::
 
         H v  = grad_theta outer_loss(theta_K, phi),      H = d^2 inner_loss / d theta^2  at theta_K
         d meta-loss / d phi = grad_phi outer_loss  -  (d^2 inner_loss / d theta d phi)' v
 
-    with H of the whole inner loss, proximal term included (``MetaLearner.proximal``, its only place). The
-    steps are not remembered: memory does not grow with K. It is the gradient of the meta-loss as far as
-    theta_K is a stationary point of the inner loss: with too few steps, or too few iterations of the
-    solver, it is biased.
+    with H of the whole inner loss, proximal term included (``MetaLearner.proximal``, its only place). H has
+    to be positive definite. A proximal term of strength lambda adds lambda to every eigenvalue and is what
+    makes it so for neural networks; without it, theta_0 has no influence on the solution, and a learner that
+    adapts all its parameters has nothing to learn. Where conjugate gradients meet a direction of negative
+    curvature, v is the best iterate before it: raise ``proximal`` or ``damping``. Learned hyperparameters of
+    the rule are refused: the solution does not depend on how it was reached.
 
-    H has to be positive definite. A proximal term of strength lambda adds lambda to every eigenvalue and
-    is what makes it so for neural networks; without it, theta_0 has no influence on the solution, and a
-    learner that adapts all its parameters has nothing to learn. Where conjugate gradients meet a direction
-    of negative curvature, v is the best iterate before it: raise ``proximal`` or ``damping``.
+    With ``of="step"`` it is a fixed point ``x = step(x, phi)`` of one inner step, of parameters and states
+    together: for projected and proximal inner problems, momentum, equilibrium models::
 
-    It refuses learned hyperparameters of the rule: the solution does not depend on how it was reached.
+        (I - J)' v = grad_x outer_loss(x_K, phi),        J = d step / d x  at x_K
+        d meta-loss / d phi = grad_phi outer_loss  +  (d step / d phi)' v
 
-    Args:
-        solver: ``"conjugate_gradient"``, or ``"neumann"``: ``v = scale sum_i (I - scale H)^i b``.
+    The steps are not remembered: memory does not grow with K. Either is the gradient of the meta-loss as far
+    as theta_K is a solution: with too few steps, or too few iterations of the solver, it is biased.
+    :attr:`MetaGradient.residual` tells by how much it may be: ``stationarity``, the norm of the inner
+    gradient (or of ``step(x) - x``); ``solver``, the relative residual of the linear system;
+    ``negative_curvature``, 1 where conjugate gradients met it.
+
+    Attributes:
+        solver: ``"conjugate_gradient"`` (for steps, whose J is not symmetric, of the normal equations), or
+            ``"neumann"``: ``v = scale sum_i (I - scale A)^i b``.
         iterations: of conjugate gradients, or terms of the Neumann series; at least 1.
-        damping: added to the diagonal of H, at least 0; what it adds is a bias, so 0 unless H needs it.
-        scale: of the Neumann series, below 2 / (largest eigenvalue of H + damping); required there. The
-            inner learning rate serves, if gradient descent with it converges.
+        damping: added to the diagonal, at least 0; what it adds is a bias, so 0 unless H needs it.
+        scale: of the Neumann series, below 2 / (largest eigenvalue of H + damping); required there with
+            ``of="loss"``. The inner learning rate serves, if gradient descent with it converges. Of a step
+            map the series converges with 1, the default, where the inner loop does.
+        of: what the solution solves, ``"loss"`` or ``"step"``.
 
     Raises:
         ValueError: if an argument is out of range, unknown, missing, or not the solver's.
 
     Reference: Rajeswaran et al. (2019), "Meta-Learning with Implicit Gradients", equations 3 and 6 and
     algorithm 2 (their division by lambda is in the mixed partial here); Lorraine, Vicol and Duvenaud
-    (2020), "Optimizing Millions of Hyperparameters by Implicit Differentiation", algorithm 3 (neumann).
+    (2020), "Optimizing Millions of Hyperparameters by Implicit Differentiation", algorithm 3 (neumann);
+    Blondel et al. (2022), "Efficient and Modular Implicit Differentiation", section 2.2 (fixed points).
     """
-    if damping != 0:
-        require_positive("damping (0 for none)", damping)
-    require_count("iterations", iterations)
-    solve = _solver(solver, iterations, damping, scale)
-    return Estimator(lambda problem, meta, tasks: _estimate(solve, problem, meta, tasks), _check)
 
+    solver: Solver = "conjugate_gradient"
+    iterations: int = 5
+    _: dataclasses.KW_ONLY
+    damping: float = 0.0
+    scale: float | None = None
+    of: Of = "loss"
 
-def _estimate(solve: Solve, problem: BilevelProblem, meta: Meta, tasks: Task) -> MetaGradient:
-    through = Pass(problem, meta)
-    start = problem.map(lambda support: inner_start(problem, meta, support), tasks.support)
+    residuals = ("stationarity", "solver", "negative_curvature")
 
-    def of_one_task(last: Inner, task: Task) -> tuple[tf.Tensor, Meta]:
-        def inner(parameters: Parameters, meta: Meta) -> tf.Tensor:
-            return inner_objective(problem, parameters, meta, task.support)
+    def __post_init__(self) -> None:
+        if self.damping != 0:
+            require_positive("damping (0 for none)", self.damping)
+        require_count("iterations", self.iterations)
+        for name, value, known in (("solver", self.solver, get_args(Solver)), ("of", self.of, get_args(Of))):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        if self.scale is not None:
+            if self.solver == "conjugate_gradient":
+                raise ValueError("scale is of the solver neumann, conjugate_gradient has none: leave it out")
+            require_positive("scale", self.scale)
+        elif self.solver == "neumann" and self.of == "loss":
+            raise ValueError(
+                "the solver neumann needs scale, below 2 / (largest eigenvalue of the Hessian of the inner "
+                "loss): try the inner learning rate"
+            )
+
+    def require(self, problem: Problem, phi: Meta, task: Task) -> None:
+        """Refuse learned hyperparameters of the rule, on which a minimum of the loss does not depend."""
+        require_step_weights(self, problem)
+        learned = leaves_used(problem.hyperparameters, phi) if self.of == "loss" else []
+        if learned:
+            raise ValueError(
+                f"the estimator implicit cannot differentiate {', '.join(learned)}: hyperparameters of the "
+                "rule, and the solution of the inner problem does not depend on how it was reached. Give the "
+                "rule numbers instead of learned hyperparameters, or use the estimator checkpointed"
+            )
+
+    def __call__(
+        self, problem: Problem, phi: Meta, tasks: Task, carry: Carry = (), seed: Seed = (0, 0)
+    ) -> tuple[MetaGradient, Carry]:
+        """Return the meta-gradient and an empty carry; see :class:`Estimator`.
+
+        Raises:
+            ValueError: naming the leaves of phi that the solution does not depend on.
+        """
+        tasks = prepared(self, problem, phi, tasks)
+        through = Pass(problem, phi)
+        of_one_task = self._of_loss if self.of == "loss" else self._of_step
+        start = map_tasks(lambda task: inner_start(problem, phi, task), tasks, mapping=problem.mapping)
+
+        def program(layout: Layout, start: Inner, tasks: Task) -> tuple[Any, ...]:
+            last = advance(problem, phi, layout, start, tasks)
+            found = layout.each(lambda last, task: of_one_task(through, last, task), last, tasks)
+            loss, gradient, metrics, residual = found
+            return loss, gradient, last, metrics, residual
+
+        result = run(problem, program, start, tasks)
+        _require_reached(through)
+        return average(problem, tasks, *result), ()
+
+    def _of_loss(self, through: Pass, last: Inner, task: Task) -> Found:
+        problem, phi = through.problem, through.phi
+        if any(leaf.dtype.is_floating for leaf in tf.nest.flatten(last.model)):
+            raise ValueError(
+                "the estimator implicit of the inner loss does not see how the model's state (moving "
+                "statistics) depends on the solution: use implicit(of='step'), the estimator checkpointed, or "
+                "a model without a state (statistics='batch')"
+            )
+
+        def inner(parameters: Parameters, phi: Meta) -> tf.Tensor:
+            return inner_objective(problem, parameters, phi, task, last.model)
 
         def hessian(vector: Parameters) -> Parameters:
             return hvp(
-                lambda parameters: inner(parameters, meta), last[0], vector, mode="reverse_over_reverse"
+                lambda parameters: inner(parameters, phi),
+                last.parameters,
+                vector,
+                mode="reverse_over_reverse",
             )
 
-        loss, (to_parameters, _, direct) = through_outer(through, last, task.query, problem.steps)
-        solution = solve(hessian, to_parameters)
+        loss, metrics, cotangents = through_outer(through, last, task, problem.steps)
+        solved = self._solved(hessian, cotangents.inner.parameters)
         with tf.GradientTape() as tape:
-            tape.watch(meta)
-            _, gradient = value_and_gradient(lambda parameters: inner(parameters, meta), last[0])
-        mixed = dense(tape.gradient(gradient, meta, output_gradients=solution))
-        return loss, tf.nest.map_structure(
-            lambda direct, mixed: direct if mixed is None else direct - mixed, direct, through.reach(mixed)
+            tape.watch(phi)
+            _, gradient = value_and_gradient(lambda parameters: inner(parameters, phi), last.parameters)
+        mixed = through.reach(dense(tape.gradient(gradient, phi, output_gradients=solved.x)))
+        total = tf.nest.map_structure(
+            lambda direct, mixed: direct if mixed is None else direct - mixed, cotangents.phi, mixed
         )
+        return loss, total, metrics, solved.residual(tf.norm(ravel(gradient)[0]))
 
-    def program(each: Each, in_graph: bool, start: Inner, tasks: Task) -> tuple[tf.Tensor, Meta, Parameters]:
-        last = advance(problem, meta, each, in_graph, start, tasks.support)
-        return *each(of_one_task, last, tasks), last[0]
-
-    result = run(problem, program, start, tasks)
-    _require_reached(through)
-    return average(*result)
-
-
-def _solver(solver: Solver, iterations: int, damping: float, scale: float | None) -> Solve:
-    if solver not in get_args(Solver):
-        raise ValueError(f"solver must be one of {', '.join(get_args(Solver))}, got {solver!r}")
-    if solver == "conjugate_gradient":
-        if scale is not None:
-            raise ValueError("scale is of the solver neumann, conjugate_gradient has none: leave it out")
-        return lambda matrix, b: (
-            conjugate_gradient(matrix, b, damping=damping, max_iterations=iterations, tolerance=0.0).x
+    def _of_step(self, through: Pass, last: Inner, task: Task) -> Found:
+        loss, metrics, cotangents = through_outer(through, last, task, through.problem.steps)
+        step = StepMap(through, last, task)
+        target = step.floating(cotangents.inner)
+        if self.solver == "neumann":
+            matrix = self._damped(lambda vector: _minus(vector, step.transposed(vector)))
+            solved = series(matrix, target, self.scale or 1.0, self.iterations)
+        else:
+            solved = conjugate_gradients(
+                lambda vector: _transposed_away(step, _away(step, vector)),
+                target,
+                self.damping,
+                self.iterations,
+            )
+            solved = solved._replace(x=_away(step, solved.x))
+        mixed = through.reach(step.to_phi(solved.x))
+        total = tf.nest.map_structure(
+            lambda direct, mixed: direct if mixed is None else direct + mixed, cotangents.phi, mixed
         )
-    if scale is None:
-        raise ValueError(
-            "the solver neumann needs scale, below 2 / (largest eigenvalue of the Hessian of the inner "
-            "loss): try the inner learning rate"
-        )
-    require_positive("scale", scale)
+        return loss, total, metrics, solved.residual(step.distance())
 
-    def series(matrix: Operator, b: Parameters) -> Parameters:
-        def damped(vector: Parameters) -> Parameters:
-            return tf.nest.map_structure(lambda h, v: h + damping * v, matrix(vector), vector)
+    def _solved(self, matrix: Any, target: Parameters) -> Solved:
+        if self.solver == "conjugate_gradient":
+            return conjugate_gradients(matrix, target, self.damping, self.iterations)
+        assert self.scale is not None
+        return series(self._damped(matrix), target, self.scale, self.iterations)
 
-        return neumann(damped if damping else matrix, b, scale=scale, terms=iterations).x
-
-    return series
+    def _damped(self, matrix: Any) -> Any:
+        if not self.damping:
+            return matrix
+        return lambda vector: tf.nest.map_structure(lambda h, v: h + self.damping * v, matrix(vector), vector)
 
 
-def _check(problem: BilevelProblem, meta: Meta) -> None:
-    learned = leaves_used(problem.hyperparameters, meta)
-    if learned:
-        raise ValueError(
-            f"the estimator implicit cannot differentiate {', '.join(learned)}: hyperparameters of the rule, "
-            "and the solution of the inner problem does not depend on how it was reached. Give the rule "
-            "numbers instead of learned hyperparameters, or use the estimator mixed_mode"
-        )
+def _minus(left: Any, right: Any) -> Any:
+    return tf.nest.map_structure(tf.subtract, left, right)
+
+
+def _away(step: StepMap, vector: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Return ``(I - J) v``."""
+    return _minus(vector, step.along(vector))
+
+
+def _transposed_away(step: StepMap, vector: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Return ``(I - J)' v``."""
+    return _minus(vector, step.transposed(vector))
 
 
 def _require_reached(through: Pass) -> None:
@@ -145,5 +224,5 @@ def _require_reached(through: Pass) -> None:
         raise ValueError(
             f"the estimator implicit finds no gradient for {', '.join(missing)}: no loss depends on it at a "
             "given theta, and the solution of the inner problem does not depend on where it started. Tie "
-            "the solution to the start with proximal > 0, or use the estimator mixed_mode"
+            "the solution to the start with proximal > 0, or use the estimator checkpointed"
         )

@@ -1,88 +1,134 @@
-"""What an estimator is, what it may refuse, and what all of them begin and end with."""
+"""What an estimator is, what it may refuse, and what all of them end with."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
 
 import tensorflow as tf
 
+from metalearn.inner_loop import counted, number_of_tasks, numbered
 from metalearn.nest import names
-from metalearn.problems.bilevel import BilevelProblem
-from metalearn.types import Meta, MetaGradient, Parameters, Seed, Structure, Task
+from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Structure, Task
+
+Carry: TypeAlias = Structure
+"""What an estimator keeps from call to call: any nest of tensors, empty for most."""
 
 
-def _accept(problem: BilevelProblem, meta: Meta) -> None:
-    """Refuse nothing."""
+class Estimator(Protocol):
+    """An estimator of the meta-gradient of any bilevel problem.
 
-
-@dataclasses.dataclass(frozen=True)
-class Estimator:
-    """An estimator of the meta-gradient, called as ``estimator(problem, meta, tasks, seed=(0, 0))``.
+    Estimators are frozen records: equal settings are equal, and the ``repr`` can be pasted back. A record that
+    names this class as its base inherits the defaults below.
 
     Attributes:
-        estimate: ``(problem, meta, tasks) -> MetaGradient``; leaves of ``tasks`` are ``[T, N, ...]``. If
-            ``seeded`` it also takes ``seed``.
-        check: ``(problem, meta) -> None``; raises ValueError, naming both and the remedy, if the estimator
-            cannot differentiate the problem with respect to a leaf of ``meta``. Of ``meta`` it may use
-            structure, shapes and types, not values.
-        seeded: whether ``estimate`` draws random numbers.
         exact: whether it promises the derivative of the meta-loss itself, up to rounding.
         second_order: whether it takes second derivatives of the inner loss. A learner then refuses models
             with layers whose second derivatives TensorFlow gets wrong
             (:func:`metalearn.layers.inexact_layers`).
         weighs_steps: whether it differentiates a meta-loss that counts several inner steps
-            (``BilevelProblem.step_weights``).
+            (``Problem.step_weights``).
+        continues: whether it has a meaning for tasks that continue an inner loop (``Task.start``).
+        residuals: names of what it reports in ``MetaGradient.residual``.
     """
 
-    estimate: Callable[..., MetaGradient]
-    check: Callable[[BilevelProblem, Meta], None] = _accept
-    seeded: bool = False
     exact: bool = False
     second_order: bool = True
     weighs_steps: bool = False
+    continues: bool = True
+    residuals: tuple[str, ...] = ()
 
-    def require(self, problem: BilevelProblem, meta: Meta) -> None:
-        """Raise ValueError if the estimator cannot differentiate the problem."""
-        if problem.step_weights is not None and not self.weighs_steps:
-            raise ValueError(
-                "step_weights make a meta-loss of several inner steps, the estimator differentiates that of "
-                "the last alone: leave step_weights out or use the estimator mixed_mode, unrolled, truncated "
-                "or first_order"
-            )
-        self.check(problem, meta)
+    def require(self, problem: Problem, phi: Meta, task: Task) -> None:
+        """Raise ValueError if the problem cannot be differentiated, naming both and the remedy.
 
-    # Nothing below branches on a tensor in Python: converting it would only cost time.
-    @tf.autograph.experimental.do_not_convert
+        Args:
+            problem: the bilevel problem.
+            phi: structure, shapes and types count, not values.
+            task: one task, or an empty one where none is known yet.
+        """
+        require_step_weights(self, problem)
+
+    def init(self, problem: Problem, phi: Meta, tasks: Task) -> Carry:
+        """Return what is carried into the first call."""
+        return ()
+
     def __call__(
-        self, problem: BilevelProblem, meta: Meta, tasks: Task, *, seed: Seed = (0, 0)
-    ) -> MetaGradient:
-        """Return the meta-loss of each task and the meta-gradient; without ``seeded`` the seed is not used.
+        self, problem: Problem, phi: Meta, tasks: Task, carry: Carry = (), seed: Seed = (0, 0)
+    ) -> tuple[MetaGradient, Carry]:
+        """Return the meta-gradient of a meta-batch, and what is carried into the next call.
+
+        Args:
+            problem: the bilevel problem.
+            phi: the meta-parameters.
+            tasks: leaves ``[T, ...]``.
+            carry: from :meth:`init` or the call before.
+            seed: of what is drawn at random.
 
         Raises:
-            ValueError: if the estimator refuses the problem, or no gradient reaches a leaf of ``meta``.
+            ValueError: if the estimator refuses the problem, or no gradient reaches a leaf of ``phi``.
         """
-        self.require(problem, meta)
-        if self.seeded:
-            return self.estimate(problem, meta, tasks, seed=seed)
-        return self.estimate(problem, meta, tasks)
+        ...
 
 
-def as_estimator(candidate: Callable[..., MetaGradient]) -> Estimator:
-    """Return an estimator as it is, and any other callable ``(problem, meta, tasks)`` as one."""
-    return candidate if isinstance(candidate, Estimator) else Estimator(candidate)
+def require_step_weights(estimator: Estimator, problem: Problem) -> None:
+    """Raise ValueError if the problem weighs inner steps and the estimator cannot."""
+    if problem.step_weights is not None and not estimator.weighs_steps:
+        raise ValueError(
+            "step_weights make a meta-loss of several inner steps, the estimator differentiates that of "
+            "the last alone: leave step_weights out or use the estimator checkpointed, unrolled, truncated "
+            "or first_order"
+        )
 
 
-def average(losses: tf.Tensor, gradients: Meta, adapted: Parameters) -> MetaGradient:
-    """Return the meta-gradient of a batch, given each task's loss, gradient and theta_K."""
+def require_estimator(name: str, candidate: object) -> None:
+    """Raise ValueError unless ``candidate`` is an estimator."""
+    if isinstance(candidate, type) or not all(
+        callable(getattr(candidate, method, None)) for method in ("require", "init", "__call__")
+    ):
+        raise ValueError(
+            f"{name} must be an estimator like metalearn.estimators.checkpointed(), got {candidate!r}"
+        )
+
+
+def prepared(estimator: Estimator, problem: Problem, phi: Meta, tasks: Task) -> Task:
+    """Return tasks whose number is known, having asked the estimator about the problem."""
+    tasks = counted(tasks)
+    number_of_tasks(tasks)
+    estimator.require(problem, phi, tf.nest.map_structure(lambda leaf: leaf[0], tasks))
+    if isinstance(tasks.start, Inner) and not estimator.continues:
+        raise ValueError(
+            f"the estimator {type(estimator).__name__} has no meaning for an inner loop that is continued: its "
+            "gradient is that of where the loop starts. Leave Task.start (carry) out, or use the estimator "
+            "checkpointed"
+        )
+    return tasks
+
+
+def average(
+    problem: Problem,
+    tasks: Task,
+    losses: tf.Tensor,
+    gradients: Meta,
+    inner: Inner,
+    metrics: dict[str, tf.Tensor],
+    residual: dict[str, tf.Tensor] | None = None,
+) -> MetaGradient:
+    """Return the meta-gradient of a batch, given what was found of each task, ``[T, ...]``."""
     mean = tf.nest.map_structure(lambda leaf: tf.reduce_mean(leaf, axis=0), gradients)
-    return MetaGradient(loss=losses, gradient=mean, per_task=gradients, adapted=adapted)
+    return MetaGradient(
+        loss=losses,
+        gradient=mean,
+        per_task=gradients,
+        inner=numbered(inner, tasks, problem.steps),
+        metrics=metrics,
+        residual=residual or {},
+    )
 
 
-def leaves_used(function: Callable[[Meta], Structure], meta: Meta) -> list[str]:
+def leaves_used(function: Callable[[Meta], Any], phi: Meta) -> list[str]:
     """Return the names of the leaves of phi that ``function(phi)`` depends on differentiably."""
     with tf.GradientTape() as tape:
-        tape.watch(meta)
-        outputs = [output for output in tf.nest.flatten(function(meta)) if tf.is_tensor(output)]
-    gradients = tape.gradient(outputs, tf.nest.flatten(meta)) if outputs else []
-    return [name for name, gradient in zip(names(meta), gradients, strict=False) if gradient is not None]
+        tape.watch(phi)
+        outputs = [output for output in tf.nest.flatten(function(phi)) if tf.is_tensor(output)]
+    gradients = tape.gradient(outputs, tf.nest.flatten(phi)) if outputs else []
+    return [name for name, gradient in zip(names(phi), gradients, strict=False) if gradient is not None]

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import tensorflow as tf
 
 from metalearn.estimators.backward import Cotangents, Pass, through_start
-from metalearn.estimators.protocol import Estimator, average, leaves_used
-from metalearn.execution.layout import Each, run
+from metalearn.estimators.protocol import (
+    Carry,
+    Estimator,
+    average,
+    leaves_used,
+    prepared,
+    require_step_weights,
+)
+from metalearn.inner_loop import advance, inner_start, outer_loss
+from metalearn.execution.layout import Layout, run
+from metalearn.execution.task_map import map_tasks
 from metalearn.nest import names
-from metalearn.problems.bilevel import BilevelProblem, Inner, advance, inner_start
-from metalearn.types import Batch, Meta, MetaGradient, Parameters, Task
+from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Task
 
 
-def reptile() -> Estimator:
-    """Return the estimator that moves theta_0 towards where the inner loop takes it.
+@dataclasses.dataclass(frozen=True)
+class reptile(Estimator):
+    """The estimator that moves theta_0 towards where the inner loop takes it.
 
     ::
 
@@ -24,43 +36,51 @@ def reptile() -> Estimator:
     rate. The query examples give the reported meta-loss and nothing else.
 
     It refuses phi that theta_0 does not depend on: learned hyperparameters of the rule, parameters that
-    are not adapted.
+    are not adapted; and an inner loop that is continued.
 
     Reference: Nichol, Achiam and Schulman (2018), "On First-Order Meta-Learning Algorithms", algorithm 2.
     """
 
-    def estimate(problem: BilevelProblem, meta: Meta, tasks: Task) -> MetaGradient:
-        through = Pass(problem, meta)
-        start = problem.map(lambda support: inner_start(problem, meta, support), tasks.support)
+    second_order = False
+    continues = False
 
-        def displacement(start: Inner, last: Inner, support: Batch) -> Meta:
-            moved = tf.nest.map_structure(tf.subtract, start[0], last[0])
-            rest = tf.nest.map_structure(tf.zeros_like, (start[1], meta))
-            return through_start(through, Cotangents(moved, *rest), support)
+    def require(self, problem: Problem, phi: Meta, task: Task) -> None:
+        """Refuse a start that is solved for, and leaves of phi that the start does not depend on."""
+        require_step_weights(self, problem)
+        if problem.solved:
+            raise ValueError(
+                "the estimator reptile moves initial parameters towards the adapted ones, and the closed form "
+                "(a head like ridge) makes them anew in every task: leave it out, or use the estimator "
+                "checkpointed"
+            )
+        used = leaves_used(lambda phi: problem.start(phi, task), phi)
+        missing = [name for name in names(phi) if name not in used]
+        if missing:
+            raise ValueError(
+                f"the estimator reptile has nothing for {', '.join(missing)}: it moves initial parameters "
+                "towards the adapted ones, and these are not adapted. Adapt all parameters (adapted='all') "
+                "and give the rule numbers instead of learned hyperparameters, or use the estimator "
+                "checkpointed"
+            )
 
-        def program(
-            each: Each, in_graph: bool, start: Inner, tasks: Task
-        ) -> tuple[tf.Tensor, Meta, Parameters]:
-            last = advance(problem, meta, each, in_graph, start, tasks.support)
-            loss = each(lambda last, query: problem.outer_loss(last[0], meta, query), last, tasks.query)
-            return loss, each(displacement, start, last, tasks.support), last[0]
+    def __call__(
+        self, problem: Problem, phi: Meta, tasks: Task, carry: Carry = (), seed: Seed = (0, 0)
+    ) -> tuple[MetaGradient, Carry]:
+        """Return the displacement and an empty carry; see :class:`Estimator`."""
+        tasks = prepared(self, problem, phi, tasks)
+        through = Pass(problem, phi)
 
-        return average(*run(problem, program, start, tasks))
+        def displacement(start: Inner, last: Inner, task: Task) -> Meta:
+            moved = tf.nest.map_structure(tf.subtract, start.parameters, last.parameters)
+            rest = tf.nest.map_structure(tf.zeros_like, (start, phi))
+            return through_start(through, Cotangents(rest[0]._replace(parameters=moved), rest[1]), task)
 
-    return Estimator(estimate, _check, second_order=False)
+        def program(layout: Layout, start: Inner, tasks: Task) -> tuple[Any, ...]:
+            last = advance(problem, phi, layout, start, tasks)
+            loss, metrics = layout.each(
+                lambda last, task: outer_loss(problem, last.parameters, phi, task, last.model), last, tasks
+            )
+            return loss, layout.each(displacement, start, last, tasks), last, metrics
 
-
-def _check(problem: BilevelProblem, meta: Meta) -> None:
-    if problem.closed_form is not None:
-        raise ValueError(
-            "the estimator reptile moves initial parameters towards the adapted ones, and the closed form (a "
-            "head like ridge) makes them anew in every task: leave it out, or use the estimator mixed_mode"
-        )
-    used = leaves_used(problem.initialize, meta)
-    missing = [name for name in names(meta) if name not in used]
-    if missing:
-        raise ValueError(
-            f"the estimator reptile has nothing for {', '.join(missing)}: it moves initial parameters "
-            "towards the adapted ones, and these are not adapted. Adapt all parameters (adapted='all') "
-            "and give the rule numbers instead of learned hyperparameters, or use the estimator mixed_mode"
-        )
+        start = map_tasks(lambda task: inner_start(problem, phi, task), tasks, mapping=problem.mapping)
+        return average(problem, tasks, *run(problem, program, start, tasks)), ()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from metalearn.checks import require_count
-from metalearn.estimators.backward import cut, retraced, reverse
-from metalearn.estimators.protocol import Estimator
-from metalearn.problems.bilevel import BilevelProblem
-from metalearn.types import Meta, MetaGradient, Task
+from metalearn.estimators.backward import cut, rematerialised, reverse
+from metalearn.estimators.protocol import Carry, Estimator, prepared
+from metalearn.types import Meta, MetaGradient, Problem, Seed, Task
 
 
-def truncated(window: int) -> Estimator:
-    """Return the estimator that takes the inner gradients of all but the last ``window`` steps for constants.
+@dataclasses.dataclass(frozen=True)
+class truncated(Estimator):
+    """The estimator that takes the inner gradients of all but the last ``window`` steps for constants.
 
     ::
 
@@ -18,11 +20,11 @@ def truncated(window: int) -> Estimator:
         theta_{k+1} = theta_k - rate * grad inner_loss(theta_k)                    k >= K - window
 
     in the case of gradient descent, and the gradient of the meta-loss through that. A window of 0 is
-    ``first_order``, a window of K or more is ``mixed_mode``. Unlike truncation that ends at step
+    ``first_order``, a window of K or more is ``checkpointed``. Unlike truncation that ends at step
     K - window, the path from theta_0 to theta_{K-window} is kept, so that initial parameters get a
     gradient; what phi gets in the inner loss comes from the last steps only.
 
-    Args:
+    Attributes:
         window: steps at the end that are differentiated exactly, at least 0.
 
     Raises:
@@ -31,10 +33,24 @@ def truncated(window: int) -> Estimator:
     Reference: Shaban et al. (2019), "Truncated Back-propagation for Bilevel Optimization", section 2.3
     (their K-RMD drops the earlier steps; with theta_0 constant the two agree).
     """
-    require_count("window", window, minimum=0)
 
-    def estimate(problem: BilevelProblem, meta: Meta, tasks: Task) -> MetaGradient:
-        last = min(window, problem.steps)
-        return reverse(problem, meta, tasks, [(last, retraced), (problem.steps - last, cut)])
+    window: int
 
-    return Estimator(estimate, second_order=window > 0, weighs_steps=True)
+    weighs_steps = True
+
+    def __post_init__(self) -> None:
+        require_count("window", self.window, minimum=0)
+
+    @property
+    def second_order(self) -> bool:  # type: ignore[override]
+        """Whether any step is differentiated exactly."""
+        return self.window > 0
+
+    def __call__(
+        self, problem: Problem, phi: Meta, tasks: Task, carry: Carry = (), seed: Seed = (0, 0)
+    ) -> tuple[MetaGradient, Carry]:
+        """Return the meta-gradient and an empty carry; see :class:`Estimator`."""
+        tasks = prepared(self, problem, phi, tasks)
+        last = min(self.window, problem.steps)
+        phases = [(last, rematerialised), (problem.steps - last, cut)]
+        return reverse(problem, phi, tasks, phases), ()

@@ -1,6 +1,6 @@
 """MAML's meta-gradient as the textbook has it: one gradient tape around the inner loop, one in each step.
 
-The whole idea of differentiating through learning is in :func:`unrolled`. Parameters are tensors that
+The whole idea of differentiating through learning is in :class:`unrolled`. Parameters are tensors that
 flow from step to step, never variables that are assigned, so the outer tape sees how every adapted
 parameter depends on the initial ones, and its gradient contains the second derivatives of the inner loss.
 
@@ -9,65 +9,73 @@ All other exact estimators are held to this one.
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import tensorflow as tf
 
 from metalearn.autodiff import require_connected
 from metalearn.autodiff.gradients import dense
-from metalearn.estimators.backward import retraced, reverse
-from metalearn.estimators.protocol import Estimator, average
-from metalearn.problems.bilevel import BilevelProblem, inner_start, step_support, weighted_outer_loss
-from metalearn.types import Batch, Meta, MetaGradient, Parameters, Task
+from metalearn.estimators.protocol import Carry, Estimator, average, prepared
+from metalearn.inner_loop import inner_loss, inner_start, step_number, weighted_outer_loss
+from metalearn.execution.task_map import map_tasks
+from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Task
 
 
-def unrolled(remat: bool = False) -> Estimator:
-    """Return the estimator that differentiates through all inner steps by nested gradient tapes.
+@dataclasses.dataclass(frozen=True)
+class unrolled(Estimator):
+    """The estimator that differentiates through all inner steps by nested gradient tapes.
 
-    ``d/d phi outer_loss(theta_K(phi), phi, query)``, exactly. Graph, compile time and memory grow with
-    the number of steps.
+    ``d/d phi outer_loss(theta_K(phi), phi)``, exactly. Graph, compile time and memory grow with the number of
+    steps; :class:`metalearn.estimators.checkpointed` is the same without that.
 
-    Args:
-        remat: keep only theta_k and the rule's state of every step, and repeat the step under its tapes on
-            the way back. The same gradient for one more forward pass; the loop over steps is then in the
-            graph, and compile time and memory for activations do not grow with the number of steps.
-
-    Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", equation 4; for ``remat``,
-    Griewank and Walther (2008), "Evaluating Derivatives", chapter 12.
+    Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", equation 4.
     """
 
-    def estimate(problem: BilevelProblem, meta: Meta, tasks: Task) -> MetaGradient:
-        def adapt(meta: Meta, support: Batch) -> list[Parameters]:
-            parameters, state = inner_start(problem, meta, support)
-            visited = [parameters]
-            for step in range(problem.steps):
+    exact = True
+    weighs_steps = True
+
+    def __call__(
+        self, problem: Problem, phi: Meta, tasks: Task, carry: Carry = (), seed: Seed = (0, 0)
+    ) -> tuple[MetaGradient, Carry]:
+        """Return the meta-gradient and an empty carry; see :class:`Estimator`."""
+        tasks = prepared(self, problem, phi, tasks)
+
+        def adapt(phi: Meta, task: Task) -> list[Inner]:
+            inner = inner_start(problem, phi, task)
+            visited = [inner]
+            for index in range(problem.steps):
+                step, parameters = step_number(task, index), inner.parameters
                 with tf.GradientTape() as inner_tape:
                     inner_tape.watch(parameters)
-                    loss = problem.inner_loss(parameters, meta, step_support(problem, support, step))
+                    loss, model = inner_loss(problem, parameters, phi, problem.batch(task, step), inner.model)
                 gradients = dense(inner_tape.gradient(loss, parameters))
                 require_connected(parameters, gradients)
-                parameters, state = problem.rule.update(
-                    gradients, state, parameters, problem.hyperparameters(meta), step
+                parameters, rule = problem.rule.update(
+                    gradients, inner.rule, parameters, problem.hyperparameters(phi), step
                 )
-                visited.append(parameters)
+                inner = Inner(parameters, rule, model, ())
+                visited.append(inner)
             return visited
 
-        def meta_loss_of(visited: list[Parameters], meta: Meta, query: Batch) -> tf.Tensor:
-            if problem.step_weights is None:
-                return problem.outer_loss(visited[-1], meta, query)
-            steps = enumerate(visited)
-            return tf.add_n([weighted_outer_loss(problem, each, meta, query, step) for step, each in steps])
+        def meta_loss_of(visited: list[Inner], phi: Meta, task: Task) -> tuple[tf.Tensor, Any]:
+            counting = list(enumerate(visited))[-1 if problem.step_weights is None else 0 :]
+            losses, reported = zip(
+                *(
+                    weighted_outer_loss(problem, inner.parameters, phi, task, inner.model, step)
+                    for step, inner in counting
+                ),
+                strict=True,
+            )
+            return losses[0] if len(losses) == 1 else tf.add_n(losses), reported[-1]
 
-        def meta_gradient(task: Task) -> tuple[tf.Tensor, Meta, Parameters]:
+        def meta_gradient(task: Task) -> tuple[tf.Tensor, Meta, Inner, dict[str, tf.Tensor]]:
             with tf.GradientTape() as outer_tape:
-                outer_tape.watch(meta)
-                visited = adapt(meta, task.support)
-                meta_loss = meta_loss_of(visited, meta, task.query)
-            gradient = dense(outer_tape.gradient(meta_loss, meta))
-            require_connected(meta, gradient)
-            return meta_loss, gradient, visited[-1]
+                outer_tape.watch(phi)
+                visited = adapt(phi, task)
+                meta_loss, metrics = meta_loss_of(visited, phi, task)
+            gradient = dense(outer_tape.gradient(meta_loss, phi))
+            require_connected(phi, gradient)
+            return meta_loss, gradient, visited[-1], metrics
 
-        return average(*problem.map(meta_gradient, tasks))
-
-    def recompute(problem: BilevelProblem, meta: Meta, tasks: Task) -> MetaGradient:
-        return reverse(problem, meta, tasks, [(problem.steps, retraced)], fused=False)
-
-    return Estimator(recompute if remat else estimate, exact=True, weighs_steps=True)
+        return average(problem, tasks, *map_tasks(meta_gradient, tasks, mapping=problem.mapping)), ()

@@ -1,5 +1,5 @@
 """Evaluation on fresh tasks."""
 
-from metalearn.evaluation.evaluation import Evaluation, evaluate, evaluator
+from metalearn.evaluation.evaluation import Curve, Evaluation, evaluate, evaluator
 
-__all__ = ["Evaluation", "evaluate", "evaluator"]
+__all__ = ["Curve", "Evaluation", "evaluate", "evaluator"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,14 +11,32 @@ import numpy as np
 import tensorflow as tf
 
 from metalearn.checks import require_count
-from metalearn.problems.bilevel import solve
-from metalearn.problems.few_shot import MetaLearner
-from metalearn.types import Batch, Meta, Parameters, Task, TaskDistribution
+from metalearn.inner_loop import outer_loss, solve
+from metalearn.problems.learner import Learner
+from metalearn.types import Batch, Inner, Meta, Source, Structure, Task
+
+BYTES_AT_ONCE = 64 * 2**20
+"""Memory that the tasks of one compiled call may take, about; their number is at most ``TASKS_AT_ONCE``."""
 
 TASKS_AT_ONCE = 1000
 
 EVALUATION_STREAM = -1
 """Second half of the seed of evaluation tasks; training draws from 0 upwards, so they never coincide."""
+
+
+class Curve(NamedTuple):
+    """A metric of the query against inner steps.
+
+    Attributes:
+        mean: mean over the tasks, ``[S+1]``.
+        ci95: half width of the normal 95 % interval of the mean, ``1.96 std / sqrt(num_tasks)``, ``[S+1]``;
+            NaN for a single task.
+        per_task: of each task, ``[num_tasks, S+1]``.
+    """
+
+    mean: np.ndarray
+    ci95: np.ndarray
+    per_task: np.ndarray
 
 
 class Evaluation(NamedTuple):
@@ -26,10 +45,12 @@ class Evaluation(NamedTuple):
     Attributes:
         steps: 0 to S.
         mean: mean over the tasks, ``[S+1]``.
-        ci95: half width of the normal 95 % interval of the mean, ``1.96 std / sqrt(num_tasks)``, ``[S+1]``.
+        ci95: half width of the normal 95 % interval of the mean, ``1.96 std / sqrt(num_tasks)``, ``[S+1]``;
+            NaN for a single task.
         num_tasks: number of tasks.
         tasks_hash: digest of the tasks; equal for evaluations that can be compared task by task.
         per_task: loss of each task, ``[num_tasks, S+1]``.
+        metrics: what the outer loss reports beside its value, by name.
     """
 
     steps: np.ndarray
@@ -38,12 +59,13 @@ class Evaluation(NamedTuple):
     num_tasks: int
     tasks_hash: str
     per_task: np.ndarray
+    metrics: dict[str, Curve] = {}
 
 
 def evaluate(
-    learner: MetaLearner,
+    learner: Learner,
     meta: Meta,
-    tasks: TaskDistribution,
+    tasks: Source,
     num_tasks: int = 1000,
     steps: int = 10,
     seed: int = 1,
@@ -51,75 +73,89 @@ def evaluate(
     """Adapt to fresh tasks and return the query loss after 0, 1, ..., ``steps`` inner steps.
 
     Args:
-        learner: its loss is the metric, its rule the inner update.
+        learner: its outer loss is the metric, its rule the inner update.
         meta: trained meta-parameters.
-        tasks: distribution to draw from.
-        num_tasks: at least 2.
+        tasks: source to draw from.
+        num_tasks: at least 1.
         steps: S, at least 0; may exceed the steps of training.
-        seed: of the list of tasks.
+        seed: of the list of tasks, and of the noise of models that have any.
 
     Raises:
-        ValueError: if a count is too small, or the tasks do not fit the model.
+        ValueError: if a count is too small, or the tasks do not fit the learner.
     """
     return evaluator(learner, tasks, num_tasks, steps, seed)(meta)
 
 
 def evaluator(
-    learner: MetaLearner, tasks: TaskDistribution, num_tasks: int = 1000, steps: int = 10, seed: int = 1
+    learner: Learner, tasks: Source, num_tasks: int = 1000, steps: int = 10, seed: int = 1
 ) -> Callable[[Meta], Evaluation]:
     """Return :func:`evaluate` as a function of the meta-parameters alone, which compiles once.
 
     Raises:
         ValueError: as :func:`evaluate` does, before anything is evaluated.
     """
-    require_count("num_tasks", num_tasks, minimum=2)
+    require_count("num_tasks", num_tasks)
     require_count("steps", steps, minimum=0)
     require_count("seed", seed, minimum=0)
     drawn = tasks.sample((seed, EVALUATION_STREAM), num_tasks)
-    learner.require_fit(drawn)
-    problem = learner.problem
+    learner.require_fit(tf.nest.map_structure(lambda leaf: leaf[:1], drawn))
+    chunk = max(1, min(TASKS_AT_ONCE, BYTES_AT_ONCE * num_tasks // max(_bytes(drawn), 1)))
 
     @tf.function(jit_compile=learner.jit_compile_advised, autograph=False)
-    def query_losses(meta: Meta, tasks: Task) -> tf.Tensor:
-        def query_loss(parameters: Parameters, task: Task) -> tf.Tensor:
-            return problem.outer_loss(parameters, meta, task.query)
+    def measured(meta: Meta, tasks: Task, first: tf.Tensor) -> dict[str, tf.Tensor]:
+        problem, phi, tasks = learner.posed(meta, tasks, tf.stack([seed, first]))
 
-        return solve(problem, meta, tasks, steps, query_loss)[1]
+        def query(inner: Inner, task: Task) -> Structure:
+            return outer_loss(problem, inner.parameters, phi, task, inner.model)
+
+        return solve(problem, phi, tasks, steps, query)[1]
 
     def part(first: int) -> Task:
-        return tf.nest.map_structure(lambda leaf: leaf[first : first + TASKS_AT_ONCE], drawn)
+        return tf.nest.map_structure(lambda leaf: leaf[first : first + chunk], drawn)
 
     tasks_hash = _digest(drawn)
 
     def evaluate_meta(meta: Meta) -> Evaluation:
-        losses = [query_losses(meta, part(first)).numpy() for first in range(0, num_tasks, TASKS_AT_ONCE)]
-        per_task = np.concatenate(losses)
+        firsts = range(0, num_tasks, chunk)
+        parts = [measured(meta, part(first), tf.constant(first)) for first in firsts]
+        losses, metrics = tf.nest.map_structure(
+            lambda *leaves: np.concatenate([leaf.numpy() for leaf in leaves]), *parts
+        )
         return Evaluation(
             steps=np.arange(steps + 1),
-            mean=per_task.mean(0, dtype=np.float64),
-            ci95=1.96 * per_task.std(0, ddof=1, dtype=np.float64) / np.sqrt(num_tasks),
+            **_curve(losses)._asdict(),
             num_tasks=num_tasks,
             tasks_hash=tasks_hash,
-            per_task=per_task,
+            metrics={name: _curve(values) for name, values in metrics.items()},
         )
 
     return evaluate_meta
 
 
+def _curve(per_task: np.ndarray) -> Curve:
+    count = len(per_task)
+    deviation = per_task.std(0, ddof=1, dtype=np.float64) if count > 1 else np.full(per_task.shape[1], np.nan)
+    return Curve(per_task.mean(0, dtype=np.float64), 1.96 * deviation / np.sqrt(count), per_task)
+
+
+def _bytes(tasks: Task) -> int:
+    return sum(math.prod(leaf.shape) * leaf.dtype.size for leaf in tf.nest.flatten(tasks))
+
+
 def _digest(tasks: Task) -> str:
     digest = hashlib.sha256()
-    for leaf in tf.nest.flatten(
-        [_as_untold(batch, tasks.parameters) for batch in (tasks.support, tasks.query)]
-    ):
+    parts = [_as_untold(part, tasks.info) for part in (tasks.support, tasks.query)]
+    for leaf in tf.nest.flatten(parts):
         digest.update(f"{leaf.dtype.name}{leaf.shape}".encode() + leaf.numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
-def _as_untold(batch: Batch, parameters: tf.Tensor | tuple[()]) -> Batch:
-    """Return a batch without the task's parameters that an oracle finds at the end of its inputs."""
-    told = 0 if isinstance(parameters, tuple) else parameters.shape[-1]
-    inputs = batch.inputs
+def _as_untold(part: Structure, info: Structure) -> Structure:
+    """Return examples without the task's info that an oracle finds at the end of its inputs."""
+    if not isinstance(part, Batch) or not tf.is_tensor(part.inputs) or not tf.is_tensor(info):
+        return part
+    told, inputs = info.shape[-1], part.inputs
     if not told or inputs.shape.rank != 3 or inputs.shape[-1] <= told:
-        return batch
-    is_told = tf.reduce_all(inputs[..., -told:] == tf.cast(parameters, inputs.dtype)[:, None])
-    return batch._replace(inputs=inputs[..., :-told]) if is_told else batch
+        return part
+    is_told = tf.reduce_all(inputs[..., -told:] == tf.cast(info, inputs.dtype)[:, None])
+    return part._replace(inputs=inputs[..., :-told]) if is_told else part

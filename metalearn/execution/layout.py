@@ -1,41 +1,66 @@
 """How a program over inner steps is laid out: which loop is outside, the one over steps or over tasks.
 
-Programs are written once, as functions of ``each`` and ``in_graph``. ``each(function, *arguments)`` applies
-a function of one task, and ``in_graph`` says which loop runs over the steps.
+A program is written once, as a function of a :class:`Layout` that applies functions of one task and loops
+over steps; it does not know whether it runs once for all tasks or once for each.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from metalearn.types import Structure
+from metalearn.execution.loops import Body, fold, scan
+from metalearn.execution.task_map import map_tasks
+from metalearn.types import Problem, Structure
 
 FUSED_STEPS = 5
 """Up to so many inner steps, one map over tasks holds them all; beyond, the loop is in the graph."""
 
-Each = Callable[..., Any]
-"""``each(function, *arguments)``: apply a function of one task, by calling it or by mapping it over tasks."""
-
 Program = Callable[..., Any]
-"""``program(each, in_graph, *arguments)``: of one task if ``each`` calls, of all tasks if it maps."""
+"""``program(layout, *arguments)``: of all tasks if the layout maps, of one task if it calls."""
 
 
-def run(problem: Any, program: Program, *arguments: Structure, fused: bool = True) -> Any:
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The loops of a program.
+
+    Attributes:
+        each: ``each(function, *arguments)`` applies a function of one task: by a map over tasks, or, within
+            a map that surrounds the program, by a call.
+        in_graph: whether the loop over steps is in the graph, or a Python loop that copies its body.
+    """
+
+    each: Callable[..., Any]
+    in_graph: bool
+
+    def fold(self, body: Body, carry: Structure, length: int) -> Structure:
+        """See :func:`metalearn.execution.loops.fold`."""
+        return fold(body, carry, length, in_graph=self.in_graph)
+
+    def scan(self, body: Body, carry: Structure, length: int) -> tuple[Structure, Callable[[Any], Structure]]:
+        """See :func:`metalearn.execution.loops.scan`."""
+        return scan(body, carry, length, in_graph=self.in_graph)
+
+
+def run(problem: Problem, program: Program, *arguments: Structure, fused: bool = True) -> Any:
     """Run a program over the inner steps on every task.
 
-    ==========================  ==============  =======================================================
-    steps                       mapping         layout
-    ==========================  ==============  =======================================================
-    up to ``FUSED_STEPS``       vectorized      one map of all steps: XLA fuses across steps
-    more, or not ``fused``      vectorized      a loop in the graph, one map a step: compile time and
-                                                memory for activations do not grow with the steps
-    any                         sequential      a loop over tasks around the loop over steps
-    ==========================  ==============  =======================================================
+    ==========  ===========================  ==============  ========================================
+    layout      steps                        mapping         loops
+    ==========  ===========================  ==============  ========================================
+    fused       up to ``FUSED_STEPS``        vectorized      one map of all steps: XLA fuses across
+                                                             steps
+    looped      more, or not ``fused``       vectorized      a loop in the graph, one map a step:
+                                                             compile time and memory for activations
+                                                             do not grow with the steps
+    sequential  any                          sequential      a loop over tasks around the loop over
+                                                             steps
+    ==========  ===========================  ==============  ========================================
 
     Args:
         problem: its ``steps`` and ``mapping`` decide.
-        program: ``(each, in_graph, *arguments) -> nested tensors``.
+        program: ``(layout, *arguments) -> nested tensors``.
         *arguments: nested tensors with a leading ``[T]``.
         fused: whether a few steps may be fused.
 
@@ -43,9 +68,14 @@ def run(problem: Any, program: Program, *arguments: Structure, fused: bool = Tru
         What the program returns, with a leading ``[T]``.
     """
     in_graph = problem.steps > FUSED_STEPS or not fused
+
+    def over_tasks(function: Callable[..., Any], *arguments: Structure) -> Structure:
+        return map_tasks(function, *arguments, mapping=problem.mapping)
+
     if in_graph and problem.mapping == "vectorized":
-        return program(problem.map, True, *arguments)
-    return problem.map(lambda *of_one_task: program(_call, in_graph, *of_one_task), *arguments)
+        return program(Layout(over_tasks, True), *arguments)
+    within = Layout(_call, in_graph)
+    return over_tasks(lambda *of_one_task: program(within, *of_one_task), *arguments)
 
 
 def _call(function: Callable[..., Any], *arguments: Any) -> Any:

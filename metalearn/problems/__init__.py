@@ -1,1 +1,10 @@
-"""Bilevel problems: what is learned by what."""
+"""Bilevel problems and their learners: what is learned by what."""
+
+from metalearn.inner_loop import adapted
+from metalearn.problems.batches import slices
+from metalearn.problems.bilevel import BilevelProblem
+from metalearn.problems.bilevel_learner import BilevelLearner
+from metalearn.problems.few_shot import MetaLearner
+from metalearn.problems.learner import Learner
+
+__all__ = ["BilevelLearner", "BilevelProblem", "Learner", "MetaLearner", "adapted", "slices"]

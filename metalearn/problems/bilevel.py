@@ -4,198 +4,88 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import tensorflow as tf
 
-from metalearn.autodiff import value_and_gradient
 from metalearn.checks import require_count
-from metalearn.execution.loops import fold, scan
-from metalearn.execution.task_map import map_tasks as map_tasks
 from metalearn.execution.task_map import require_mapping
-from metalearn.types import Batch, Meta, Parameters, Rule, Structure, Task, TaskMapping
+from metalearn.types import Inner, Meta, Parameters, Rule, Structure, Task, TaskMapping
 
-BilevelLoss = Callable[[Parameters, Meta, Batch], tf.Tensor]
 
-Inner = tuple[Parameters, Structure]
-"""What the inner loop carries from step to step: theta_k and the rule's state s_k."""
+def whole_support(task: Task, step: int | tf.Tensor) -> Structure:
+    """Return all of a task's support, for every inner step."""
+    return task.support
 
-Step: TypeAlias = "int | tf.Tensor"
-"""An inner step, counted from 0: an int in a Python loop, a scalar tensor in a graph loop."""
+
+def values_in_phi(phi: Meta) -> Structure:
+    """Return ``phi["rule"]``, or nothing if phi has no such part."""
+    return phi["rule"] if isinstance(phi, dict) and "rule" in phi else {}
 
 
 @dataclasses.dataclass(frozen=True)
 class BilevelProblem:
-    """An inner problem solved by ``steps`` updates, inside an outer one.
+    """An inner problem solved by ``steps`` updates, inside an outer one: functions of one task.
 
     ::
 
-        theta_0              = closed_form(initialize(phi), phi, support)
-        theta_{k+1}, s_{k+1} = rule.update(grad_theta inner_loss(theta_k, phi, support_k), s_k, theta_k,
-                                           hyperparameters(phi), k)
-        meta-loss            = outer_loss(theta_K, phi, query)
+        theta_0, m_0         = start(phi, task)
+        l_k, m_{k+1}         = inner_loss(theta_k, phi, batch(task, k), m_k)
+        theta_{k+1}, s_{k+1} = rule.update(grad_theta l_k, s_k, theta_k, hyperparameters(phi), k)
+        meta-loss, metrics   = outer_loss(theta_K, phi, task, m_K)
 
-    or, given ``step_weights``, the sum over k of ``step_weights[k] outer_loss(theta_k, phi, query)``.
+    or, given ``step_weights``, the sum over k of ``step_weights[k] outer_loss(theta_k, phi, task, m_k)``.
 
     Attributes:
-        initialize: ``phi -> theta_0``.
-        inner_loss: ``(theta, phi, support) -> scalar``; may depend on phi.
-        outer_loss: ``(theta, phi, query) -> scalar``.
+        start: ``(phi, task) -> theta_0``, a dict of tensors; or an :class:`metalearn.types.Inner` of
+            theta_0 with the initial state of the model, or of the rule, where there is one.
+        inner_loss: ``(theta, phi, batch, model state) -> scalar``, or ``(scalar, next model state)``.
+        outer_loss: ``(theta, phi, task, model state) -> scalar``, or ``(scalar, {name: scalar})``.
         rule: the inner update.
         steps: K, at least 0.
-        hyperparameters: ``phi -> what rule.update takes``.
-        per_step_support: whether each inner step has a mini-batch of its own. Support leaves are then
-            ``[T, S, N, ...]`` and step k takes slice ``k mod S``: steps beyond the last slice begin again
-            with the first, like epochs over a data set of S batches. Usually S = K.
-        mapping: how functions of one task are mapped over tasks, see :func:`metalearn.mapping.map_tasks`.
-        closed_form: ``(theta, phi, support) -> theta_0``: what is solved for without iterating; None for
-            theta_0 = initialize(phi).
+        batch: ``(task, k) -> batch``: what step k sees: the whole support unless given, a slice of it,
+            examples gathered by index, noise. k counts on where an inner loop is continued.
+        hyperparameters: ``phi -> values`` that ``rule.update`` takes; ``phi["rule"]`` unless given.
+        batches: how many batches make up the whole inner loss, their mean; at least 1.
+        mapping: how functions of one task are mapped over tasks, see
+            :func:`metalearn.execution.task_map.map_tasks`.
+        solved: whether ``start`` solves for parameters in closed form, anew in every task.
         step_weights: ``[K+1]``, of theta_0, ..., theta_K in the meta-loss; None for theta_K alone.
 
     Raises:
-        ValueError: if ``steps`` is negative or ``mapping`` is not known.
+        ValueError: if a number is out of range, ``mapping`` is not known, or a function is none.
+
+    Example:
+        Learning the strength of a penalty by its effect on held-out data::
+
+            problem = ml.BilevelProblem(
+                start=lambda phi, task: {"w": tf.zeros([20])},
+                inner_loss=lambda theta, phi, data, model: mse(theta, data) + tf.exp(phi) * square(theta),
+                outer_loss=lambda theta, phi, task, model: mse(theta, task.query),
+                rule=ml.rules.sgd(0.1),
+                steps=100,
+            )
 
     Reference: Franceschi et al. (2018), "Bilevel Programming for Hyperparameter Optimization and
     Meta-Learning", equations 3 and 4.
     """
 
-    initialize: Callable[[Meta], Parameters]
-    inner_loss: BilevelLoss
-    outer_loss: BilevelLoss
+    start: Callable[[Meta, Task], Inner | Parameters]
+    inner_loss: Callable[[Parameters, Meta, Structure, Structure], Any]
+    outer_loss: Callable[[Parameters, Meta, Task, Structure], Any]
     rule: Rule
     steps: int
-    hyperparameters: Callable[[Meta], Structure] = lambda meta: meta["rule"]
-    per_step_support: bool = False
+    batch: Callable[[Task, Any], Structure] = whole_support
+    hyperparameters: Callable[[Meta], Structure] = values_in_phi
+    batches: int = 1
     mapping: TaskMapping = "vectorized"
-    closed_form: Callable[[Parameters, Meta, Batch], Parameters] | None = None
+    solved: bool = False
     step_weights: tf.Tensor | None = None
 
     def __post_init__(self) -> None:
         require_count("steps", self.steps, minimum=0)
+        require_count("batches", self.batches)
         require_mapping(self.mapping)
-
-    def map(self, function: Callable[..., Any], *arguments: Structure) -> Structure:
-        """Apply a function of one task to all, ``[T, ...]``, the way ``mapping`` says."""
-        return map_tasks(function, *arguments, mapping=self.mapping)
-
-
-def step_support(problem: BilevelProblem, support: Batch, step: Step) -> Batch:
-    """Return the support examples ``[N, ...]`` of one task that inner step ``step`` is taken on."""
-    if not problem.per_step_support:
-        return support
-    return tf.nest.map_structure(lambda leaf: leaf[step % _slices(leaf)], support)
-
-
-def inner_objective(problem: BilevelProblem, parameters: Parameters, meta: Meta, support: Batch) -> tf.Tensor:
-    """Return the whole inner loss of one task: its mean over the mini-batches if each step has its own."""
-    if not problem.per_step_support:
-        return problem.inner_loss(parameters, meta, support)
-    slices = _slices(support.inputs)
-    # Not a map: gradients of this are taken from outside, which a map does not allow under XLA.
-    losses = [
-        problem.inner_loss(parameters, meta, step_support(problem, support, index)) for index in range(slices)
-    ]
-    return tf.add_n(losses) / slices
-
-
-def weighted_outer_loss(
-    problem: BilevelProblem, parameters: Parameters, meta: Meta, query: Batch, step: Step
-) -> tf.Tensor:
-    """Return what theta_k, k = ``step``, contributes to the meta-loss of one task."""
-    loss = problem.outer_loss(parameters, meta, query)
-    if problem.step_weights is None:
-        return loss
-    return tf.cast(tf.gather(problem.step_weights, step), loss.dtype) * loss
-
-
-def inner_gradient(
-    problem: BilevelProblem, parameters: Parameters, meta: Meta, support: Batch
-) -> tuple[tf.Tensor, Parameters]:
-    """Return the inner loss at ``parameters`` on one step's examples, and its gradient with respect to them.
-
-    Raises:
-        ValueError: naming the parameters that the inner loss does not depend on.
-    """
-    return value_and_gradient(lambda parameters: problem.inner_loss(parameters, meta, support), parameters)
-
-
-def inner_start(problem: BilevelProblem, meta: Meta, support: Batch) -> Inner:
-    """Return theta_0 and the rule's initial state for one task."""
-    # A tape tells tensors apart by identity: theta_0 may equal a leaf of phi, it must not be that leaf.
-    parameters = tf.nest.map_structure(tf.identity, problem.initialize(meta))
-    if problem.closed_form is not None:
-        parameters = problem.closed_form(parameters, meta, support)
-    return parameters, problem.rule.init(parameters)
-
-
-def inner_step(problem: BilevelProblem, inner: Inner, meta: Meta, support: Batch, step: Step) -> Inner:
-    """Return parameters and rule state after inner step ``step`` (counted from 0) on a task's ``support``."""
-    parameters, state = inner
-    _, gradients = inner_gradient(problem, parameters, meta, step_support(problem, support, step))
-    return problem.rule.update(gradients, state, parameters, problem.hyperparameters(meta), step)
-
-
-def solve(
-    problem: BilevelProblem,
-    meta: Meta,
-    tasks: Task,
-    steps: int,
-    measure: Callable[[Parameters, Task], Structure],
-) -> tuple[Parameters, Structure]:
-    """Run the inner loop on every task, measuring before each step and after the last.
-
-    Args:
-        problem: its ``steps`` is not used.
-        meta: phi.
-        tasks: leaves ``[T, N, ...]``; steps are taken on the support.
-        steps: K, at least 0.
-        measure: ``(theta_k, task) -> nested tensors`` of one task.
-
-    Returns:
-        theta_K, ``[T, ...]``, and the measurements, ``[T, K+1, ...]``.
-    """
-
-    def measured(parameters: Parameters) -> Structure:
-        return problem.map(measure, parameters, tasks)
-
-    def advance(carry: Structure, step: tf.Tensor) -> Structure:
-        inner, _ = carry
-        inner = problem.map(
-            lambda inner, support: inner_step(problem, inner, meta, support, step), inner, tasks.support
-        )
-        return inner, measured(inner[0])
-
-    start = problem.map(lambda support: inner_start(problem, meta, support), tasks.support)
-    carry = start, measured(start[0])
-    ((parameters, _), last), before = scan(advance, carry, steps, in_graph=True)
-    _, earlier = before(slice(None))
-    return parameters, tf.nest.map_structure(
-        lambda steps, last: tf.concat([tf.experimental.numpy.moveaxis(steps, 0, 1), last[:, None]], 1),
-        earlier,
-        last,
-    )
-
-
-def _slices(leaf: tf.Tensor) -> int:
-    """Return S, the number of mini-batches of one task's support.
-
-    Raises:
-        ValueError: if the shape does not tell.
-    """
-    if leaf.shape.rank is None or leaf.shape.rank < 2 or not leaf.shape[0]:
-        raise ValueError(
-            f"per_step_support=True needs support of a known shape [T, S, N, ...] for S mini-batches of N "
-            f"examples, but one task's has the shape {leaf.shape}"
-        )
-    return leaf.shape[0]
-
-
-def advance(
-    problem: BilevelProblem, meta: Meta, each: Any, in_graph: bool, start: Inner, support: Batch
-) -> Inner:
-    """Return ``(theta_K, s_K)``, within a program: all inner steps, none remembered."""
-
-    def body(inner: Inner, step: Any) -> Inner:
-        return each(lambda inner, support: inner_step(problem, inner, meta, support, step), inner, support)
-
-    return fold(body, start, problem.steps, in_graph=in_graph)
+        for name in ("start", "inner_loss", "outer_loss", "batch", "hyperparameters"):
+            if not callable(getattr(self, name)):
+                raise ValueError(f"{name} must be a function, got {getattr(self, name)!r}")

@@ -1,38 +1,65 @@
-"""The learner: a model, a loss, an inner rule and an estimator, composed into one bilevel problem."""
+"""Few-shot learning with a Keras model: a model, a loss, an inner rule and an estimator, composed."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from metalearn.checks import require_count, require_positive
-from metalearn.estimators.mixed_mode import mixed_mode
-from metalearn.estimators.protocol import as_estimator
+from metalearn.estimators import Estimator, checkpointed
+from metalearn.estimators.protocol import require_estimator
 from metalearn.execution.task_map import map_tasks, require_mapping
+from metalearn.inner_loop import number_of_tasks
 from metalearn.nn import functional
 from metalearn.nn.adapted import is_context, partition, select
 from metalearn.nn.heads import Head, linear_head
 from metalearn.nn.layers import inexact_layers
+from metalearn.nn.modes import Mode, mode
 from metalearn.nn.vectorizable import mapping_for
-from metalearn.problems.bilevel import BilevelProblem, inner_objective, inner_start, solve
+from metalearn.problems import learner
+from metalearn.problems.batches import slices
+from metalearn.problems.bilevel import BilevelProblem, whole_support
+from metalearn.problems.learner import Losses, Posed
 from metalearn.problems.step_weights import StepWeights
+from metalearn.random import fold_in
 from metalearn.types import (
     Adaptation,
     Batch,
+    Inner,
     Loss,
     Meta,
     MetaGradient,
     Parameters,
+    Problem,
     Rule,
     Seed,
+    Structure,
     Task,
     TaskMapping,
 )
+
+STATISTICS = "statistics"
+"""The part of the meta-parameters that holds moving statistics, which no gradient moves."""
+
+
+class Noisy(NamedTuple):
+    """A task's support with the seed ``[2]`` of the noise in its inner steps."""
+
+    examples: Batch
+    seed: tf.Tensor
+
+
+class Seen(NamedTuple):
+    """What an inner step sees: examples, its number, and the seed of its noise or None."""
+
+    examples: Batch
+    step: int | tf.Tensor
+    seed: tf.Tensor | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,35 +67,43 @@ class MetaLearner:
     """Learns initial parameters from which a few steps of ``rule`` solve a new task.
 
     All methods are pure functions of their arguments: wrap them in ``tf.function(jit_compile=True)`` for
-    speed. The model's own variables are never read for values, only for names, nor written.
+    speed. The model's own variables are never written.
 
     Attributes:
         model: any built Keras model.
-        loss: ``(targets, outputs) -> scalar``, of the inner and the outer problem.
+        loss: ``(targets, outputs) -> scalar``, of the inner and the outer problem. What the model itself
+            adds (regularisers, ``add_loss``) is added to both.
         rule: inner update rule.
-        steps: K, inner steps while meta-training.
-        adapted: which parameters the inner loop moves, see :func:`metalearn.adapted.select`: ``"all"``,
+        steps: K, inner steps while meta-training; 0 is ordinary training on the query examples of all tasks.
+        adapted: which parameters the inner loop moves, see :func:`metalearn.nn.adapted.select`: ``"all"``,
             ``"head"``, ``"body"``, ``"context"``, globs over their keys; the others are shared by all tasks
             and learned by the outer loop only. Context parameters start every task from zero, and are no
             meta-parameters (CAVIA, section 3.1).
-        estimator: of the meta-gradient; any callable ``(problem, meta, tasks) -> MetaGradient``.
+        estimator: of the meta-gradient.
         proximal: strength lambda of ``lambda/2 |theta - theta_0(phi)|^2``, added to the inner loss over the
             adapted parameters; 0 adds nothing. Iterates then stay near the initial parameters, and
             ``implicit`` has a positive definite problem to solve (iMAML, equation 3).
         mapping: over tasks: ``"vectorized"``, ``"sequential"``, or ``"auto"``: what the model allows; see
-            :func:`metalearn.mapping.mapping_for`.
-        per_step_support: whether each inner step has a mini-batch of its own; support leaves are then
-            ``[T, S, N, ...]``, see :class:`metalearn.bilevel.BilevelProblem`.
+            :func:`metalearn.nn.vectorizable.mapping_for`.
+        batch: ``(task, k) -> batch``: what inner step k sees; the whole support unless given, for example
+            :class:`metalearn.problems.slices`.
         head: how the last layer is fitted to a task's support examples in closed form before the first inner
-            step, see :mod:`metalearn.heads`. Its parameters are then no meta-parameters, ``steps`` may be 0,
-            and what is learned of it is ``meta["head"]``.
+            step, see :mod:`metalearn.heads`. Its parameters are then no meta-parameters, and what is learned
+            of it is ``meta["head"]``.
         step_weights: ``(K, iteration) -> [K+1]``, what the query loss at theta_0, ..., theta_K counts for
             in the meta-loss (:mod:`metalearn.step_weights`); None for theta_K alone.
+        statistics: what layers with batch statistics normalise by, see :mod:`metalearn.nn.modes`:
+            ``"batch"``, ``"support"``, ``"moving"``, ``"per_step"``. A model with such layers needs the
+            choice.
+        outer_loss: of the outer problem, where it is another one than ``loss``.
+        metrics: functions ``(targets, outputs) -> scalar`` of the query that are reported by their names.
+        initialize: ``"seed"``: initial parameters are drawn from the initializers of the model's variables;
+            ``"model"``: they are the values that the model has (pretrained weights).
 
     Raises:
-        ValueError: if ``adapted`` matches no parameter, a number is out of range, ``mapping`` is not known,
-            the estimator refuses what is to be learned, naming both and the remedy, or it takes second
-            derivatives and the model has layers with wrong ones, naming them and the remedy.
+        ValueError: if ``adapted`` matches no parameter, a number is out of range, a choice is not known or
+            missing, the estimator refuses what is to be learned, naming both and the remedy, or it takes
+            second derivatives and the model has layers with wrong ones, naming them and the remedy.
 
     Reference for ``proximal``: Rajeswaran et al. (2019), "Meta-Learning with Implicit Gradients",
     equation 3.
@@ -79,36 +114,46 @@ class MetaLearner:
     rule: Rule
     steps: int = 1
     adapted: str = "all"
-    estimator: Callable[..., MetaGradient] = dataclasses.field(default_factory=mixed_mode)
+    estimator: Estimator = dataclasses.field(default_factory=checkpointed)
     proximal: float = 0.0
     mapping: TaskMapping | Literal["auto"] = "auto"
-    per_step_support: bool = False
+    batch: Callable[[Task, Any], Batch] = whole_support
     head: Head | None = None
     step_weights: StepWeights | None = None
+    statistics: str | None = None
+    outer_loss: Loss | None = None
+    metrics: Sequence[Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = ()
+    initial: Literal["seed", "model"] = "seed"
+    initialize: dataclasses.InitVar[Any] = None
 
-    def __post_init__(self) -> None:
-        require_count("steps", self.steps, minimum=0 if self.head else 1)
+    def __post_init__(self, initialize: Any) -> None:
+        if isinstance(initialize, str):  # else it is the method of this name, for none was given
+            object.__setattr__(self, "initial", initialize)
+        if self.initial not in ("seed", "model"):
+            raise ValueError(f"initialize must be 'seed' or 'model', got {self.initial!r}")
+        require_count("steps", self.steps, minimum=0)
+        require_estimator("estimator", self.estimator)
         if self.head is not None:
             self._require_head_fits()
         if self.proximal != 0:
             require_positive("proximal (0 for none)", self.proximal)
         if self.mapping != "auto":
             require_mapping(self.mapping)
-        meta = self._meta(functional.parameters(self.model))
-        estimator = as_estimator(self.estimator)
-        estimator.require(self._weighted(self._problem("vectorized"), tf.constant(0)), meta)
-        inexact = inexact_layers(self.model) if estimator.second_order else []
-        if inexact:
+        if self._mode.needs_support and isinstance(self.batch, slices):
+            raise ValueError(
+                f"statistics={self.statistics!r} are of the whole support, and batch={self.batch!r} splits it: "
+                "use statistics='batch' or 'moving'"
+            )
+        phi, state = self.parts(self._meta(functional.parameters(self.model)))
+        problem = self._problem("vectorized", state)
+        self.estimator.require(self._weighted(problem, tf.constant(0)), phi, Task((), ()))
+        inexact = inexact_layers(self.model, self._mode.training) if self.estimator.second_order else []
+        if inexact and self.steps:
             raise ValueError(
                 "the estimator takes second derivatives, which TensorFlow gets wrong in "
                 f"{', '.join(inexact)}: use model = metalearn.layers.exact(model), or the estimator "
                 "first_order"
             )
-
-    @property
-    def problem(self) -> BilevelProblem:
-        """The bilevel problem that this learner stands for."""
-        return self._problem(self.mapping_chosen)
 
     @functools.cached_property
     def mapping_chosen(self) -> TaskMapping:
@@ -124,57 +169,56 @@ class MetaLearner:
         """
         return self.mapping_chosen == "vectorized"
 
-    def _weighted(self, problem: BilevelProblem, iteration: tf.Tensor) -> BilevelProblem:
-        if self.step_weights is None:
-            return problem
-        return dataclasses.replace(problem, step_weights=self.step_weights(self.steps, iteration))
+    def initialize(self, seed: int) -> Meta:  # noqa: F811 - the field of this name is an argument alone
+        """Return meta-parameters ``{"parameters": {...}, "rule": {...}}``, a pure function of the seed."""
+        from_model = self.initial == "model"
+        initial = functional.parameters(self.model) if from_model else functional.initialize(self.model, seed)
+        return self._meta(initial)
 
-    def _problem(self, mapping: TaskMapping) -> BilevelProblem:
-        def initialize(meta: Meta) -> Parameters:
-            return partition(self._complete(meta), self._keys)[0]
+    def posed(self, meta: Meta, tasks: Task, seed: Seed) -> Posed:
+        """Return the bilevel problem that this learner stands for at ``meta``, and phi and tasks for it."""
+        phi, state = self.parts(meta)
+        problem = self._weighted(self._problem(self.mapping_chosen, state), tf.convert_to_tensor(seed)[1])
+        if self._mode.seeded:
+            count = number_of_tasks(tasks)
+            own = tf.stack([fold_in(seed, index) for index in range(count)])
+            tasks = tasks._replace(support=Noisy(tasks.support, own))
+        return Posed(problem, phi, tasks)
 
-        def loss(parameters: Parameters, meta: Meta, batch: Batch) -> tf.Tensor:
-            complete = {**self._complete(meta), **parameters}
-            return self.loss(batch.targets, functional.apply(self.model, complete, batch.inputs))
+    def parts(self, meta: Meta) -> tuple[Meta, Structure]:
+        """Return phi and the moving statistics, empty where the model has none."""
+        return {key: part for key, part in meta.items() if key != STATISTICS}, meta.get(STATISTICS, ())
 
-        def proximal_loss(parameters: Parameters, meta: Meta, batch: Batch) -> tf.Tensor:
-            start = initialize(meta)
-            distances = [tf.reduce_sum(tf.square(value - start[key])) for key, value in parameters.items()]
-            return loss(parameters, meta, batch) + self.proximal / 2 * tf.add_n(distances)
+    def whole(self, phi: Meta, state: Structure) -> Meta:
+        """Return the meta-parameters of phi and moving statistics."""
+        return {**phi, STATISTICS: state} if tf.nest.flatten(state) else phi
 
-        return BilevelProblem(
-            initialize=initialize,
-            inner_loss=proximal_loss if self.proximal else loss,
-            outer_loss=loss,
-            rule=self.rule,
-            steps=self.steps,
-            per_step_support=self.per_step_support,
-            mapping=mapping,
-            closed_form=None if self.head is None else functools.partial(self._with_head, self.head),
-        )
+    def next_state(self, state: Structure, inner: Inner) -> Structure:
+        """Return the moving statistics after an iteration: the mean over the tasks."""
+        return self._mode.carried(state, inner.model)
 
-    def _with_head(self, head: Head, parameters: Parameters, meta: Meta, support: Batch) -> Parameters:
-        complete = {**self._complete(meta), **parameters}
-        features = functional.features(self.model, complete, support.inputs)
-        solved = head.fit(features, support.targets, meta.get("head", {}))
-        return {**parameters, **dict(zip(linear_head(self.model), solved, strict=True))}
+    def require_fit(self, tasks: Task) -> list[str]:
+        """Raise ValueError, naming both shapes, if the model cannot take or answer these tasks.
 
-    def _require_head_fits(self) -> None:
-        missing = set(linear_head(self.model)) - set(self._keys)
-        if missing:
-            raise ValueError(
-                f"the head solves for {', '.join(sorted(missing))} in every task, which adapted="
-                f"{self.adapted!r} leaves out: use adapted='head', or 'all'"
-            )
-        if self.proximal or self.per_step_support:
-            raise ValueError(
-                "proximal and per_step_support have no meaning with a head that is solved for: it starts "
-                "nowhere, and from the whole support. Leave them or the head out"
-            )
-
-    def initialize(self, seed: int) -> Meta:
-        """Draw meta-parameters ``{"parameters": {...}, "rule": {...}}``, a pure function of the seed."""
-        return self._meta(functional.initialize(self.model, seed))
+        What Keras does not know of a model (the shapes of a subclassed one) shows where the losses are
+        traced on the tasks' shapes.
+        """
+        number_of_tasks(tasks)
+        posed = self.posed(self._meta(functional.parameters(self.model)), tasks, (0, 0))
+        one = tf.nest.map_structure(lambda leaf: leaf[0], posed.tasks)
+        for batch in (posed.problem.batch(one, 0).examples, one.query):
+            self._require_inputs_fit(batch)
+        try:
+            return learner.require_traceable(posed, self.estimator)
+        except ValueError as error:
+            shape = getattr(self.model, "output_shape", None)
+            targets = one.query.targets
+            if isinstance(shape, tuple) and tf.is_tensor(targets) and "targets" in str(error):
+                raise ValueError(
+                    f"the model gives outputs of shape {tf.TensorShape(shape[1:])}, the tasks' targets have "
+                    f"{targets.shape[1:]}: change the model's output size, the tasks or the loss ({error})"
+                ) from error
+            raise
 
     def meta_gradient(self, meta: Meta, tasks: Task, seed: Seed = (0, 0)) -> MetaGradient:
         """Return the meta-loss of each task and the gradient of its mean with respect to ``meta``.
@@ -182,87 +226,67 @@ class MetaLearner:
         Args:
             meta: as from :meth:`initialize`.
             tasks: leaves ``[T, N, ...]``.
-            seed: ``(seed of the run, iteration)``, for estimators that draw random numbers, estimators and
-                step weights that are annealed. Others ignore it.
+            seed: ``(seed of the run, iteration)``, for what draws random numbers (dropout, some
+                estimators), and for estimators and step weights that are annealed. Others ignore it.
         """
-        problem = self._weighted(self.problem, tf.convert_to_tensor(seed)[1])
-        return as_estimator(self.estimator)(problem, meta, tasks, seed=seed)
+        return learner.meta_gradient(self, meta, tasks, seed)
 
-    def losses(self, meta: Meta, tasks: Task, adapted: Parameters) -> dict[str, tf.Tensor]:
-        """Return losses ``[T]`` around adaptation: ``inner/…`` on support, ``outer/…`` on query examples.
+    def losses(self, meta: Meta, tasks: Task, inner: Inner, seed: Seed = (0, 0)) -> Losses:
+        """Return losses around adaptation, see :func:`metalearn.problems.learner.losses`."""
+        return learner.losses(self, meta, tasks, inner, seed)
 
-        ``…/loss_before`` is at theta_0, ``…/loss`` at the adapted parameters ``[T, ...]``. The inner loss is
-        the whole one: with the proximal term, and the mean over mini-batches.
-        """
-        problem = self.problem
-
-        # Each task's own copy of theta_0, as the first inner step has it: XLA then finds this loss computed.
-        starts = problem.map(lambda support: inner_start(problem, meta, support)[0], tasks.support)
-
-        def of_one_task(task: Task, copied: Parameters, adapted: Parameters) -> dict[str, tf.Tensor]:
-            support, query = task.support, task.query
-            start = copied if self.head else problem.initialize(meta)
-            return {
-                "inner/loss_before": inner_objective(problem, copied, meta, support),
-                "inner/loss": inner_objective(problem, adapted, meta, support),
-                "outer/loss_before": problem.outer_loss(start, meta, query),
-                "outer/loss": problem.outer_loss(adapted, meta, query),
-            }
-
-        return problem.map(of_one_task, tasks, starts, adapted)
-
-    def require_fit(self, tasks: Task) -> None:
-        """Raise ValueError, naming both shapes, if the model cannot take or answer these tasks.
-
-        What Keras does not know of a model (the shapes of a subclassed one) is not checked.
-        """
-        axes = 3 if self.per_step_support else 2
-        for leaf, known, message in (
-            (tasks.support.inputs, "input_shape", "takes inputs of shape {}, the tasks give {}"),
-            (tasks.support.targets, "output_shape", "gives outputs of shape {}, the tasks' targets have {}"),
-        ):
-            shape, given = getattr(self.model, known, None), leaf.shape[axes:]
-            if isinstance(shape, tuple) and not tf.TensorShape(shape[1:]).is_compatible_with(given):
-                size = known.removesuffix("_shape")
-                raise ValueError(
-                    f"the model {message.format(tf.TensorShape(shape[1:]), given)}: "
-                    f"change the model's {size} size or the tasks"
-                )
-
-    def adapt(self, meta: Meta, support: Batch, steps: int | None = None) -> Adaptation:
+    def adapt(self, meta: Meta, support: Batch, steps: int | None = None, seed: Seed = (0, 0)) -> Adaptation:
         """Fit every task's support examples by ``steps`` inner steps (those of training if not given).
 
         Args:
             meta: as from :meth:`initialize`.
             support: leaves ``[T, N, ...]``.
             steps: at least 0.
+            seed: of the noise of models that have any.
 
         Returns:
             The complete adapted parameters, and the whole inner loss on the support.
         """
-        steps = self.steps if steps is None else steps
-        require_count("steps", steps, minimum=0)
-        problem = self.problem
-        parameters, losses = solve(
-            problem,
-            meta,
-            Task(support, support),
-            steps,
-            lambda parameters, task: inner_objective(problem, parameters, meta, task.support),
-        )
+        count = self.steps if steps is None else steps
+        inner, losses = learner.adaptation(self, meta, Task(support, support), count, seed)
         tasks = tf.shape(losses)[0]
         shared = {
             key: tf.repeat(value[None], tasks, axis=0)
-            for key, value in self._complete(meta).items()
-            if key not in parameters
+            for key, value in self._complete(self.parts(meta)[0]).items()
+            if key not in inner.parameters
         }
-        return Adaptation({**shared, **parameters}, losses)
+        return Adaptation({**shared, **inner.parameters}, losses, inner.model, support.inputs)
 
-    def predict(self, parameters: Parameters, inputs: tf.Tensor) -> tf.Tensor:
-        """Return outputs ``[T, N, ...]`` of each task's parameters ``[T, ...]`` on inputs ``[T, N, ...]``."""
+    def predict(self, adapted: Adaptation | Parameters, inputs: Structure) -> tf.Tensor:
+        """Return outputs ``[T, N, ...]`` for inputs ``[T, N, ...]``.
+
+        Args:
+            adapted: what :meth:`adapt` returned; its parameters ``[T, ...]`` alone do where the outputs
+                depend on nothing else.
+            inputs: of each task.
+
+        Raises:
+            ValueError: if the outputs depend on statistics of the support and only parameters are given.
+        """
+        if not isinstance(adapted, Adaptation):
+            if self._mode.needs_support or self._mode.keeps_state:
+                raise ValueError(
+                    f"with statistics={self.statistics!r} outputs depend on more than parameters: pass what "
+                    "adapt returned"
+                )
+            adapted = Adaptation(adapted, tf.zeros([1]), (), ())
         return map_tasks(
-            lambda *a: functional.apply(self.model, *a), parameters, inputs, mapping=self.mapping_chosen
+            lambda *of_one: self._mode.outer(*of_one)[0],
+            adapted.parameters,
+            adapted.model,
+            adapted.inputs if self._mode.needs_support else (),
+            inputs,
+            mapping=self.mapping_chosen,
         )
+
+    @functools.cached_property
+    def _mode(self) -> Mode:
+        return mode(self.statistics, self.model, self.steps)
 
     @functools.cached_property
     def _keys(self) -> list[str]:
@@ -280,13 +304,107 @@ class MetaLearner:
         """Return the meta-parameters, given values for all of the model's parameters."""
         _, learned = partition(parameters, self._given)
         adapted, _ = partition({**parameters, **self._given}, self._keys)
-        meta = {"parameters": learned, "rule": self.rule.hyperparameters(adapted)}
-        if self.head is None or not self.head.hyperparameters:
-            return meta
-        dtype = next(iter(parameters.values())).dtype
-        of_head = tf.nest.map_structure(lambda leaf: tf.cast(leaf, dtype), self.head.hyperparameters)
-        return {**meta, "head": of_head}
+        phi = {
+            "parameters": learned,
+            "rule": (getattr(self.rule, "learnable", None) or self.rule.hyperparameters)(adapted),
+        }
+        if self.head is not None and self.head.hyperparameters:
+            dtype = next(iter(parameters.values())).dtype
+            phi["head"] = tf.nest.map_structure(lambda leaf: tf.cast(leaf, dtype), self.head.hyperparameters)
+        return self.whole(phi, self._mode.initial())
 
-    def _complete(self, meta: Meta) -> Parameters:
+    def _complete(self, phi: Meta) -> Parameters:
         """Return all of the model's parameters as every task begins with them."""
-        return {**self._given, **meta["parameters"]}
+        return {**self._given, **phi["parameters"]}
+
+    def _weighted(self, problem: BilevelProblem, iteration: tf.Tensor) -> Problem:
+        if self.step_weights is None:
+            return problem
+        return dataclasses.replace(problem, step_weights=self.step_weights(self.steps, iteration))
+
+    def _problem(self, mapping: TaskMapping, state: Structure) -> BilevelProblem:
+        def initial(phi: Meta) -> Parameters:
+            return partition(self._complete(phi), self._keys)[0]
+
+        def start(phi: Meta, task: Task) -> Inner | Parameters:
+            parameters = initial(phi)
+            if self.head is not None:
+                parameters = self._with_head(self.head, parameters, phi, task.support)
+            return Inner(parameters, model=state) if self._mode.keeps_state else parameters
+
+        def batch(task: Task, step: int | tf.Tensor) -> Seen:
+            seed = None
+            if isinstance(task.support, Noisy):
+                seed = fold_in(task.support.seed, step)
+                task = task._replace(support=task.support.examples)
+            return Seen(self.batch(task, step), step, seed)
+
+        def inner_loss(
+            parameters: Parameters, phi: Meta, seen: Seen, model: Structure
+        ) -> tuple[tf.Tensor, Structure]:
+            complete = {**self._complete(phi), **parameters}
+            inputs, targets = seen.examples
+            outputs, added, model = self._mode.inner(complete, model, inputs, seen.step, seen.seed)
+            loss = self.loss(targets, outputs)
+            loss = loss if added is None else loss + tf.cast(added, loss.dtype)
+            if not self.proximal:
+                return loss, model
+            origin = initial(phi)
+            distances = [tf.reduce_sum(tf.square(value - origin[key])) for key, value in parameters.items()]
+            return loss + self.proximal / 2 * tf.add_n(distances), model
+
+        return BilevelProblem(
+            start=start,
+            inner_loss=inner_loss,
+            outer_loss=self._judged,
+            rule=self.rule,
+            steps=self.steps,
+            batch=batch,
+            batches=getattr(self.batch, "count", 1),
+            mapping=mapping,
+            solved=self.head is not None,
+        )
+
+    def _judged(
+        self, parameters: Parameters, phi: Meta, task: Task, model: Structure
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Return the outer loss of one task, and its metrics."""
+        complete = {**self._complete(phi), **parameters}
+        support = task.support.examples if isinstance(task.support, Noisy) else task.support
+        support_inputs = support.inputs if self._mode.needs_support else ()
+        inputs, targets = task.query
+        outputs, added = self._mode.outer(complete, model, support_inputs, inputs)
+        loss = (self.outer_loss or self.loss)(targets, outputs)
+        metrics = {metric.__name__: metric(targets, outputs) for metric in self.metrics}
+        return (loss if added is None else loss + tf.cast(added, loss.dtype)), metrics
+
+    def _with_head(self, head: Head, parameters: Parameters, phi: Meta, support: Any) -> Parameters:
+        complete = {**self._complete(phi), **parameters}
+        examples = support.examples if isinstance(support, Noisy) else support
+        features = functional.features(self.model, complete, examples.inputs)
+        solved = head.fit(features, examples.targets, phi.get("head", {}))
+        return {**parameters, **dict(zip(linear_head(self.model), solved, strict=True))}
+
+    def _require_head_fits(self) -> None:
+        missing = set(linear_head(self.model)) - set(self._keys)
+        if missing:
+            raise ValueError(
+                f"the head solves for {', '.join(sorted(missing))} in every task, which adapted="
+                f"{self.adapted!r} leaves out: use adapted='head', or 'all'"
+            )
+        if self.proximal or self.batch is not whole_support:
+            raise ValueError(
+                "proximal and batch have no meaning with a head that is solved for: it starts nowhere, and "
+                "from the whole support. Leave them or the head out"
+            )
+
+    def _require_inputs_fit(self, batch: Batch) -> None:
+        shape = getattr(self.model, "input_shape", None)
+        if not isinstance(shape, tuple) or not tf.is_tensor(batch.inputs):
+            return
+        known, given = tf.TensorShape(shape[1:]), batch.inputs.shape[1:]
+        if not known.is_compatible_with(given):
+            raise ValueError(
+                f"the model takes inputs of shape {known}, the tasks give {given}: change the model's input "
+                "size or the tasks"
+            )

@@ -1,5 +1,7 @@
 """Meta-training: many iterations in one compiled call."""
 
-from metalearn.training.trainer import MetaTrainer, NonFiniteError
+from metalearn.training.errors import NonFiniteError
+from metalearn.training.program import LOSSES
+from metalearn.training.trainer import MetaTrainer
 
-__all__ = ["MetaTrainer", "NonFiniteError"]
+__all__ = ["LOSSES", "MetaTrainer", "NonFiniteError"]

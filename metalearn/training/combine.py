@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
-from metalearn.types import Meta
+from metalearn.checks import require_positive
+from metalearn.types import Meta, MetaGradient
+
+
+class Clip(NamedTuple):
+    """Limits for each task's meta-gradient.
+
+    Attributes:
+        value: largest absolute value of an entry, positive; None for no limit.
+        norm: largest length, positive; None for no limit.
+    """
+
+    value: float | None = None
+    norm: float | None = None
+
+    def require(self) -> None:
+        """Raise ValueError if a limit is not positive."""
+        for name, bound in self._asdict().items():
+            if bound is not None:
+                require_positive(f"clip_task_{name} (null for none)", bound)
+
+
+def combined(result: MetaGradient, clip: Clip) -> Meta:
+    """Return the meta-gradient that an update is made from: the mean over tasks, of what is clipped."""
+    return mean_of_clipped(result.per_task, **clip._asdict()) if any(clip) else result.gradient
 
 
 def mean_of_clipped(per_task: Meta, *, value: float | None = None, norm: float | None = None) -> Meta:

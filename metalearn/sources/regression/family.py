@@ -60,7 +60,7 @@ def assemble(
 
     Args:
         function: inputs ``[T, N, ...]`` to targets ``[T, N, 1]`` without noise.
-        parameters: what the tasks are made from, each ``[T, 1, ...]``; they become ``Task.parameters``.
+        parameters: what the tasks are made from, each ``[T, 1, ...]``; they become ``Task.info``.
         inputs: of the support and of the query.
         noise: standard deviation of what is added to the targets of the support. Those of the query are
             never noisy: the error there is the distance to the truth, and 0 for who finds it.
@@ -75,4 +75,4 @@ def assemble(
         support += sample_normal(support.shape, seed, deviation=noise)
     if informed:
         inputs = tuple(tf.concat([x, tf.repeat(told, x.shape[1], 1)], -1) for x in inputs)
-    return Task(Batch(inputs[0], support), Batch(inputs[1], query), told[:, 0])
+    return Task(Batch(inputs[0], support), Batch(inputs[1], query), info=told[:, 0])

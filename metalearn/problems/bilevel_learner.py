@@ -1,0 +1,119 @@
+"""The learner of any bilevel problem."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from metalearn.estimators import Estimator, checkpointed
+from metalearn.estimators.protocol import require_estimator
+from metalearn.inner_loop import counted, number_of_tasks
+from metalearn.problems import learner
+from metalearn.problems.learner import Losses, Posed
+from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Structure, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class BilevelLearner:
+    """Learns phi, any nest of tensors, of a bilevel problem; for ``MetaTrainer``, ``evaluate``, ``diagnose``.
+
+    Attributes:
+        problem: a :class:`metalearn.BilevelProblem`, or any object that is a
+            :class:`metalearn.types.Problem`.
+        estimator: of the meta-gradient.
+        start: the initial phi, or a function of a seed that returns it.
+
+    Raises:
+        ValueError: if a part is not what it has to be, or phi has leaves that are no floating-point tensors.
+
+    Example:
+        ::
+
+            learner = ml.BilevelLearner(problem, ml.estimators.implicit(), start={"log_l2": tf.zeros([20])})
+            trainer = ml.MetaTrainer(learner, data, keras.optimizers.Adam(0.1), meta_batch_size=1)
+            trainer.run(100)
+    """
+
+    problem: Problem
+    estimator: Estimator = dataclasses.field(default_factory=checkpointed)
+    start: Meta | Callable[[int], Meta] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require_estimator("estimator", self.estimator)
+        for name in ("start", "batch", "inner_loss", "outer_loss", "hyperparameters"):
+            if not callable(getattr(self.problem, name, None)):
+                raise ValueError(
+                    f"problem must be a metalearn.BilevelProblem or have its methods, but {self.problem!r} "
+                    f"has no method {name}"
+                )
+        self.initialize(0)
+
+    @property
+    def jit_compile_advised(self) -> bool:
+        """Whether to compile with XLA what calls this learner: if the problem is vectorised."""
+        return self.problem.mapping == "vectorized"
+
+    def initialize(self, seed: int) -> Meta:
+        """Return the initial phi, a pure function of the seed.
+
+        Raises:
+            ValueError: if it has no leaves, or leaves that have no derivatives.
+        """
+        phi = self.start(seed) if callable(self.start) else self.start
+        phi = tf.nest.map_structure(tf.convert_to_tensor, phi)
+        if not tf.nest.flatten(phi):
+            raise ValueError("start has no tensors, so there is nothing to learn: give the initial phi")
+        for leaf in tf.nest.flatten(phi):
+            if not leaf.dtype.is_floating:
+                raise ValueError(
+                    f"start has a leaf of type {leaf.dtype.name}: only floating-point numbers can be learned; "
+                    "let the problem's functions capture the others"
+                )
+        return phi
+
+    def posed(self, meta: Meta, tasks: Task, seed: Seed) -> Posed:
+        """Return the problem as it is."""
+        return Posed(self.problem, meta, counted(tasks))
+
+    def parts(self, meta: Meta) -> tuple[Meta, Structure]:
+        """Return phi and an empty state."""
+        return meta, ()
+
+    def whole(self, phi: Meta, state: Structure) -> Meta:
+        """Return phi."""
+        return phi
+
+    def next_state(self, state: Structure, inner: Inner) -> Structure:
+        """Return an empty state."""
+        return ()
+
+    def require_fit(self, tasks: Task) -> list[str]:
+        """Raise ValueError if a loss or a metric is no scalar, or the estimator refuses the problem."""
+        number_of_tasks(counted(tasks))
+        return learner.require_traceable(self.posed(self.initialize(0), tasks, (0, 0)), self.estimator)
+
+    def meta_gradient(self, meta: Meta, tasks: Task, seed: Seed = (0, 0)) -> MetaGradient:
+        """Return the meta-loss of each task and the gradient of its mean with respect to ``meta``.
+
+        Args:
+            meta: as from :meth:`initialize`.
+            tasks: leaves ``[T, ...]``.
+            seed: ``(seed of the run, iteration)``, for estimators that draw random numbers or are annealed.
+        """
+        return learner.meta_gradient(self, meta, tasks, seed)
+
+    def losses(self, meta: Meta, tasks: Task, inner: Inner, seed: Seed = (0, 0)) -> Losses:
+        """Return losses around adaptation, see :func:`metalearn.problems.learner.losses`."""
+        return learner.losses(self, meta, tasks, inner, seed)
+
+    def adapt(self, meta: Meta, tasks: Task, steps: int | None = None, seed: Seed = (0, 0)) -> Any:
+        """Return the inner loops after ``steps`` steps (those of the problem if not given), and their losses.
+
+        Returns:
+            ``(Inner [T, ...], inner loss [T, K+1])``.
+        """
+        count = self.problem.steps if steps is None else steps
+        return learner.adaptation(self, meta, tasks, count, seed)

@@ -1,0 +1,156 @@
+"""What a learner is to those who train, evaluate and diagnose it, and what any learner can do."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import tensorflow as tf
+
+from metalearn.checks import require_count
+from metalearn.estimators import Estimator
+from metalearn.estimators.protocol import Carry
+from metalearn.execution.task_map import map_tasks
+from metalearn.inner_loop import counted, inner_objective, inner_start, inner_step, outer_loss, solve
+from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Structure, Task
+
+Losses = dict[str, tf.Tensor]
+
+
+class Posed(NamedTuple):
+    """A learner's bilevel problem at given meta-parameters, for given tasks.
+
+    Attributes:
+        problem: the functions of one task.
+        phi: what is learned.
+        tasks: leaves ``[T, ...]``, with what the problem needs beside the data (seeds of noise).
+    """
+
+    problem: Problem
+    phi: Meta
+    tasks: Task
+
+
+class Learner(Protocol):
+    """What :class:`metalearn.MetaTrainer`, ``evaluate`` and ``diagnose`` take.
+
+    There are two: :class:`metalearn.MetaLearner` of a Keras model, and :class:`metalearn.BilevelLearner` of
+    any bilevel problem.
+
+    Attributes:
+        estimator: of the meta-gradient.
+        jit_compile_advised: whether to compile with XLA what calls the learner.
+    """
+
+    @property
+    def estimator(self) -> Estimator: ...
+
+    @property
+    def jit_compile_advised(self) -> bool: ...
+
+    def initialize(self, seed: int) -> Meta:
+        """Draw meta-parameters, a pure function of the seed."""
+        ...
+
+    def posed(self, meta: Meta, tasks: Task, seed: Seed) -> Posed:
+        """Return the bilevel problem for these tasks; ``seed`` is ``(seed of the run, iteration)``."""
+        ...
+
+    def parts(self, meta: Meta) -> tuple[Meta, Structure]:
+        """Return phi, which the optimizer moves, and the state that moves without a gradient."""
+        ...
+
+    def whole(self, phi: Meta, state: Structure) -> Meta:
+        """Return the meta-parameters of the two parts."""
+        ...
+
+    def next_state(self, state: Structure, inner: Inner) -> Structure:
+        """Return the state after an iteration, given the inner loops ``[T, ...]`` at their ends."""
+        ...
+
+    def require_fit(self, tasks: Task) -> list[str]:
+        """Return the names of what the outer loss reports for these tasks.
+
+        Raises:
+            ValueError: if the learner cannot take them, naming what does not fit.
+        """
+        ...
+
+
+def estimate(
+    learner: Learner, meta: Meta, tasks: Task, carry: Carry, seed: Seed
+) -> tuple[MetaGradient, Carry]:
+    """Return the meta-gradient of a meta-batch with respect to phi, and the estimator's next carry."""
+    problem, phi, tasks = learner.posed(meta, tasks, seed)
+    return learner.estimator(problem, phi, tasks, carry, seed)
+
+
+def meta_gradient(learner: Learner, meta: Meta, tasks: Task, seed: Seed) -> MetaGradient:
+    """Return the meta-gradient of a meta-batch on its own: the estimator carries nothing in or out."""
+    problem, phi, tasks = learner.posed(meta, tasks, seed)
+    return learner.estimator(problem, phi, tasks, learner.estimator.init(problem, phi, tasks), seed)[0]
+
+
+def losses(learner: Learner, meta: Meta, tasks: Task, inner: Inner, seed: Seed) -> Losses:
+    """Return losses ``[T]`` around adaptation: ``inner/…`` on support, ``outer/…`` on query examples.
+
+    ``…/loss_before`` is at theta_0, ``…/loss`` at the end of the inner loops ``[T, ...]``. The inner loss is
+    the whole one: with the proximal term, and the mean over mini-batches.
+    """
+    problem, phi, tasks = learner.posed(meta, counted(tasks), seed)
+
+    # Each task's own copy of theta_0, as the first inner step has it: XLA then finds this loss computed.
+    starts = map_tasks(lambda task: inner_start(problem, phi, task), tasks, mapping=problem.mapping)
+
+    def of_one_task(task: Task, copied: Inner, inner: Inner) -> Losses:
+        is_shared = not problem.solved and not isinstance(task.start, Inner)
+        begun = problem.start(phi, task) if is_shared else copied
+        start = begun.parameters if isinstance(begun, Inner) else begun
+
+        def objective(at: Inner) -> tf.Tensor:
+            return inner_objective(problem, at.parameters, phi, task, at.model)
+
+        return {
+            "inner/loss_before": objective(copied),
+            "inner/loss": objective(inner),
+            "outer/loss_before": outer_loss(problem, start, phi, task, copied.model)[0],
+            "outer/loss": outer_loss(problem, inner.parameters, phi, task, inner.model)[0],
+        }
+
+    return map_tasks(of_one_task, tasks, starts, inner._replace(step=()), mapping=problem.mapping)
+
+
+def adaptation(learner: Learner, meta: Meta, tasks: Task, steps: int, seed: Seed) -> tuple[Inner, tf.Tensor]:
+    """Return the inner loops after ``steps`` steps, and the inner loss before each and after the last."""
+    require_count("steps", steps, minimum=0)
+    problem, phi, tasks = learner.posed(meta, tasks, seed)
+    return solve(
+        problem,
+        phi,
+        tasks,
+        steps,
+        lambda inner, task: inner_objective(problem, inner.parameters, phi, task, inner.model),
+    )
+
+
+def require_traceable(posed: Posed, estimator: Estimator) -> list[str]:
+    """Trace the start, one inner step and the outer loss of one task, without computing anything.
+
+    Returns:
+        The names of what the outer loss reports.
+
+    Raises:
+        ValueError: if a loss or a metric is not a scalar, ``Task.start`` does not fit, or the estimator
+            refuses the problem; and whatever the problem's own functions raise.
+    """
+    problem, phi, tasks = posed
+
+    def of_one_task(phi: Meta, task: Task) -> Any:
+        inner = inner_start(problem, phi, task)
+        if problem.steps:
+            inner = inner_step(problem, inner, phi, task, 0)
+        return outer_loss(problem, inner.parameters, phi, task, inner.model)
+
+    one = tf.nest.map_structure(lambda leaf: leaf[0], counted(tasks))
+    estimator.require(problem, phi, one)
+    traced = tf.function(of_one_task, autograph=False).get_concrete_function(phi, one)
+    return list(traced.structured_outputs[1])

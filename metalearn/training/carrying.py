@@ -1,0 +1,97 @@
+"""What a training carries from iteration to iteration beside phi, and when the inner loop starts anew."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, TypeAlias
+
+import tensorflow as tf
+
+from metalearn.checks import require_count
+from metalearn.estimators.protocol import leaves_used
+from metalearn.execution.task_map import map_tasks
+from metalearn.inner_loop import inner_start, inner_step, outer_loss
+from metalearn.nest import names
+from metalearn.problems.learner import Learner
+from metalearn.types import Inner, Meta, Structure, Task
+
+Carry: TypeAlias = "int | Literal['forever'] | None"
+"""Iterations that an inner loop is carried through before it starts anew; None for every iteration anew."""
+
+
+class Carried(NamedTuple):
+    """What goes from iteration to iteration beside phi and the optimizer.
+
+    Attributes:
+        statistics: the part of the meta-parameters that no gradient moves.
+        inner: the inner loops ``[T, ...]``, empty if each iteration starts anew.
+        estimator: the estimator's carry.
+    """
+
+    statistics: Structure
+    inner: Inner | tuple[()]
+    estimator: Structure
+
+
+def require_carry(carry: Carry, learner: Learner, meta: Meta, tasks: Task) -> None:
+    """Raise ValueError if ``carry`` is out of range, or has no meaning for the estimator or for phi."""
+    if carry is None:
+        return
+    if carry != "forever":
+        require_count("carry (None for none, or 'forever')", carry)
+    if not learner.estimator.continues:
+        raise ValueError(
+            f"carry={carry!r} has no meaning for the estimator {type(learner.estimator).__name__}: its gradient "
+            "is that of where the inner loop starts. Leave carry out, or use the estimator checkpointed"
+        )
+    if carry == "forever":
+        _require_reached(learner, meta, tasks)
+
+
+def first(learner: Learner, meta: Meta, tasks: Task, carry: Carry) -> Carried:
+    """Return what is carried into the first iteration; inner loops of a step of -1 start anew."""
+    _, statistics = learner.parts(meta)
+    problem, phi, posed = learner.posed(meta, tasks, (0, 0))
+    inner: Inner | tuple[()] = ()
+    if carry is not None:
+        start = tf.function(
+            lambda phi, tasks: map_tasks(
+                lambda task: inner_start(problem, phi, task), tasks, mapping=problem.mapping
+            ),
+            autograph=False,
+        )
+        begun = start.get_concrete_function(phi, posed).structured_outputs
+        inner = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), begun)
+        count = tf.nest.flatten(inner)[0].shape[0]
+        inner = inner._replace(step=tf.fill([count], -1))
+    return Carried(statistics, inner, learner.estimator.init(problem, phi, posed))
+
+
+def continued(tasks: Task, inner: Inner | tuple[()], carry: Carry, iteration: tf.Tensor) -> Task:
+    """Return the tasks of an iteration with the inner loops that they continue, or start anew."""
+    if not isinstance(inner, Inner):
+        return tasks
+    if carry != "forever":
+        anew = tf.equal(iteration % carry, 0)
+        inner = inner._replace(step=tf.where(anew, -1, inner.step))
+    return tasks._replace(start=inner)
+
+
+def _require_reached(learner: Learner, meta: Meta, tasks: Task) -> None:
+    """Raise ValueError naming leaves of phi that only the start depends on: after it they get nothing."""
+    problem, phi, posed = learner.posed(meta, tasks, (0, 0))
+    one = tf.nest.map_structure(lambda leaf: leaf[0], posed)
+    begun = inner_start(problem, phi, one)
+
+    def after(phi: Meta) -> Structure:
+        inner = begun
+        # Two steps: what is kept in a state first acts in the second.
+        for index in range(min(problem.steps, 2)):
+            inner = inner_step(problem, inner, phi, one, index)
+        return outer_loss(problem, inner.parameters, phi, one, inner.model)[0]
+
+    missing = sorted(set(names(phi)) - set(leaves_used(after, phi)))
+    if missing:
+        raise ValueError(
+            f"carry='forever' leaves no gradient for {', '.join(missing)}: only the start of an inner loop "
+            "depends on it, and that is not repeated. Give carry a number of iterations, or leave it out"
+        )

@@ -1,0 +1,109 @@
+"""The outer optimizers: one Keras optimizer for all of phi, or one for each of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import keras
+import tensorflow as tf
+
+from metalearn.checks import require_positive
+from metalearn.nest import names
+from metalearn.types import Meta
+
+Given: TypeAlias = "keras.optimizers.Optimizer | Mapping[str, keras.optimizers.Optimizer]"
+
+
+class Optimizers:
+    """Keras optimizers and the variables that they move.
+
+    Args:
+        given: an unused optimizer, or a dict of one for each top-level part of phi.
+        phi: the initial values.
+
+    Attributes:
+        variables: one for each leaf of phi, in order.
+
+    Raises:
+        ValueError: if an optimizer has been used or is given twice, a constant learning rate is not positive,
+            or the parts are not those of phi.
+    """
+
+    def __init__(self, given: Given, phi: Meta) -> None:
+        parts = dict(given) if isinstance(given, Mapping) else {"": given}
+        if isinstance(given, Mapping):
+            _require_parts(parts, phi)
+        self.names = names(phi)
+        self.variables = [
+            keras.Variable(value, dtype=value.dtype, name=name.replace("/", ".") or "phi")
+            for name, value in zip(self.names, tf.nest.flatten(phi), strict=True)
+        ]
+        self._parts = parts
+        self._places: dict[str, list[int]] = {}
+        for part, optimizer in parts.items():
+            _require_unused(optimizer)
+            places = [
+                place
+                for place, name in enumerate(self.names)
+                if not part or name == part or name.startswith(f"{part}/")
+            ]
+            optimizer.build([self.variables[place] for place in places])
+            self._places[part] = places
+
+    def apply(self, gradients: list[tf.Tensor]) -> None:
+        """Move the variables along the gradients, one for each."""
+        for part, optimizer in self._parts.items():
+            places = self._places[part]
+            optimizer.apply(
+                [gradients[place] for place in places], [self.variables[place] for place in places]
+            )
+
+    def learning_rates(self) -> dict[str, tf.Tensor]:
+        """Return the rates now: ``learning_rate``, or ``learning_rate/<part>``."""
+        return {
+            f"learning_rate/{part}" if part else "learning_rate": tf.convert_to_tensor(
+                optimizer.learning_rate
+            )
+            for part, optimizer in self._parts.items()
+        }
+
+    def rate_names(self) -> list[str]:
+        """Return the keys of :meth:`learning_rates`."""
+        return [f"learning_rate/{part}" if part else "learning_rate" for part in self._parts]
+
+    def state(self) -> list[tuple[str, keras.Variable]]:
+        """Return the optimizers' own variables with stable names."""
+        # Keras' paths start with the optimizer's name, which counts the optimizers of the process.
+        return [
+            ("/".join(filter(None, ("optimizer", part, variable.path.partition("/")[2]))), variable)
+            for part, optimizer in self._parts.items()
+            for variable in optimizer.variables
+        ]
+
+
+def _require_parts(parts: Mapping[str, object], phi: Meta) -> None:
+    known = set(phi) if isinstance(phi, Mapping) else set()
+    # A part without leaves (a rule that learns nothing) has nothing to move.
+    needed = {key for key in known if tf.nest.flatten(phi[key])}
+    if missing_or_unknown := sorted((needed - set(parts)) | (set(parts) - needed)):
+        raise ValueError(
+            f"optimizer has the parts {', '.join(sorted(parts)) or 'none'}, phi has "
+            f"{', '.join(sorted(needed)) or 'no named parts'}: {', '.join(missing_or_unknown)} "
+            "is in one of the two only; give one optimizer for each part, or a single one for all"
+        )
+
+
+def _require_unused(optimizer: object) -> None:
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise ValueError(
+            f"optimizer must be a Keras optimizer such as keras.optimizers.Adam(1e-3), got {optimizer!r}"
+        )
+    if optimizer.built:
+        raise ValueError(
+            "the optimizer already holds the state of another training, or of another part of phi: make a "
+            "new one"
+        )
+    rate = optimizer.get_config()["learning_rate"]
+    if not isinstance(rate, dict):  # a schedule; it may well start at 0
+        require_positive("the optimizer's learning_rate", rate)
