@@ -18,6 +18,8 @@ import tensorflow as tf
 from metalearn.autodiff import require_connected
 from metalearn.autodiff.gradients import dense
 from metalearn.estimators.protocol import average
+from metalearn.execution.layout import Layout, run
+from metalearn.execution.task_map import map_tasks
 from metalearn.inner_loop import (
     Step,
     inner_gradient,
@@ -26,8 +28,6 @@ from metalearn.inner_loop import (
     step_number,
     weighted_outer_loss,
 )
-from metalearn.execution.layout import Layout, run
-from metalearn.execution.task_map import map_tasks
 from metalearn.nest import names
 from metalearn.types import Inner, Meta, MetaGradient, Problem, Structure, Task
 

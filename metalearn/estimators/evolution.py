@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from metalearn.checks import require_count, require_positive
 from metalearn.estimators.protocol import Carry, Estimator, average, prepared
-from metalearn.inner_loop import inner_start, inner_step, number_of_tasks, outer_loss
 from metalearn.execution.layout import Layout, run
 from metalearn.execution.loops import fold
+from metalearn.inner_loop import inner_start, inner_step, number_of_tasks, outer_loss
 from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Structure, Task
 
 STREAM = 0x65766F6C

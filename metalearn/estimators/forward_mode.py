@@ -13,9 +13,9 @@ from metalearn.autodiff.gradients import dense
 from metalearn.autodiff.products import explained
 from metalearn.checks import require_count
 from metalearn.estimators.protocol import Carry, Estimator, average, prepared, require_step_weights
-from metalearn.inner_loop import inner_start, inner_step, outer_loss
 from metalearn.execution.layout import Layout, run
 from metalearn.execution.task_map import map_tasks
+from metalearn.inner_loop import inner_start, inner_step, outer_loss
 from metalearn.nest import ravel
 from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Structure, Task
 

@@ -8,9 +8,9 @@ from typing import Any
 import tensorflow as tf
 
 from metalearn.estimators.protocol import Carry, Estimator, average, prepared
-from metalearn.inner_loop import advance, inner_start, outer_loss
 from metalearn.execution.layout import Layout, run
 from metalearn.execution.task_map import map_tasks
+from metalearn.inner_loop import advance, inner_start, outer_loss
 from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Task
 
 

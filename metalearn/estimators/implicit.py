@@ -21,9 +21,9 @@ from metalearn.estimators.protocol import (
     require_step_weights,
 )
 from metalearn.estimators.step_map import StepMap
-from metalearn.inner_loop import advance, inner_objective, inner_start
 from metalearn.execution.layout import Layout, run
 from metalearn.execution.task_map import map_tasks
+from metalearn.inner_loop import advance, inner_objective, inner_start
 from metalearn.nest import ravel
 from metalearn.types import Inner, Meta, MetaGradient, Parameters, Problem, Seed, Task
 

@@ -16,9 +16,9 @@ from metalearn.estimators.protocol import (
     prepared,
     require_step_weights,
 )
-from metalearn.inner_loop import advance, inner_start, outer_loss
 from metalearn.execution.layout import Layout, run
 from metalearn.execution.task_map import map_tasks
+from metalearn.inner_loop import advance, inner_start, outer_loss
 from metalearn.nest import names
 from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Task
 

@@ -17,8 +17,8 @@ import tensorflow as tf
 from metalearn.autodiff import require_connected
 from metalearn.autodiff.gradients import dense
 from metalearn.estimators.protocol import Carry, Estimator, average, prepared
-from metalearn.inner_loop import inner_loss, inner_start, step_number, weighted_outer_loss
 from metalearn.execution.task_map import map_tasks
+from metalearn.inner_loop import inner_loss, inner_start, step_number, weighted_outer_loss
 from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Task
 
 

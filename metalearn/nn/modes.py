@@ -1,7 +1,9 @@
 """temporary"""
 
 from __future__ import annotations
+
 import dataclasses
+
 from metalearn.nn import functional
 
 

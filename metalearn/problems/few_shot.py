@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -16,14 +16,15 @@ from metalearn.estimators.protocol import require_estimator
 from metalearn.execution.task_map import map_tasks, require_mapping
 from metalearn.inner_loop import number_of_tasks
 from metalearn.nn import functional
-from metalearn.nn.adapted import is_context, partition, select
+from metalearn.nn.adapted import partition
 from metalearn.nn.heads import Head, linear_head
 from metalearn.nn.layers import inexact_layers
 from metalearn.nn.modes import Mode, mode
 from metalearn.nn.vectorizable import mapping_for
 from metalearn.problems import learner
 from metalearn.problems.batches import slices
-from metalearn.problems.bilevel import BilevelProblem, whole_support
+from metalearn.problems.bilevel import whole_support
+from metalearn.problems.keras_problem import KerasProblem, Noisy
 from metalearn.problems.learner import Losses, Posed
 from metalearn.problems.step_weights import StepWeights
 from metalearn.random import fold_in
@@ -45,21 +46,6 @@ from metalearn.types import (
 
 STATISTICS = "statistics"
 """The part of the meta-parameters that holds moving statistics, which no gradient moves."""
-
-
-class Noisy(NamedTuple):
-    """A task's support with the seed ``[2]`` of the noise in its inner steps."""
-
-    examples: Batch
-    seed: tf.Tensor
-
-
-class Seen(NamedTuple):
-    """What an inner step sees: examples, its number, and the seed of its noise or None."""
-
-    examples: Batch
-    step: int | tf.Tensor
-    seed: tf.Tensor | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,9 +130,9 @@ class MetaLearner:
                 f"statistics={self.statistics!r} are of the whole support, and batch={self.batch!r} splits it: "
                 "use statistics='batch' or 'moving'"
             )
-        phi, state = self.parts(self._meta(functional.parameters(self.model)))
-        problem = self._problem("vectorized", state)
-        self.estimator.require(self._weighted(problem, tf.constant(0)), phi, Task((), ()))
+        meta = self._meta(functional.parameters(self.model))
+        problem = self._problem(meta, "vectorized", tf.constant(0))
+        self.estimator.require(problem, self.parts(meta)[0], Task((), ()))
         inexact = inexact_layers(self.model, self._mode.training) if self.estimator.second_order else []
         if inexact and self.steps:
             raise ValueError(
@@ -177,13 +163,12 @@ class MetaLearner:
 
     def posed(self, meta: Meta, tasks: Task, seed: Seed) -> Posed:
         """Return the bilevel problem that this learner stands for at ``meta``, and phi and tasks for it."""
-        phi, state = self.parts(meta)
-        problem = self._weighted(self._problem(self.mapping_chosen, state), tf.convert_to_tensor(seed)[1])
+        problem = self._problem(meta, self.mapping_chosen, tf.convert_to_tensor(seed)[1])
         if self._mode.seeded:
             count = number_of_tasks(tasks)
             own = tf.stack([fold_in(seed, index) for index in range(count)])
             tasks = tasks._replace(support=Noisy(tasks.support, own))
-        return Posed(problem, phi, tasks)
+        return Posed(problem, self.parts(meta)[0], tasks)
 
     def parts(self, meta: Meta) -> tuple[Meta, Structure]:
         """Return phi and the moving statistics, empty where the model has none."""
@@ -252,7 +237,7 @@ class MetaLearner:
         tasks = tf.shape(losses)[0]
         shared = {
             key: tf.repeat(value[None], tasks, axis=0)
-            for key, value in self._complete(self.parts(meta)[0]).items()
+            for key, value in self._functions.complete(self.parts(meta)[0]).items()
             if key not in inner.parameters
         }
         return Adaptation({**shared, **inner.parameters}, losses, inner.model, support.inputs)
@@ -289,21 +274,30 @@ class MetaLearner:
         return mode(self.statistics, self.model, self.steps)
 
     @functools.cached_property
-    def _keys(self) -> list[str]:
-        return select(self.adapted, functional.parameters(self.model))
+    def _functions(self) -> KerasProblem:
+        return KerasProblem(
+            model=self.model,
+            mode=self._mode,
+            loss=self.loss,
+            outer_loss=self.outer_loss or self.loss,
+            metrics=self.metrics,
+            adapted=self.adapted,
+            batch=self.batch,
+            proximal=self.proximal,
+            head=self.head,
+        )
 
-    @functools.cached_property
-    def _given(self) -> Parameters:
-        """Parameters that every task begins with at zero: context, and a head that is solved for."""
-        parameters = functional.parameters(self.model)
-        solved = linear_head(self.model) if self.head else ()
-        given = [key for key in parameters if is_context(key) or key in solved]
-        return tf.nest.map_structure(tf.zeros_like, partition(parameters, given)[0])
+    def _problem(self, meta: Meta, mapping: TaskMapping, iteration: tf.Tensor) -> Problem:
+        problem = self._functions.posed(self.rule, self.steps, mapping, self.parts(meta)[1])
+        if self.step_weights is None:
+            return problem
+        return dataclasses.replace(problem, step_weights=self.step_weights(self.steps, iteration))
 
     def _meta(self, parameters: Parameters) -> Meta:
         """Return the meta-parameters, given values for all of the model's parameters."""
-        _, learned = partition(parameters, self._given)
-        adapted, _ = partition({**parameters, **self._given}, self._keys)
+        given, keys = self._functions.given, self._functions.keys
+        _, learned = partition(parameters, given)
+        adapted, _ = partition({**parameters, **given}, keys)
         phi = {
             "parameters": learned,
             "rule": (getattr(self.rule, "learnable", None) or self.rule.hyperparameters)(adapted),
@@ -313,80 +307,8 @@ class MetaLearner:
             phi["head"] = tf.nest.map_structure(lambda leaf: tf.cast(leaf, dtype), self.head.hyperparameters)
         return self.whole(phi, self._mode.initial())
 
-    def _complete(self, phi: Meta) -> Parameters:
-        """Return all of the model's parameters as every task begins with them."""
-        return {**self._given, **phi["parameters"]}
-
-    def _weighted(self, problem: BilevelProblem, iteration: tf.Tensor) -> Problem:
-        if self.step_weights is None:
-            return problem
-        return dataclasses.replace(problem, step_weights=self.step_weights(self.steps, iteration))
-
-    def _problem(self, mapping: TaskMapping, state: Structure) -> BilevelProblem:
-        def initial(phi: Meta) -> Parameters:
-            return partition(self._complete(phi), self._keys)[0]
-
-        def start(phi: Meta, task: Task) -> Inner | Parameters:
-            parameters = initial(phi)
-            if self.head is not None:
-                parameters = self._with_head(self.head, parameters, phi, task.support)
-            return Inner(parameters, model=state) if self._mode.keeps_state else parameters
-
-        def batch(task: Task, step: int | tf.Tensor) -> Seen:
-            seed = None
-            if isinstance(task.support, Noisy):
-                seed = fold_in(task.support.seed, step)
-                task = task._replace(support=task.support.examples)
-            return Seen(self.batch(task, step), step, seed)
-
-        def inner_loss(
-            parameters: Parameters, phi: Meta, seen: Seen, model: Structure
-        ) -> tuple[tf.Tensor, Structure]:
-            complete = {**self._complete(phi), **parameters}
-            inputs, targets = seen.examples
-            outputs, added, model = self._mode.inner(complete, model, inputs, seen.step, seen.seed)
-            loss = self.loss(targets, outputs)
-            loss = loss if added is None else loss + tf.cast(added, loss.dtype)
-            if not self.proximal:
-                return loss, model
-            origin = initial(phi)
-            distances = [tf.reduce_sum(tf.square(value - origin[key])) for key, value in parameters.items()]
-            return loss + self.proximal / 2 * tf.add_n(distances), model
-
-        return BilevelProblem(
-            start=start,
-            inner_loss=inner_loss,
-            outer_loss=self._judged,
-            rule=self.rule,
-            steps=self.steps,
-            batch=batch,
-            batches=getattr(self.batch, "count", 1),
-            mapping=mapping,
-            solved=self.head is not None,
-        )
-
-    def _judged(
-        self, parameters: Parameters, phi: Meta, task: Task, model: Structure
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Return the outer loss of one task, and its metrics."""
-        complete = {**self._complete(phi), **parameters}
-        support = task.support.examples if isinstance(task.support, Noisy) else task.support
-        support_inputs = support.inputs if self._mode.needs_support else ()
-        inputs, targets = task.query
-        outputs, added = self._mode.outer(complete, model, support_inputs, inputs)
-        loss = (self.outer_loss or self.loss)(targets, outputs)
-        metrics = {metric.__name__: metric(targets, outputs) for metric in self.metrics}
-        return (loss if added is None else loss + tf.cast(added, loss.dtype)), metrics
-
-    def _with_head(self, head: Head, parameters: Parameters, phi: Meta, support: Any) -> Parameters:
-        complete = {**self._complete(phi), **parameters}
-        examples = support.examples if isinstance(support, Noisy) else support
-        features = functional.features(self.model, complete, examples.inputs)
-        solved = head.fit(features, examples.targets, phi.get("head", {}))
-        return {**parameters, **dict(zip(linear_head(self.model), solved, strict=True))}
-
     def _require_head_fits(self) -> None:
-        missing = set(linear_head(self.model)) - set(self._keys)
+        missing = set(linear_head(self.model)) - set(self._functions.keys)
         if missing:
             raise ValueError(
                 f"the head solves for {', '.join(sorted(missing))} in every task, which adapted="

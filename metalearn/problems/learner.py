@@ -152,5 +152,10 @@ def require_traceable(posed: Posed, estimator: Estimator) -> list[str]:
 
     one = tf.nest.map_structure(lambda leaf: leaf[0], counted(tasks))
     estimator.require(problem, phi, one)
-    traced = tf.function(of_one_task, autograph=False).get_concrete_function(phi, one)
-    return list(traced.structured_outputs[1])
+    # A graph alone: a concrete function would be finished and kept for a call that never comes.
+    with tf.__internal__.FuncGraph("fit").as_default():
+        given = tf.nest.map_structure(
+            lambda leaf: tf.compat.v1.placeholder(leaf.dtype, leaf.shape), (phi, one)
+        )
+        _, metrics = of_one_task(*given)
+    return list(metrics)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import keras
 import tensorflow as tf
 
 from metalearn.problems.learner import Learner, estimate, losses
@@ -16,6 +17,24 @@ from metalearn.types import Meta, Task
 LOSSES = ("inner/loss_before", "inner/loss", "outer/loss_before", "outer/loss")
 
 
+class Tried(NamedTuple):
+    """Where the loop over iterations is: the last iteration that was tried, and the state before it.
+
+    Attributes:
+        rows: of metrics, a tensor array with one entry an iteration.
+        finite: whether the last iteration was finite.
+        before: values of all variables before it.
+        gradient: the meta-gradient of it.
+        carried: what was carried into it, and out of it.
+    """
+
+    rows: tf.TensorArray
+    finite: tf.Tensor
+    before: list[tf.Tensor]
+    gradient: Meta
+    carried: tuple[Carried, Carried]
+
+
 class Outcome(NamedTuple):
     """What a call of the program returns.
 
@@ -23,16 +42,14 @@ class Outcome(NamedTuple):
         rows: of metrics, ``[length, metrics]``; as many as iterations were tried are filled.
         kept: iterations whose updates were made.
         finite: whether the last one that was tried was finite.
-        overflown: which leaves of phi its update would have made infinite or NaN.
-        gradient: the meta-gradient of the last finite iteration.
-        proposed: phi after the last finite update, also where it was not to be kept.
+        gradient: the meta-gradient of the last iteration.
+        proposed: phi after the last iteration, also where that was not to be kept.
         carried: into the next iteration.
     """
 
     rows: tf.Tensor
     kept: tf.Tensor
     finite: tf.Tensor
-    overflown: tf.Tensor
     gradient: Meta
     proposed: Meta
     carried: Carried
@@ -81,48 +98,58 @@ class Program:
     ) -> Outcome:
         """Make ``count`` iterations from ``first`` on; ``keep`` says whether the updates are to stay."""
 
-        def body(index: tf.Tensor, outcome: Outcome) -> tuple[tf.Tensor, Outcome]:
+        def body(index: tf.Tensor, tried: Tried) -> tuple[tf.Tensor, Tried]:
             iteration = first + index
             # Not leaf[...]: XLA takes the bounds of a slice for constants, and compiles anew for each.
             tasks = tf.nest.map_structure(lambda leaf: tf.gather(leaf, iteration % self._length), block)
-            return index + 1, self._iteration(index, iteration, tasks, keep, outcome)
+            return index + 1, self._iteration(index, iteration, tasks, tried)
 
-        rows = tf.TensorArray(tf.float32, size=self._length, element_shape=[len(self.metrics)])
         zeros = tf.nest.map_structure(tf.zeros_like, self._phi())
-        nothing = tf.zeros([len(self._optimizers.variables)], tf.bool)
-        begun = Outcome(rows, tf.constant(0), tf.constant(True), nothing, zeros, zeros, carried)
-        _, outcome = tf.while_loop(
-            lambda index, outcome: (index < count) & outcome.finite, body, (tf.constant(0), begun)
+        begun = Tried(
+            rows=tf.TensorArray(tf.float32, size=self._length, element_shape=[len(self.metrics)]),
+            finite=tf.constant(True),
+            before=self._values(),
+            gradient=zeros,
+            carried=(carried, carried),
         )
-        return outcome._replace(rows=outcome.rows.stack())
-
-    def _iteration(
-        self, index: tf.Tensor, iteration: tf.Tensor, tasks: Task, keep: tf.Tensor, outcome: Outcome
-    ) -> Outcome:
-        stateful = [*self._optimizers.variables, *(variable for _, variable in self._optimizers.state())]
-        before = [tf.identity(variable.value) for variable in stateful]
-        row, gradient, after = self._update(tasks, iteration, outcome.carried)
-        values = [tf.convert_to_tensor(variable.value) for variable in self._optimizers.variables]
-        overflown = tf.stack([~tf.reduce_all(tf.math.is_finite(value)) for value in values])
-        is_row_finite = tf.reduce_all(tf.math.is_finite([row[name] for name in self.required]))
-        finite = is_row_finite & ~tf.reduce_any(overflown)
-        proposed = tf.nest.pack_sequence_as(self._structure, values)
-        kept = finite & keep
-        for variable, old in zip(stateful, before, strict=True):
+        tried_count, tried = tf.while_loop(
+            lambda index, tried: (index < count) & tried.finite, body, (tf.constant(0), begun)
+        )
+        # The loop ends with the first iteration that is not finite, so this is all that has to be taken back.
+        kept = tried.finite & keep
+        proposed = self._phi()
+        for variable, old in zip(self._stateful(), tried.before, strict=True):
             variable.assign(tf.where(kept, variable.value, old))
-
-        def chosen(condition: tf.Tensor, new: Any, old: Any) -> Any:
-            return tf.nest.map_structure(lambda new, old: tf.where(condition, new, old), new, old)
-
         return Outcome(
-            rows=outcome.rows.write(index, tf.stack([row[name] for name in self.metrics])),
-            kept=outcome.kept + tf.cast(kept, tf.int32),
-            finite=finite,
-            overflown=overflown & is_row_finite,
-            gradient=chosen(finite, gradient, outcome.gradient),
-            proposed=chosen(finite, proposed, outcome.proposed),
-            carried=chosen(kept, after, outcome.carried),
+            rows=tried.rows.stack(),
+            kept=tried_count - tf.cast(~kept, tf.int32),
+            finite=tried.finite,
+            gradient=tried.gradient,
+            proposed=proposed,
+            carried=tf.nest.map_structure(lambda old, new: tf.where(kept, new, old), *tried.carried),
         )
+
+    def _iteration(self, index: tf.Tensor, iteration: tf.Tensor, tasks: Task, tried: Tried) -> Tried:
+        before = self._values()
+        row, gradient, after = self._update(tasks, iteration, tried.carried[1])
+        # One reduction over all, not one a leaf: each would be a program of its own for XLA to compile.
+        parts = [tf.reshape(leaf, [-1]) for leaf in tf.nest.flatten(self._phi())]
+        wide = tf.float64 if any(part.dtype == tf.float64 for part in parts) else tf.float32
+        numbers = [tf.stack([row[name] for name in self.required]), *parts]
+        everything = tf.concat([tf.cast(part, wide) for part in numbers], 0)
+        return Tried(
+            rows=tried.rows.write(index, tf.stack([row[name] for name in self.metrics])),
+            finite=tf.reduce_all(tf.math.is_finite(everything)),
+            before=before,
+            gradient=gradient,
+            carried=(tried.carried[1], after),
+        )
+
+    def _stateful(self) -> list[keras.Variable]:
+        return [*self._optimizers.variables, *(variable for _, variable in self._optimizers.state())]
+
+    def _values(self) -> list[tf.Tensor]:
+        return [tf.identity(variable.value) for variable in self._stateful()]
 
     def _update(
         self, tasks: Task, iteration: tf.Tensor, carried: Carried

@@ -160,11 +160,11 @@ class MetaTrainer:
             kept, rows = int(outcome.kept), outcome.rows.numpy()
             parts.append(dict(zip(self._program.metrics, rows[:kept].T, strict=True)))
             self._carried = outcome.carried
-            self.last_gradient = outcome.gradient if kept else self.last_gradient
             self.iteration += kept
             if kept < count:
                 culprits = self._culprits(outcome, rows[kept])
                 raise NonFiniteError(self.iteration, culprits, _concatenate(parts))
+            self.last_gradient = outcome.gradient
         return _concatenate(parts)
 
     def next_update(self) -> tuple[Meta, Meta] | None:
@@ -188,8 +188,8 @@ class MetaTrainer:
         values = dict(zip(self._program.metrics, row, strict=True))
         found = [name for name in self._program.required if not np.isfinite(values[name])]
         found = [name.removeprefix("meta_gradient/norm/") for name in found]
-        overflown = zip(self._optimizers.names, outcome.overflown.numpy(), strict=True)
-        return found or [name for name, bad in overflown if bad]
+        proposed = zip(self._optimizers.names, tf.nest.flatten(outcome.proposed), strict=True)
+        return found or [name for name, leaf in proposed if not np.isfinite(leaf.numpy()).all()]
 
     def _stateful(self) -> list[tuple[str, tf.Variable]]:
         named = zip(self._optimizers.names, self._optimizers.variables, strict=True)

@@ -1,0 +1,133 @@
+"""The bilevel problem of a Keras model: what is adapted, what is shared, and the losses of one task."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from metalearn.nn import functional
+from metalearn.nn.adapted import is_context, partition, select
+from metalearn.nn.heads import Head, linear_head
+from metalearn.nn.modes import Mode
+from metalearn.problems.bilevel import BilevelProblem
+from metalearn.random import fold_in
+from metalearn.types import Batch, Inner, Loss, Meta, Parameters, Rule, Structure, Task, TaskMapping
+
+
+class Noisy(NamedTuple):
+    """A task's support with the seed ``[2]`` of the noise in its inner steps."""
+
+    examples: Batch
+    seed: tf.Tensor
+
+
+class Seen(NamedTuple):
+    """What an inner step sees: examples, its number, and the seed of its noise or None."""
+
+    examples: Batch
+    step: int | tf.Tensor
+    seed: tf.Tensor | None
+
+
+@dataclasses.dataclass(frozen=True)
+class KerasProblem:
+    """The functions of one task; attributes are those of :class:`metalearn.MetaLearner`."""
+
+    model: keras.Model
+    mode: Mode
+    loss: Loss
+    outer_loss: Loss
+    metrics: Sequence[Callable[[tf.Tensor, tf.Tensor], tf.Tensor]]
+    adapted: str
+    batch: Callable[[Task, Any], Batch]
+    proximal: float
+    head: Head | None
+
+    @functools.cached_property
+    def keys(self) -> list[str]:
+        """Names of the parameters that the inner loop moves."""
+        return select(self.adapted, functional.parameters(self.model))
+
+    @functools.cached_property
+    def given(self) -> Parameters:
+        """Parameters that every task begins with at zero: context, and a head that is solved for."""
+        parameters = functional.parameters(self.model)
+        solved = linear_head(self.model) if self.head else ()
+        given = [key for key in parameters if is_context(key) or key in solved]
+        return tf.nest.map_structure(tf.zeros_like, partition(parameters, given)[0])
+
+    def complete(self, phi: Meta) -> Parameters:
+        """Return all of the model's parameters as every task begins with them."""
+        return {**self.given, **phi["parameters"]}
+
+    def posed(self, rule: Rule, steps: int, mapping: TaskMapping, statistics: Structure) -> BilevelProblem:
+        """Return the bilevel problem, given the moving statistics that inner loops start with."""
+
+        def start(phi: Meta, task: Task) -> Inner | Parameters:
+            parameters = self._solved(phi, task) if self.head else self._origin(phi)
+            return Inner(parameters, model=statistics) if self.mode.keeps_state else parameters
+
+        return BilevelProblem(
+            start=start,
+            inner_loss=self._inner_loss,
+            outer_loss=self._outer_loss,
+            rule=rule,
+            steps=steps,
+            batch=self._seen,
+            batches=getattr(self.batch, "count", 1),
+            mapping=mapping,
+            solved=self.head is not None,
+        )
+
+    def _origin(self, phi: Meta) -> Parameters:
+        return partition(self.complete(phi), self.keys)[0]
+
+    def _solved(self, phi: Meta, task: Task) -> Parameters:
+        assert self.head is not None
+        parameters, examples = self._origin(phi), _examples(task)
+        features = functional.features(self.model, self.complete(phi), examples.inputs)
+        solved = self.head.fit(features, examples.targets, phi.get("head", {}))
+        return {**parameters, **dict(zip(linear_head(self.model), solved, strict=True))}
+
+    def _seen(self, task: Task, step: int | tf.Tensor) -> Seen:
+        if not isinstance(task.support, Noisy):
+            return Seen(self.batch(task, step), step, None)
+        seed = fold_in(task.support.seed, step)
+        return Seen(self.batch(task._replace(support=task.support.examples), step), step, seed)
+
+    def _inner_loss(
+        self, parameters: Parameters, phi: Meta, seen: Seen, model: Structure
+    ) -> tuple[tf.Tensor, Structure]:
+        complete = {**self.complete(phi), **parameters}
+        inputs, targets = seen.examples
+        outputs, added, model = self.mode.inner(complete, model, inputs, seen.step, seen.seed)
+        loss = _with(added, self.loss(targets, outputs))
+        if not self.proximal:
+            return loss, model
+        origin = self._origin(phi)
+        distances = [tf.reduce_sum(tf.square(value - origin[key])) for key, value in parameters.items()]
+        return loss + self.proximal / 2 * tf.add_n(distances), model
+
+    def _outer_loss(
+        self, parameters: Parameters, phi: Meta, task: Task, model: Structure
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        complete = {**self.complete(phi), **parameters}
+        support = _examples(task).inputs if self.mode.needs_support else ()
+        inputs, targets = task.query
+        outputs, added = self.mode.outer(complete, model, support, inputs)
+        metrics = {metric.__name__: metric(targets, outputs) for metric in self.metrics}
+        return _with(added, self.outer_loss(targets, outputs)), metrics
+
+
+def _examples(task: Task) -> Batch:
+    return task.support.examples if isinstance(task.support, Noisy) else task.support
+
+
+def _with(added: tf.Tensor | None, loss: tf.Tensor) -> tf.Tensor:
+    """Return the loss with what the model adds to it (regularisers), if it does."""
+    return loss if added is None else loss + tf.cast(added, loss.dtype)
