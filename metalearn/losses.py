@@ -2,24 +2,261 @@
 
 from __future__ import annotations
 
+import dataclasses
+import types
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
 import tensorflow as tf
 
-__all__ = ["mse"]
+from metalearn.types import Loss, Structure
+
+__all__ = ["cross_entropy", "get", "mse", "require_scalar_loss"]
+
+REDUCE = "lambda targets, outputs: tf.reduce_mean({}(targets, outputs))"
+"""The remedy for a loss that returns one number an example."""
 
 
 def mse(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
     """Return the mean squared error, ``mean((outputs - targets)^2)`` over examples and components.
 
     Args:
-        targets: ``[N, D]``.
-        outputs: ``[N, D]``; no broadcasting, which would hide a wrong shape behind a number.
+        targets: ``[N, D]``; integers and other floating types are cast to the type of the outputs.
+        outputs: ``[N, D]``, floating point; no broadcasting, which would hide a wrong shape behind a number.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ, or the outputs are not floating point.
     """
+    targets, outputs = tf.convert_to_tensor(targets), _floating("mse", outputs)
     if targets.shape.as_list() != outputs.shape.as_list():
         raise ValueError(
             f"mse: targets have shape {targets.shape} and outputs {outputs.shape}; "
             "they must be equal (no broadcasting)"
         )
-    return tf.reduce_mean(tf.square(outputs - targets))
+    return tf.reduce_mean(tf.square(outputs - _cast("mse", targets, outputs.dtype)))
+
+
+def cross_entropy(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    """Return the mean over the examples of the cross-entropy of a softmax over logits.
+
+    ::
+
+        -1/N sum_n sum_c targets_nc log softmax(outputs_n)_c
+
+    Derivatives of every order are right, those by soft targets and the mixed ones included, which those of
+    ``tf.nn.softmax_cross_entropy_with_logits`` are not: so targets can be learned. Soft targets are taken as
+    they are, whether or not they sum to 1.
+
+    Args:
+        targets: integer classes ``[N]`` or ``[N, 1]``, from 0 to C - 1; or one-hot or soft targets
+            ``[N, C]``, floating point, cast to the type of the outputs. A class outside the range makes the
+            loss NaN where it is not known when the graph is built.
+        outputs: logits ``[N, C]``, floating point, at least two classes.
+
+    Raises:
+        ValueError: if shapes, types or classes cannot be, naming the remedy.
+    """
+    targets, outputs = require_classification("cross_entropy", targets, outputs)
+    log_probabilities = tf.nn.log_softmax(outputs)
+    if targets.dtype.is_floating:
+        return tf.reduce_mean(-tf.reduce_sum(targets * log_probabilities, -1))
+    classes = outputs.shape[-1]
+    chosen = tf.one_hot(targets, classes, dtype=outputs.dtype)
+    losses = -tf.reduce_sum(chosen * log_probabilities, -1)
+    # A class outside the range has a row of zeros, and would be learned perfectly.
+    possible = (targets >= 0) & (targets < classes)
+    return tf.reduce_mean(tf.where(possible, losses, tf.constant(np.nan, outputs.dtype)))
+
+
+def require_classification(what: str, targets: tf.Tensor, outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return targets and logits of a classification in one of two forms.
+
+    Args:
+        what: name of the loss or metric, for messages.
+        targets: integer classes ``[N]`` or ``[N, 1]``, or floating-point ``[N, C]``.
+        outputs: logits ``[N, C]``.
+
+    Returns:
+        Targets, int32 ``[N]`` or ``[N, C]`` of the outputs' type, and outputs.
+
+    Raises:
+        ValueError: if shapes, types or classes cannot be, naming the remedy.
+    """
+    targets, outputs = tf.convert_to_tensor(targets), _floating(what, outputs)
+    shapes = f"targets have shape {targets.shape} ({targets.dtype.name}) and outputs {outputs.shape}"
+    if outputs.shape.rank != 2 or outputs.shape[-1] is None:
+        raise ValueError(f"{what}: {shapes}, but the outputs have to be logits [N, C]: reshape them")
+    classes = outputs.shape[-1]
+    if classes < 2:
+        raise ValueError(
+            f"{what}: {shapes}: one class has nothing to tell apart. Let the model return one logit for each "
+            "of two classes, or use the loss 'binary_crossentropy' of Keras on probabilities"
+        )
+    if targets.dtype.is_floating:
+        if not outputs.shape.is_compatible_with(targets.shape):
+            raise ValueError(
+                f"{what}: {shapes}: floating-point targets are one-hot or soft, [N, C]. Cast classes to "
+                "integers: tf.cast(targets, tf.int32)"
+            )
+        return tf.cast(targets, outputs.dtype), outputs
+    if not targets.dtype.is_integer:
+        raise ValueError(f"{what}: {shapes}: cast the targets to integers or, one-hot, to floating point")
+    if targets.shape.rank == 2 and targets.shape[1] == 1:
+        targets = targets[:, 0]
+    if targets.shape.rank != 1 or not outputs.shape[:1].is_compatible_with(targets.shape):
+        raise ValueError(
+            f"{what}: {shapes}: integer targets are classes, [N] or [N, 1]. Cast one-hot targets to floating "
+            "point: tf.cast(targets, outputs.dtype)"
+        )
+    _require_classes(what, targets, classes)
+    return tf.cast(targets, tf.int32), outputs
+
+
+def get(loss: str | Loss | keras.losses.Loss) -> Loss:
+    """Return a loss ``(targets, outputs) -> scalar``.
+
+    Args:
+        loss: ``"mse"``, ``"cross_entropy"``, or a name that ``keras.losses.get`` knows, whose mean over the
+            examples is taken; a ``keras.losses.Loss``, computed in the type of the outputs; or a function
+            that returns a scalar, which is returned as it is. Keras' cross-entropies take probabilities
+            unless made with ``from_logits=True``, ``"cross_entropy"`` takes logits.
+
+    Raises:
+        ValueError: if the name is not known, or what is given returns one number an example, naming the
+            remedy. Of a function of one's own, :func:`require_scalar_loss` finds that out.
+    """
+    if isinstance(loss, str):
+        if loss in OWN:
+            return OWN[loss]
+        loss = known("loss", loss, keras.losses.get, OWN)
+        if isinstance(loss, types.FunctionType):
+            return MeanOf(loss)
+    if isinstance(loss, keras.losses.Loss):
+        if loss.reduction in (None, "none"):
+            raise ValueError(
+                f"the loss {describe(loss)} has reduction={loss.reduction!r} and returns one number an "
+                "example: make it with reduction='sum_over_batch_size', the mean"
+            )
+        return KerasLoss(loss)
+    return require_function("loss", loss)
+
+
+def require_scalar_loss(loss: Loss, targets_spec: Structure, outputs_spec: Structure) -> None:
+    """Trace a loss on shapes and types alone, and raise ValueError unless it returns a scalar.
+
+    A tape takes the gradient of the sum of a vector: the inner rate would be N times too large, silently.
+
+    Args:
+        loss: ``(targets, outputs) -> scalar``.
+        targets_spec: nested ``tf.TensorSpec``: the targets of one task.
+        outputs_spec: nested ``tf.TensorSpec``: the outputs of the model.
+
+    Raises:
+        ValueError: naming the loss, the shape and the remedy; or what the loss raised on these shapes.
+    """
+    name = describe(loss)
+    try:
+        traced = tf.function(lambda *both: loss(*both), autograph=False)
+        value = traced.get_concrete_function(targets_spec, outputs_spec).structured_outputs
+    except (ValueError, TypeError, tf.errors.OpError) as error:
+        raise ValueError(
+            f"the loss {name} cannot take targets {_shapes(targets_spec)} with outputs "
+            f"{_shapes(outputs_spec)}: {error}"
+        ) from error
+    if not tf.is_tensor(value) or not value.dtype.is_floating:
+        raise ValueError(f"the loss {name} returns {value!r}, and has to return a floating-point scalar")
+    if value.shape.rank != 0:
+        raise ValueError(
+            f"the loss {name} returns the shape {value.shape}, and has to return a scalar: use its mean, "
+            f"{REDUCE.format(name)}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class MeanOf:
+    """The mean over the examples of a function that returns one number for each."""
+
+    function: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+    def __call__(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_mean(self.function(targets, outputs))
+
+
+@dataclasses.dataclass(frozen=True)
+class KerasLoss:
+    """A Keras loss in the type of the outputs: Keras would cast both to its own, float32 by default."""
+
+    loss: keras.losses.Loss
+
+    def __call__(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        outputs = _floating(describe(self.loss), outputs)
+        losses = self.loss.call(tf.cast(targets, outputs.dtype), outputs)
+        return tf.reduce_sum(losses) if self.loss.reduction == "sum" else tf.reduce_mean(losses)
+
+
+OWN: dict[str, Loss] = {"cross_entropy": cross_entropy, "mse": mse}
+
+
+def known(kind: str, name: str, find: Callable[[str], Any], own: dict[str, Loss]) -> Any:
+    """Return what Keras calls ``name``; raise ValueError, naming our own, if it knows nothing of the kind."""
+    try:
+        return find(name)
+    except ValueError as error:
+        raise ValueError(
+            f"the {kind} {name!r} is not known: give one of {', '.join(map(repr, own))}, a name of Keras' "
+            f"such as 'mean_absolute_error', or a function (targets, outputs) -> scalar"
+        ) from error
+
+
+def require_function(kind: str, function: Any) -> Loss:
+    """Return a function as it is; raise ValueError if it is none, or one of Keras' that return vectors."""
+    if not callable(function) or isinstance(function, type):
+        raise ValueError(
+            f"the {kind} has to be a name or a function (targets, outputs) -> scalar, got {function!r}"
+        )
+    if isinstance(function, types.FunctionType) and function.__module__.startswith("keras."):
+        name = f"keras.losses.{function.__name__}"
+        raise ValueError(
+            f"the {kind} {name} returns one number an example, and has to return a scalar: give its name, "
+            f"{function.__name__!r}, for the mean, or write {REDUCE.format(name)}"
+        )
+    return function
+
+
+def describe(loss: object) -> str:
+    """Return what messages call a loss or a metric."""
+    if isinstance(loss, MeanOf):
+        return f"the mean of {describe(loss.function)}"
+    if isinstance(loss, KerasLoss):
+        return describe(loss.loss)
+    return getattr(loss, "__name__", None) or type(loss).__name__
+
+
+def _floating(what: str, outputs: tf.Tensor) -> tf.Tensor:
+    outputs = tf.convert_to_tensor(outputs)
+    if not outputs.dtype.is_floating:
+        raise ValueError(f"{what}: outputs have to be floating point, got {outputs.dtype.name}")
+    return outputs
+
+
+def _cast(what: str, targets: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    if not (targets.dtype.is_floating or targets.dtype.is_integer or targets.dtype.is_bool):
+        raise ValueError(f"{what}: targets have to be numbers, got {targets.dtype.name}")
+    return tf.cast(targets, dtype)
+
+
+def _require_classes(what: str, targets: tf.Tensor, classes: int) -> None:
+    """Raise ValueError if classes that are known by now lie outside the range."""
+    values = tf.get_static_value(targets)
+    if values is not None and values.size and not 0 <= values.min() <= values.max() < classes:
+        raise ValueError(
+            f"{what}: targets are classes from {values.min()} to {values.max()}, and the outputs have "
+            f"{classes} logits, classes 0 to {classes - 1}: relabel the classes, or give the model "
+            "more outputs"
+        )
+
+
+def _shapes(spec: Structure) -> str:
+    return ", ".join(f"{leaf.dtype.name} {leaf.shape}" for leaf in tf.nest.flatten(spec))

@@ -107,6 +107,32 @@ def ravel(structure: Structure) -> tuple[tf.Tensor, Callable[[tf.Tensor], Struct
     return tf.concat([tf.reshape(leaf, [-1]) for leaf in leaves], 0), unravel
 
 
+def flat(structure: Structure, axes: int = 0) -> tf.Tensor:
+    """Return all leaves side by side, keeping ``axes`` leading axes: ``[P]``, or ``[T, P]`` with one.
+
+    Args:
+        structure: nested tensors whose shapes behind the leading axes are known. Leaves are cast to the
+            type of the first; :func:`ravel` refuses mixed types and has an inverse.
+        axes: how many leading axes all leaves share.
+
+    Raises:
+        ValueError: if there is no leaf, or a shape behind the leading axes is not known, naming the leaf.
+    """
+    leaves = [tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(structure)]
+    if not leaves:
+        raise ValueError("there are no tensors in an empty structure")
+    rows = []
+    for name, leaf in zip(names(structure), leaves, strict=True):
+        if leaf.shape.rank is None or not leaf.shape[axes:].is_fully_defined():
+            raise ValueError(
+                f"{label(name)} has the shape {leaf.shape}, which has to be known behind {axes} leading axes"
+            )
+        # Known lengths as constants: in a graph, asking for them is most of the work.
+        leading = [-1 if size is None else size for size in leaf.shape[:axes]]
+        rows.append(tf.reshape(leaf, [*leading, leaf.shape[axes:].num_elements()]))
+    return tf.concat([tf.cast(row, leaves[0].dtype) for row in rows], axis=-1)
+
+
 def raveled_operator(operator: Operator, like: Structure) -> Callable[[tf.Tensor], tf.Tensor]:
     """Return ``operator`` on nested tensors like ``like`` as a function ``[P] -> [P]``.
 

@@ -14,6 +14,7 @@ from metalearn.autodiff.products import require_scalar
 from metalearn.checks import require_count, require_positive
 from metalearn.nest import epsilon as type_epsilon
 from metalearn.nest import label, matched, names
+from metalearn.random import normal
 from metalearn.types import Structure
 
 STEP = 1e-3
@@ -209,7 +210,7 @@ def _directions(
             yield (f"[{', '.join(map(str, index))}]" if index else ""), direction
         return
     count = DIRECTIONS if count is None else count
-    draws = tf.random.stateless_normal([count, *shape], (seed, leaf), dtype=tf.float64, alg="philox").numpy()
+    draws = normal([count, *shape], (seed, leaf), tf.float64).numpy()
     for number, draw in enumerate(draws):
         yield f", random direction {number}", draw / np.linalg.norm(draw)
 

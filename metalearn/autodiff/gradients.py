@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from metalearn.autodiff.failures import explained
 from metalearn.nest import distinct, label, names
 from metalearn.types import Structure
 
@@ -23,13 +24,14 @@ def value_and_gradient(function: Callable[..., tf.Tensor], *arguments: Structure
 
     Raises:
         ValueError: if the value does not depend on a leaf, naming it. TensorFlow returns ``None`` there,
-            which is how a cut tape shows.
+            which is how a cut tape shows. Or if an operation has no derivative, naming it.
     """
     arguments = tuple(distinct(argument) for argument in arguments)
     with tf.GradientTape() as tape:
         tape.watch(arguments)
         value = function(*arguments)
-    gradient = dense(tape.gradient(value, arguments))
+    with explained():
+        gradient = dense(tape.gradient(value, arguments))
     if len(arguments) == 1:
         arguments, gradient = arguments[0], gradient[0]
     require_connected(arguments, gradient)

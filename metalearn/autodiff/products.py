@@ -7,17 +7,19 @@ formed. Leaves of ``x`` count as different variables even if the same tensor is 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import tensorflow as tf
 
+from metalearn.autodiff.failures import explained
 from metalearn.autodiff.gradients import dense, require_connected, value_and_gradient
 from metalearn.nest import distinct, matched, ravel
 from metalearn.types import Structure
 
 MODES = ("forward_over_reverse", "reverse_over_reverse")
+"""How second derivatives are taken; the second is the default everywhere."""
+
+ZERO = tf.UnconnectedGradients.ZERO
 
 
 def jvp(
@@ -39,15 +41,16 @@ def jvp(
 
     Raises:
         ValueError: if ``v`` does not match ``x``, naming the leaf; if no output depends on ``x``; or if an
-            operation has no forward derivative, naming it.
+            operation has no forward derivative, naming it and the remedy.
 
     Reference: Griewank and Walther (2008), "Evaluating Derivatives", section 3.1.
     """
     point = distinct(x)
     tangents = tf.nest.flatten(matched("v", v, point))
-    with explained(), tf.autodiff.ForwardAccumulator(tf.nest.flatten(point), tangents) as forward:
-        value = dense(function(point))
-    tangent = [forward.jvp(output) for output in tf.nest.flatten(value)]
+    with explained(alone=lambda: function(point)):
+        with tf.autodiff.ForwardAccumulator(tf.nest.flatten(point), tangents) as forward:
+            value = dense(function(point))
+        tangent = [forward.jvp(output) for output in tf.nest.flatten(value)]
     if all(part is None for part in tangent):
         require_connected(x, [None] * len(tangents))
     tangent = [
@@ -76,7 +79,7 @@ def vjp(
 
     Raises:
         ValueError: if ``cotangent`` does not match the value, naming the leaf; or if no output depends on
-            a leaf of ``x``, naming it.
+            a leaf of ``x``, naming it; or if an operation has no derivative, naming it.
 
     Reference: Griewank and Walther (2008), "Evaluating Derivatives", section 3.2.
     """
@@ -85,9 +88,10 @@ def vjp(
         tape.watch(point)
         value = dense(function(point))
     cotangents = tf.nest.flatten(matched("cotangent", cotangent, value))
-    gradient = dense(
-        tape.gradient(tf.nest.flatten(value), tf.nest.flatten(point), output_gradients=cotangents)
-    )
+    with explained():
+        gradient = dense(
+            tape.gradient(tf.nest.flatten(value), tf.nest.flatten(point), output_gradients=cotangents)
+        )
     require_connected(x, gradient)
     return value, tf.nest.pack_sequence_as(x, gradient)
 
@@ -96,7 +100,7 @@ def hvp(
     function: Callable[[Structure], tf.Tensor],
     x: Structure,
     v: Structure,
-    mode: str = "forward_over_reverse",
+    mode: str = "reverse_over_reverse",
 ) -> Structure:
     """Return the Hessian of a scalar function at ``x``, times ``v``.
 
@@ -105,54 +109,75 @@ def hvp(
         H(x) v = d/dt grad f(x + t v) at t = 0         forward over reverse
                = grad_x <grad f(x), v>                 reverse over reverse
 
-    Both cost a small multiple of a gradient. Forward over reverse keeps nothing of the gradient's own
-    computation, but TensorFlow makes it out of two reverse passes: reverse over reverse is faster to build
-    and to run. In a graph, only that passes a ``tf.while_loop`` (recurrent layers that are not unrolled).
+    Both cost a small multiple of a gradient. TensorFlow makes a forward derivative out of two reverse
+    passes: reverse over reverse is faster to build and to run, and in a graph the only one that passes
+    ``tf.while_loop`` and ``tf.cond`` (recurrent layers that are not unrolled), hence the default. Forward
+    over reverse keeps nothing of the gradient's own computation.
+
+    Neither knows whether TensorFlow's registered second derivatives are right: ``tf.image.resize`` and
+    ``tf.py_function`` have zero, silently. Compare with :func:`~metalearn.autodiff.central_differences`.
 
     Args:
         function: of nested tensors, to a scalar.
         x: where; nested floating-point tensors.
         v: structure, shapes and types of ``x``.
-        mode: ``"forward_over_reverse"`` or ``"reverse_over_reverse"``.
+        mode: ``"reverse_over_reverse"`` or ``"forward_over_reverse"``.
 
     Returns:
         ``H v``, structured as ``x``; zeros for leaves that the function is linear in.
 
     Raises:
         ValueError: if ``v`` does not match ``x`` or the function does not depend on a leaf, naming it; if
-            the function is not scalar; if an operation has no second derivative, naming it.
+            the function is not scalar; if an operation has no second derivative, or none that ``mode``
+            can take, naming it and the remedy.
 
     Reference: Pearlmutter (1994), "Fast Exact Multiplication by the Hessian", sections 2 and 3.
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
     point = distinct(x)
-    points, tangents = tf.nest.flatten(point), tf.nest.flatten(matched("v", v, point))
-    zero = tf.UnconnectedGradients.ZERO
+    tangents = tf.nest.flatten(matched("v", v, point))
+    along = _forward_over_reverse if mode == "forward_over_reverse" else _reverse_over_reverse
+    return tf.nest.pack_sequence_as(x, dense(along(function, point, tangents)))
+
+
+def _forward_over_reverse(
+    function: Callable[[Structure], tf.Tensor], point: Structure, tangents: list[tf.Tensor]
+) -> list[tf.Tensor]:
+    points = tf.nest.flatten(point)
 
     def gradient() -> list[tf.Tensor]:
-        value, parts = value_and_gradient(function, point)
+        with tf.GradientTape() as tape:
+            tape.watch(points)
+            value = function(point)
         require_scalar(value)
-        return tf.nest.flatten(parts)
+        parts = dense(tape.gradient(value, points))
+        require_connected(point, parts)
+        return parts
 
+    with explained(alone=gradient):
+        with tf.autodiff.ForwardAccumulator(points, tangents) as forward:
+            gradients = gradient()
+        return [forward.jvp(part, unconnected_gradients=ZERO) for part in gradients]
+
+
+def _reverse_over_reverse(
+    function: Callable[[Structure], tf.Tensor], point: Structure, tangents: list[tf.Tensor]
+) -> list[tf.Tensor]:
+    points = tf.nest.flatten(point)
+    with tf.GradientTape() as tape:
+        tape.watch(points)
+        value, gradient = value_and_gradient(function, point)
+    require_scalar(value)
     with explained():
-        if mode == "forward_over_reverse":
-            with tf.autodiff.ForwardAccumulator(points, tangents) as forward:
-                gradients = gradient()
-            product = [forward.jvp(part, unconnected_gradients=zero) for part in gradients]
-        else:
-            with tf.GradientTape() as tape:
-                tape.watch(points)
-                gradients = gradient()
-            product = tape.gradient(gradients, points, tangents, unconnected_gradients=zero)
-    return tf.nest.pack_sequence_as(x, dense(product))
+        return tape.gradient(tf.nest.flatten(gradient), points, tangents, unconnected_gradients=ZERO)
 
 
 def hessian(
     function: Callable[[Structure], tf.Tensor],
     x: Structure,
     *,
-    mode: str = "forward_over_reverse",
+    mode: str = "reverse_over_reverse",
     vectorized: bool = True,
 ) -> tf.Tensor:
     """Return the dense Hessian of a scalar function: one :func:`hvp` for each of ``P`` rows.
@@ -192,33 +217,3 @@ def require_scalar(value: tf.Tensor) -> None:
             f"the function has to return a scalar, not the shape {value.shape}: reduce it to one number, "
             "or use vjp with a cotangent of that shape"
         )
-
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """Turn TensorFlow's own ways of saying that a derivative is missing into a ValueError that helps."""
-    try:
-        yield
-    except LookupError as error:
-        operation = re.search(r"registry has no entry for: (\w+)|op type: (\w+)", str(error))
-        if operation is None:
-            raise
-        name = operation[1] or operation[2]
-        if name.startswith("Xla"):
-            raise ValueError(
-                f"TensorFlow has no derivative of {name}, which XLA makes of slices and concatenations: "
-                "compile without XLA (jit_compile=False)"
-            ) from error
-        raise ValueError(
-            f"the operation {name} has no derivative in TensorFlow, so what contains it cannot be "
-            "differentiated this way: write the function out in other operations (softsign as "
-            "x / (1 + abs(x))), or give it a derivative with tf.custom_gradient"
-        ) from error
-    except (SystemError, TypeError) as error:
-        if not re.search(r"with an exception set|dtype: 'variant'", str(error)):
-            raise
-        raise ValueError(
-            "TensorFlow cannot push a tangent through a tf.while_loop in a graph: unroll the loop "
-            "(unroll=True in recurrent layers), or use reverse mode (mode='reverse_over_reverse' of hvp; "
-            "any estimator but forward_mode)"
-        ) from error

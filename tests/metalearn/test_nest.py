@@ -10,6 +10,7 @@ from metalearn.nest import (
     as_type,
     distinct,
     epsilon,
+    flat,
     matched,
     names,
     ravel,
@@ -91,6 +92,28 @@ def test_operator_that_returns_something_else_is_named():
     operator = raveled_operator(lambda x: {"a": x["a"][:1]}, {"a": tf.zeros(2)})
     with pytest.raises(ValueError, match=r"the operator's result has float32 \(1,\) at a"):
         operator(tf.zeros(2))
+
+
+def test_flat_keeps_leading_axes_and_the_type_of_the_first_leaf(as_vector):
+    x = {"b": tf.reshape(tf.range(12), [2, 3, 2]), "a": tf.constant([[0.5], [1.5]], tf.float64)}
+    for axes, expected in ((0, [14]), (1, [2, 7])):
+        result = flat(x, axes)
+        assert result.shape == expected
+        assert result.dtype == tf.float64
+        np.testing.assert_array_equal(result, as_vector(x, axes))
+    np.testing.assert_array_equal(flat(tf.constant(3.0)), [3.0])
+
+
+def test_flat_passes_an_unknown_leading_axis_and_names_any_other():
+    @tf.function(input_signature=[tf.TensorSpec([None, 2])], autograph=False)
+    def rows(x):
+        return flat({"a": x, "b": x[:, :1]}, 1)
+
+    np.testing.assert_array_equal(rows(tf.constant([[1.0, 2.0]])), [[1, 2, 1]])
+    with pytest.raises(ValueError, match=r"a has the shape \(2, None\).*behind 1 leading axes"):
+        tf.function(lambda x: flat({"a": x}, 1)).get_concrete_function(tf.TensorSpec([2, None]))
+    with pytest.raises(ValueError, match="empty structure"):
+        flat({})
 
 
 def test_epsilon():

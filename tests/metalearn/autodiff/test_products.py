@@ -197,20 +197,68 @@ def test_outputs_that_do_not_depend_on_x():
         vjp(lambda x: x["a"], {"a": A, "b": A}, A)
 
 
-def test_loops_in_a_graph_need_reverse_mode():
+def test_loops_of_a_graph_go_through_the_default_and_not_through_forward_mode():
     def powers(x):
         loop = tf.while_loop(lambda i, _: i < 3, lambda i, y: (i + 1, y * x), (0, x), maximum_iterations=3)
         return tf.reduce_sum(loop[1])
 
-    product = tf.function(lambda x: hvp(powers, x, x, "reverse_over_reverse"), autograph=False)(A)
+    product = tf.function(lambda x: hvp(powers, x, x), autograph=False)(A)
     np.testing.assert_allclose(product, 12 * A**3, rtol=1e-14)
     network = keras.Sequential([keras.Input((3, 1)), keras.layers.LSTM(1)])
     parameters, inputs = ml.functional.parameters(network), tf.ones((1, 3, 1))
-    forward = tf.function(
-        lambda x: hvp(lambda x: tf.reduce_sum(ml.functional.apply(network, x, inputs)), x, x), autograph=False
-    )
-    with pytest.raises(ValueError, match=r"tf\.while_loop in a graph: unroll the loop"):
-        forward(parameters)
+
+    def output(x):
+        return tf.reduce_sum(ml.functional.apply(network, x, inputs))
+
+    for product in (lambda x: hvp(output, x, x, "forward_over_reverse"), lambda x: jvp(output, x, x)):
+        with pytest.raises(ValueError, match=r"tf\.while_loop or .*unroll the loop.*use reverse mode"):
+            tf.function(product, autograph=False)(parameters)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_branches_of_a_graph_need_reverse_mode(jit):
+    def branch(x):
+        return tf.cond(tf.reduce_sum(x) > 0, lambda: tf.reduce_sum(x**3), lambda: tf.reduce_sum(x**4))
+
+    compiled = tf.function(lambda x, mode: hvp(branch, x, A, mode), jit_compile=jit, autograph=False)
+    np.testing.assert_allclose(compiled(A, MODES[1]), 12 * A**3, rtol=1e-14)
+    with pytest.raises(ValueError, match=r"tf\.cond in a graph: unroll.*tf\.where.*use reverse mode"):
+        compiled(A, MODES[0])
+
+
+@pytest.mark.parametrize("kind", [*MODES, "jvp", "vjp", "value_and_gradient"])
+def test_failures_of_tensorflow_name_operation_and_remedy(kind):
+    """What has no derivative of the order taken; a mistake of the function itself stays what it is."""
+    take = {
+        "jvp": lambda f: jvp(f, A, A),
+        "vjp": lambda f: vjp(f, A, tf.constant(1.0, tf.float64)),
+        "value_and_gradient": lambda f: value_and_gradient(f, A),
+    }.get(kind, lambda f: hvp(f, A, A, kind))
+    in_python = lambda x: tf.raw_ops.SoftsignGrad(gradients=x, features=x)  # noqa: E731
+    with pytest.raises(ValueError, match=r"the operation SoftsignGrad has no derivative.*custom_gradient"):
+        take(lambda x: tf.reduce_sum(in_python(x)))
+    recomputed = tf.recompute_grad(lambda x: tf.reduce_sum(x**3))
+    if kind in (*MODES, "jvp"):
+        with pytest.raises(ValueError, match=r"tf\.recompute_grad has no .* call the function itself"):
+            tf.function(lambda: take(recomputed), autograph=False)()
+    compiled = tf.function(lambda x: tf.reduce_sum(tf.math.special.bessel_k0(x * x)), jit_compile=True)
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match=r"BesselK0"):
+        take(compiled)
+    mistakes = ((KeyError, lambda x: {}[x.dtype]), (TypeError, lambda x: tf.reduce_sum(x, foo=1)))
+    for error, mistake in (*mistakes, (AssertionError, refuse), (tf.errors.OpError, lambda x: x @ x)):
+        with pytest.raises(error):
+            take(mistake)
+
+
+def refuse(x):
+    raise AssertionError
+
+
+def test_python_inside_has_no_forward_over_reverse():
+    """TensorFlow loses the Python function; its error, 20 lines, is named in one."""
+    inside = lambda x: tf.reduce_sum(tf.py_function(lambda t: t**3, [x], tf.float64))  # noqa: E731
+    with pytest.raises(ValueError, match=r"failed to take the derivative \(UnknownError.*use reverse mode"):
+        hvp(inside, A, A, "forward_over_reverse")
 
 
 def test_convolutions_row_by_row():
