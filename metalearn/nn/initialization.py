@@ -25,8 +25,8 @@ def draw(model: keras.Model, seed: int) -> Parameters:
         if not named.variable.trainable:
             continue
         entropy = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
-        initializer = getattr(named.owner, f"{named.variable.name}_initializer", None)
-        if not callable(initializer):
+        initializer = _attribute(named)
+        if initializer is None:
             owner = id(named.owner)
             if owner not in rebuilt:
                 rebuilt[owner] = _initializers(named.owner, entropy)
@@ -37,14 +37,25 @@ def draw(model: keras.Model, seed: int) -> Parameters:
     return drawn
 
 
+def _attribute(named: NamedVariable) -> Initializer | None:
+    """Return the initializer that a layer keeps under the name of a variable, such as ``kernel_initializer``.
+
+    Layers of Keras also have ``recurrent_initializer`` for ``recurrent_kernel``.
+    """
+    name = named.variable.name
+    names = [name, name.removesuffix("_kernel")] if _is_of_keras(named.owner) else [name]
+    found = (getattr(named.owner, f"{each}_initializer", None) for each in names)
+    return next((each for each in found if callable(each)), None)
+
+
 def _draw(named: NamedVariable, initializer: Initializer, entropy: int) -> tf.Tensor:
     owner, variable = named.owner, named.variable
     value = _values(named, initializer, entropy)
     # Functions of other origin may draw from anywhere.
     if not _is_of_keras(initializer) and not np.array_equal(value, _values(named, initializer, entropy)):
         raise _refusal(named, "its initializer draws from a generator of its own")
-    if isinstance(owner, keras.layers.LSTMCell) and variable.name == "bias" and owner.unit_forget_bias:
-        units = owner.units  # gates: input, forget, cell, output
+    if _is_of_keras(owner) and variable.name == "bias" and getattr(owner, "unit_forget_bias", False):
+        units = variable.shape[0] // 4  # gates: input, forget, cell, output
         return tf.concat([value[:units], tf.ones_like(value[:units]), value[2 * units :]], axis=0)
     return value
 
@@ -100,8 +111,8 @@ def _unnumbered(variable: keras.Variable) -> tuple[str, tuple[int, ...], str]:
     return name, tuple(variable.shape), str(variable.dtype)
 
 
-def _is_of_keras(initializer: Initializer) -> bool:
-    return type(initializer).__module__.startswith("keras.")
+def _is_of_keras(instance: object) -> bool:
+    return type(instance).__module__.startswith("keras.")
 
 
 @contextmanager
