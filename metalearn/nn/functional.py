@@ -7,22 +7,24 @@ dictionary, and a model is a function of them.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from metalearn.types import Parameters
+from metalearn.nn import initialization
+from metalearn.nn.names import NamedVariable, named_variables
+from metalearn.nn.seeds import generator_keys, generator_states, silenced
+from metalearn.types import Parameters, Structure
 
 
 def parameters(model: keras.Model) -> Parameters:
     """Return the model's trainable variables as tensors, keyed by their path inside the model.
 
-    Keys are unique within a model and the same in every process: layer names as given by the user,
-    automatic names (``dense_7``) renumbered by their place in the model (``dense``, ``dense_1``). A given
-    name that looks automatic is renumbered too: Keras does not keep who chose it.
+    Keys are unique within a model and the same in every process: layer names as given by the user, names of
+    the form that Keras makes (``dense_7``) numbered by their order in the model (``dense``, ``dense_1``).
+    See :mod:`metalearn.nn.names`.
 
     Raises:
         ValueError: if the model has not been built.
@@ -36,62 +38,73 @@ def state(model: keras.Model) -> Parameters:
 
 
 def initialize(model: keras.Model, seed: int) -> Parameters:
-    """Draw fresh parameters from each layer's own initializers, as a pure function of ``seed``.
+    """Draw fresh parameters from the initializers that they were made with, as a pure function of ``seed``.
 
-    A variable whose layer does not keep a Keras initializer as ``<name>_initializer`` starts from the value
-    that it holds in ``model``.
+    Args:
+        model: a built model; its own values are not read.
+        seed: at least 0.
+
+    Returns:
+        Parameters keyed as by :func:`parameters`, the same in every process.
+
+    Raises:
+        ValueError: if a variable's initializer is not to be found or does not depend on the seed alone,
+            naming the variable and the remedy.
     """
-    owners = {id(variable): layer for layer in model._flatten_layers() for variable in _own(layer)}
-    drawn = {}
-    for index, (key, variable) in enumerate(_named_variables(model)):
-        if variable.trainable:
-            owner = owners.get(id(variable))
-            drawn[key] = _draw(
-                owner, variable, int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
-            )
-    return drawn
+    return initialization.draw(model, seed)
 
 
-def _own(layer: keras.Layer) -> list[keras.Variable]:
-    inner = {
-        id(variable) for child in layer._flatten_layers(include_self=False) for variable in child.variables
-    }
-    return [variable for variable in layer.variables if id(variable) not in inner]
+def call(
+    model: keras.Model,
+    parameters: Parameters,
+    inputs: Structure,
+    *,
+    state: Parameters | None = None,
+    training: bool = False,
+    noise: tf.Tensor | None = None,
+) -> tuple[Structure, tf.Tensor | None, Parameters]:
+    """Return ``model(inputs)`` with ``parameters`` in place of its variables, its losses and its next state.
 
+    Change nothing. Layers with a ``keras.random.SeedGenerator`` (dropout, noise, augmentation) are functions
+    of ``noise`` alone; without it they are called with ``training=False``, whatever the other layers get.
 
-def _draw(owner: keras.Layer | None, variable: keras.Variable, entropy: int) -> tf.Tensor:
-    initializer = getattr(owner, f"{variable.name}_initializer", None)
-    if not isinstance(initializer, keras.Initializer):
-        return tf.convert_to_tensor(variable.value)
-    config = initializer.get_config()
-    if "seed" in config:
-        initializer = type(initializer).from_config({**config, "seed": entropy >> 1})
-    value = tf.convert_to_tensor(initializer(variable.shape, dtype=variable.dtype))
-    if isinstance(owner, keras.layers.LSTMCell) and variable.name == "bias" and owner.unit_forget_bias:
-        units = owner.units  # gates: input, forget, cell, output
-        return tf.concat([value[:units], tf.ones_like(value[:units]), value[2 * units :]], axis=0)
-    return value
+    Args:
+        model: any built Keras model.
+        parameters: every trainable variable, keyed as by :func:`parameters`.
+        inputs: ``[N, *input_shape]``, or lists and dicts of them, as the model takes them.
+        state: non-trainable values keyed as by :func:`state`; the model's own if not given.
+        training: Keras' flag for dropout and batch statistics.
+        noise: a seed, ``[2]`` integers: equal seeds give equal bits.
+
+    Returns:
+        The outputs; the sum of the model's losses (weight and activity regularisers, ``add_loss``), a scalar,
+        or None if it has none; and the non-trainable values after the call, the states of seed generators
+        as they were before.
+
+    Raises:
+        ValueError: if keys are missing or unknown, or the model has not been built.
+    """
+    before = _values(model, trainable=False) if state is None else state
+    drawn = {} if noise is None else generator_states(model, noise)
+    off = silenced(model) if training and noise is None else nullcontext()
+    with off:
+        called = _call(model, model, parameters, inputs, {**before, **drawn}, training)
+    seeds = {key: before[key] for key in generator_keys(model)}
+    losses = [*called.losses, *_penalties(model, parameters)]
+    return called.outputs, _total(losses), {**called.state, **seeds}
 
 
 def apply(
     model: keras.Model,
     parameters: Parameters,
-    inputs: tf.Tensor,
+    inputs: Structure,
     *,
     state: Parameters | None = None,
     training: bool = False,
-) -> tf.Tensor:
-    """Return ``model(inputs)`` with ``parameters`` in place of its variables; change nothing.
+) -> Structure:
+    """Return the outputs alone; unlike in :func:`call`, seeded layers draw from their seeds in ``state``.
 
-    Args:
-        model: any built Keras model.
-        parameters: every trainable variable, keyed as by :func:`parameters`.
-        inputs: ``[N, *input_shape]``.
-        state: non-trainable values keyed as by :func:`state`; the model's own if not given.
-        training: Keras' flag for dropout and batch statistics.
-
-    Raises:
-        ValueError: if keys are missing or unknown, or the model has not been built.
+    Arguments and errors are those of :func:`call`.
     """
     return apply_with_state(model, parameters, inputs, state=state, training=training)[0]
 
@@ -99,63 +112,88 @@ def apply(
 def apply_with_state(
     model: keras.Model,
     parameters: Parameters,
-    inputs: tf.Tensor,
+    inputs: Structure,
     *,
     state: Parameters | None = None,
     training: bool = False,
-) -> tuple[tf.Tensor, Parameters]:
+) -> tuple[Structure, Parameters]:
     """Like :func:`apply`, and also return the non-trainable values after the call."""
-    return _call(model, model, parameters, inputs, state, training)
+    called = _call(model, model, parameters, inputs, state, training)
+    return called.outputs, called.state
 
 
-def features(model: keras.Model, parameters: Parameters, inputs: tf.Tensor) -> tf.Tensor:
+def features(model: keras.Model, parameters: Parameters, inputs: Structure) -> tf.Tensor:
     """Return what the last layer of a model is given, ``[N, F]``, arguments as of :func:`apply`."""
     body = keras.Model(model.inputs, model.layers[-1].input)
-    return _call(body, model, parameters, inputs, None, False)[0]
+    return _call(body, model, parameters, inputs, None, False).outputs
 
 
 def key_of(model: keras.Model, variable: keras.Variable) -> str:
     """Return the key of one of a model's variables, as :func:`parameters` and :func:`state` have it."""
-    return next(key for key, value in _named_variables(model) if value is variable)
+    return next(named.key for named in named_variables(model) if named.variable is variable)
+
+
+class _Called(NamedTuple):
+    outputs: Structure
+    state: Parameters
+    losses: list[tf.Tensor]
 
 
 def _call(
     network: keras.Model,
     model: keras.Model,
     parameters: Parameters,
-    inputs: tf.Tensor,
+    inputs: Structure,
     state: Parameters | None,
     training: bool,
-) -> tuple[tf.Tensor, Parameters]:
+) -> _Called:
     """Call ``network``, which is ``model`` or a part of it, with ``parameters`` of the model."""
-    named = list(_named_variables(model))
+    named = named_variables(model)
     state = _values(model, trainable=False) if state is None else state
-    keys = {id(variable): key for key, variable in named}
+    keys = {id(each.variable): each.key for each in named}
     trainable = [keys[id(variable)] for variable in model.trainable_variables]
     non_trainable = [keys[id(variable)] for variable in model.non_trainable_variables]
     _require_keys("parameters", parameters, trainable)
     _require_keys("state", state, non_trainable)
-    values = [parameters.get(key, state.get(key)) for key, _ in named]
-    variables = [variable for _, variable in named]
+    mapping = [(each.variable, parameters.get(each.key, state.get(each.key))) for each in named]
     # Not model.stateless_call: it hands training to models whose call does not take it.
-    with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))) as scope:
+    with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
         outputs = network(inputs, training=training)
-    after = {
-        key: _current(scope, variable, value) for (key, variable), value in zip(named, values, strict=True)
-    }
-    return outputs, {key: after[key] for key in non_trainable}
+    after = {each.key: _current(scope, each, state) for each in named if each.key in state}
+    # Not model.losses: it knows losses by the ids that layers keep, which outlive this call's tensors.
+    ids = {id(loss) for loss in scope.losses}
+    for layer in model._flatten_layers() if ids else ():
+        layer._loss_ids.difference_update(ids)
+    return _Called(outputs, {key: after[key] for key in non_trainable}, scope.losses)
 
 
-def _current(scope: keras.StatelessScope, variable: keras.Variable, given: tf.Tensor) -> tf.Tensor:
-    value = scope.get_current_value(variable)
-    return given if value is None else value
+def _current(scope: keras.StatelessScope, named: NamedVariable, state: Parameters) -> tf.Tensor:
+    value = scope.get_current_value(named.variable)
+    return state[named.key] if value is None else value
+
+
+def _penalties(model: keras.Model, parameters: Parameters) -> list[tf.Tensor]:
+    """Return what each weight regulariser makes of its parameter."""
+    return [
+        named.variable.regularizer(parameters[named.key])
+        for named in named_variables(model)
+        if named.key in parameters and getattr(named.variable, "regularizer", None) is not None
+    ]
+
+
+def _total(losses: list[tf.Tensor]) -> tf.Tensor | None:
+    """Return the sum of losses, which Keras takes for sums where they are no scalars."""
+    if not losses:
+        return None
+    dtype = max((loss.dtype for loss in losses), key=lambda dtype: dtype.size)
+    return tf.add_n([tf.cast(tf.reduce_sum(loss), dtype) for loss in losses])
 
 
 def _values(model: keras.Model, trainable: bool) -> Parameters:
     return {
-        key: tf.convert_to_tensor(variable.value)
-        for key, variable in _named_variables(model)
-        if variable.trainable is trainable
+        named.key: tf.convert_to_tensor(named.variable.value)
+        for named in named_variables(model)
+        if named.variable.trainable is trainable
     }
 
 
@@ -163,43 +201,3 @@ def _require_keys(name: str, given: Parameters, expected: list[str]) -> None:
     missing, unknown = sorted(set(expected) - set(given)), sorted(set(given) - set(expected))
     if missing or unknown:
         raise ValueError(f"{name} do not fit the model: missing {missing}, unknown {unknown}")
-
-
-def _named_variables(model: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
-    """Yield every variable of a built model once, depth first, with its stable key."""
-    unbuilt = [layer.name for layer in model._flatten_layers() if not layer.built]
-    if unbuilt:
-        raise ValueError(
-            f"model {model.name!r} is not built (layers without variables yet: {', '.join(unbuilt)}): "
-            "call it once on an input, or give it a keras.Input"
-        )
-    yield from _walk(model, "", set())
-
-
-def _walk(layer: keras.Layer, prefix: str, seen: set[int]) -> Iterator[tuple[str, keras.Variable]]:
-    taken: set[str] = set()
-    for child in layer._flatten_layers(include_self=False, recursive=False):
-        if id(child) in seen:
-            continue
-        seen.add(id(child))
-        name = _unique(_without_counter(child.name, type(child).__name__), taken)
-        yield from _walk(child, f"{prefix}{name}/", seen)
-    for variable in layer.variables:
-        if id(variable) not in seen:
-            seen.add(id(variable))
-            yield prefix + _unique(_without_counter(variable.name, "variable"), taken), variable
-
-
-def _without_counter(name: str, kind: str) -> str:
-    """Strip the process-wide counter from an automatic name: ``("dense_7", "Dense") -> "dense"``."""
-    base = re.sub(r"_\d+$", "", name)
-    return base if base.replace("_", "").endswith(kind.lower()) else name
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    candidate, count = name, 0
-    while candidate in taken:
-        count += 1
-        candidate = f"{name}_{count}"
-    taken.add(candidate)
-    return candidate

@@ -11,13 +11,18 @@ import tensorflow as tf
 
 from metalearn.execution.task_map import map_tasks
 from metalearn.nn import functional
-from metalearn.types import Parameters, TaskMapping
+from metalearn.nn.stateful import batch_statistics, seeded_layers
+from metalearn.nn.tracing import input_spec
+from metalearn.types import Parameters, Structure, TaskMapping
 
 CONVOLUTIONS: tuple[type, ...] = tuple(
     getattr(keras.layers, name) for name in dir(keras.layers) if "Conv" in name and name[0].isupper()
 )
 """Layers with filters; ``tf.vectorized_map`` cannot convert a convolution whose filters differ by task."""
 
+
+TASKS = 2
+"""Tasks in the shapes that a layer of other origin is asked with."""
 
 SIGNALS: tuple[type, ...] = (keras.layers.STFTSpectrogram, keras.layers.MelSpectrogram)
 """Layers with Fourier transforms, which have no vectorised form either."""
@@ -28,14 +33,15 @@ def mapping_for(model: keras.Model) -> TaskMapping:
 
     ``"sequential"`` if it holds a convolution, a recurrent layer that is a loop in the graph
     (``unroll=False``) or another layer of Keras' whose second derivatives cannot be vectorised, as the audit
-    of Keras found; ``"vectorized"`` if all other layers are Keras' own or of :mod:`metalearn.layers`. Layers
-    of other origin are asked by vectorising the model's gradient on shapes alone, without numbers, as far as
-    the shape of its input is known.
+    of Keras found, or a layer that draws random numbers in training: TensorFlow has no vectorised form of a
+    draw whose seed differs by task. ``"vectorized"`` if all other layers are Keras' own or of
+    :mod:`metalearn.layers`. Layers of other origin are asked by vectorising the model's gradient on shapes
+    alone, without numbers, as far as the shape of its input is known.
     """
     layers = list(model._flatten_layers())
-    if any(_has_no_vectorized_form(layer) for layer in layers):
+    if any(_has_no_vectorized_form(layer) for layer in layers) or seeded_layers(model):
         return "sequential"
-    known = ("keras.", "metalearn.layers.")
+    known = ("keras.", "metalearn.nn.")
     if all(type(layer).__module__.startswith(known) for layer in layers) or _can_be_vectorized(model):
         return "vectorized"
     return "sequential"
@@ -51,24 +57,23 @@ def _has_no_vectorized_form(layer: keras.Layer) -> bool:
 def _can_be_vectorized(model: keras.Model) -> bool:
     """Return whether ``tf.vectorized_map`` has a form for all operations of the model and its gradient."""
 
-    def gradient(parameters: Parameters, inputs: tf.Tensor) -> Parameters:
+    training = bool(batch_statistics(model))
+
+    def gradient(parameters: Parameters, inputs: Structure) -> Parameters:
         with tf.GradientTape() as tape:
             tape.watch(parameters)
+            outputs, _, _ = functional.call(model, parameters, inputs, training=training)
             # Squared, so that the gradient also of a linear model takes its outputs.
-            outputs = tf.nest.map_structure(tf.square, functional.apply(model, parameters, inputs))
+            outputs = tf.nest.map_structure(tf.square, outputs)
         return tape.gradient(outputs, parameters, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
-    tasks, examples = 2, 2
+    inputs = input_spec(model, TASKS)
+    if inputs is None:
+        return True
     parameters = {
-        key: tf.TensorSpec([tasks, *value.shape], value.dtype)
+        key: tf.TensorSpec([TASKS, *value.shape], value.dtype)
         for key, value in functional.parameters(model).items()
     }
-    # A subclassed model knows only the shape that it was built with.
-    shape = getattr(model, "input_shape", None) or (model.get_build_config() or {}).get("input_shape")
-    if not isinstance(shape, tuple | list):
-        return True
-    dtype = getattr(model, "input_dtype", None) or model.compute_dtype
-    inputs = tf.TensorSpec([tasks, examples, *shape[1:]], dtype)
     mapped = tf.function(lambda *arguments: map_tasks(gradient, *arguments), autograph=False)
     with _quiet():
         try:

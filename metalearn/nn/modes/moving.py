@@ -1,0 +1,68 @@
+"""The mode in which inner steps update moving statistics, which queries are normalised with."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from metalearn.nn.modes.calls import judged, own_statistics, trained
+from metalearn.nn.modes.protocol import Judged, Step, Trained
+from metalearn.types import Parameters, Structure
+
+
+@dataclasses.dataclass(frozen=True)
+class Moving:
+    """Inner steps update the moving statistics as Keras' ``fit`` does; queries are normalised with them.
+
+    ::
+
+        inner step k:           s(S) at theta_k,     m_{k+1} = a m_k + (1 - a) s(S)
+        queries at theta_k:     m_k
+
+    with a the layer's momentum. The state is m, by key; a trainer carries m_0, as the mean over tasks of
+    their m_K, and the meta-gradient goes through m_K to the parameters.
+
+    Attributes:
+        statistics: keys of the moving statistics.
+
+    References: Ioffe and Szegedy (2015), "Batch Normalization", algorithm 2; Bronskill et al. (2020),
+    "TaskNorm", on conventional batch normalisation.
+    """
+
+    statistics: tuple[str, ...]
+
+    def initial(self, model: keras.Model) -> Structure:
+        """Return m_0: the model's own moving statistics."""
+        return own_statistics(model, self.statistics)
+
+    def inner(
+        self,
+        model: keras.Model,
+        parameters: Parameters,
+        state: Structure,
+        inputs: Structure,
+        step: Step,
+        noise: tf.Tensor | None,
+    ) -> Trained:
+        """Call the model in training on the support, and move the statistics."""
+        return trained(model, parameters, state, inputs, noise)
+
+    def observe(
+        self, model: keras.Model, parameters: Parameters, state: Structure, inputs: Structure, step: Step
+    ) -> Structure:
+        """Keep the state."""
+        return state
+
+    def outer(
+        self,
+        model: keras.Model,
+        parameters: Parameters,
+        state: Structure,
+        support_inputs: Structure,
+        query_inputs: Structure,
+        step: Step,
+    ) -> Judged:
+        """Call the model on the queries with the moving statistics."""
+        return judged(model, parameters, state, query_inputs)

@@ -1,0 +1,89 @@
+"""The mode with moving statistics for every inner step."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from metalearn.nn.modes.calls import judged, own_statistics, trained
+from metalearn.nn.modes.protocol import Judged, Step, Trained
+from metalearn.types import Parameters, Structure
+
+
+@dataclasses.dataclass(frozen=True)
+class PerStep:
+    """Every inner step has moving statistics of its own: queries at theta_k are normalised with set k.
+
+    ::
+
+        inner step k:           s(S) at theta_k,     m[k] <- a m[k] + (1 - a) s(S)
+        queries at theta_k:     a m[k] + (1 - a) s(S)        as step k, or observe, leaves m[k]
+
+    for k = 0, ..., K, and with m[K] in steps after K. The state is m, by key, leaves ``[K+1, ...]``. A
+    trainer carries what ``observe`` returns at theta_K: no inner step updates m[K].
+
+    Attributes:
+        statistics: keys of the moving statistics.
+        steps: K, inner steps while meta-training, at least 0.
+
+    Reference: Antoniou, Edwards and Storkey (2019), "How to train your MAML", per-step batch normalisation
+    running statistics (BNRS).
+    """
+
+    statistics: tuple[str, ...]
+    steps: int
+
+    def initial(self, model: keras.Model) -> Structure:
+        """Return K + 1 copies of the model's own moving statistics."""
+        own = own_statistics(model, self.statistics)
+        return {key: tf.repeat(value[None], self.steps + 1, axis=0) for key, value in own.items()}
+
+    def inner(
+        self,
+        model: keras.Model,
+        parameters: Parameters,
+        state: Structure,
+        inputs: Structure,
+        step: Step,
+        noise: tf.Tensor | None,
+    ) -> Trained:
+        """Call the model in training on the support, and move the statistics of the step."""
+        outputs, losses, after = trained(model, parameters, self._set(state, step), inputs, noise)
+        moved = {
+            key: tf.where(self._chosen(leaf, step), after[key][None], leaf) for key, leaf in state.items()
+        }
+        return outputs, losses, moved
+
+    def observe(
+        self, model: keras.Model, parameters: Parameters, state: Structure, inputs: Structure, step: Step
+    ) -> Structure:
+        """Move the statistics of the step by a training call on the support."""
+        return self.inner(model, parameters, state, inputs, step, None)[2]
+
+    def outer(
+        self,
+        model: keras.Model,
+        parameters: Parameters,
+        state: Structure,
+        support_inputs: Structure,
+        query_inputs: Structure,
+        step: Step,
+    ) -> Judged:
+        """Call the model on the queries with the statistics of the step, as ``observe`` leaves them."""
+        _, _, after = trained(model, parameters, self._set(state, step), support_inputs)
+        return judged(model, parameters, after, query_inputs)
+
+    def _set(self, state: Structure, step: Step) -> Parameters:
+        """Return the statistics of one step."""
+        # Not gather: its gradient with respect to the state would be sparse.
+        return {
+            key: tf.reduce_sum(tf.where(self._chosen(leaf, step), leaf, tf.zeros_like(leaf)), axis=0)
+            for key, leaf in state.items()
+        }
+
+    def _chosen(self, leaf: tf.Tensor, step: Step) -> tf.Tensor:
+        """Return which of the sets ``[K+1, ...]`` is that of a step, ``[K+1, 1, ...]``."""
+        index = tf.minimum(tf.cast(step, tf.int32), self.steps)
+        return tf.reshape(tf.range(self.steps + 1) == index, [-1] + [1] * (leaf.shape.rank - 1))

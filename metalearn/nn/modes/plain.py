@@ -1,0 +1,60 @@
+"""The mode of models without batch statistics."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from metalearn.nn import functional
+from metalearn.nn.modes.protocol import Judged, Step, Trained
+from metalearn.types import Parameters, Structure
+
+
+@dataclasses.dataclass(frozen=True)
+class Plain:
+    """For models without batch statistics: inner steps are training calls only if layers draw.
+
+    Attributes:
+        seeded: whether the model has layers that draw random numbers in training.
+    """
+
+    seeded: bool = False
+
+    def initial(self, model: keras.Model) -> Structure:
+        """Return no state."""
+        return ()
+
+    def inner(
+        self,
+        model: keras.Model,
+        parameters: Parameters,
+        state: Structure,
+        inputs: Structure,
+        step: Step,
+        noise: tf.Tensor | None,
+    ) -> Trained:
+        """Call the model on the support, in training if it is seeded."""
+        outputs, losses, _ = functional.call(
+            model, parameters, inputs, training=self.seeded, noise=noise if self.seeded else None
+        )
+        return outputs, losses, state
+
+    def observe(
+        self, model: keras.Model, parameters: Parameters, state: Structure, inputs: Structure, step: Step
+    ) -> Structure:
+        """Keep the state."""
+        return state
+
+    def outer(
+        self,
+        model: keras.Model,
+        parameters: Parameters,
+        state: Structure,
+        support_inputs: Structure,
+        query_inputs: Structure,
+        step: Step,
+    ) -> Judged:
+        """Call the model on the queries, not in training."""
+        return functional.call(model, parameters, query_inputs)[:2]

@@ -1,0 +1,68 @@
+"""What every mode offers."""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeAlias
+
+import keras
+import tensorflow as tf
+
+from metalearn.types import Parameters, Structure
+
+Step: TypeAlias = "int | tf.Tensor"
+Judged: TypeAlias = "tuple[Structure, tf.Tensor | None]"
+Trained: TypeAlias = "tuple[Structure, tf.Tensor | None, Structure]"
+
+
+class Mode(Protocol):
+    """How a model is called in inner steps, and to be judged: pure functions, differentiable through.
+
+    The model and its parameters, keyed as by :func:`metalearn.functional.parameters`, come first. ``state``
+    is what the inner loop carries beside the parameters: moving statistics by key, or ``()``. ``losses`` are
+    the sum of the model's losses in the call that gives the outputs, or None: see
+    :func:`metalearn.functional.call`. Inputs are those of a task's support or query examples, ``[N, ...]``.
+    """
+
+    def initial(self, model: keras.Model) -> Structure:
+        """Return the state before any training, from the model's own values."""
+        ...
+
+    def inner(
+        self,
+        model: keras.Model,
+        parameters: Parameters,
+        state: Structure,
+        inputs: Structure,
+        step: Step,
+        noise: tf.Tensor | None,
+    ) -> Trained:
+        """Return ``(outputs, losses, state)`` of the training call of inner step ``step``, from 0.
+
+        ``noise`` is the seed, ``[2]`` integers, of layers that draw; without it they are off.
+        """
+        ...
+
+    def observe(
+        self, model: keras.Model, parameters: Parameters, state: Structure, inputs: Structure, step: Step
+    ) -> Structure:
+        """Return the state that judging theta_step leaves, given the support's inputs.
+
+        It is what a trainer carries to the next tasks from the last step. All but ``per_step`` keep the
+        state.
+        """
+        ...
+
+    def outer(
+        self,
+        model: keras.Model,
+        parameters: Parameters,
+        state: Structure,
+        support_inputs: Structure,
+        query_inputs: Structure,
+        step: Step,
+    ) -> Judged:
+        """Return ``(outputs, losses)`` of the queries at theta_step, given the state before ``observe``.
+
+        Layers that draw are off.
+        """
+        ...

@@ -1,0 +1,74 @@
+"""The mode in which queries are normalised with the statistics of the support."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from metalearn.nn import functional
+from metalearn.nn.modes.calls import judged, trained
+from metalearn.nn.modes.protocol import Judged, Step, Trained
+from metalearn.types import Parameters, Structure
+
+
+@dataclasses.dataclass(frozen=True)
+class Support:
+    """Queries are normalised with the statistics of the support examples at the same parameters.
+
+    ::
+
+        inner step k:           s(S) at theta_k
+        queries at theta_k:     s(S) at theta_k
+
+    A query's answer does not depend on other queries. There is no state. The statistics are got from a
+    training call on the support in which all moving statistics begin at zero: it leaves ``(1 - a) s(S)``
+    with a the layer's momentum.
+
+    Attributes:
+        momenta: key of each moving statistic, and its momentum a.
+
+    Reference: Bronskill et al. (2020), "TaskNorm", where it is called MetaBN.
+    """
+
+    momenta: tuple[tuple[str, float], ...]
+
+    def initial(self, model: keras.Model) -> Structure:
+        """Return no state."""
+        return ()
+
+    def inner(
+        self,
+        model: keras.Model,
+        parameters: Parameters,
+        state: Structure,
+        inputs: Structure,
+        step: Step,
+        noise: tf.Tensor | None,
+    ) -> Trained:
+        """Call the model in training on the support."""
+        outputs, losses, _ = trained(model, parameters, {}, inputs, noise)
+        return outputs, losses, state
+
+    def observe(
+        self, model: keras.Model, parameters: Parameters, state: Structure, inputs: Structure, step: Step
+    ) -> Structure:
+        """Keep the state."""
+        return state
+
+    def outer(
+        self,
+        model: keras.Model,
+        parameters: Parameters,
+        state: Structure,
+        support_inputs: Structure,
+        query_inputs: Structure,
+        step: Step,
+    ) -> Judged:
+        """Call the model in training on the support, then with its statistics on the queries."""
+        own = functional.state(model)
+        zeros = {key: tf.zeros_like(own[key]) for key, _ in self.momenta}
+        _, _, moved = trained(model, parameters, zeros, support_inputs)
+        statistics = {key: moved[key] / (1.0 - momentum) for key, momentum in self.momenta}
+        return judged(model, parameters, statistics, query_inputs)

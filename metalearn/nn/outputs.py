@@ -1,0 +1,76 @@
+"""Which parameters a model's outputs come from last, by the graph of its call."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from metalearn.nn import functional
+from metalearn.nn.names import layer_of
+from metalearn.nn.tracing import trace
+from metalearn.types import Parameters, Structure
+
+CALLS = ("PartitionedCall", "StatefulPartitionedCall")
+
+
+def output_keys(model: keras.Model, keys: Collection[str]) -> list[str]:
+    """Return the parameters of the layers that a model's outputs come from, in the order of the model.
+
+    A call is traced on shapes, and its operations are followed from every output against the flow of the
+    data. The first layer on each way of which a parameter enters, by itself and not through the data, is
+    one of those; layers without parameters (activations, sums, reshaping) are passed.
+
+    Args:
+        model: a built model.
+        keys: of the parameters that count; others are taken for constants.
+
+    Raises:
+        ValueError: if the shapes of the inputs are not known, or an operation that is a function of its own
+            takes the parameters of several layers, whose order is then not known.
+    """
+
+    def outputs(parameters: Parameters, state: Parameters, inputs: Structure) -> Structure:
+        return functional.apply(model, parameters, inputs, state=state)
+
+    traced = trace(model, outputs)
+    counted = frozenset(keys)
+    sources = {name: found & (counted | {""}) for name, found in traced.dependencies().items()}
+    layers: set[str] = set()
+    waiting: list[tuple[tf.Tensor, str | None]] = [
+        (tensor, None) for tensor in tf.nest.flatten(traced.returned)
+    ]
+    seen = set()
+    while waiting:
+        tensor, layer = waiting.pop()
+        if (tensor.op.name, layer) in seen:
+            continue
+        seen.add((tensor.op.name, layer))
+        owners = _owners(tensor, sources)
+        if layer is not None and owners and layer not in owners:
+            continue
+        if layer is None:
+            layers |= owners
+        for before in [layer] if layer is not None or not owners else sorted(owners):
+            waiting += [(each, before) for each in tensor.op.inputs if _carries_data(each, sources)]
+    return [key for key in functional.parameters(model) if key in counted and layer_of(key) in layers]
+
+
+def _owners(tensor: Any, sources: dict[str, frozenset[str]]) -> set[str]:
+    """Return the layers of which parameters enter an operation by themselves."""
+    operation = tensor.op
+    entering = [sources[each.op.name] for each in operation.inputs] or [sources[operation.name]]
+    if "" not in sources[operation.name]:
+        entering = [sources[operation.name]]
+    owners = {layer_of(key) for found in entering if "" not in found for key in found}
+    if len(owners) > 1 and operation.type in CALLS:
+        raise ValueError(f"the layers {', '.join(sorted(owners))} are called within one tf.function")
+    return owners
+
+
+def _carries_data(tensor: Any, sources: dict[str, frozenset[str]]) -> bool:
+    # Not through integers: shapes and indices say how outputs are arranged, not what they are made from.
+    arranges = tensor.dtype.is_integer or tensor.dtype.is_bool
+    return "" in sources[tensor.op.name] and not arranges

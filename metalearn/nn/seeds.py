@@ -1,0 +1,88 @@
+"""Seeds of the layers that draw random numbers: set from one seed, or the layers switched off.
+
+Keras' layers draw from a ``keras.random.SeedGenerator`` each, whose state is a variable. A call of a model is
+a pure function of one seed if the states of all generators are functions of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from metalearn.nn.names import named_variables
+from metalearn.types import Parameters
+
+
+def generator_keys(model: keras.Model) -> list[str]:
+    """Return the keys of the states of a built model's seed generators, in the order of its variables."""
+    states = {
+        id(generator.state) for layer in model._flatten_layers() for generator in layer._seed_generators
+    }
+    return [named.key for named in named_variables(model) if id(named.variable) in states]
+
+
+def generator_states(model: keras.Model, noise: tf.Tensor) -> Parameters:
+    """Return a state for every seed generator of a model, a pure function of one seed.
+
+    ::
+
+        state_i = fold_in(noise, i)         by Philox, i the generator's place in the model
+
+    Args:
+        model: a built model.
+        noise: a seed, ``[2]`` integers.
+
+    Returns:
+        States ``[2]`` by key, for ``functional.call(..., state={**functional.state(model), **states})``.
+    """
+    keys = set(generator_keys(model))
+    found: Parameters = {}
+    for named in named_variables(model):
+        if named.key in keys:
+            seed = tf.random.experimental.stateless_fold_in(
+                tf.cast(noise, tf.int32), len(found), alg="philox"
+            )
+            found[named.key] = tf.cast(seed, named.variable.dtype)
+    return found
+
+
+@contextmanager
+def silenced(model: keras.Model) -> Iterator[None]:
+    """Call the layers that own seed generators with ``training=False`` while the context is open.
+
+    What a layer passes down to others is its own affair: a layer that owns a seed generator hands the flag
+    that it was given to the layers inside it if it names the flag in their calls.
+    """
+    with ExitStack() as stack:
+        for layer in model._flatten_layers():
+            if layer._seed_generators and layer._call_has_training_arg:
+                stack.enter_context(_called_with(layer, training=False))
+        yield
+
+
+@contextmanager
+def _called_with(layer: keras.Layer, **fixed: Any) -> Iterator[None]:
+    """Fix arguments of a layer's ``call``; ``Layer.__call__`` looks it up on the instance."""
+    attributes = vars(layer)
+    before, original = attributes.get("call"), layer.call
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        return original(*arguments, **{**options, **fixed})
+
+    _set(attributes, call)
+    try:
+        yield
+    finally:
+        _set(attributes, before)
+
+
+def _set(attributes: dict[str, Any], call: Callable[..., Any] | None) -> None:
+    # Not setattr, which Keras refuses on some built layers, and records.
+    if call is None:
+        del attributes["call"]
+    else:
+        attributes["call"] = call

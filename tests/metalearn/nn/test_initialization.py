@@ -1,0 +1,164 @@
+"""Fresh parameters: every variable from its own initializer, equal in every process, or refused by name."""
+
+import hashlib
+import inspect
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import metalearn as ml
+
+LAYERS = keras.layers
+
+
+def build_models():
+    """Return models with variables whose initializers are kept under other names, or nowhere."""
+    layers = keras.layers
+
+    class Own(keras.layers.Layer):
+        def __init__(self, scale=0.1, **options):
+            super().__init__(**options)
+            self.scale = scale
+
+        def build(self, shape):
+            inner = keras.initializers.RandomNormal(self.scale)
+            self.a = self.add_weight(shape=(shape[-1], 3), initializer="random_normal", name="a")
+            self.b = self.add_weight(shape=(3,), initializer=lambda *a, **k: 2 * inner(*a, **k), name="b")
+            self.c = self.add_weight(shape=(3,))
+
+        def call(self, inputs):
+            return inputs @ tf.convert_to_tensor(self.a) * self.b + self.c
+
+    def model(shape, *rest):
+        return keras.Sequential([keras.Input(shape), *rest])
+
+    return {
+        "lstm": model((5, 2), layers.LSTM(3, bias_initializer="random_normal")),
+        "gru": model((5, 2), layers.Bidirectional(layers.GRU(3))),
+        "convlstm": model((4, 6, 1), layers.ConvLSTM1D(2, 3, bias_initializer="random_normal")),
+        "depthwise": model((6, 6, 2), layers.DepthwiseConv2D(3)),
+        "separable": model((6, 6, 2), layers.SeparableConv2D(4, 3)),
+        "embedded": model((5,), layers.RMSNormalization(), layers.Embedding(5, 2)),
+        "own": model((4,), Own(0.5)),
+    }
+
+
+def digests(models):
+    """Return a digest of the parameters that are drawn for each model with seed 7, and with seed 8."""
+    found = []
+    for model in models.values():
+        for seed in (7, 8):
+            values = ml.functional.initialize(model, seed)
+            found.append(hashlib.sha256(b"".join(v.numpy().tobytes() for v in values.values())).hexdigest())
+    return found
+
+
+def test_two_processes_draw_the_same():
+    """Recurrent, depthwise and separable kernels, and an own layer's; the seed matters for all of them."""
+    functions = "".join(map(inspect.getsource, (build_models, digests)))
+    imports = "import hashlib, keras\nimport metalearn as ml\nimport tensorflow as tf\n"
+    program = f"{imports}{functions}print(*digests(build_models()))"
+    root = pathlib.Path(ml.__file__).parents[1]
+    process = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, check=True)
+    here = digests(build_models())
+    assert process.stdout.decode().splitlines()[-1].split() == here
+    assert len(set(here)) == len(here)
+
+
+def test_every_variable_is_drawn_afresh():
+    """None keeps what the model holds, and none is drawn like another."""
+    for name, model in build_models().items():
+        model.set_weights([value + 100 for value in model.get_weights()])
+        drawn = ml.functional.initialize(model, 0)
+        assert list(drawn) == list(ml.functional.parameters(model))
+        for key, value in drawn.items():
+            assert np.abs(value).max() < 10, (name, key)
+
+
+def test_initializers_are_those_of_the_layer():
+    """Orthogonal recurrent kernels, scales by fan, a constant, and a function of an own layer."""
+    models = build_models()
+    recurrent = ml.functional.initialize(models["lstm"], 0)["lstm/lstm_cell/recurrent_kernel"].numpy()
+    np.testing.assert_allclose(recurrent @ recurrent.T, np.eye(3), atol=1e-5)
+    bias = ml.functional.initialize(models["lstm"], 0)["lstm/lstm_cell/bias"].numpy()
+    np.testing.assert_array_equal(bias[3:6], 1)
+    assert len(set(bias)) == 10
+    own = [ml.functional.initialize(models["own"], seed) for seed in range(200)]
+    assert abs(np.std([values["own/a"] for values in own]) - 0.05) < 0.002
+    assert abs(np.mean([values["own/b"] for values in own]) - 1.0) < 4 * 0.1 / np.sqrt(600)
+    depthwise = ml.functional.initialize(models["depthwise"], 0)["depthwise_conv2d/kernel"].numpy()
+    assert 0.1 < np.abs(depthwise).max() <= np.sqrt(6 / (3 * 3 * 2 + 3 * 3 * 1))
+
+
+class Scale(keras.Layer):
+    """A layer of other origin, of the parameters that it is given."""
+
+    def __init__(self, values=None, initializer=None, function=None, **options):
+        super().__init__(**options)
+        if values is not None:
+            self.values = keras.Variable(values, name="values")
+        else:
+            self.values = self.add_weight(shape=(4,), initializer=initializer or function, name="values")
+
+    def call(self, inputs):
+        return inputs * self.values
+
+
+class Drawing(keras.initializers.Initializer):
+    """An initializer of other origin, with or without a seed."""
+
+    def __init__(self, draw):
+        self.draw = draw
+
+    def __call__(self, shape, dtype=None):
+        return self.draw(shape)
+
+    def get_config(self):
+        return {"draw": self.draw}
+
+
+def dense(initializer):
+    layer = LAYERS.Dense(4, use_bias=False, kernel_initializer=initializer, name="dense")
+    return keras.Sequential([keras.Input((4,)), layer])
+
+
+def from_numpy(shape, dtype=None):
+    return np.random.normal(size=shape)
+
+
+@pytest.mark.parametrize("initializer", [from_numpy, Drawing(from_numpy)])
+def test_functions_that_draw_from_global_generators(initializer):
+    """From NumPy's: a function of the seed, and the generator is left as it was."""
+    model = dense(initializer)
+    before = np.random.get_state()[1].copy()
+    first, again, other = (ml.functional.initialize(model, seed)["dense/kernel"] for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)
+
+
+@pytest.mark.parametrize(
+    "draw", [tf.random.normal, lambda shape: keras.random.normal(shape), np.random.default_rng(0).random]
+)
+def test_functions_with_a_generator_of_their_own_are_refused(draw):
+    """No seed reaches it: two draws with one seed differ."""
+    with pytest.raises(ValueError, match=r"'dense/kernel' \(Dense\) cannot be drawn from a seed: .*own"):
+        ml.functional.initialize(dense(Drawing(draw)), 0)
+
+
+def test_what_cannot_be_drawn_is_named():
+    """A variable made of values, and a layer that cannot be made again; with what to do about it."""
+    for layer in (
+        Scale(values=np.ones(4, "float32"), name="scale"),
+        Scale(function=lambda shape, dtype: tf.ones(shape), name="scale"),
+    ):
+        model = keras.Sequential([keras.Input((4,)), layer])
+        with pytest.raises(ValueError, match=r"'scale/values' \(Scale\) .*initialize=\"model\""):
+            ml.functional.initialize(model, 0)
+    model = keras.Sequential([keras.Input((4,)), Scale(initializer="random_normal", name="scale")])
+    assert np.std(ml.functional.initialize(model, 0)["scale/values"]) > 0

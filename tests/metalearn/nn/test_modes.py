@@ -1,0 +1,326 @@
+"""Modes against a NumPy program: query losses, and their gradients through the inner loop, in each mode.
+
+The program has its inner gradients written out and is analytic, so that a complex step gives its derivative
+with respect to the initial parameters to rounding.
+"""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import metalearn as ml
+from metalearn.execution.task_map import map_tasks
+from metalearn.nn.modes import CHOICES, Batch, Moving, PerStep, Plain, Support, mode, needs_exact
+
+LAYERS = keras.layers
+MOMENTUM, EPSILON, RATE = 0.8, 1e-3, 0.3
+KEYS = ("hidden/kernel", "hidden/bias", "norm/gamma", "norm/beta", "output/kernel", "output/bias")
+STATISTICS = ("norm/moving_mean", "norm/moving_variance")
+NAMES = tuple(CHOICES)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Return dense, batch normalisation, tanh, dense in float64, with moving statistics of some history."""
+    keras.utils.set_random_seed(0)
+    norm = ml.layers.BatchNormalization(momentum=MOMENTUM, epsilon=EPSILON, name="norm", dtype="float64")
+    layers = [
+        LAYERS.Dense(4, name="hidden", dtype="float64"),
+        norm,
+        LAYERS.Activation("tanh", dtype="float64"),
+        LAYERS.Dense(2, name="output", dtype="float64"),
+    ]
+    model = keras.Sequential([keras.Input((3,), dtype="float64"), *layers])
+    rng = np.random.default_rng(0)
+    norm.set_weights([rng.uniform(0.5, 1.5, 4) for _ in range(4)])
+    return model
+
+
+@pytest.fixture(scope="module")
+def task():
+    """Return support and query examples of different distributions."""
+    rng = np.random.default_rng(1)
+    return [
+        (rng.normal(size=(7, 3)), rng.normal(size=(7, 2))),
+        (1 + 2 * rng.normal(size=(5, 3)), rng.normal(size=(5, 2))),
+    ]
+
+
+def moments(p, x):
+    """Return mean and variance of the hidden layer."""
+    z = x @ p[0] + p[1]
+    return z.mean(0), ((z - z.mean(0)) ** 2).mean(0)
+
+
+def forward(p, x, statistics):
+    z = (x @ p[0] + p[1] - statistics[0]) / np.sqrt(statistics[1] + EPSILON)
+    a = np.tanh(p[2] * z + p[3])
+    return z, a, a @ p[4] + p[5]
+
+
+def inner_gradient(p, x, t):
+    """Return the gradient of the squared error with batch statistics, by hand."""
+    z, a, o = forward(p, x, moments(p, x))
+    do = 2 * (o - t) / t.size
+    dy = (do @ p[4].T) * (1 - a**2)
+    dn = dy * p[2]
+    scale = 1 / np.sqrt(moments(p, x)[1] + EPSILON)
+    dz = scale * (dn - dn.mean(0) - z * (dn * z).mean(0))
+    return [x.T @ dz, dz.sum(0), (dy * z).sum(0), dy.sum(0), a.T @ do, do.sum(0)]
+
+
+def moved(statistics, p, x):
+    return [MOMENTUM * m + (1 - MOMENTUM) * s for m, s in zip(statistics, moments(p, x), strict=True)]
+
+
+def program(name, p, sets, task, steps):
+    """Return the query loss after some steps, and the moving statistics as the mode leaves them.
+
+    ``sets``: one set of moving statistics for each of K + 1 steps; all modes but per_step use the first.
+    """
+    (x, t), (query, target) = task
+    sets = list(sets)
+    last = len(sets) - 1 if name == "per_step" else 0
+    for step in range(steps):
+        sets[min(step, last)] = moved(sets[min(step, last)], p, x)
+        p = [value - RATE * g for value, g in zip(p, inner_gradient(p, x, t), strict=True)]
+    if name == "per_step":
+        sets[min(steps, last)] = moved(sets[min(steps, last)], p, x)
+    statistics = {
+        "batch": moments(p, query),
+        "support": moments(p, x),
+        "moving": sets[0],
+        "per_step": sets[min(steps, last)],
+    }[name]
+    return ((forward(p, query, statistics)[2] - target) ** 2).mean(), sets
+
+
+def by_complex_step(function, values):
+    """Return the derivative of ``function(values)`` with respect to every number of every array."""
+    gradients = []
+    for place, value in enumerate(values):
+        gradient = np.zeros_like(value)
+        for index in np.ndindex(value.shape):
+            shifted = [np.array(each, complex) for each in values]
+            shifted[place][index] += 1e-30j
+            gradient[index] = function(shifted).imag / 1e-30
+        gradients.append(gradient)
+    return gradients
+
+
+def unrolled(chosen, model, parameters, state, task, steps):
+    """Return the query loss after some steps of gradient descent, and the states before and after judging."""
+    (x, t), (query, target) = task
+    for step in range(steps):
+        with tf.GradientTape() as tape:
+            tape.watch(parameters)
+            outputs, _, after = chosen.inner(model, parameters, state, x, tf.constant(step), None)
+            loss = ml.losses.mse(t, outputs)
+        gradient = tape.gradient(loss, parameters)
+        parameters = {key: value - RATE * gradient[key] for key, value in parameters.items()}
+        state = after
+    outputs, _ = chosen.outer(model, parameters, state, x, query, tf.constant(steps))
+    return ml.losses.mse(target, outputs), chosen.observe(model, parameters, state, x, tf.constant(steps))
+
+
+def as_tensors(task):
+    return [tuple(tf.constant(each) for each in batch) for batch in task]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("trained", "steps"), [(1, 1), (3, 3), (3, 2), (1, 3)])
+def test_losses_and_gradients_are_those_of_the_program(model, task, name, trained, steps):
+    """Trained for some steps, judged at theta_steps: values to 1e-12, gradients to 1e-9 of their size."""
+    chosen = mode(name, model, trained)
+    state = chosen.initial(model)
+    rng = np.random.default_rng(2)
+    if name == "per_step":  # Sets that differ, or a mistaken index would not show.
+        state = {key: value + rng.uniform(0, 1, value.shape) for key, value in state.items()}
+    sets = [
+        [
+            state[key][k].numpy() if name == "per_step" else model.get_layer("norm").get_weights()[place]
+            for place, key in ((2, STATISTICS[0]), (3, STATISTICS[1]))
+        ]
+        for k in range(trained + 1)
+    ]
+    parameters = ml.functional.parameters(model)
+
+    with tf.GradientTape() as tape:
+        tape.watch(parameters)
+        loss, after = unrolled(chosen, model, parameters, state, as_tensors(task), steps)
+    gradient = tape.gradient(loss, parameters)
+    values = [parameters[key].numpy() for key in KEYS]
+    expected, left = program(name, values, sets, task, steps)
+    np.testing.assert_allclose(loss, expected, rtol=1e-12)
+    derivative = by_complex_step(lambda p: program(name, p, sets, task, steps)[0], values)
+    size = max(np.abs(value).max() for value in derivative)
+    for key, value in zip(KEYS, derivative, strict=True):
+        np.testing.assert_allclose(gradient[key], value, rtol=1e-9, atol=1e-9 * size)
+    assert_state_equals(name, after, left)
+
+
+def assert_state_equals(name, state, sets):
+    if name in ("batch", "support"):
+        assert state == ()
+        return
+    for place, key in enumerate(STATISTICS):
+        expected = np.stack([each[place] for each in sets]) if name == "per_step" else sets[0][place]
+        np.testing.assert_allclose(state[key], expected, rtol=1e-12)
+
+
+def test_the_modes_differ(model, task):
+    """The four losses of one task are far apart: no mode stands in for another."""
+    parameters = ml.functional.parameters(model)
+    losses = []
+    for name in NAMES:
+        chosen = mode(name, model, 2)
+        loss, _ = unrolled(chosen, model, parameters, chosen.initial(model), as_tensors(task), 2)
+        losses.append(float(loss))
+    assert min(abs(a - b) for i, a in enumerate(losses) for b in losses[:i]) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["moving", "per_step"])
+def test_derivatives_go_through_the_initial_statistics(model, task, name):
+    """Of the query loss with respect to m_0 (or every m[k]), against the program."""
+    chosen = mode(name, model, 2)
+    parameters, state = ml.functional.parameters(model), chosen.initial(model)
+    with tf.GradientTape() as tape:
+        tape.watch(state)
+        loss, _ = unrolled(chosen, model, parameters, state, as_tensors(task), 2)
+    gradient = tape.gradient(loss, state)
+    values = [parameters[key].numpy() for key in KEYS]
+    leaves = [state[key].numpy() for key in STATISTICS]
+
+    def of_state(leaves):
+        sets = [[leaf[k] if name == "per_step" else leaf for leaf in leaves] for k in range(3)]
+        return program(name, values, sets, task, 2)[0]
+
+    for key, expected in zip(STATISTICS, by_complex_step(of_state, leaves), strict=True):
+        assert np.abs(expected).max() > 1e-3
+        np.testing.assert_allclose(gradient[key], expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_modes_can_be_mapped_over_tasks(model, in_graph, name):
+    """Vectorised over three tasks with states of their own, the same numbers as one by one."""
+    rng = np.random.default_rng(3)
+    chosen = mode(name, model, 2)
+    state = tf.nest.map_structure(
+        lambda leaf: leaf + tf.constant(rng.uniform(size=(3, *leaf.shape))), chosen.initial(model)
+    )
+    shapes = ((3, 6, 3), (3, 6, 2)), ((3, 4, 3), (3, 4, 2))
+    tasks = [tuple(tf.constant(rng.normal(size=shape)) for shape in batch) for batch in shapes]
+    parameters = ml.functional.parameters(model)
+
+    def of_one(task, state):
+        with tf.GradientTape() as tape:
+            tape.watch(parameters)
+            loss, after = unrolled(chosen, model, parameters, state, task, 1)
+        return loss, tape.gradient(loss, parameters), after
+
+    mapped = in_graph(lambda *a: map_tasks(of_one, *a))(tasks, state)
+    for index in range(3):
+        one = tf.nest.map_structure(lambda leaf, index=index: leaf[index], (tasks, state))
+        expected = of_one(*one)
+        for found, value in zip(tf.nest.flatten(mapped), tf.nest.flatten(expected), strict=True):
+            np.testing.assert_allclose(found[index], value, rtol=1e-9, atol=1e-12)
+
+
+class Sampled(keras.Layer):
+    """A layer of other origin that draws, asked or not."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator = keras.random.SeedGenerator(1)
+
+    def call(self, inputs):
+        return inputs + keras.random.normal(keras.ops.shape(inputs), seed=self.generator)
+
+
+def with_norm(*layers, norm=None):
+    return keras.Sequential(
+        [keras.Input((3,)), LAYERS.Dense(2), norm or LAYERS.BatchNormalization(name="norm"), *layers]
+    )
+
+
+class TestChoice:
+    """By name, for models that have something to choose, and for no others."""
+
+    def test_records(self, model):
+        """Equal settings are equal, and a record can be pasted back."""
+        expected = {
+            "batch": Batch(),
+            "support": Support(tuple((key, MOMENTUM) for key in STATISTICS)),
+            "moving": Moving(STATISTICS),
+            "per_step": PerStep(STATISTICS, 5),
+        }
+        for name, record in expected.items():
+            assert mode(name, model, 5) == record == eval(repr(record))
+            assert hash(mode(name, model, 5)) == hash(record)
+            assert needs_exact(record)
+        assert mode("per_step", model, 4) != expected["per_step"]
+
+    def test_a_model_without_batch_statistics_has_nothing_to_choose(self):
+        assert mode(None, ml.models.mlp(), 1) == Plain() == Plain(seeded=False)
+        dropped = keras.Sequential([keras.Input((3,)), LAYERS.Dropout(0.5), LAYERS.Dense(1)])
+        assert mode(None, dropped, 1) == Plain(seeded=True)
+        assert not needs_exact(Plain())
+        for name in NAMES:
+            with pytest.raises(ValueError, match=rf"'{name}' was chosen, but no layer .*: leave it out"):
+                mode(name, ml.models.mlp(), 1)
+
+    def test_batch_statistics_have_to_be_chosen(self, model):
+        """The layers are named, and each choice on a line of its own."""
+        with pytest.raises(ValueError, match=r"has batch statistics \(norm\)") as raised:
+            mode(None, model, 1)
+        lines = str(raised.value).splitlines()[1:]
+        assert [line.split(":")[0].strip() for line in lines] == [repr(name) for name in NAMES]
+        with pytest.raises(ValueError, match="statistics='mean' is not known"):
+            mode("mean", model, 1)
+        with pytest.raises(ValueError, match="steps must be"):
+            mode("batch", model, -1)
+
+    @pytest.mark.parametrize(
+        ("norm", "reason"),
+        [
+            (lambda: LAYERS.SpectralNormalization(LAYERS.Dense(2), name="norm"), "have no momentum"),
+            (lambda: LAYERS.BatchNormalization(momentum=1.0, name="norm"), "have no momentum below 1"),
+            (lambda: LAYERS.BatchNormalization(renorm=True, name="norm"), "do not move by momentum"),
+        ],
+    )
+    def test_support_needs_a_momentum(self, norm, reason):
+        with pytest.raises(ValueError, match=rf"norm \(.*{reason}.*'batch', 'moving' or 'per_step'"):
+            mode("support", with_norm(norm=norm()), 1)
+
+    def test_queries_without_noise(self):
+        """A layer that draws although it is off would make queries random."""
+        with pytest.raises(ValueError, match=r"sampled.* draw random numbers also with training=False"):
+            mode("batch", with_norm(Sampled()), 1)
+
+
+def test_queries_do_not_drop():
+    """Batch statistics with dropout: inner steps draw from the noise, queries never."""
+    model = with_norm(LAYERS.Dropout(0.5), LAYERS.Dense(1))
+    without = keras.Sequential([layer for layer in model.layers if not isinstance(layer, LAYERS.Dropout)])
+    without.build((None, 3))
+    x = tf.constant(np.random.default_rng(0).normal(size=(8, 3)), tf.float32)
+    chosen, parameters = mode("batch", model, 1), ml.functional.parameters(model)
+    outputs, _ = chosen.outer(model, parameters, (), x, x, 0)
+    expected = ml.functional.apply(without, ml.functional.parameters(without), x, training=True)
+    np.testing.assert_array_equal(outputs, expected)
+    draws = [chosen.inner(model, parameters, (), x, 0, tf.constant([0, seed]))[0] for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(draws[0], draws[1])
+    assert not np.array_equal(draws[0], draws[2])
+    assert not np.array_equal(draws[0], outputs)
+
+
+def test_plain_is_the_call_of_inference():
+    """Without seeds and statistics: the same bits, and no state."""
+    model, x = ml.models.mlp(2), tf.ones((3, 2))
+    parameters = ml.functional.parameters(model)
+    outputs, losses, state = Plain().inner(model, parameters, (), x, 0, tf.constant([0, 1]))
+    np.testing.assert_array_equal(outputs, ml.functional.apply(model, parameters, x))
+    np.testing.assert_array_equal(Plain().outer(model, parameters, (), x, x, 0)[0], outputs)
+    assert losses is None
+    assert state == Plain().initial(model) == Plain().observe(model, parameters, (), x, 0) == ()
