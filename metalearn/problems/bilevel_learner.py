@@ -86,7 +86,7 @@ class BilevelLearner:
         """Return phi."""
         return phi
 
-    def next_state(self, state: Structure, inner: Inner) -> Structure:
+    def next_state(self, meta: Meta, tasks: Task, inner: Inner) -> Structure:
         """Return an empty state."""
         return ()
 

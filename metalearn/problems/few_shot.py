@@ -20,6 +20,7 @@ from metalearn.nn.adapted import partition
 from metalearn.nn.heads import Head, linear_head
 from metalearn.nn.layers import inexact_layers
 from metalearn.nn.modes import Mode, mode
+from metalearn.nn.stateful import seeded_layers
 from metalearn.nn.vectorizable import mapping_for
 from metalearn.problems import learner
 from metalearn.problems.batches import slices
@@ -125,7 +126,7 @@ class MetaLearner:
             require_positive("proximal (0 for none)", self.proximal)
         if self.mapping != "auto":
             require_mapping(self.mapping)
-        if self._mode.needs_support and isinstance(self.batch, slices):
+        if self._functions.needs_support and isinstance(self.batch, slices):
             raise ValueError(
                 f"statistics={self.statistics!r} are of the whole support, and batch={self.batch!r} splits it: "
                 "use statistics='batch' or 'moving'"
@@ -133,7 +134,7 @@ class MetaLearner:
         meta = self._meta(functional.parameters(self.model))
         problem = self._problem(meta, "vectorized", tf.constant(0))
         self.estimator.require(problem, self.parts(meta)[0], Task((), ()))
-        inexact = inexact_layers(self.model, self._mode.training) if self.estimator.second_order else []
+        inexact = inexact_layers(self.model) if self.estimator.second_order else []
         if inexact and self.steps:
             raise ValueError(
                 "the estimator takes second derivatives, which TensorFlow gets wrong in "
@@ -164,7 +165,7 @@ class MetaLearner:
     def posed(self, meta: Meta, tasks: Task, seed: Seed) -> Posed:
         """Return the bilevel problem that this learner stands for at ``meta``, and phi and tasks for it."""
         problem = self._problem(meta, self.mapping_chosen, tf.convert_to_tensor(seed)[1])
-        if self._mode.seeded:
+        if self._seeded:
             count = number_of_tasks(tasks)
             own = tf.stack([fold_in(seed, index) for index in range(count)])
             tasks = tasks._replace(support=Noisy(tasks.support, own))
@@ -178,9 +179,18 @@ class MetaLearner:
         """Return the meta-parameters of phi and moving statistics."""
         return {**phi, STATISTICS: state} if tf.nest.flatten(state) else phi
 
-    def next_state(self, state: Structure, inner: Inner) -> Structure:
-        """Return the moving statistics after an iteration: the mean over the tasks."""
-        return self._mode.carried(state, inner.model)
+    def next_state(self, meta: Meta, tasks: Task, inner: Inner) -> Structure:
+        """Return the moving statistics after an iteration: the mean over the tasks of theirs."""
+        if not self._functions.keeps_state:
+            return ()
+        phi, _ = self.parts(meta)
+        of_tasks = map_tasks(
+            lambda task, inner: self._functions.observed(phi, task, inner),
+            tasks,
+            inner._replace(step=()),
+            mapping=self.mapping_chosen,
+        )
+        return tf.nest.map_structure(lambda leaf: tf.reduce_mean(leaf, 0), of_tasks)
 
     def require_fit(self, tasks: Task) -> list[str]:
         """Raise ValueError, naming both shapes, if the model cannot take or answer these tasks.
@@ -254,17 +264,17 @@ class MetaLearner:
             ValueError: if the outputs depend on statistics of the support and only parameters are given.
         """
         if not isinstance(adapted, Adaptation):
-            if self._mode.needs_support or self._mode.keeps_state:
+            if self._functions.needs_support or self._functions.keeps_state:
                 raise ValueError(
                     f"with statistics={self.statistics!r} outputs depend on more than parameters: pass what "
                     "adapt returned"
                 )
             adapted = Adaptation(adapted, tf.zeros([1]), (), ())
         return map_tasks(
-            lambda *of_one: self._mode.outer(*of_one)[0],
+            lambda *of_one: self._functions.answer(*of_one)[0],
             adapted.parameters,
             adapted.model,
-            adapted.inputs if self._mode.needs_support else (),
+            adapted.inputs if self._functions.needs_support else (),
             inputs,
             mapping=self.mapping_chosen,
         )
@@ -272,6 +282,10 @@ class MetaLearner:
     @functools.cached_property
     def _mode(self) -> Mode:
         return mode(self.statistics, self.model, self.steps)
+
+    @functools.cached_property
+    def _seeded(self) -> bool:
+        return bool(seeded_layers(self.model))
 
     @functools.cached_property
     def _functions(self) -> KerasProblem:
@@ -305,7 +319,7 @@ class MetaLearner:
         if self.head is not None and self.head.hyperparameters:
             dtype = next(iter(parameters.values())).dtype
             phi["head"] = tf.nest.map_structure(lambda leaf: tf.cast(leaf, dtype), self.head.hyperparameters)
-        return self.whole(phi, self._mode.initial())
+        return self.whole(phi, self._mode.initial(self.model))
 
     def _require_head_fits(self) -> None:
         missing = set(linear_head(self.model)) - set(self._functions.keys)

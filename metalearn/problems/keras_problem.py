@@ -11,9 +11,9 @@ import keras
 import tensorflow as tf
 
 from metalearn.nn import functional
-from metalearn.nn.adapted import is_context, partition, select
+from metalearn.nn.adapted import is_context, partition, select_from
 from metalearn.nn.heads import Head, linear_head
-from metalearn.nn.modes import Mode
+from metalearn.nn.modes import Mode, PerStep, Support
 from metalearn.problems.bilevel import BilevelProblem
 from metalearn.random import fold_in
 from metalearn.types import Batch, Inner, Loss, Meta, Parameters, Rule, Structure, Task, TaskMapping
@@ -24,6 +24,18 @@ class Noisy(NamedTuple):
 
     examples: Batch
     seed: tf.Tensor
+
+
+class ModelState(NamedTuple):
+    """What a model with moving statistics carries through the inner loop.
+
+    Attributes:
+        statistics: as the mode keeps them.
+        step: the number of inner steps taken, int32 ``[]``: queries are judged by it.
+    """
+
+    statistics: Structure
+    step: tf.Tensor
 
 
 class Seen(NamedTuple):
@@ -51,7 +63,17 @@ class KerasProblem:
     @functools.cached_property
     def keys(self) -> list[str]:
         """Names of the parameters that the inner loop moves."""
-        return select(self.adapted, functional.parameters(self.model))
+        return select_from(self.model, self.adapted)
+
+    @functools.cached_property
+    def keeps_state(self) -> bool:
+        """Whether the model carries moving statistics through the inner loop."""
+        return bool(tf.nest.flatten(self.mode.initial(self.model)))
+
+    @property
+    def needs_support(self) -> bool:
+        """Whether answers to queries depend on the inputs of the support."""
+        return isinstance(self.mode, Support | PerStep)
 
     @functools.cached_property
     def given(self) -> Parameters:
@@ -65,12 +87,28 @@ class KerasProblem:
         """Return all of the model's parameters as every task begins with them."""
         return {**self.given, **phi["parameters"]}
 
+    def answer(
+        self, complete: Parameters, model: Structure, support_inputs: Structure, inputs: Structure
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Return outputs for a task's queries, and what the model adds to a loss."""
+        state, step = model if self.keeps_state else ((), 0)
+        return self.mode.outer(self.model, complete, state, support_inputs, inputs, step)
+
+    def observed(self, phi: Meta, task: Task, inner: Inner) -> Structure:
+        """Return the moving statistics of one task after its inner loop, for the tasks to come."""
+        complete = {**self.complete(phi), **inner.parameters}
+        state, step = inner.model
+        support = _examples(task).inputs if self.needs_support else ()
+        return self.mode.observe(self.model, complete, state, support, step)
+
     def posed(self, rule: Rule, steps: int, mapping: TaskMapping, statistics: Structure) -> BilevelProblem:
         """Return the bilevel problem, given the moving statistics that inner loops start with."""
 
         def start(phi: Meta, task: Task) -> Inner | Parameters:
             parameters = self._solved(phi, task) if self.head else self._origin(phi)
-            return Inner(parameters, model=statistics) if self.mode.keeps_state else parameters
+            if not self.keeps_state:
+                return parameters
+            return Inner(parameters, model=ModelState(statistics, tf.constant(0)))
 
         return BilevelProblem(
             start=start,
@@ -105,7 +143,10 @@ class KerasProblem:
     ) -> tuple[tf.Tensor, Structure]:
         complete = {**self.complete(phi), **parameters}
         inputs, targets = seen.examples
-        outputs, added, model = self.mode.inner(complete, model, inputs, seen.step, seen.seed)
+        state = model.statistics if self.keeps_state else ()
+        outputs, added, state = self.mode.inner(self.model, complete, state, inputs, seen.step, seen.seed)
+        if self.keeps_state:
+            model = ModelState(state, model.step + 1)
         loss = _with(added, self.loss(targets, outputs))
         if not self.proximal:
             return loss, model
@@ -117,9 +158,9 @@ class KerasProblem:
         self, parameters: Parameters, phi: Meta, task: Task, model: Structure
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         complete = {**self.complete(phi), **parameters}
-        support = _examples(task).inputs if self.mode.needs_support else ()
+        support = _examples(task).inputs if self.needs_support else ()
         inputs, targets = task.query
-        outputs, added = self.mode.outer(complete, model, support, inputs)
+        outputs, added = self.answer(complete, model, support, inputs)
         metrics = {metric.__name__: metric(targets, outputs) for metric in self.metrics}
         return _with(added, self.outer_loss(targets, outputs)), metrics
 

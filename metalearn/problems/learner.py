@@ -63,8 +63,8 @@ class Learner(Protocol):
         """Return the meta-parameters of the two parts."""
         ...
 
-    def next_state(self, state: Structure, inner: Inner) -> Structure:
-        """Return the state after an iteration, given the inner loops ``[T, ...]`` at their ends."""
+    def next_state(self, meta: Meta, tasks: Task, inner: Inner) -> Structure:
+        """Return the state after an iteration, given its tasks and their inner loops ``[T, ...]`` at the end."""
         ...
 
     def require_fit(self, tasks: Task) -> list[str]:

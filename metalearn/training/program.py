@@ -178,7 +178,7 @@ class Program:
             for variable, value in zip(optimizers.variables, projected, strict=True):
                 variable.assign(value)
         after = Carried(
-            learner.next_state(carried.statistics, result.inner),
+            learner.next_state(meta, tasks, result.inner),
             result.inner if self._carry is not None else (),
             kept,
         )

@@ -41,7 +41,7 @@ REPLACEMENTS: dict[str, type[keras.Layer]] = {
 }
 
 
-def inexact_layers(model: keras.Layer, training: bool = True) -> list[str]:
+def inexact_layers(model: keras.Layer) -> list[str]:
     """Name the layers whose second derivatives TensorFlow gets wrong or does not have.
 
     They are Keras' normalisation by batch (unless ``trainable=False``), layer and group, spectral
