@@ -33,7 +33,7 @@ def inner_start(problem: Problem, phi: Meta, task: Task) -> Inner:
     parameters = tf.nest.map_structure(tf.identity, inner.parameters)
     _require_dict(parameters)
     rule = problem.rule.init(parameters) if isinstance(inner.rule, tuple) and not inner.rule else inner.rule
-    anew = Inner(parameters, rule, tf.nest.map_structure(tf.convert_to_tensor, inner.model), ())
+    anew = Inner(parameters, rule, tf.nest.map_structure(tf.identity, inner.model), ())
     if not isinstance(task.start, Inner):
         return anew
     _require_like("task.start", task.start, anew)
