@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,8 +16,18 @@ Operator = Callable[[Structure], Structure]
 
 
 def names(structure: Structure) -> list[str]:
-    """Return the path of every leaf, ``"parameters/hidden_0/kernel"``, in ``tf.nest.flatten``'s order."""
-    return ["/".join(map(str, path)) for path, _ in keras.tree.flatten_with_path(structure)]
+    """Return the path of every leaf, ``"parameters/hidden_0/kernel"``, in ``tf.nest.flatten``'s order.
+
+    Parts of named tuples have their fields' names.
+    """
+    return ["/".join(_entries(structure, path)) for path, _ in keras.tree.flatten_with_path(structure)]
+
+
+def _entries(structure: Structure, path: Iterable[Any]) -> Iterator[str]:
+    for entry in path:
+        fields = getattr(structure, "_fields", None)
+        yield fields[entry] if fields else str(entry)
+        structure = structure[entry]
 
 
 def label(name: str) -> str:

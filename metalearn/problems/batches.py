@@ -37,4 +37,9 @@ class slices:
                     f"slices({self.count}) needs support of a known shape [T, {self.count}, N, ...] for "
                     f"mini-batches of N examples, but one task's has the shape {leaf.shape}"
                 )
-        return tf.nest.map_structure(lambda leaf: leaf[step % self.count], task.support)
+        index = step % self.count
+        if isinstance(index, int):
+            return tf.nest.map_structure(lambda leaf: leaf[index], task.support)
+        # Not leaf[index]: tasks that continue inner loops have step numbers of their own, and a slice whose
+        # bounds differ by task has no vectorised form.
+        return tf.nest.map_structure(lambda leaf: tf.gather(leaf, index), task.support)

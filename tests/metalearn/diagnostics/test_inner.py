@@ -4,17 +4,18 @@ import numpy as np
 import tensorflow as tf
 
 import metalearn as ml
-from metalearn.problems.bilevel import BilevelProblem
 
 
 def quadratic(rule, steps, **options):
     """Return inner ``p'Hp/2 - b'p`` (H, b a task's support), outer ``|p - t|^2 / 2`` (t of its query)."""
-    return BilevelProblem(
-        initialize=lambda meta: {"p": meta["parameters"]["p"]},
-        inner_loss=lambda theta, meta, batch: tf.reduce_sum(
+    return ml.BilevelProblem(
+        start=lambda meta, task: {"p": meta["parameters"]["p"]},
+        inner_loss=lambda theta, meta, batch, model: tf.reduce_sum(
             batch.inputs * tf.square(theta["p"]) / 2 - batch.targets * theta["p"]
         ),
-        outer_loss=lambda theta, meta, batch: tf.reduce_sum(tf.square(theta["p"] - batch.targets)) / 2,
+        outer_loss=lambda theta, meta, task, model: (
+            tf.reduce_sum(tf.square(theta["p"] - task.query.targets)) / 2
+        ),
         rule=rule,
         steps=steps,
         **options,
@@ -35,7 +36,9 @@ META = {"parameters": {"p": tf.constant(START)}, "rule": {}}
 
 def test_momentum_and_a_batch_for_each_step(in_graph):
     """Losses, distance, angle and curvature to 1e-12; no stability, which momentum has another limit of."""
-    problem = quadratic(ml.rules.momentum(0.1, 0.9), 3, per_step_support=True, mapping="sequential")
+    problem = quadratic(
+        ml.rules.momentum(0.1, 0.9), 3, batch=ml.problems.slices(2), batches=2, mapping="sequential"
+    )
     tasks = random_tasks((2, 3))
     found = in_graph(lambda tasks: ml.diagnostics.inner_loop(problem, META, tasks, (0, 0)))(tasks)
     rows = []

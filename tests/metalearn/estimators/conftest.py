@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 
 import metalearn as ml
-from metalearn.problems.bilevel import BilevelProblem
 
 CURVATURE, LINEAR = np.array([1.0, 2.0, 4.0]), np.ones(3)
 TARGET = np.array([0.3, -0.5, 0.9])
@@ -31,16 +30,16 @@ class Quadratic:
     def problem(self):
         """The bilevel problem."""
 
-        def inner_loss(theta, meta, batch):
+        def inner_loss(theta, meta, batch, model):
             p, start = theta["p"], meta["parameters"]["p"]
             loss = tf.reduce_sum(batch.inputs * tf.square(p) / 2 - batch.targets * p)
             return loss + self.proximal / 2 * tf.reduce_sum(tf.square(p - start)) if self.proximal else loss
 
-        return BilevelProblem(
-            initialize=lambda meta: {"p": meta["parameters"]["p"]},
+        return ml.BilevelProblem(
+            start=lambda meta, task: {"p": meta["parameters"]["p"]},
             inner_loss=inner_loss,
-            outer_loss=lambda theta, meta, batch: tf.reduce_sum(
-                tf.square(theta["p"]) / 2 - batch.targets * theta["p"]
+            outer_loss=lambda theta, meta, task, model: tf.reduce_sum(
+                tf.square(theta["p"]) / 2 - task.query.targets * theta["p"]
             ),
             rule=ml.rules.sgd(self.rate),
             steps=self.steps,
@@ -115,14 +114,16 @@ def network():
         return tf.tanh(inputs @ theta["first"] + theta["bias"]) @ theta["second"]
 
     def build(rule, steps, **options):
-        def inner_loss(theta, meta, batch):
+        def inner_loss(theta, meta, batch, model):
             decay = tf.add_n([tf.reduce_sum(tf.square(leaf)) for leaf in theta.values()])
             return ml.losses.mse(batch.targets, outputs(theta, batch.inputs)) + tf.exp(meta["decay"]) * decay
 
-        problem = BilevelProblem(
-            initialize=lambda meta: meta["parameters"],
+        problem = ml.BilevelProblem(
+            start=lambda meta, task: meta["parameters"],
             inner_loss=inner_loss,
-            outer_loss=lambda theta, meta, batch: ml.losses.mse(batch.targets, outputs(theta, batch.inputs)),
+            outer_loss=lambda theta, meta, task, model: ml.losses.mse(
+                task.query.targets, outputs(theta, task.query.inputs)
+            ),
             rule=rule,
             steps=steps,
             **options,
@@ -133,7 +134,7 @@ def network():
         decay = tf.constant(-2.0, tf.float64)
         return problem, {
             "parameters": parameters,
-            "rule": rule.hyperparameters(parameters),
+            "rule": (getattr(rule, "learnable", None) or rule.hyperparameters)(parameters),
             "decay": decay,
         }
 

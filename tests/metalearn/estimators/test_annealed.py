@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import metalearn as ml
 
-FIRST, THEN = ml.estimators.first_order(), ml.estimators.mixed_mode()
+FIRST, THEN = ml.estimators.first_order(), ml.estimators.checkpointed()
 
 
 @pytest.mark.parametrize("compiled", ["eager", "graph", "xla"])
@@ -15,8 +15,12 @@ def test_it_is_the_one_and_then_the_other(quadratic, published, in_graph, with_x
     estimator = ml.estimators.annealed(FIRST, THEN, iterations=10, fraction=0.3)
     problem = quadratic(2).problem
     wrap = {"eager": lambda function: function, "graph": in_graph, "xla": with_xla}[compiled]
-    call = wrap(lambda meta, tasks, seed: estimator(problem, meta, tasks, seed=seed))
-    expected = [each(problem, *published).gradient["parameters"]["p"] for each in (FIRST, THEN)]
+    call = wrap(
+        lambda meta, tasks, seed: estimator(problem, meta, tasks, estimator.init(problem, meta, tasks), seed)[
+            0
+        ]
+    )
+    expected = [each(problem, *published)[0].gradient["parameters"]["p"] for each in (FIRST, THEN)]
     assert np.abs(expected[0] - expected[1]).max() > 1e-2
     for iteration, right in ((0, 0), (2, 0), (3, 1), (10, 1)):
         found = call(*published, tf.constant([7, iteration])).gradient["parameters"]["p"]

@@ -20,7 +20,7 @@ def estimates(quadratic, published, in_graph):
 
     def compute(pairs, seed):
         estimator, problem = ml.estimators.evolution(SIGMA, pairs), quadratic(3).problem
-        estimate = in_graph(lambda meta, seed: estimator(problem, meta, copies, seed=seed))
+        estimate = in_graph(lambda meta, seed: estimator(problem, meta, copies, seed=seed)[0])
         return estimate(meta, tf.constant(seed)).per_task["parameters"]["p"].numpy()
 
     return compute
@@ -69,12 +69,12 @@ def test_the_seed_decides(quadratic, published, with_xla, as_vector):
     """The same seed gives the same bits, another gives others; eager, XLA, tuple or tensor do not matter."""
     problem, estimator = quadratic(2).problem, ml.estimators.evolution(SIGMA, 2)
     results = [
-        as_vector(estimator(problem, *published, seed=seed)) for seed in ((1, 2), (1, 2), (1, 3), (2, 2))
+        as_vector(estimator(problem, *published, seed=seed)[0]) for seed in ((1, 2), (1, 2), (1, 3), (2, 2))
     ]
     np.testing.assert_array_equal(results[0], results[1])
     assert (results[0][1:4] != results[2][1:4]).all()
     assert (results[0][1:4] != results[3][1:4]).all()
-    compiled = with_xla(lambda seed: estimator(problem, *published, seed=seed))(tf.constant([1, 2]))
+    compiled = with_xla(lambda seed: estimator(problem, *published, seed=seed)[0])(tf.constant([1, 2]))
     np.testing.assert_allclose(as_vector(compiled), results[0], rtol=0, atol=1e-13)
 
 
@@ -91,11 +91,11 @@ def test_losses_need_no_derivative(quadratic, published):
     meta, tasks = published
     problem = dataclasses.replace(
         quadratic(0).problem,
-        outer_loss=lambda theta, meta, batch: tf.round(4 * tf.reduce_sum(theta["p"])) / 4,
+        outer_loss=lambda theta, meta, task, model: tf.round(4 * tf.reduce_sum(theta["p"])) / 4,
     )
     estimator = ml.estimators.evolution(0.3, 1)
     copies = tf.nest.map_structure(lambda leaf: tf.repeat(leaf, 2000, 0), tasks)
-    found = estimator(problem, meta, copies).per_task["parameters"]["p"].numpy()
+    found = estimator(problem, meta, copies)[0].per_task["parameters"]["p"].numpy()
     error = found.std(0, ddof=1) / np.sqrt(len(found))
     assert (np.abs(found.mean(0) - 1) < 4 * error + 0.01).all()
 

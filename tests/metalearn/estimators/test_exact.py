@@ -1,4 +1,4 @@
-"""The exact meta-gradients: unrolled tapes, mixed mode and finite differences agree."""
+"""The exact meta-gradients: unrolled tapes, repeated steps and finite differences agree."""
 
 import functools
 import itertools
@@ -10,10 +10,8 @@ import tensorflow as tf
 
 import metalearn as ml
 from metalearn.execution.layout import FUSED_STEPS
-from metalearn.problems.bilevel import BilevelProblem
-from metalearn.types import Rule
 
-ESTIMATORS = {"unrolled": ml.estimators.unrolled(), "mixed_mode": ml.estimators.mixed_mode()}
+ESTIMATORS = {"unrolled": ml.estimators.unrolled(), "checkpointed": ml.estimators.checkpointed()}
 RATE = 0.01
 
 
@@ -91,8 +89,8 @@ def result(sinusoids, initial, in_graph, with_xla):
 
 SLOW = pytest.mark.slow
 
-QUICK = [("unrolled", 1, "eager"), ("mixed_mode", 1, "eager"), ("unrolled", 1, "xla")]
-QUICK += [("mixed_mode", 1, "xla")]
+QUICK = [("unrolled", 1, "eager"), ("checkpointed", 1, "eager"), ("unrolled", 1, "xla")]
+QUICK += [("checkpointed", 1, "xla")]
 """Of ten steps, eager ones are traced one by one, and nested tapes take XLA long to compile."""
 
 
@@ -108,7 +106,7 @@ def test_equals_nested_tapes(result, as_vector, estimator, steps, mode):
     """Of the same number of steps, in a graph: losses, gradients, each task's, parameters, to 1e-9."""
     unrolled, mixed = result("unrolled", steps, "graph"), result(estimator, steps, mode)
     assert np.abs(as_vector(unrolled.gradient)).max() > 0.1
-    for field in ("loss", "gradient", "per_task", "adapted"):
+    for field in ("loss", "gradient", "per_task", "inner"):
         ours, reference = (as_vector(getattr(each, field)) for each in (mixed, unrolled))
         np.testing.assert_allclose(ours, reference, rtol=0, atol=1e-9)
 
@@ -143,14 +141,14 @@ def test_graphs_beyond_the_fused_steps_do_not_grow(in_graph):
     batch = ml.Batch(tf.zeros((2, 1, 1)), tf.zeros((2, 1, 1)))
 
     def nodes(steps):
-        problem = BilevelProblem(
-            initialize=lambda meta: meta["parameters"],
-            inner_loss=lambda theta, meta, batch: tf.reduce_sum(theta["p"] ** 4),
-            outer_loss=lambda theta, meta, batch: tf.reduce_sum(theta["p"]),
+        problem = ml.BilevelProblem(
+            start=lambda meta, task: meta["parameters"],
+            inner_loss=lambda theta, meta, batch, model: tf.reduce_sum(theta["p"] ** 4),
+            outer_loss=lambda theta, meta, task, model: tf.reduce_sum(theta["p"]),
             rule=ml.rules.sgd(0.1),
             steps=steps,
         )
-        estimate = in_graph(lambda meta, tasks: ESTIMATORS["mixed_mode"](problem, meta, tasks))
+        estimate = in_graph(lambda meta, tasks: ESTIMATORS["checkpointed"](problem, meta, tasks)[0])
         graph = estimate.get_concrete_function(phi, ml.Task(batch, batch)).graph.as_graph_def()
         return len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
 
@@ -179,14 +177,26 @@ def test_recurrent_layers_may_be_loops_in_the_graph(steps, in_graph):
         np.testing.assert_allclose(found[1][key], expected, rtol=1e-12, atol=1e-14, err_msg=key)
 
 
-def heavy_ball():
-    """Return a rule with state and learned hyperparameters, which also uses the step and its start.
+class HeavyBall:
+    """A rule with state and learned hyperparameters, which also uses the step and its start.
 
     ``v <- momentum v - exp(log_rate) / (1 + k) g`` and ``theta <- theta + v + 0.05 (anchor - theta)``, with
     a learned rate per variable, a learned momentum, and the anchor theta_0 kept in the state.
     """
 
-    def update(gradients, state, parameters, hyperparameters, step):
+    def learnable(self, parameters):
+        """Return initial values of what is learned."""
+        rates = {key: tf.constant(-2.0 - index / 4, tf.float64) for index, key in enumerate(parameters)}
+        return {"momentum": tf.constant(0.7, tf.float64), "log_rate": rates}
+
+    hyperparameters = learnable
+
+    def init(self, parameters):
+        """Return a velocity of zero, and the anchor."""
+        return {"velocity": tf.nest.map_structure(tf.zeros_like, parameters), "anchor": parameters}
+
+    def update(self, gradients, state, parameters, hyperparameters, step):
+        """Return the parameters and the state after a step."""
         shrink = 1.0 / (1.0 + tf.cast(step, tf.float64))
         velocity = {
             key: hyperparameters["momentum"] * state["velocity"][key]
@@ -199,29 +209,15 @@ def heavy_ball():
         }
         return moved, {"velocity": velocity, "anchor": state["anchor"]}
 
-    return Rule(
-        hyperparameters=lambda parameters: {
-            "momentum": tf.constant(0.7, tf.float64),
-            "log_rate": {
-                key: tf.constant(-2.0 - index / 4, tf.float64) for index, key in enumerate(parameters)
-            },
-        },
-        init=lambda parameters: {
-            "velocity": tf.nest.map_structure(tf.zeros_like, parameters),
-            "anchor": parameters,
-        },
-        update=update,
-    )
-
 
 @pytest.mark.parametrize("steps", [pytest.param(3, marks=SLOW), 7])
 def test_state_and_learned_hyperparameters(sinusoids, as_vector, in_graph, steps):
-    """With everything in phi that can be there, mixed mode equals unrolled to 1e-12, differences to 1e-6.
+    """With everything in phi that can be there, repeated steps equal unrolled to 1e-12, differences to 1e-6.
 
     The rule carries state and learns a rate per variable; the inner loss has a learned regulariser; a part
     of phi is in the outer loss alone.
     """
-    rule = heavy_ball()
+    rule = HeavyBall()
 
     def regulariser(theta):
         return tf.reduce_sum(tf.square(theta["first"]))
@@ -229,14 +225,14 @@ def test_state_and_learned_hyperparameters(sinusoids, as_vector, in_graph, steps
     def outputs(theta, inputs):
         return tf.tanh(inputs @ theta["first"]) @ theta["second"]
 
-    problem = BilevelProblem(
-        initialize=lambda meta: meta["parameters"],
-        inner_loss=lambda theta, meta, batch: (
+    problem = ml.BilevelProblem(
+        start=lambda meta, task: meta["parameters"],
+        inner_loss=lambda theta, meta, batch, model: (
             ml.losses.mse(batch.targets, outputs(theta, batch.inputs))
             + tf.exp(meta["rule"]["log_decay"]) * regulariser(theta)
         ),
-        outer_loss=lambda theta, meta, batch: ml.losses.mse(
-            batch.targets, meta["scale"] * outputs(theta, batch.inputs)
+        outer_loss=lambda theta, meta, task, model: ml.losses.mse(
+            task.query.targets, meta["scale"] * outputs(theta, task.query.inputs)
         ),
         rule=rule,
         steps=steps,
@@ -248,13 +244,13 @@ def test_state_and_learned_hyperparameters(sinusoids, as_vector, in_graph, steps
     meta = {
         "parameters": parameters,
         "rule": {
-            "heavy_ball": rule.hyperparameters(parameters),
+            "heavy_ball": rule.learnable(parameters),
             "log_decay": tf.constant(-2.0, tf.float64),
         },
         "scale": tf.constant(1.3, tf.float64),
     }
     unrolled, mixed = (
-        in_graph(lambda meta, estimator=estimator: estimator(problem, meta, sinusoids))
+        in_graph(lambda meta, estimator=estimator: estimator(problem, meta, sinusoids)[0])
         for estimator in ESTIMATORS.values()
     )
     reference, found = unrolled(meta), mixed(meta)

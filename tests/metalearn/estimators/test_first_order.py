@@ -6,8 +6,6 @@ import pytest
 import tensorflow as tf
 
 import metalearn as ml
-from metalearn.problems.bilevel import BilevelProblem
-from metalearn.types import Rule
 
 RATE = 0.05
 
@@ -61,28 +59,24 @@ def test_learned_rates_are_differentiated_exactly():
     constants, ``d theta_2 / d a = -(g_0 + g_1)``, and with ``3 theta`` outside the derivative is
     ``-3 (theta_0 + (1 - a) theta_0)``. The exact one is ``d (3 (1 - a)^2 theta_0) / d a``.
     """
-    rule = Rule(
-        hyperparameters=lambda parameters: {"rate": tf.constant(0.25, tf.float64)},
-        init=lambda parameters: (),
-        update=lambda gradients, state, parameters, hyperparameters, step: (
-            {key: parameters[key] - hyperparameters["rate"] * gradients[key] for key in parameters},
-            state,
-        ),
-    )
-    problem = BilevelProblem(
-        initialize=lambda meta: meta["parameters"],
-        inner_loss=lambda theta, meta, batch: tf.square(theta["t"]) / 2,
-        outer_loss=lambda theta, meta, batch: 3 * theta["t"],
+    rule = ml.rules.sgd(ml.rules.learned(0.25))
+    problem = ml.BilevelProblem(
+        start=lambda meta, task: meta["parameters"],
+        inner_loss=lambda theta, meta, batch, model: tf.square(theta["t"]) / 2,
+        outer_loss=lambda theta, meta, task, model: 3 * theta["t"],
         rule=rule,
         steps=2,
     )
-    meta = {"parameters": {"t": tf.constant(2.0, tf.float64)}, "rule": rule.hyperparameters({})}
+    rate = {"learning_rate": tf.constant(0.25, tf.float64)}
+    meta = {"parameters": {"t": tf.constant(2.0, tf.float64)}, "rule": rate}
     batch = ml.Batch(tf.zeros((1, 1, 1)), tf.zeros((1, 1, 1)))
     found = {
-        name: getattr(ml.estimators, name)()(problem, meta, ml.Task(batch, batch)).gradient
+        name: getattr(ml.estimators, name)()(problem, meta, ml.Task(batch, batch))[0].gradient
         for name in ("first_order", "unrolled")
     }
-    assert float(found["first_order"]["rule"]["rate"]) == pytest.approx(-3 * (2 + 0.75 * 2), rel=1e-15)
+    assert float(found["first_order"]["rule"]["learning_rate"]) == pytest.approx(
+        -3 * (2 + 0.75 * 2), rel=1e-15
+    )
     assert float(found["first_order"]["parameters"]["t"]) == pytest.approx(3.0, rel=1e-15)
-    assert float(found["unrolled"]["rule"]["rate"]) == pytest.approx(-6 * 0.75 * 2, rel=1e-15)
+    assert float(found["unrolled"]["rule"]["learning_rate"]) == pytest.approx(-6 * 0.75 * 2, rel=1e-15)
     assert float(found["unrolled"]["parameters"]["t"]) == pytest.approx(3 * 0.75**2, rel=1e-15)

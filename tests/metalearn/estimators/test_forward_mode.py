@@ -10,38 +10,38 @@ pytestmark = pytest.mark.slow  # minutes of tracing and compiling
 
 
 @pytest.mark.parametrize("steps", [1, 7])
-def test_equals_mixed_mode(network, sinusoids, as_vector, in_graph, steps):
+def test_equals_repeated_steps(network, sinusoids, as_vector, in_graph, steps):
     """Of a network, a learned rate per element, a learned momentum and a regulariser: all to 1e-12."""
     rule = ml.rules.momentum(ml.rules.learned(0.1, per="element", positive=True), ml.rules.learned(0.6))
     problem, meta = network(rule, steps)
-    forward, mixed = (
-        in_graph(lambda meta, estimator=estimator: estimator(problem, meta, sinusoids))(meta)
-        for estimator in (ml.estimators.forward_mode(), ml.estimators.mixed_mode())
+    forward, reverse = (
+        in_graph(lambda meta, estimator=estimator: estimator(problem, meta, sinusoids)[0])(meta)
+        for estimator in (ml.estimators.forward_mode(), ml.estimators.checkpointed())
     )
-    for field in ("loss", "gradient", "per_task", "adapted"):
-        found, reference = (as_vector(getattr(result, field)) for result in (forward, mixed))
+    for field in ("loss", "gradient", "per_task", "inner"):
+        found, reference = (as_vector(getattr(result, field)) for result in (forward, reverse))
         np.testing.assert_allclose(found, reference, rtol=0, atol=1e-12)
-    used = as_vector(mixed.gradient) if steps > 1 else as_vector(mixed.gradient["parameters"])
+    used = as_vector(reverse.gradient) if steps > 1 else as_vector(reverse.gradient["parameters"])
     assert np.abs(used).min() > 1e-6
 
 
 def test_graphs_do_not_grow_with_the_steps(quadratic, published, in_graph):
-    """50 steps make as many nodes as one: nothing of a step is kept."""
+    """50 steps make as many nodes as two, which are looked at for paths to phi: nothing of a step is kept."""
 
     def nodes(steps):
         problem = quadratic(steps).problem
-        estimate = in_graph(lambda *a: ml.estimators.forward_mode()(problem, *a))
+        estimate = in_graph(lambda *a: ml.estimators.forward_mode()(problem, *a)[0])
         graph = estimate.get_concrete_function(*published).graph.as_graph_def()
         return len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
 
-    assert nodes(1) == nodes(50)
+    assert nodes(2) == nodes(50)
 
 
 def test_the_limit(network, sinusoids):
     """One scalar too many in a bare problem; in a learner only if its rate is learned."""
     problem, meta = network(ml.rules.sgd(0.1), 1)
     with pytest.raises(
-        ValueError, match=r"each of the 13 scalars .* limit is 12: use the estimator mixed_mode"
+        ValueError, match=r"each of the 13 scalars .* limit is 12: use the estimator checkpointed"
     ):
         ml.estimators.forward_mode(limit=12)(problem, meta, sinusoids)
     model, estimator = ml.models.mlp(hidden=(4,)), ml.estimators.forward_mode(limit=13)

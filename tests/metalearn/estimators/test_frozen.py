@@ -11,7 +11,7 @@ import metalearn as ml
 def test_its_gradient_is_zero_and_the_rest_is_that_of_the_others(quadratic, published, in_graph, mapping):
     problem = quadratic(2, options={"mapping": mapping}).problem
     frozen, other = (
-        in_graph(lambda meta, tasks, estimate=estimate: estimate(problem, meta, tasks))(*published)
+        in_graph(lambda meta, tasks, estimate=estimate: estimate(problem, meta, tasks)[0])(*published)
         for estimate in (ml.estimators.frozen(), ml.estimators.first_order())
     )
     for structure, like in ((frozen.gradient, other.gradient), (frozen.per_task, other.per_task)):
@@ -19,4 +19,4 @@ def test_its_gradient_is_zero_and_the_rest_is_that_of_the_others(quadratic, publ
             lambda ours, theirs: np.testing.assert_array_equal(ours, 0 * theirs), structure, like
         )
     np.testing.assert_allclose(frozen.loss, other.loss, rtol=1e-15)
-    np.testing.assert_allclose(frozen.adapted["p"], other.adapted["p"], rtol=1e-15)
+    np.testing.assert_allclose(frozen.inner.parameters["p"], other.inner.parameters["p"], rtol=1e-15)

@@ -6,8 +6,7 @@ import tensorflow as tf
 
 import metalearn as ml
 from metalearn.estimators.evolution import perturbation
-from metalearn.estimators.protocol import Estimator, average
-from metalearn.problems.bilevel import BilevelProblem, solve
+from metalearn.inner_loop import solve
 
 pytestmark = pytest.mark.slow  # minutes of tracing and compiling
 
@@ -17,13 +16,12 @@ ESTIMATORS = {
     "first_order": ml.estimators.first_order(),
     "forward_mode": ml.estimators.forward_mode(),
     "implicit": ml.estimators.implicit(iterations=3),
-    "mixed_mode": ml.estimators.mixed_mode(),
+    "checkpointed": ml.estimators.checkpointed(),
     "reptile": ml.estimators.reptile(),
     "truncated": ml.estimators.truncated(2),
     "unrolled": ml.estimators.unrolled(),
-    "unrolled_remat": ml.estimators.unrolled(remat=True),
 }
-EXACT = ("forward_mode", "mixed_mode", "unrolled", "unrolled_remat")
+EXACT = ("checkpointed", "forward_mode", "unrolled")
 
 
 def defined(name, quadratic, task, start, noise):
@@ -63,10 +61,12 @@ def test_definition(quadratic, quadratic_tasks, one_task, published, in_graph, n
 
     Three batches serve four and eight steps: the first comes round again.
     """
-    options = {"per_step_support": batches is not None, "mapping": mapping}
+    options = {"mapping": mapping}
+    if batches is not None:
+        options |= {"batch": ml.problems.slices(batches), "batches": batches}
     reference = quadratic(steps, PROXIMAL, 0.1, options)
     (meta, _), tasks = published, quadratic_tasks(2, batches)
-    estimate = in_graph(lambda meta, tasks: ESTIMATORS[name](reference.problem, meta, tasks, seed=SEED))
+    estimate = in_graph(lambda meta, tasks: ESTIMATORS[name](reference.problem, meta, tasks, seed=SEED)[0])
     result = estimate(meta, tasks)
     start = meta["parameters"]["p"].numpy()
     noise = np.stack([perturbation(meta, 2, SEED, pair)["parameters"]["p"] for pair in range(PAIRS)])
@@ -76,7 +76,9 @@ def test_definition(quadratic, quadratic_tasks, one_task, published, in_graph, n
         expected.append(defined(name, reference, task, start, noise[:, index]))
         found = result.per_task["parameters"]["p"][index]
         np.testing.assert_allclose(found, expected[-1], rtol=0, atol=1e-12)
-        np.testing.assert_allclose(result.adapted["p"][index], reference.path(task, start)[0], atol=1e-12)
+        np.testing.assert_allclose(
+            result.inner.parameters["p"][index], reference.path(task, start)[0], atol=1e-12
+        )
         np.testing.assert_allclose(result.loss[index], reference.loss(task, start), atol=1e-12)
     np.testing.assert_allclose(result.gradient["parameters"]["p"], np.mean(expected, 0), rtol=0, atol=1e-12)
 
@@ -85,11 +87,11 @@ def test_definition(quadratic, quadratic_tasks, one_task, published, in_graph, n
 def test_solve_takes_a_batch_a_step(quadratic, quadratic_tasks, one_task, published, in_graph, mapping):
     """Every theta_k, to 1e-14, also past the last batch."""
     (meta, _), tasks = published, quadratic_tasks(2, 3)
-    options = {"per_step_support": True, "mapping": mapping}
+    options = {"batch": ml.problems.slices(3), "batches": 3, "mapping": mapping}
     problem = quadratic(1, options=options).problem
-    _, points = in_graph(lambda meta, tasks: solve(problem, meta, tasks, 5, lambda theta, _: theta["p"]))(
-        meta, tasks
-    )
+    _, points = in_graph(
+        lambda meta, tasks: solve(problem, meta, tasks, 5, lambda inner, _: inner.parameters["p"])
+    )(meta, tasks)
     for index in range(2):
         for step in range(6):
             expected, _ = quadratic(step).path(one_task(tasks, index), meta["parameters"]["p"].numpy())
@@ -99,15 +101,15 @@ def test_solve_takes_a_batch_a_step(quadratic, quadratic_tasks, one_task, publis
 def test_learner_with_a_batch_a_step(sinusoids):
     """Steps of the learner are those of separate learners on one batch each; its inner loss is their mean."""
     model = ml.models.mlp(hidden=(3,), dtype="float64")
-    learner = ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(0.1), 2, per_step_support=True)
+    learner = ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(0.1), 2, batch=ml.problems.slices(2))
     single = ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(0.1), 1)
     meta = learner.initialize(0)
     batches = [ml.Batch(*(leaf[:, part] for leaf in sinusoids.support)) for part in (slice(5), slice(5, 10))]
     support = ml.Batch(*(tf.stack(leaves, 1) for leaves in zip(*batches, strict=True)))
     tasks = ml.Task(support, sinusoids.query)
-    assert learner.require_fit(tasks) is None
+    assert learner.require_fit(tasks) == []
     fitted = learner.adapt(meta, support)
-    losses = learner.losses(meta, tasks, fitted.parameters)
+    losses = learner.losses(meta, tasks, ml.Inner(fitted.parameters))
     for index in range(3):
         parameters, measured = meta["parameters"], []
         for batch in batches:
@@ -122,10 +124,10 @@ def test_learner_with_a_batch_a_step(sinusoids):
 
 
 def test_support_without_batches_is_refused(quadratic, published):
-    """``per_step_support`` with one vector a task: the message shows the shape that is needed."""
-    problem = quadratic(2, options={"per_step_support": True}).problem
-    with pytest.raises(ValueError, match=r"known shape \[T, S, N, \.\.\.\].*one task's has the shape \(3,\)"):
-        ml.estimators.mixed_mode()(problem, *published)
+    """``slices`` with one vector a task: the message shows the shape that is needed."""
+    problem = quadratic(2, options={"batch": ml.problems.slices(2), "batches": 2}).problem
+    with pytest.raises(ValueError, match=r"known shape \[T, 2, N, \.\.\.\].*one task's has the shape \(3,\)"):
+        ml.estimators.checkpointed()(problem, *published)
 
 
 DECAY = -1.0
@@ -134,17 +136,17 @@ DECAY = -1.0
 def decayed(steps, proximal=0.0):
     """Return the quadratic with ``exp(phi.decay)/2 |p|^2`` in its inner loss."""
 
-    def inner_loss(theta, meta, batch):
+    def inner_loss(theta, meta, batch, model):
         p, start = theta["p"], meta["parameters"]["p"]
         loss = tf.reduce_sum(batch.inputs * tf.square(p) / 2 - batch.targets * p)
         loss += tf.exp(meta["decay"]) / 2 * tf.reduce_sum(tf.square(p))
         return loss + proximal / 2 * tf.reduce_sum(tf.square(p - start)) if proximal else loss
 
-    return BilevelProblem(
-        initialize=lambda meta: {"p": meta["parameters"]["p"]},
+    return ml.BilevelProblem(
+        start=lambda meta, task: {"p": meta["parameters"]["p"]},
         inner_loss=inner_loss,
-        outer_loss=lambda theta, meta, batch: tf.reduce_sum(
-            tf.square(theta["p"]) / 2 - batch.targets * theta["p"]
+        outer_loss=lambda theta, meta, task, model: tf.reduce_sum(
+            tf.square(theta["p"]) / 2 - task.query.targets * theta["p"]
         ),
         rule=ml.rules.sgd(0.1),
         steps=steps,
@@ -156,7 +158,7 @@ def test_one_step_with_phi_in_the_inner_loss(published, one_task, in_graph, name
     """``d/d decay`` of the meta-loss after ``p1 = p0 - a ((H + e^decay) p0 - b)``, to 1e-14."""
     meta, tasks = published
     meta = {**meta, "decay": tf.constant(DECAY, tf.float64)}
-    found = in_graph(lambda meta: ESTIMATORS[name](decayed(1), meta, tasks).gradient)(meta)
+    found = in_graph(lambda meta: ESTIMATORS[name](decayed(1), meta, tasks)[0].gradient)(meta)
     task, p0 = one_task(tasks, 0), meta["parameters"]["p"].numpy()
     curvature = task.support.inputs + np.exp(DECAY)
     slope = p0 - 0.1 * (curvature * p0 - task.support.targets) - task.query.targets
@@ -168,7 +170,7 @@ def test_one_step_with_phi_in_the_inner_loss_by_evolution(published, one_task):
     """The antithetic formula with the same noise, to 1e-12."""
     meta, tasks = published
     meta = {**meta, "decay": tf.constant(DECAY, tf.float64)}
-    found = ESTIMATORS["evolution"](decayed(1), meta, tasks, seed=SEED).gradient
+    found = ESTIMATORS["evolution"](decayed(1), meta, tasks, seed=SEED)[0].gradient
     task, p0 = one_task(tasks, 0), meta["parameters"]["p"].numpy()
 
     def loss(p0, decay):
@@ -189,7 +191,7 @@ def test_one_step_with_phi_in_the_inner_loss_implicitly(published, one_task):
     """``-e^decay p1'v`` and ``proximal v`` with ``v = (H + e^decay + proximal)^-1 (p1 - q)``, to 1e-13."""
     meta, tasks = published
     meta = {**meta, "decay": tf.constant(DECAY, tf.float64)}
-    found = ESTIMATORS["implicit"](decayed(1, PROXIMAL), meta, tasks).gradient
+    found = ESTIMATORS["implicit"](decayed(1, PROXIMAL), meta, tasks)[0].gradient
     task, p0 = one_task(tasks, 0), meta["parameters"]["p"].numpy()
     curvature = task.support.inputs + np.exp(DECAY)
     p1 = p0 - 0.1 * (curvature * p0 - task.support.targets)
@@ -214,7 +216,7 @@ def test_xla_compiles_once(quadratic, quadratic_tasks, published, as_vector, wit
     problem = quadratic(steps, PROXIMAL).problem
 
     def estimate(meta, tasks, seed):
-        return ESTIMATORS[name](problem, meta, tasks, seed=seed)
+        return ESTIMATORS[name](problem, meta, tasks, seed=seed)[0]
 
     compiled = with_xla(estimate)
     compiled(meta, tasks, tf.constant(SEED))
@@ -223,29 +225,3 @@ def test_xla_compiles_once(quadratic, quadratic_tasks, published, as_vector, wit
     assert not compiles(lambda: results.append(compiled(*new, tf.constant([8, 9]))))
     eager = estimate(*new, tf.constant([8, 9]))
     np.testing.assert_allclose(as_vector(results), as_vector(eager), rtol=0, atol=1e-12)
-
-
-def test_the_learner_takes_any_callable(sinusoids):
-    """A plain function of three arguments is an estimator, called without a seed."""
-    calls = []
-
-    def constant(problem, meta, tasks):
-        calls.append(problem.steps)
-        tasks = tf.shape(tasks.query.inputs)[:1]
-        gradient = tf.nest.map_structure(lambda leaf: tf.ones(tf.concat([tasks, leaf.shape], 0)), meta)
-        return average(tf.zeros(tasks), gradient, {})
-
-    learner = ml.MetaLearner(ml.models.mlp(), ml.losses.mse, ml.rules.sgd(), 3, estimator=constant)
-    result = learner.meta_gradient(learner.initialize(0), sinusoids, seed=(1, 2))
-    assert calls == [3]
-    np.testing.assert_array_equal(result.gradient["parameters"]["output/bias"], [1.0])
-
-
-def test_the_learner_hands_the_seed_on(sinusoids):
-    """To an estimator that is ``seeded``; it defaults to (0, 0)."""
-    seeds = []
-    seeded = Estimator(lambda problem, meta, tasks, seed: seeds.append(seed), seeded=True)
-    learner = ml.MetaLearner(ml.models.mlp(), ml.losses.mse, ml.rules.sgd(), estimator=seeded)
-    for arguments in ({}, {"seed": (1, 2)}):
-        learner.meta_gradient(learner.initialize(0), sinusoids, **arguments)
-    assert seeds == [(0, 0), (1, 2)]

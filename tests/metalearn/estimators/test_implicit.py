@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 
 import metalearn as ml
-from metalearn.problems.bilevel import BilevelProblem
 
 # From the project's design notes, section 6: proximal strength 2.
 SOLUTION, META_GRADIENT = [2 / 3, 0.3, 0.1], [0.2444444, 0.4, -0.2666667]
@@ -23,8 +22,8 @@ def test_published(quadratic, published, in_graph, estimator):
     """150 steps reach the solution, to 1e-12; both solvers give the closed form, to its seven digits."""
     meta, tasks = published
     problem = quadratic(150, PROXIMAL, 0.2).problem
-    result = in_graph(lambda meta: estimator(problem, meta, tasks))(meta)
-    np.testing.assert_allclose(result.adapted["p"][0], SOLUTION, rtol=0, atol=1e-12)
+    result = in_graph(lambda meta: estimator(problem, meta, tasks)[0])(meta)
+    np.testing.assert_allclose(result.inner.parameters["p"][0], SOLUTION, rtol=0, atol=1e-12)
     found = result.gradient["parameters"]["p"]
     np.testing.assert_allclose(found, META_GRADIENT, rtol=0, atol=1e-7)
     curvature = tasks.support.inputs[0] + PROXIMAL
@@ -57,7 +56,7 @@ def test_iterations_are_those_of_the_solver(quadratic, quadratic_tasks, one_task
             (ml.estimators.implicit(iterations=2, damping=damping), conjugate_gradient(damping)),
             (ml.estimators.implicit("neumann", 3, damping=damping, scale=0.1), neumann(damping)),
         ):
-            found = estimator(reference.problem, meta, tasks).gradient["parameters"]["p"]
+            found = estimator(reference.problem, meta, tasks)[0].gradient["parameters"]["p"]
             np.testing.assert_allclose(found, PROXIMAL * expected, rtol=0, atol=1e-12)
 
 
@@ -67,7 +66,7 @@ def test_at_convergence_it_is_the_gradient_through_the_steps(sinusoids, as_vecto
     model = ml.models.mlp(hidden=(3,), activation="tanh", dtype="float64")
     implicit, unrolled = (
         ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(0.1), 100, estimator=estimator, proximal=PROXIMAL)
-        for estimator in (ml.estimators.implicit(iterations=20), ml.estimators.unrolled(remat=True))
+        for estimator in (ml.estimators.implicit(iterations=20), ml.estimators.unrolled())
     )
     meta = implicit.initialize(0)
     found, reference = (in_graph(learner.meta_gradient)(meta, sinusoids) for learner in (implicit, unrolled))
@@ -78,10 +77,10 @@ def test_at_convergence_it_is_the_gradient_through_the_steps(sinusoids, as_vecto
     np.testing.assert_array_equal(losses, plain.adapt(meta, sinusoids.support, steps=0).support_loss)
     distance = sum(
         np.sum((value - meta["parameters"][key]).numpy() ** 2, axis=tuple(range(1, value.shape.rank)))
-        for key, value in found.adapted.items()
+        for key, value in found.inner.parameters.items()
     )
     with_term, without = (
-        learner.losses(meta, sinusoids, found.adapted)["inner/loss"] for learner in (implicit, plain)
+        learner.losses(meta, sinusoids, found.inner)["inner/loss"] for learner in (implicit, plain)
     )
     np.testing.assert_allclose(with_term, without + PROXIMAL / 2 * distance, rtol=1e-12)
 
@@ -97,22 +96,22 @@ def test_hyperparameter_optimisation_needs_no_proximal_term(in_graph, as_float64
     def loss(theta, batch):
         return tf.reduce_mean(tf.square(batch.inputs @ theta["w"] - batch.targets))
 
-    problem = BilevelProblem(
-        initialize=lambda meta: {"w": tf.zeros((3, 1), tf.float64)},
-        inner_loss=lambda theta, meta, batch: (
+    problem = ml.BilevelProblem(
+        start=lambda meta, task: {"w": tf.zeros((3, 1), tf.float64)},
+        inner_loss=lambda theta, meta, batch, model: (
             loss(theta, batch) / 2 + tf.exp(meta["decay"]) / 2 * tf.reduce_sum(theta["w"] ** 2)
         ),
-        outer_loss=lambda theta, meta, batch: loss(theta, batch),
+        outer_loss=lambda theta, meta, task, model: loss(theta, task.query),
         rule=ml.rules.sgd(0.5),
         steps=150,
     )
     tasks = as_float64(ml.Task(ml.Batch(x[None], y[None]), ml.Batch(xq[None], yq[None])))
     meta = {"decay": tf.constant(-1.0, tf.float64), "rule": {}}
     estimator = ml.estimators.implicit(iterations=3)
-    found = in_graph(lambda meta: estimator(problem, meta, tasks))(meta)
+    found = in_graph(lambda meta: estimator(problem, meta, tasks)[0])(meta)
     matrix = x.T @ x / 20 + np.exp(-1) * np.eye(3)
     w = np.linalg.solve(matrix, x.T @ y / 20)
-    np.testing.assert_allclose(found.adapted["w"][0], w, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found.inner.parameters["w"][0], w, rtol=0, atol=1e-12)
     slope = 2 * xq.T @ (xq @ w - yq) / 20
     expected = -np.exp(-1) * (slope.T @ np.linalg.solve(matrix, w)).item()
     np.testing.assert_allclose(found.gradient["decay"], expected, rtol=1e-9)
@@ -121,7 +120,7 @@ def test_hyperparameter_optimisation_needs_no_proximal_term(in_graph, as_float64
 def test_learned_hyperparameters_are_refused():
     """By the learner's constructor, with the name and the remedy."""
     rule = ml.rules.momentum(ml.rules.learned(0.1, per="variable"), ml.rules.learned(0.5))
-    message = r"rule/learning_rate/output/bias, .*, rule/momentum: hyperparameters of the rule.*mixed_mode"
+    message = r"rule/learning_rate/output/bias, .*, rule/momentum: hyperparameters of the rule.*checkpointed"
     with pytest.raises(ValueError, match=message):
         ml.MetaLearner(
             ml.models.mlp(hidden=()), ml.losses.mse, rule, estimator=ml.estimators.implicit(), proximal=1.0

@@ -5,12 +5,10 @@ import pytest
 import tensorflow as tf
 
 import metalearn as ml
-from metalearn.problems.bilevel import BilevelProblem, inner_start, inner_step
 
 ESTIMATORS = {
     "unrolled": ml.estimators.unrolled(),
-    "remat": ml.estimators.unrolled(remat=True),
-    "mixed_mode": ml.estimators.mixed_mode(),
+    "checkpointed": ml.estimators.checkpointed(),
 }
 
 
@@ -25,24 +23,22 @@ def learned_rate(steps):
         return tf.reduce_mean(tf.square(tf.tanh(batch.inputs * w["a"]) * w["b"] - batch.targets))
 
     def adapted_loss(theta, meta, batch):
-        support, query = (ml.Batch(*(leaf[part] for leaf in batch)) for part in (slice(5), slice(5, 10)))
-        inner = BilevelProblem(
-            initialize=lambda meta: meta["parameters"],
-            inner_loss=lambda w, meta, batch: loss(w, batch),
-            outer_loss=lambda w, meta, batch: loss(w, batch),
+        halves = (ml.Batch(*(leaf[part] for leaf in batch)) for part in (slice(5), slice(5, 10)))
+        task = ml.Task(*halves)
+        inner = ml.BilevelProblem(
+            start=lambda meta, task: meta["parameters"],
+            inner_loss=lambda w, meta, batch, model: loss(w, batch),
+            outer_loss=lambda w, meta, task, model: loss(w, task.query),
             rule=ml.rules.sgd(ml.rules.learned(0.1, positive=True)),
             steps=2,
         )
         phi = {"parameters": theta, "rule": {"learning_rate": meta["rate"]}}
-        state = inner_start(inner, phi, support)
-        for step in range(inner.steps):
-            state = inner_step(inner, state, phi, support, step)
-        return inner.outer_loss(state[0], phi, query)
+        return inner.outer_loss(ml.problems.adapted(inner, phi, task), phi, task, ())
 
-    return BilevelProblem(
-        initialize=lambda meta: meta["start"],
-        inner_loss=adapted_loss,
-        outer_loss=adapted_loss,
+    return ml.BilevelProblem(
+        start=lambda meta, task: meta["start"],
+        inner_loss=lambda theta, meta, batch, model: adapted_loss(theta, meta, batch),
+        outer_loss=lambda theta, meta, task, model: adapted_loss(theta, meta, task.query),
         rule=ml.rules.sgd(0.05),
         steps=steps,
     )
@@ -58,7 +54,7 @@ def test_orders_nest(sinusoids, in_graph, estimator):
         "rate": tf.constant(-2.0, tf.float64),
         "rule": {},
     }
-    estimate = in_graph(lambda meta: ESTIMATORS[estimator](problem, meta, sinusoids))
+    estimate = in_graph(lambda meta: ESTIMATORS[estimator](problem, meta, sinusoids)[0])
     gradient = tf.nest.flatten(estimate(meta).gradient)
     leaves, step = tf.nest.flatten(meta), 1e-5
     for index, found in enumerate(gradient):
@@ -74,27 +70,33 @@ def test_orders_nest(sinusoids, in_graph, estimator):
 @pytest.mark.parametrize(
     ("estimator", "quantity"),
     [
-        ("mixed_mode", "gradient"),
-        pytest.param("mixed_mode", "loss", marks=pytest.mark.slow),
+        ("checkpointed", "gradient"),
+        pytest.param("checkpointed", "loss", marks=pytest.mark.slow),
         pytest.param("unrolled", "gradient", marks=pytest.mark.slow),
     ],
 )
 def test_results_are_differentiable(sinusoids, in_graph, estimator, quantity):
     """A tape around an estimator gives the derivative by the learned rate that differences give, to 1e-6.
 
-    Also of the meta-gradient, which mixed mode makes by pushing tangents forward: third derivatives.
+    Also of the meta-gradient: third derivatives.
     """
 
-    def loss(theta, meta, batch):
+    def loss(theta, meta, batch, model):
         return tf.reduce_mean(tf.square(tf.tanh(batch.inputs * theta["a"]) * theta["b"] - batch.targets))
 
     rule = ml.rules.sgd(ml.rules.learned(0.1, positive=True))
-    problem = BilevelProblem(lambda meta: meta["parameters"], loss, loss, rule, steps=2)
+    problem = ml.BilevelProblem(
+        start=lambda meta, task: meta["parameters"],
+        inner_loss=loss,
+        outer_loss=lambda theta, meta, task, model: loss(theta, meta, task.query, model),
+        rule=rule,
+        steps=2,
+    )
     start = {"a": tf.constant([0.7], tf.float64), "b": tf.constant([1.5], tf.float64)}
 
     def value(rate):
         meta = {"parameters": start, "rule": {"learning_rate": rate}}
-        result = ESTIMATORS[estimator](problem, meta, sinusoids)
+        result, _ = ESTIMATORS[estimator](problem, meta, sinusoids)
         return tf.add_n(
             [tf.reduce_sum(tf.square(leaf)) for leaf in tf.nest.flatten(getattr(result, quantity))]
         )

@@ -15,7 +15,7 @@ PUBLISHED = {1: [-0.05, -0.08, -0.18], 3: [-0.1355, -0.1952, -0.3528]}
 @pytest.mark.parametrize("steps", PUBLISHED)
 def test_published(quadratic, published, steps):
     """To 1e-14."""
-    result = ml.estimators.reptile()(quadratic(steps).problem, *published)
+    result, _ = ml.estimators.reptile()(quadratic(steps).problem, *published)
     np.testing.assert_allclose(result.gradient["parameters"]["p"], PUBLISHED[steps], rtol=0, atol=1e-14)
 
 
@@ -32,11 +32,11 @@ def test_is_the_mean_displacement_of_adaptation(sinusoids, in_graph):
     result = in_graph(learner.meta_gradient)(meta, sinusoids)
     fitted = in_graph(learner.adapt)(meta, sinusoids.support).parameters
     for key, start in meta["parameters"].items():
-        np.testing.assert_allclose(result.adapted[key], fitted[key], rtol=0, atol=1e-14)
+        np.testing.assert_allclose(result.inner.parameters[key], fitted[key], rtol=0, atol=1e-14)
         np.testing.assert_allclose(result.per_task["parameters"][key], start - fitted[key], atol=1e-14)
         expected = start - np.mean(fitted[key], axis=0)
         np.testing.assert_allclose(result.gradient["parameters"][key], expected, rtol=0, atol=1e-14)
-    expected = learner.losses(meta, sinusoids, fitted)["outer/loss"]
+    expected = learner.losses(meta, sinusoids, ml.Inner(fitted))["outer/loss"]
     np.testing.assert_allclose(result.loss, expected, rtol=1e-13)
 
 
@@ -44,11 +44,11 @@ def test_pulls_the_displacement_back_to_phi(quadratic, published):
     """With ``theta_0 = exp(phi)`` it is ``exp(phi) (theta_0 - theta_K)``, to 1e-14."""
     meta, tasks = published
     problem = dataclasses.replace(
-        quadratic(3).problem, initialize=lambda meta: {"p": tf.exp(meta["parameters"]["p"])}
+        quadratic(3).problem, start=lambda meta, task: {"p": tf.exp(meta["parameters"]["p"])}
     )
-    result = ml.estimators.reptile()(problem, meta, tasks)
+    result, _ = ml.estimators.reptile()(problem, meta, tasks)
     start = np.exp(meta["parameters"]["p"])
-    expected = start * (start - result.adapted["p"][0])
+    expected = start * (start - result.inner.parameters["p"][0])
     np.testing.assert_allclose(result.gradient["parameters"]["p"], expected, rtol=0, atol=1e-14)
 
 
@@ -62,7 +62,9 @@ def test_pulls_the_displacement_back_to_phi(quadratic, published):
 def test_what_is_not_adapted_is_refused(arguments, missing):
     """By the learner's constructor, with the names and the remedy."""
     settings = {"rule": ml.rules.sgd(), "estimator": ml.estimators.reptile(), **arguments}
-    with pytest.raises(ValueError, match=rf"reptile has nothing for {missing}: .*adapted='all'.*mixed_mode"):
+    with pytest.raises(
+        ValueError, match=rf"reptile has nothing for {missing}: .*adapted='all'.*checkpointed"
+    ):
         ml.MetaLearner(ml.models.mlp(hidden=(2,)), ml.losses.mse, **settings)
 
 

@@ -103,10 +103,10 @@ def test_evaluation_tasks_are_not_those_of_training(report):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_tasks": 1}, "num_tasks must be an integer of at least 2, got 1"),
+        ({"num_tasks": 0}, "num_tasks must be an integer of at least 1, got 0"),
         ({"steps": -1}, "steps must be an integer of at least 0, got -1"),
         ({"seed": -1}, "seed must be an integer of at least 0, got -1"),
-        ({"num_tasks": 2.5}, "num_tasks must be an integer of at least 2, got 2.5"),
+        ({"num_tasks": 2.5}, "num_tasks must be an integer of at least 1, got 2.5"),
     ],
 )
 def test_bad_arguments_are_refused(learner, arguments, message):

@@ -45,6 +45,21 @@ def test_both_ways_agree(wrap, request):
         np.testing.assert_array_equal(found[1], [2, 3])
 
 
+def test_map_tasks_applies_a_function_to_each():
+    """Arguments are split along axis 0 of every leaf, results stacked."""
+    left = {"a": tf.constant([1.0, 2.0]), "b": tf.constant([[3.0, 4.0], [5.0, 6.0]])}
+    found = map_tasks(
+        lambda one, two: {"sum": tf.reduce_sum(one["b"]) * one["a"] + two}, left, tf.constant([10.0, 20.0])
+    )
+    np.testing.assert_array_equal(found["sum"], [17.0, 42.0])
+
+
+def test_map_tasks_does_not_fall_back_in_silence():
+    """An operation that cannot be mapped raises instead of running in a slow loop."""
+    with pytest.raises(ValueError, match="No pfor vectorization"):
+        map_tasks(tf.nn.l2_loss, tf.ones((2, 3)))
+
+
 def test_one_by_one_needs_no_vectorised_form():
     """An operation without a converter, which the vectorised map refuses."""
     values = tf.constant([[1.0, 2.0], [3.0, 4.0]])
@@ -146,7 +161,9 @@ def test_the_learner_chooses_or_is_told():
         (convolutional, "vectorized", "vectorized"),
     ):
         learner = ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(), mapping=mapping)
-        assert learner.mapping_chosen == learner.problem.mapping == expected
+        assert learner.mapping_chosen == expected
+        tasks = ml.Task(*2 * [ml.Batch(tf.zeros((1, 2, 4, 1)), tf.zeros((1, 2, 2, 1)))])
+        assert learner.posed(learner.initialize(0), tasks, (0, 0)).problem.mapping == expected
         assert learner.jit_compile_advised is (expected == "vectorized")
 
 
@@ -191,7 +208,7 @@ def by_tapes(model, meta, task, steps, rate):
 
 @pytest.mark.parametrize("steps", [2, pytest.param(6, marks=pytest.mark.slow)])
 def test_convolutions_are_mapped_one_by_one(images, in_graph, steps):
-    """Mixed mode over tasks with their own filters, chosen unasked, equals nested tapes to 1e-10."""
+    """Repeated steps over tasks with their own filters, chosen unasked, equal nested tapes to 1e-10."""
     model, tasks = images
     learner = ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(0.1), steps)
     meta = learner.initialize(0)
@@ -216,7 +233,7 @@ def test_the_learner_maps_everything_one_by_one(images, in_graph):
     def everything(meta, tasks):
         fitted = learner.adapt(meta, tasks.support)
         outputs = learner.predict(fitted.parameters, tasks.query.inputs)
-        return fitted, outputs, learner.losses(meta, tasks, fitted.parameters)
+        return fitted, outputs, learner.losses(meta, tasks, ml.Inner(fitted.parameters))
 
     fitted, outputs, losses = in_graph(everything)(meta, tasks)
     for index in range(2):
@@ -243,7 +260,7 @@ def test_large_graphs_run_twice(in_graph, as_vector, mapping, shots):
         ml.losses.mse,
         ml.rules.sgd(),
         2,
-        estimator=ml.estimators.unrolled(remat=True),
+        estimator=ml.estimators.checkpointed(),
         mapping=mapping,
     )
     tasks = ml.tasks.Sinusoid(shots=shots, queries=shots).sample((0, 0), 2)

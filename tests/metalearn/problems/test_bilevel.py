@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import metalearn as ml
-from metalearn.problems import bilevel
+from metalearn.inner_loop import inner_gradient, inner_start, inner_step, solve
 
 CURVATURE = np.array([1.0, 2.0, 4.0])
 LINEAR = np.ones(3)
@@ -26,12 +26,14 @@ PUBLISHED = {
 
 def quadratic(steps):
     """Return inner ``p'Hp/2 - b'p`` and outer ``p'p/2 - q'p`` under gradient descent, H diagonal."""
-    return bilevel.BilevelProblem(
-        initialize=lambda meta: meta["parameters"],
-        inner_loss=lambda theta, meta, batch: tf.reduce_sum(
+    return ml.BilevelProblem(
+        start=lambda meta, task: meta["parameters"],
+        inner_loss=lambda theta, meta, batch, model: tf.reduce_sum(
             CURVATURE * tf.square(theta["p"]) / 2 - LINEAR * theta["p"]
         ),
-        outer_loss=lambda theta, meta, batch: tf.reduce_sum(tf.square(theta["p"]) / 2 - TARGET * theta["p"]),
+        outer_loss=lambda theta, meta, task, model: tf.reduce_sum(
+            tf.square(theta["p"]) / 2 - TARGET * theta["p"]
+        ),
         rule=ml.rules.sgd(RATE),
         steps=steps,
     )
@@ -58,36 +60,37 @@ def after(steps):
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3, 7])
-@pytest.mark.parametrize("name", ["unrolled", "mixed_mode", "first_order"])
+@pytest.mark.parametrize("name", ["unrolled", "checkpointed", "first_order"])
 def test_meta_gradient_of_the_quadratic(in_graph, name, steps):
     """``(I - a H)^K (p_K - q)``, without the matrix at first order, to 1e-12; published digits to 1e-7."""
     estimator, problem = getattr(ml.estimators, name)(), quadratic(steps)
-    result = in_graph(lambda meta, tasks: estimator(problem, meta, tasks))(meta_parameters(), unused_tasks())
+    estimate = in_graph(lambda meta, tasks: estimator(problem, meta, tasks)[0])
+    result = estimate(meta_parameters(), unused_tasks())
     adapted, contraction = after(steps)
     outer = adapted - TARGET
     expected = outer if name == "first_order" else contraction * outer
     found = result.gradient["parameters"]["p"].numpy()
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
     np.testing.assert_allclose(result.per_task["parameters"]["p"], expected[None], rtol=0, atol=1e-12)
-    np.testing.assert_allclose(result.adapted["p"], adapted[None], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(result.inner.parameters["p"], adapted[None], rtol=0, atol=1e-12)
     loss = np.sum(adapted**2 / 2 - TARGET * adapted)
     np.testing.assert_allclose(result.loss, [loss], rtol=0, atol=1e-12)
     if steps in PUBLISHED:
         exact, first_order, reptile = PUBLISHED[steps]
         published = first_order if name == "first_order" else exact
         np.testing.assert_allclose(found, published, rtol=0, atol=1e-7)
-        np.testing.assert_allclose(START - result.adapted["p"][0], reptile, rtol=0, atol=1e-7)
+        np.testing.assert_allclose(START - result.inner.parameters["p"][0], reptile, rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("steps", [0, 1])
-@pytest.mark.parametrize("name", ["unrolled", "mixed_mode", "first_order"])
+@pytest.mark.parametrize("name", ["unrolled", "checkpointed", "first_order"])
 def test_meta_gradient_of_the_quadratic_eagerly(name, steps):
     """The same without a graph around it, where theta_0 is a leaf of phi itself."""
-    result = getattr(ml.estimators, name)()(quadratic(steps), meta_parameters(), unused_tasks(2))
+    result, _ = getattr(ml.estimators, name)()(quadratic(steps), meta_parameters(), unused_tasks(2))
     adapted, contraction = after(steps)
     expected = (adapted - TARGET) * (1 if name == "first_order" else contraction)
     np.testing.assert_allclose(result.gradient["parameters"]["p"], expected, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(result.adapted["p"], [adapted, adapted], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(result.inner.parameters["p"], [adapted, adapted], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("steps", [-1, 1.0, True])
@@ -99,42 +102,32 @@ def test_bad_steps_are_refused(steps):
 
 def test_inner_pieces():
     """The start is theta_0 in a tensor of its own; the gradient ``H p - b``; a step ``p - a (H p - b)``."""
-    problem, meta, support = quadratic(1), meta_parameters(), unused_tasks().support
-    start = bilevel.inner_start(problem, meta, support)
-    assert start[0]["p"] is not meta["parameters"]["p"]
-    np.testing.assert_array_equal(start[0]["p"], START)
-    loss, gradient = bilevel.inner_gradient(problem, start[0], meta, support)
+    problem, meta, task = quadratic(1), meta_parameters(), unused_tasks()
+    start = inner_start(problem, meta, task)
+    assert start.parameters["p"] is not meta["parameters"]["p"]
+    np.testing.assert_array_equal(start.parameters["p"], START)
+    loss, _, gradient = inner_gradient(problem, start.parameters, meta, task.support, ())
     np.testing.assert_allclose(loss, np.sum(CURVATURE * START**2 / 2 - LINEAR * START), rtol=1e-14)
     np.testing.assert_allclose(gradient["p"], CURVATURE * START - LINEAR, rtol=1e-14)
-    moved, _ = bilevel.inner_step(problem, start, meta, support, 0)
-    np.testing.assert_allclose(moved["p"], after(1)[0], rtol=1e-14)
+    moved = inner_step(problem, start, meta, task, 0)
+    np.testing.assert_allclose(moved.parameters["p"], after(1)[0], rtol=1e-14)
 
 
 @pytest.mark.parametrize("steps", [0, 3])
 def test_solve_measures_every_task_at_every_step(steps):
     """Measurements ``[T, K+1, ...]`` of ``p_k`` and of the task; the problem's own steps do not count."""
-    parameters, (points, seen) = bilevel.solve(
-        quadratic(5), meta_parameters(), unused_tasks(2), steps, lambda p, task: (p["p"], task.query.inputs)
+    inner, (points, seen) = solve(
+        quadratic(5),
+        meta_parameters(),
+        unused_tasks(2),
+        steps,
+        lambda inner, task: (inner.parameters["p"], task.query.inputs),
     )
+    np.testing.assert_array_equal(inner.step, [steps, steps])
     expected = np.stack([after(step)[0] for step in range(steps + 1)])
     assert points.shape == (2, steps + 1, 3)
     assert seen.shape == (2, steps + 1, 2, 1)
     for task in range(2):
-        np.testing.assert_allclose(parameters["p"][task], expected[-1], rtol=0, atol=1e-14)
+        np.testing.assert_allclose(inner.parameters["p"][task], expected[-1], rtol=0, atol=1e-14)
         np.testing.assert_allclose(points[task], expected, rtol=0, atol=1e-14)
         np.testing.assert_array_equal(seen[task], np.full((steps + 1, 2, 1), task))
-
-
-def test_map_tasks_applies_a_function_to_each():
-    """Arguments are split along axis 0 of every leaf, results stacked."""
-    left = {"a": tf.constant([1.0, 2.0]), "b": tf.constant([[3.0, 4.0], [5.0, 6.0]])}
-    found = bilevel.map_tasks(
-        lambda one, two: {"sum": tf.reduce_sum(one["b"]) * one["a"] + two}, left, tf.constant([10.0, 20.0])
-    )
-    np.testing.assert_array_equal(found["sum"], [17.0, 42.0])
-
-
-def test_map_tasks_does_not_fall_back_in_silence():
-    """An operation that cannot be mapped raises instead of running in a slow loop."""
-    with pytest.raises(ValueError, match="No pfor vectorization"):
-        bilevel.map_tasks(tf.nn.l2_loss, tf.ones((2, 3)))

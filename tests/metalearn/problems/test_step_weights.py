@@ -58,7 +58,7 @@ def test_a_learner_takes_the_iteration_from_the_seed(sinusoids, in_graph, as_vec
 
 
 def test_an_estimator_of_the_last_step_alone_is_refused():
-    with pytest.raises(ValueError, match=r"step_weights .* mixed_mode"):
+    with pytest.raises(ValueError, match=r"step_weights .* checkpointed"):
         ml.MetaLearner(
             ml.models.mlp(),
             ml.losses.mse,

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import metalearn as ml
-from metalearn.training import trainer as training
+from metalearn.training import blocks
 from metalearn.training.combine import mean_of_clipped
 
 GRADIENTS = {"a": np.array([[3.0, -4.0], [0.3, 0.4], [0.0, 0.0]]), "b": np.array([12.0, 0.0, 0.0])}
@@ -54,7 +54,7 @@ def trainer(**limits):
 @pytest.mark.parametrize("limit", ["value", "norm"])
 def test_training_clips_every_task(monkeypatch, limit):
     """The update is that of the mean of each task's clipped meta-gradient, written out in NumPy."""
-    monkeypatch.setattr(training, "BLOCK_ITERATIONS", 1)
+    monkeypatch.setattr(blocks, "BLOCK_ITERATIONS", 1)
     training = trainer(**{f"clip_task_{limit}": 0.1})
     before = training.meta
     tasks = training.tasks.sample((3, 0), 10)

@@ -1,0 +1,66 @@
+"""What an estimator is: a frozen record that learners call, and nothing else."""
+
+import dataclasses
+
+import pytest
+
+import metalearn as ml
+from metalearn.estimators import Estimator
+
+RECORDS = [
+    ml.estimators.annealed(ml.estimators.first_order(), ml.estimators.checkpointed(), 10),
+    ml.estimators.checkpointed(),
+    ml.estimators.evolution(0.3, 3),
+    ml.estimators.first_order(),
+    ml.estimators.forward_mode(limit=12),
+    ml.estimators.frozen(),
+    ml.estimators.implicit("neumann", 3, scale=0.1),
+    ml.estimators.implicit(iterations=3, damping=0.5, of="step"),
+    ml.estimators.reptile(),
+    ml.estimators.truncated(2),
+    ml.estimators.unrolled(),
+]
+
+
+def test_a_plain_function_is_refused():
+    """An estimator says what it promises and refuses; the message has the remedy. So for its class."""
+    for candidate in (lambda problem, phi, tasks, carry, seed: None, ml.estimators.checkpointed):
+        with pytest.raises(ValueError, match=r"must be an estimator like .*checkpointed\(\), got "):
+            ml.MetaLearner(ml.models.mlp(), ml.losses.mse, ml.rules.sgd(), 3, estimator=candidate)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorder(Estimator):
+    """Notes the seeds that it is called with, and estimates as ``frozen`` does."""
+
+    seeds: list
+
+    def __call__(self, problem, phi, tasks, carry=(), seed=(0, 0)):
+        self.seeds.append(seed)
+        return ml.estimators.frozen()(problem, phi, tasks, carry, seed)
+
+
+def test_the_learner_hands_the_seed_on(sinusoids):
+    """It defaults to (0, 0)."""
+    seeds = []
+    learner = ml.MetaLearner(
+        ml.models.mlp(dtype="float64"), ml.losses.mse, ml.rules.sgd(), estimator=Recorder(seeds)
+    )
+    for arguments in ({}, {"seed": (1, 2)}):
+        learner.meta_gradient(learner.initialize(0), sinusoids, **arguments)
+    assert seeds == [(0, 0), (1, 2)]
+
+
+@pytest.mark.parametrize("estimator", RECORDS, ids=lambda record: type(record).__name__)
+def test_records(estimator):
+    """Equal settings are equal, what is printed can be pasted back, and nothing can be changed."""
+    pasted = eval(repr(estimator), vars(ml.estimators))
+    assert pasted == estimator
+    assert hash(pasted) == hash(estimator)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        estimator.window = 3
+
+
+def test_the_old_name():
+    """``mixed_mode`` is ``checkpointed``, and prints so."""
+    assert repr(ml.estimators.mixed_mode()) == "checkpointed()"
