@@ -297,3 +297,162 @@ class TestApply:
         values[what]["other"] = values[what].pop(missing)
         with pytest.raises(ValueError, match=rf"{what} do not fit .*missing \['{missing}'\], .*\['other'\]"):
             ml.functional.apply(model, values["parameters"], inputs, state=values["state"])
+
+
+class Penalised(keras.Layer):
+    """A layer of other origin that adds a loss of its weight and its inputs, and one that is no scalar."""
+
+    def build(self, shape):
+        self.w = self.add_weight(shape=shape[-1:], name="w")
+
+    def call(self, inputs):
+        self.add_loss(tf.reduce_mean(tf.square(inputs * self.w)))
+        self.add_loss(tf.square(self.w))
+        return inputs * self.w
+
+
+class TestCall:
+    """Outputs, losses and state of one call."""
+
+    @pytest.fixture
+    def inputs(self):
+        """Return eight examples of two numbers."""
+        return tf.constant(np.random.default_rng(0).normal(size=(8, 2)))
+
+    @staticmethod
+    def penalised():
+        """Return a model with every kind of loss, in float64."""
+        keras.utils.set_random_seed(0)
+        frozen = keras.layers.Dense(3, kernel_regularizer="l2", dtype="float64", name="frozen")
+        frozen.trainable = False
+        inner = keras.layers.Dense(
+            3,
+            kernel_regularizer=keras.regularizers.L1(0.125),
+            bias_regularizer=keras.regularizers.L1L2(0.25, 0.375),
+            activity_regularizer=keras.regularizers.L2(0.5),
+            bias_initializer="ones",
+            dtype="float64",
+            name="inner",
+        )
+        return keras.Sequential(
+            [
+                keras.Input((2,), dtype="float64"),
+                keras.Sequential([inner], name="nested"),
+                frozen,
+                Penalised(name="own", dtype="float64"),
+            ]
+        )
+
+    def test_losses_are_those_of_the_given_parameters(self, inputs, in_graph):
+        """L1, L2, activity by example, ``add_loss`` and gradients against NumPy; none of frozen weights."""
+        model = self.penalised()
+        rng = np.random.default_rng(1)
+        p = {k: tf.constant(rng.normal(size=v.shape)) for k, v in ml.functional.parameters(model).items()}
+        frozen = model.get_layer("frozen").kernel.value.numpy()
+
+        def by_hand(w, b, c):
+            hidden = inputs.numpy() @ w + b
+            return (
+                0.125 * abs(w).sum()
+                + (0.25 * abs(b) + 0.375 * b**2).sum()
+                + 0.5 * (hidden**2).sum() / 8
+                + np.mean((hidden @ frozen * c) ** 2)
+                + (c**2).sum()
+            )
+
+        def losses(parameters):
+            with tf.GradientTape() as tape:
+                tape.watch(parameters)
+                total = ml.functional.call(model, parameters, inputs)[1]
+            return total, tape.gradient(total, parameters)
+
+        keys = ("nested/inner/kernel", "nested/inner/bias", "own/w")
+        for function in (losses, in_graph(losses), losses):
+            total, gradient = function(p)
+            assert total.shape == ()
+            np.testing.assert_allclose(total, by_hand(*(p[key].numpy() for key in keys)), rtol=1e-12)
+        for place, key in enumerate(keys):
+            values, direction = [p[key].numpy() for key in keys], rng.normal(size=p[key].shape)
+            ends = []
+            for step in (1e-6, -1e-6):
+                ends.append(by_hand(*values[:place], values[place] + step * direction, *values[place + 1 :]))
+            slope = (ends[0] - ends[1]) / 2e-6
+            np.testing.assert_allclose(np.sum(gradient[key] * direction), slope, rtol=1e-7)
+
+    def test_the_losses_of_the_model_are_left_alone(self, inputs):
+        """A call of its own gives the same after as before, and nothing is counted twice."""
+        model = self.penalised()
+        model(inputs)
+        before, parameters = float(sum(map(tf.reduce_sum, model.losses))), ml.functional.parameters(model)
+        for _ in range(3):
+            total = ml.functional.call(model, parameters, inputs)[1]
+            np.testing.assert_allclose(total, before, rtol=1e-12)
+        model(inputs)
+        np.testing.assert_allclose(float(sum(map(tf.reduce_sum, model.losses))), before, rtol=1e-15)
+        assert not any(layer._loss_ids for layer in model._flatten_layers())
+
+    def test_losses_of_mixed_types_are_added_in_the_wider(self):
+        """Activity in half precision, weights in single."""
+        layer = keras.layers.Dense(
+            2, kernel_regularizer="l2", activity_regularizer="l2", dtype="mixed_float16", name="dense"
+        )
+        model = keras.Sequential([keras.Input((2,)), layer])
+        total = ml.functional.call(model, ml.functional.parameters(model), tf.ones((4, 2)))[1]
+        assert total.dtype == tf.float32
+        kernel = layer.kernel.value.numpy()
+        expected = 0.01 * (np.sum(kernel**2) + np.sum(kernel.sum(0) ** 2))
+        np.testing.assert_allclose(total, expected, rtol=5e-3)
+
+    def test_most_models_have_none(self, in_graph):
+        """Nothing is added to the graph: its operations are those of a call of the model."""
+        model, inputs = ml.models.mlp(2), tf.ones((3, 2))
+        parameters = ml.functional.parameters(model)
+        outputs, losses, state = ml.functional.call(model, parameters, inputs)
+        assert losses is None
+        assert state == {}
+        np.testing.assert_array_equal(outputs, model(inputs))
+        graphs = [
+            [
+                operation.type
+                for operation in in_graph(function).get_concrete_function().graph.get_operations()
+            ]
+            for function in (
+                lambda: ml.functional.call(model, parameters, inputs)[0],
+                lambda: model(inputs),
+            )
+        ]
+        without_reads = [
+            [
+                kind
+                for kind in graph
+                if kind not in ("ReadVariableOp", "Placeholder", "Identity", "Const", "NoOp")
+            ]
+            for graph in graphs
+        ]
+        assert without_reads[0] == without_reads[1]
+
+    def test_several_inputs_and_outputs(self):
+        """Dicts and lists, in functional and in subclassed models."""
+        a, b = keras.Input((2,), name="a"), keras.Input((3,), name="b")
+        ones = {"a": tf.ones((4, 2)), "b": tf.ones((4, 3))}
+
+        class Sum(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.one, self.two = keras.layers.Dense(2), keras.layers.Dense(2)
+
+            def call(self, inputs):
+                return {"sum": self.one(inputs["a"]) + self.two(inputs["b"]), "b": inputs["b"]}
+
+        subclassed = Sum()
+        subclassed(ones)
+        for model, inputs in (
+            (keras.Model({"a": a, "b": b}, [keras.layers.Dense(2)(a), keras.layers.Dense(1)(b)]), ones),
+            (keras.Model([a, b], {"x": keras.layers.Dense(2)(a), "y": b}), list(ones.values())),
+            (subclassed, ones),
+        ):
+            outputs = ml.functional.call(model, ml.functional.parameters(model), inputs)[0]
+            expected = model(inputs)
+            tf.nest.assert_same_structure(outputs, expected)
+            for found, value in zip(tf.nest.flatten(outputs), tf.nest.flatten(expected), strict=True):
+                np.testing.assert_array_equal(found, value)
