@@ -280,7 +280,7 @@ class MetaLearner:
         """Return the meta-parameters, given values for all of the model's parameters."""
         _, learned = partition(parameters, self._given)
         adapted, _ = partition({**parameters, **self._given}, self._keys)
-        meta = {"parameters": learned, "rule": self.rule.hyperparameters(adapted)}
+        meta = {"parameters": learned, "rule": self.rule.learnable(adapted)}
         if self.head is None or not self.head.hyperparameters:
             return meta
         dtype = next(iter(parameters.values())).dtype

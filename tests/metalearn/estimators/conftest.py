@@ -133,7 +133,7 @@ def network():
         decay = tf.constant(-2.0, tf.float64)
         return problem, {
             "parameters": parameters,
-            "rule": rule.hyperparameters(parameters),
+            "rule": rule.learnable(parameters),
             "decay": decay,
         }
 

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -11,7 +12,6 @@ import tensorflow as tf
 import metalearn as ml
 from metalearn.execution.layout import FUSED_STEPS
 from metalearn.problems.bilevel import BilevelProblem
-from metalearn.types import Rule
 
 ESTIMATORS = {"unrolled": ml.estimators.unrolled(), "mixed_mode": ml.estimators.mixed_mode()}
 RATE = 0.01
@@ -199,8 +199,8 @@ def heavy_ball():
         }
         return moved, {"velocity": velocity, "anchor": state["anchor"]}
 
-    return Rule(
-        hyperparameters=lambda parameters: {
+    return SimpleNamespace(
+        learnable=lambda parameters: {
             "momentum": tf.constant(0.7, tf.float64),
             "log_rate": {
                 key: tf.constant(-2.0 - index / 4, tf.float64) for index, key in enumerate(parameters)
@@ -248,7 +248,7 @@ def test_state_and_learned_hyperparameters(sinusoids, as_vector, in_graph, steps
     meta = {
         "parameters": parameters,
         "rule": {
-            "heavy_ball": rule.hyperparameters(parameters),
+            "heavy_ball": rule.learnable(parameters),
             "log_decay": tf.constant(-2.0, tf.float64),
         },
         "scale": tf.constant(1.3, tf.float64),

@@ -1,5 +1,7 @@
 """First-order MAML: inner gradients are constants."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,6 @@ import tensorflow as tf
 
 import metalearn as ml
 from metalearn.problems.bilevel import BilevelProblem
-from metalearn.types import Rule
 
 RATE = 0.05
 
@@ -61,8 +62,8 @@ def test_learned_rates_are_differentiated_exactly():
     constants, ``d theta_2 / d a = -(g_0 + g_1)``, and with ``3 theta`` outside the derivative is
     ``-3 (theta_0 + (1 - a) theta_0)``. The exact one is ``d (3 (1 - a)^2 theta_0) / d a``.
     """
-    rule = Rule(
-        hyperparameters=lambda parameters: {"rate": tf.constant(0.25, tf.float64)},
+    rule = SimpleNamespace(
+        learnable=lambda parameters: {"rate": tf.constant(0.25, tf.float64)},
         init=lambda parameters: (),
         update=lambda gradients, state, parameters, hyperparameters, step: (
             {key: parameters[key] - hyperparameters["rate"] * gradients[key] for key in parameters},
@@ -76,7 +77,7 @@ def test_learned_rates_are_differentiated_exactly():
         rule=rule,
         steps=2,
     )
-    meta = {"parameters": {"t": tf.constant(2.0, tf.float64)}, "rule": rule.hyperparameters({})}
+    meta = {"parameters": {"t": tf.constant(2.0, tf.float64)}, "rule": rule.learnable({})}
     batch = ml.Batch(tf.zeros((1, 1, 1)), tf.zeros((1, 1, 1)))
     found = {
         name: getattr(ml.estimators, name)()(problem, meta, ml.Task(batch, batch)).gradient
