@@ -168,12 +168,21 @@ def _check_record(rule: Any) -> None:
     text = repr(rule)
     if "<locals>" in text:
         return
-    known = vars(keras.optimizers.schedules) | {name: getattr(rules, name) for name in rules.__all__}
     try:
-        again = eval(text, {**vars(sys.modules[type(rule).__module__]), **known})
+        again = eval(text, _namespace(rule))
     except Exception as error:
         raise AssertionError(f"repr can be pasted back, but {text} raises {error!r}") from error
     _hold(again == rule, f"repr can be pasted back, but {text} is another rule")
+
+
+def _namespace(rule: Any) -> dict[str, Any]:
+    """Return what the names in a rule's repr may stand for."""
+    known: dict[str, Any] = {}
+    for field in dataclasses.fields(rule):
+        if dataclasses.is_dataclass(value := getattr(rule, field.name)):
+            known |= _namespace(value)
+    known |= vars(sys.modules[type(rule).__module__]) | vars(keras.optimizers.schedules)
+    return known | {name: getattr(rules, name) for name in rules.__all__}
 
 
 def _learnable(rule: Rule, theta: Parameters) -> Structure:

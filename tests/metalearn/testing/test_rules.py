@@ -41,7 +41,8 @@ def _dtype(parameters):
 class Plain:
     """Gradient descent at a constant rate, as a user's dataclass."""
 
-    rate: Any = RATE
+    rate: float = RATE
+    notes: Any = ()
 
     def learnable(self, parameters):
         return {}
@@ -50,7 +51,7 @@ class Plain:
         return {}
 
     def update(self, gradients, state, parameters, values, step):
-        return _descent(parameters, gradients, self.rate), state
+        return _descent(parameters, gradients, tf.constant(self.rate, _dtype(parameters))), state
 
 
 class Unprintable(Plain):
@@ -74,7 +75,7 @@ class Unequal(Plain):
     [
         stranger(),
         Plain(),
-        rules.clip_by_value(stranger(), learned(0.5, within=(0, 1))),
+        rules.clip_by_value(Plain(), learned(0.5, within=(0, 1))),
         rules.meta_curvature(rules.momentum(learned(0.1), learned(0.9, within=(0, 1)))),
         rules.weight_decay(rules.clip_by_global_norm(rules.adam(0.1), 2.0), learned(0.1, "element")),
     ],
@@ -162,7 +163,12 @@ WRONG = {
         "derivatives equal central differences",
     ),
     "infinite slope": (
-        stranger(update=_unlike(lambda rate, g, k: rate / (1 + tf.sqrt(tf.square(g))))),
+        stranger(
+            update=lambda g, s, p, v, k: (
+                {key: p[key] - v["rate"] * tf.sqrt(tf.square(g[key])) for key in p},
+                s,
+            )
+        ),
         "derivatives are finite where all gradients are 0",
     ),
     "division by zero": (
@@ -179,6 +185,7 @@ WRONG = {
     ),
     "repr": (Unprintable(), "repr can be pasted back"),
     "equality": (Unequal(), "an equal copy is equal"),
+    "hash": (Plain(notes=["a list"]), "has a hash"),
 }
 
 
