@@ -15,7 +15,8 @@ A batch of tasks is one :class:`Task` whose leaves carry a leading axis ``[T, ..
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import abc
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import tensorflow as tf
@@ -104,8 +105,8 @@ class MetaGradient(NamedTuple):
     gradient: Meta
     per_task: Meta
     inner: Inner
-    metrics: dict[str, tf.Tensor] = {}
-    residual: dict[str, tf.Tensor] = {}
+    metrics: dict[str, tf.Tensor]
+    residual: dict[str, tf.Tensor]
 
 
 class Adaptation(NamedTuple):
@@ -197,17 +198,61 @@ class Problem(Protocol):
         ...
 
 
-class Rule(NamedTuple):
-    """A differentiable inner update rule: optax's idea, as three pure functions.
+class Rule(Protocol):
+    """A differentiable inner update rule: pure functions, so that gradients flow through them.
 
-    Attributes:
-        hyperparameters: ``parameters -> structure``: initial values of the hyperparameters that are
-            meta-learned; empty when none is.
-        init: ``parameters -> state``.
-        update: ``(gradients, state, parameters, hyperparameters, step) -> (parameters, state)``,
-            where ``step`` counts from 0 and ``hyperparameters`` is structured as above.
+    Three methods make a rule: whatever has ``learnable``, ``init`` and ``update`` is one, a subclass or not.
+    ``settings`` and ``descent_rates`` say more about it, for diagnoses; a subclass inherits answers that
+    say nothing. :func:`metalearn.testing.check_rule` checks a rule of one's own.
     """
 
-    hyperparameters: Callable[[Parameters], Structure]
-    init: Callable[[Parameters], Structure]
-    update: Callable[[Parameters, Structure, Parameters, Structure, tf.Tensor], tuple[Parameters, Structure]]
+    @abc.abstractmethod
+    def learnable(self, parameters: Parameters) -> Structure:
+        """Return the initial values of what is meta-learned; an empty structure where nothing is.
+
+        A dict, if the rule is to be wrapped by one that learns something too. It has the same keys for
+        every ``parameters``, ``{}`` included: wrappers ask for the names in that way.
+        """
+        ...
+
+    @abc.abstractmethod
+    def init(self, parameters: Parameters) -> Structure:
+        """Return the state s_0 for the parameters of one task."""
+        ...
+
+    @abc.abstractmethod
+    def update(
+        self,
+        gradients: Parameters,
+        state: Structure,
+        parameters: Parameters,
+        values: Structure,
+        step: int | tf.Tensor,
+    ) -> tuple[Parameters, Structure]:
+        """Return the parameters and the state after inner step ``step``.
+
+        Args:
+            gradients: of the inner loss at ``parameters``, structured as these.
+            state: as :meth:`init` or the update before returned it.
+            parameters: theta_k of one task.
+            values: what is meta-learned, structured as :meth:`learnable` returns it.
+            step: k from 0, a Python integer or a scalar tensor.
+        """
+        ...
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return the hyperparameters, learned or not, under the names that :meth:`learnable` uses.
+
+        Each is a :data:`metalearn.rules.hyperparameters.Hyperparameter`.
+        """
+        return {}
+
+    def descent_rates(
+        self, parameters: Parameters, values: Structure, step: int | tf.Tensor
+    ) -> Parameters | None:
+        """Return the rates r if the update is ``theta - r * gradient`` and nothing else; None if not.
+
+        By the keys of ``parameters``, each a number or a tensor that broadcasts to the parameter. Where one
+        rate holds for all, it is the same number or the very same tensor under every key.
+        """
+        return None

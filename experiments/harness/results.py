@@ -187,6 +187,7 @@ def show(run: RunDirectory, manifest: Config) -> None:
             num_tasks=stored["num_tasks"],
             tasks_hash=stored["tasks_hash"],
             per_task=np.empty(0),
+            metrics={},
         )
         table = evaluation_table(evaluation, stored["metric"], "Query loss after adaptation to fresh tasks")
     except (OSError, ValueError, KeyError, TypeError) as error:

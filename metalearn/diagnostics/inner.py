@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from numbers import Real
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from metalearn.autodiff import extreme_eigenvalues, hvp, value_and_gradient
 from metalearn.diagnostics.angles import Metrics, cosine, flat, largest, norm, share
-from metalearn.diagnostics.probes import descent_rates
 from metalearn.execution.layout import FUSED_STEPS
 from metalearn.execution.loops import fold
 from metalearn.execution.task_map import map_tasks
 from metalearn.inner_loop import Step, inner_objective, inner_start, inner_step, outer_loss
+from metalearn.nest import as_type
+from metalearn.rules.description import descent_rates_of
 from metalearn.types import Inner, Meta, Parameters, Problem, Seed, Task
 
 STABLE = 2.0
@@ -40,9 +42,9 @@ def inner_loop(
     with ``R = diag(r)`` the rates of the first inner step: for one rate, ``r`` times the largest eigenvalue.
     ``theta - r grad`` maps the distance from a quadratic's minimum by ``I - R H``, whose eigenvalues are
     those of ``I - R^(1/2) H R^(1/2)``: beyond 2 it grows. Rates of elements that have become negative count
-    as 0. stability and unstable are left out if there is no inner step, or the rule is not plain descent
-    (:func:`metalearn.diagnostics.probes.descent_rates`): momentum is stable beyond 2, Adam is no matter of
-    this number.
+    as 0. stability and unstable are left out if there is no inner step, or the rule does not declare that
+    it is plain descent (:meth:`metalearn.types.Rule.descent_rates`): momentum is stable beyond 2, and for
+    Adam the number has no meaning.
 
     Eigenvalues are Ritz values, so from below; with as many iterations as adapted parameters they are exact.
     Tasks come one after the other, whatever the problem's mapping: a program of one task is built in a
@@ -120,12 +122,11 @@ def of_one_task(problem: Problem, meta: Meta, task: Task, *, seed: tf.Tensor, it
     last, path = fold(advance, (begun, first), problem.steps, in_graph=in_graph)
     eigenvalue = functools.partial(_eigenvalue, support_loss, start, seed=seed, iterations=iterations)
     curvature, stability = eigenvalue(None), ()
-    rates = descent_rates(problem.rule, problem.hyperparameters(meta), start) if problem.steps else None
+    values = problem.hyperparameters(meta)
+    rates = descent_rates_of(problem.rule, start, values, 0) if problem.steps else None
     if rates is not None:
-        one, *_ = (tf.reshape(rate, [-1])[0] for rate in tf.nest.flatten(rates.values))
-        stability = (
-            one * curvature if rates.uniform else eigenvalue(tf.nest.map_structure(_root, rates.values))
-        )
+        one = _common(rates)
+        stability = eigenvalue(_roots(rates, start)) if one is None else one * curvature
     angle = cosine(*(flat(gradient) for _, gradient in found))
     return Path(path, norm(flat(last.parameters) - flat(start)), angle, curvature, stability)
 
@@ -168,8 +169,18 @@ def _eigenvalue(
     return extreme_eigenvalues(operator, parameters, iterations=iterations, seed=seed).largest
 
 
-def _root(rate: tf.Tensor) -> tf.Tensor:
-    return tf.sqrt(tf.maximum(rate, 0))
+def _common(rates: Parameters) -> float | tf.Tensor | None:
+    """Return the rate that all variables share, a number or a scalar; None where they may differ."""
+    first, *others = rates.values()
+    if isinstance(first, Real):
+        return float(first) if all(isinstance(rate, Real) and rate == first for rate in others) else None
+    return first if len(first.shape) == 0 and all(rate is first for rate in others) else None
+
+
+def _roots(rates: Parameters, like: Parameters) -> Parameters:
+    """Return the square roots of the rates, one for every element; 0 for those below 0."""
+    each = {key: as_type(rates[key], leaf.dtype) for key, leaf in like.items()}
+    return {key: tf.broadcast_to(tf.sqrt(tf.maximum(each[key], 0)), leaf.shape) for key, leaf in like.items()}
 
 
 def _times(left: Parameters, right: Parameters) -> Parameters:

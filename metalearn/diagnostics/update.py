@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import keras
 import tensorflow as tf
 
 from metalearn.diagnostics.angles import Metrics, flat, largest, lengths
-from metalearn.diagnostics.probes import takes_exponential
 from metalearn.nest import names
 from metalearn.problems.few_shot import MetaLearner
-from metalearn.rules.hyperparameters import SHAPE_PER
-from metalearn.types import Meta, Parameters, Structure
+from metalearn.rules.description import settings_of
+from metalearn.rules.learnable import Learned
+from metalearn.types import Meta
 
 
 def update_ratios(before: Meta, after: Meta, gradient: Meta) -> Metrics:
@@ -54,10 +55,9 @@ def update_ratios(before: Meta, after: Meta, gradient: Meta) -> Metrics:
 def learned_values(learner: MetaLearner, meta: Meta) -> dict[str, tf.Tensor]:
     """Return the learned hyperparameters of the inner rule as the rule uses them.
 
-    After the exponential, where ``positive=True`` has the logarithm learned
-    (:func:`metalearn.diagnostics.probes.takes_exponential`). Names are those of ``meta["rule"]``, with ``/k``
-    for the values of inner step k. Values have a step each if their shapes fit no reading without one: see
-    :func:`_has_steps`.
+    As :meth:`metalearn.rules.Learned.value` makes them of what is learned, if the rule declares its settings
+    (:meth:`metalearn.types.Rule.settings`); as they are in ``meta["rule"]`` if not. Names are those of
+    ``meta["rule"]``, with ``/k`` for inner step k where each step has a value of its own.
 
     Args:
         learner: whose rule it is.
@@ -66,15 +66,17 @@ def learned_values(learner: MetaLearner, meta: Meta) -> dict[str, tf.Tensor]:
     Returns:
         Tensors of any shape in the units of the hyperparameter; nothing if the rule learns nothing.
     """
-    parameters = learner.problem.initialize(meta)
+    settings = settings_of(learner.rule)
     learned: dict[str, tf.Tensor] = {}
-    for name, group in meta["rule"].items():
-        exponential = takes_exponential(learner.rule, name, parameters)
-        stepped = _has_steps(group, parameters)
-        for path, leaf in zip(names({name: group}), tf.nest.flatten(group), strict=True):
-            values = tf.exp(leaf) if exponential else leaf
-            parts = {f"/{k}": row for k, row in enumerate(tf.unstack(values))} if stepped else {"": values}
-            learned |= {f"{path}{suffix}": part for suffix, part in parts.items()}
+    leaves = zip(names(meta["rule"]), keras.tree.flatten_with_path(meta["rule"]), strict=True)
+    for name, (path, leaf) in leaves:
+        setting = settings.get(path[0]) if path else None
+        if not isinstance(setting, Learned):
+            learned[name] = leaf
+        elif setting.steps is None:
+            learned[name] = setting.value(leaf)
+        else:
+            learned |= {f"{name}/{k}": row for k, row in enumerate(tf.unstack(setting.value(leaf)))}
     return learned
 
 
@@ -94,28 +96,3 @@ def learned_statistics(learned: dict[str, tf.Tensor]) -> Metrics:
         metrics[f"learned/minimum/{name}"] = -largest(-values)
         metrics[f"learned/maximum/{name}"] = largest(values)
     return metrics
-
-
-def _has_steps(group: Structure, parameters: Parameters) -> bool:
-    """Return whether a learned hyperparameter has a leading axis of inner steps, from its shapes.
-
-    One number for the whole rule has a step axis if it has an axis. Numbers per variable or element are
-    read without steps if they can be: per-step values of one lone vector whose length is the number of
-    steps look like values of its elements.
-    """
-    if tf.is_tensor(group):
-        return group.shape.rank == 1
-    if (
-        not isinstance(group, dict)
-        or set(group) != set(parameters)
-        or not all(map(tf.is_tensor, group.values()))
-    ):
-        return False
-
-    def fits(drop: int) -> bool:
-        return any(
-            all(leaf.shape[drop:] == shape_per(parameters[key]) for key, leaf in group.items())
-            for shape_per in SHAPE_PER.values()
-        )
-
-    return not fits(0) and all(leaf.shape.rank for leaf in group.values()) and fits(1)

@@ -59,7 +59,7 @@ class Evaluation(NamedTuple):
     num_tasks: int
     tasks_hash: str
     per_task: np.ndarray
-    metrics: dict[str, Curve] = {}
+    metrics: dict[str, Curve]
 
 
 def evaluate(

@@ -314,7 +314,7 @@ class MetaLearner:
         adapted, _ = partition({**parameters, **given}, keys)
         phi = {
             "parameters": learned,
-            "rule": (getattr(self.rule, "learnable", None) or self.rule.hyperparameters)(adapted),
+            "rule": self.rule.learnable(adapted),
         }
         if self.head is not None and self.head.hyperparameters:
             dtype = next(iter(parameters.values())).dtype

@@ -1,7 +1,9 @@
-"""Differentiable inner update rules: pure functions, so that gradients flow through them.
+"""Differentiable inner update rules: frozen records of pure functions, through which gradients flow.
 
 Every hyperparameter of every rule may be a number, a Keras schedule (called with the inner step), or
-:func:`learned`: then it is one of the meta-parameters.
+:func:`learned`: then it is one of the meta-parameters. Rules of equal settings are equal, settings can be
+read (``sgd(0.1).learning_rate``), and ``repr`` can be pasted back. Where a rule wraps another, the name of
+that one stands for it with its default settings (:func:`get`).
 """
 
 from metalearn.rules.adadelta import adadelta
@@ -12,7 +14,8 @@ from metalearn.rules.adamw import adamw
 from metalearn.rules.alfa import alfa
 from metalearn.rules.clip_by_global_norm import clip_by_global_norm
 from metalearn.rules.clip_by_value import clip_by_value
-from metalearn.rules.hyperparameters import learned
+from metalearn.rules.learnable import Learned, learned
+from metalearn.rules.lookup import get
 from metalearn.rules.meta_curvature import meta_curvature
 from metalearn.rules.momentum import momentum
 from metalearn.rules.nadam import nadam
@@ -22,6 +25,7 @@ from metalearn.rules.sgd import sgd
 from metalearn.rules.weight_decay import weight_decay
 
 __all__ = [
+    "Learned",
     "adadelta",
     "adagrad",
     "adam",
@@ -30,6 +34,7 @@ __all__ = [
     "alfa",
     "clip_by_global_norm",
     "clip_by_value",
+    "get",
     "learned",
     "meta_curvature",
     "momentum",

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
+
 import tensorflow as tf
 
-from metalearn.rules.elementwise import Moved, Point, Value, elementwise, mean
-from metalearn.rules.hyperparameters import FRACTION, POSITIVE, Hyperparameter, within
-from metalearn.types import Rule
+from metalearn.rules.elementwise import Elementwise, Moved, Point, Start, Value, mean
+from metalearn.rules.hyperparameters import FRACTION, POSITIVE, Hyperparameter
 
 
-def adadelta(
-    learning_rate: Hyperparameter = 0.001, rho: Hyperparameter = 0.95, epsilon: Hyperparameter = 1e-7
-) -> Rule:
-    """Return Adadelta, ``keras.optimizers.Adadelta``.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class adadelta(Elementwise):
+    """Adadelta, ``keras.optimizers.Adadelta``.
 
     ::
 
@@ -31,21 +33,22 @@ def adadelta(
 
     Reference: Zeiler (2012), "ADADELTA: An Adaptive Learning Rate Method", algorithm 1.
     """
-    values = {
-        **within(POSITIVE, learning_rate=learning_rate, epsilon=epsilon),
-        **within(FRACTION, rho=rho),
-    }
-    return elementwise(
-        _move, values, {"accumulated_gradient": tf.zeros_like, "accumulated_change": tf.zeros_like}
-    )
 
+    learning_rate: Hyperparameter = 0.001
+    rho: Hyperparameter = 0.95
+    epsilon: Hyperparameter = 1e-7
 
-def _move(point: Point, learning_rate: Value, rho: Value, epsilon: Value) -> Moved:
-    gradients = mean(point.slots["accumulated_gradient"], tf.square(point.gradient), rho)
-    changes = point.slots["accumulated_change"]
-    change = -tf.sqrt(changes + epsilon) / tf.sqrt(gradients + epsilon) * point.gradient
-    after = {
-        "accumulated_gradient": gradients,
-        "accumulated_change": mean(changes, tf.square(change), rho),
-    }
-    return point.parameter + learning_rate * change, after
+    ranges: ClassVar = {"learning_rate": POSITIVE, "epsilon": POSITIVE, "rho": FRACTION}
+
+    def slots(self) -> Mapping[str, Start]:
+        return {"accumulated_gradient": tf.zeros_like, "accumulated_change": tf.zeros_like}
+
+    def move(self, point: Point, learning_rate: Value, rho: Value, epsilon: Value) -> Moved:
+        gradients = mean(point.slots["accumulated_gradient"], tf.square(point.gradient), rho)
+        changes = point.slots["accumulated_change"]
+        change = -tf.sqrt(changes + epsilon) / tf.sqrt(gradients + epsilon) * point.gradient
+        after = {
+            "accumulated_gradient": gradients,
+            "accumulated_change": mean(changes, tf.square(change), rho),
+        }
+        return point.parameter + learning_rate * change, after

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
+
 import tensorflow as tf
 
-from metalearn.rules.elementwise import Moved, Point, Value, elementwise
+from metalearn.rules.elementwise import Elementwise, Moved, Point, Start, Value
 from metalearn.rules.hyperparameters import (
     NON_NEGATIVE,
     POSITIVE,
     Hyperparameter,
-    require_finite,
-    within,
+    require_in,
 )
-from metalearn.types import Rule
 
 
-def adagrad(
-    learning_rate: Hyperparameter = 0.001,
-    initial_accumulator_value: float = 0.1,
-    epsilon: Hyperparameter = 1e-7,
-) -> Rule:
-    """Return Adagrad, ``keras.optimizers.Adagrad``.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class adagrad(Elementwise):
+    """Adagrad, ``keras.optimizers.Adagrad``.
 
     ::
 
@@ -37,15 +36,21 @@ def adagrad(
 
     Reference: Duchi, Hazan and Singer (2011), "Adaptive Subgradient Methods", figure 1.
     """
-    require_finite("initial_accumulator_value", initial_accumulator_value, NON_NEGATIVE)
-    return elementwise(
-        _move,
-        within(POSITIVE, learning_rate=learning_rate, epsilon=epsilon),
-        {"accumulator": lambda parameter: initial_accumulator_value * tf.ones_like(parameter)},
-    )
 
+    learning_rate: Hyperparameter = 0.001
+    initial_accumulator_value: float = 0.1
+    epsilon: Hyperparameter = 1e-7
 
-def _move(point: Point, learning_rate: Value, epsilon: Value) -> Moved:
-    accumulator = point.slots["accumulator"] + tf.square(point.gradient)
-    change = learning_rate * point.gradient / tf.sqrt(accumulator + epsilon)
-    return point.parameter - change, {"accumulator": accumulator}
+    ranges: ClassVar = {"learning_rate": POSITIVE, "epsilon": POSITIVE}
+
+    def __post_init__(self) -> None:
+        require_in(NON_NEGATIVE, "initial_accumulator_value", self.initial_accumulator_value)
+        super().__post_init__()
+
+    def slots(self) -> Mapping[str, Start]:
+        return {"accumulator": lambda parameter: self.initial_accumulator_value * tf.ones_like(parameter)}
+
+    def move(self, point: Point, learning_rate: Value, epsilon: Value) -> Moved:
+        accumulator = point.slots["accumulator"] + tf.square(point.gradient)
+        change = learning_rate * point.gradient / tf.sqrt(accumulator + epsilon)
+        return point.parameter - change, {"accumulator": accumulator}

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
+
 import tensorflow as tf
 
-from metalearn.rules.elementwise import Moved, Point, Start, Value, elementwise, mean, root
-from metalearn.rules.hyperparameters import FRACTION, POSITIVE, Hyperparameter, Values, within
-from metalearn.types import Rule
+from metalearn.rules.elementwise import Elementwise, Moved, Point, Start, Value, mean, root
+from metalearn.rules.hyperparameters import FRACTION, POSITIVE, Hyperparameter, Range
+
+ADAM_RANGES: dict[str, Range] = {
+    "learning_rate": POSITIVE,
+    "epsilon": POSITIVE,
+    "beta_1": FRACTION,
+    "beta_2": FRACTION,
+}
+"""Of the hyperparameters that Adam and its variants have."""
 
 
-def adam(
-    learning_rate: Hyperparameter = 0.001,
-    beta_1: Hyperparameter = 0.9,
-    beta_2: Hyperparameter = 0.999,
-    epsilon: Hyperparameter = 1e-7,
-    amsgrad: bool = False,
-) -> Rule:
-    """Return Adam, ``keras.optimizers.Adam``.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class adam(Elementwise):
+    """Adam, ``keras.optimizers.Adam``.
 
     ::
 
@@ -41,18 +47,20 @@ def adam(
     Reference: Kingma and Ba (2015), "Adam", algorithm 1 and section 2; amsgrad: Reddi, Kale and Kumar
     (2018), "On the Convergence of Adam and Beyond", algorithm 2.
     """
-    values = adam_values(learning_rate, beta_1, beta_2, epsilon)
-    return elementwise(adam_move, values, adam_slots(amsgrad))
 
+    learning_rate: Hyperparameter = 0.001
+    beta_1: Hyperparameter = 0.9
+    beta_2: Hyperparameter = 0.999
+    epsilon: Hyperparameter = 1e-7
+    amsgrad: bool = False
 
-def adam_values(
-    learning_rate: Hyperparameter, beta_1: Hyperparameter, beta_2: Hyperparameter, epsilon: Hyperparameter
-) -> Values:
-    """Return the hyperparameters that Adam and its variants have, having checked their ranges."""
-    return {
-        **within(POSITIVE, learning_rate=learning_rate, epsilon=epsilon),
-        **within(FRACTION, beta_1=beta_1, beta_2=beta_2),
-    }
+    ranges: ClassVar = ADAM_RANGES
+
+    def slots(self) -> Mapping[str, Start]:
+        return adam_slots(self.amsgrad)
+
+    def move(self, point: Point, learning_rate: Value, beta_1: Value, beta_2: Value, epsilon: Value) -> Moved:
+        return adam_move(point, learning_rate, beta_1, beta_2, epsilon)
 
 
 def adam_slots(amsgrad: bool) -> dict[str, Start]:

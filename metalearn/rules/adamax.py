@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
+
 import tensorflow as tf
 
-from metalearn.rules.adam import adam_values
-from metalearn.rules.elementwise import Moved, Point, Value, elementwise, mean
+from metalearn.rules.adam import ADAM_RANGES
+from metalearn.rules.elementwise import Elementwise, Moved, Point, Start, Value, mean
 from metalearn.rules.hyperparameters import Hyperparameter
-from metalearn.types import Rule
 
 
-def adamax(
-    learning_rate: Hyperparameter = 0.001,
-    beta_1: Hyperparameter = 0.9,
-    beta_2: Hyperparameter = 0.999,
-    epsilon: Hyperparameter = 1e-7,
-) -> Rule:
-    """Return AdaMax, ``keras.optimizers.Adamax``.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class adamax(Elementwise):
+    """AdaMax, ``keras.optimizers.Adamax``.
 
     ::
 
@@ -38,12 +37,19 @@ def adamax(
 
     Reference: Kingma and Ba (2015), "Adam", algorithm 2.
     """
-    values = adam_values(learning_rate, beta_1, beta_2, epsilon)
-    return elementwise(_move, values, {"momentum": tf.zeros_like, "norm": tf.zeros_like})
 
+    learning_rate: Hyperparameter = 0.001
+    beta_1: Hyperparameter = 0.9
+    beta_2: Hyperparameter = 0.999
+    epsilon: Hyperparameter = 1e-7
 
-def _move(point: Point, learning_rate: Value, beta_1: Value, beta_2: Value, epsilon: Value) -> Moved:
-    momentum = mean(point.slots["momentum"], point.gradient, beta_1)
-    norm = tf.maximum(beta_2 * point.slots["norm"], tf.abs(point.gradient))
-    change = learning_rate / (1 - point.power(beta_1)) * momentum / (norm + epsilon)
-    return point.parameter - change, {"momentum": momentum, "norm": norm}
+    ranges: ClassVar = ADAM_RANGES
+
+    def slots(self) -> Mapping[str, Start]:
+        return {"momentum": tf.zeros_like, "norm": tf.zeros_like}
+
+    def move(self, point: Point, learning_rate: Value, beta_1: Value, beta_2: Value, epsilon: Value) -> Moved:
+        momentum = mean(point.slots["momentum"], point.gradient, beta_1)
+        norm = tf.maximum(beta_2 * point.slots["norm"], tf.abs(point.gradient))
+        change = learning_rate / (1 - point.power(beta_1)) * momentum / (norm + epsilon)
+        return point.parameter - change, {"momentum": momentum, "norm": norm}

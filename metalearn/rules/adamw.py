@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from metalearn.rules.adam import adam_move, adam_slots, adam_values
-from metalearn.rules.elementwise import Moved, Point, Value, elementwise
-from metalearn.rules.hyperparameters import NON_NEGATIVE, Hyperparameter, within
-from metalearn.types import Rule
+import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
+
+from metalearn.rules.adam import ADAM_RANGES, adam_move, adam_slots
+from metalearn.rules.elementwise import Elementwise, Moved, Point, Start, Value
+from metalearn.rules.hyperparameters import NON_NEGATIVE, Hyperparameter
 
 
-def adamw(
-    learning_rate: Hyperparameter = 0.001,
-    weight_decay: Hyperparameter = 0.004,
-    beta_1: Hyperparameter = 0.9,
-    beta_2: Hyperparameter = 0.999,
-    epsilon: Hyperparameter = 1e-7,
-    amsgrad: bool = False,
-) -> Rule:
-    """Return Adam with decoupled weight decay, ``keras.optimizers.AdamW``.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class adamw(Elementwise):
+    """Adam with decoupled weight decay, ``keras.optimizers.AdamW``.
 
     ::
 
@@ -38,13 +35,19 @@ def adamw(
 
     Reference: Loshchilov and Hutter (2019), "Decoupled Weight Decay Regularization", algorithm 2.
     """
-    values = {
-        **adam_values(learning_rate, beta_1, beta_2, epsilon),
-        **within(NON_NEGATIVE, weight_decay=weight_decay),
-    }
-    return elementwise(_move, values, adam_slots(amsgrad))
 
+    learning_rate: Hyperparameter = 0.001
+    weight_decay: Hyperparameter = 0.004
+    beta_1: Hyperparameter = 0.9
+    beta_2: Hyperparameter = 0.999
+    epsilon: Hyperparameter = 1e-7
+    amsgrad: bool = False
 
-def _move(point: Point, learning_rate: Value, weight_decay: Value, **moments: Value) -> Moved:
-    decayed = point.parameter - learning_rate * weight_decay * point.parameter
-    return adam_move(point._replace(parameter=decayed), learning_rate, **moments)
+    ranges: ClassVar = {**ADAM_RANGES, "weight_decay": NON_NEGATIVE}
+
+    def slots(self) -> Mapping[str, Start]:
+        return adam_slots(self.amsgrad)
+
+    def move(self, point: Point, learning_rate: Value, weight_decay: Value, **moments: Value) -> Moved:
+        decayed = point.parameter - learning_rate * weight_decay * point.parameter
+        return adam_move(point._replace(parameter=decayed), learning_rate, **moments)

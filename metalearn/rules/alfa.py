@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -10,19 +11,21 @@ import tensorflow as tf
 from metalearn.rules.hyperparameters import (
     POSITIVE,
     Hyperparameter,
-    Values,
+    Settings,
     current_values,
     initial_values,
-    within,
+    require_hyperparameter,
 )
+from metalearn.rules.records import Record
 from metalearn.types import Parameters, Rule, Structure
 
 NAME = "generator"
-"""What the network's weights are called among the rule's hyperparameters."""
+"""What the network's weights are called among what is learned."""
 
 
-def alfa(learning_rate: Hyperparameter) -> Rule:
-    """Return gradient descent whose rate and decay a learned network decides on, in every step of every task.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class alfa(Record, Rule):
+    """Gradient descent whose rate and decay a learned network decides on, in every step of every task.
 
     ::
 
@@ -45,30 +48,41 @@ def alfa(learning_rate: Hyperparameter) -> Rule:
     Theirs makes rate and decay themselves, scaled by learned initial values; here the network makes the
     relative change of a rate and of a decay of zero, which is the same family of updates.
     """
-    values: Values = within(POSITIVE, learning_rate=learning_rate)
 
-    def hyperparameters(parameters: Parameters) -> Structure:
-        return {**initial_values(values, parameters), NAME: _weights(parameters)}
+    learning_rate: Hyperparameter
+
+    def __post_init__(self) -> None:
+        require_hyperparameter(POSITIVE, "learning_rate", self.learning_rate)
+
+    def settings(self) -> Settings:
+        return {"learning_rate": self.learning_rate}
+
+    def learnable(self, parameters: Parameters) -> Structure:
+        return {**initial_values(self.settings(), parameters), NAME: _weights(parameters)}
+
+    def init(self, parameters: Parameters) -> Structure:
+        return {}
 
     def update(
+        self,
         gradients: Parameters,
         state: Structure,
         parameters: Parameters,
-        hyperparameters: Structure,
-        step: tf.Tensor,
+        values: Structure,
+        step: int | tf.Tensor,
     ) -> tuple[Parameters, Structure]:
-        now = current_values(values, hyperparameters, parameters, step)
-        change = _generate(hyperparameters[NAME], gradients, parameters)
+        now = current_values(self.settings(), values, parameters, step)
+        change = _generate(values[NAME], gradients, parameters)
         return {
             key: (1 + decay) * parameters[key] - now[key]["learning_rate"] * (1 + rate) * gradients[key]
             for key, (rate, decay) in change.items()
         }, state
 
-    return Rule(hyperparameters, lambda parameters: {}, update)
-
 
 def _weights(parameters: Parameters) -> dict[str, Any]:
     """Return the network's initial weights, by layer."""
+    if not parameters:
+        return {}
     width = 2 * len(parameters)
     dtype = next(iter(parameters.values())).dtype
     limit = math.sqrt(6 / (width + width))

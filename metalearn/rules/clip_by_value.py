@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from metalearn.rules.hyperparameters import POSITIVE, Hyperparameter, within
-from metalearn.rules.wrapping import wrap
+from metalearn.rules.hyperparameters import POSITIVE, Hyperparameter
+from metalearn.rules.wrapping import Wrapper
 from metalearn.types import Parameters, Rule
 
 
-def clip_by_value(rule: Rule, limit: Hyperparameter) -> Rule:
-    """Return ``rule`` given gradients clipped to [-limit, limit], Keras' ``clipvalue``.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class clip_by_value(Wrapper):
+    """``rule`` given gradients clipped to [-limit, limit], Keras' ``clipvalue``.
 
     ``g <- min(max(g, -limit), limit)``. Where it clips, no second derivative of the inner loss passes,
     and the derivative in the limit is the sign of g.
 
     Args:
-        rule: any rule.
+        rule: any rule, or its name.
         limit: positive and finite; learned as ``clip_value``.
 
     Raises:
@@ -26,14 +28,19 @@ def clip_by_value(rule: Rule, limit: Hyperparameter) -> Rule:
 
     Reference: Mikolov (2012), "Statistical Language Models Based on Neural Networks", section 3.2.2.
     """
-    within(POSITIVE, limit=limit)
-    return wrap(rule, _clip, "clip_value", limit)
 
+    rule: Rule
+    limit: Hyperparameter
 
-def _clip(
-    gradients: Parameters, parameters: Parameters, limit: dict[str, Any]
-) -> tuple[Parameters, Parameters]:
-    clipped = {
-        key: tf.minimum(tf.maximum(gradient, -limit[key]), limit[key]) for key, gradient in gradients.items()
-    }
-    return clipped, parameters
+    argument: ClassVar = "limit"
+    learned_name: ClassVar = "clip_value"
+    allowed: ClassVar = POSITIVE
+
+    def before(
+        self, gradients: Parameters, parameters: Parameters, value: dict[str, Any]
+    ) -> tuple[Parameters, Parameters]:
+        clipped = {
+            key: tf.minimum(tf.maximum(gradient, -value[key]), value[key])
+            for key, gradient in gradients.items()
+        }
+        return clipped, parameters

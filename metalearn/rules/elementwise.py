@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import tensorflow as tf
 
-from metalearn.rules.hyperparameters import Values, current_values, initial_values
+from metalearn.rules.hyperparameters import (
+    Range,
+    Settings,
+    current_values,
+    initial_values,
+    require_hyperparameter,
+)
+from metalearn.rules.records import Record
 from metalearn.types import Parameters, Rule, Structure
 
 Slots = dict[str, tf.Tensor]
@@ -45,43 +53,60 @@ class Point(NamedTuple):
         return tf.pow(tf.convert_to_tensor(decay, dtype), tf.cast(self.step + ahead, dtype))
 
 
-Move: TypeAlias = Callable[..., Moved]
-"""``(point, <hyperparameters by name>) -> (parameter, slots)``."""
+class Elementwise(Record, Rule):
+    """A rule that moves one variable after another; what its elements share are the hyperparameters.
 
+    Subclasses are frozen dataclasses whose fields are the rule's arguments.
 
-def elementwise(move: Move, values: Values, slots: Mapping[str, Start]) -> Rule:
-    """Return the rule that applies ``move`` to one variable after another.
-
-    Args:
-        move: the update of one variable.
-        values: hyperparameters that ``move`` takes by name.
-        slots: what is kept from step to step, by name, and how it starts.
+    Attributes:
+        ranges: by name, what each hyperparameter may start from; other fields are options.
     """
 
-    def init(parameters: Parameters) -> Structure:
+    ranges: ClassVar[Mapping[str, Range]]
+
+    def __post_init__(self) -> None:
+        for name, value in self.settings().items():
+            require_hyperparameter(self.ranges[name], name, value)
+
+    @abc.abstractmethod
+    def move(self, point: Point, *args: Any, **kwargs: Any) -> Moved:
+        """Return one variable and its slots after a step, given every hyperparameter by name."""
+        ...
+
+    def slots(self) -> Mapping[str, Start]:
+        """Return what is kept from step to step, by name, and how it starts."""
+        return {}
+
+    def settings(self) -> Settings:
+        return {name: getattr(self, name) for name in self.ranges}
+
+    def learnable(self, parameters: Parameters) -> Structure:
+        return initial_values(self.settings(), parameters)
+
+    def init(self, parameters: Parameters) -> Structure:
         return {
             name: {key: start(parameter) for key, parameter in parameters.items()}
-            for name, start in slots.items()
+            for name, start in self.slots().items()
         }
 
     def update(
+        self,
         gradients: Parameters,
         state: Structure,
         parameters: Parameters,
-        hyperparameters: Structure,
-        step: tf.Tensor,
+        values: Structure,
+        step: int | tf.Tensor,
     ) -> tuple[Parameters, Structure]:
-        now = current_values(values, hyperparameters, parameters, step)
+        now = current_values(self.settings(), values, parameters, step)
+        names = list(self.slots())
         moved: Parameters = {}
-        kept: dict[str, Parameters] = {name: {} for name in slots}
+        kept: dict[str, Parameters] = {name: {} for name in names}
         for key, parameter in parameters.items():
-            point = Point(parameter, gradients[key], {name: state[name][key] for name in slots}, step)
-            moved[key], after = move(point, **now[key])
-            for name in slots:
+            point = Point(parameter, gradients[key], {name: state[name][key] for name in names}, step)
+            moved[key], after = self.move(point, **now[key])
+            for name in names:
                 kept[name][key] = after[name]
         return moved, kept
-
-    return Rule(lambda parameters: initial_values(values, parameters), init, update)
 
 
 def mean(before: tf.Tensor, new: tf.Tensor, decay: Value) -> tf.Tensor:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import string
 
 import tensorflow as tf
 
-from metalearn.rules.wrapping import require_rule
+from metalearn.rules.description import settings_of
+from metalearn.rules.hyperparameters import Settings
+from metalearn.rules.records import Record
+from metalearn.rules.wrapping import free_name, resolve_rule
 from metalearn.types import Parameters, Rule, Structure
 
 NAME = "curvature"
-"""What the matrices are called among the rule's hyperparameters."""
+"""What the matrices are called among what is learned."""
 
 
-def meta_curvature(rule: Rule) -> Rule:
-    """Return ``rule`` with gradients multiplied along each axis by a learned matrix, initially the identity.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class meta_curvature(Record, Rule):
+    """``rule`` with gradients multiplied along each axis by a learned matrix, initially the identity.
 
     ::
 
@@ -22,10 +28,11 @@ def meta_curvature(rule: Rule) -> Rule:
 
     For the kernel of a dense layer that is ``M_0 G M_1'``. A vector is scaled entry by entry, a scalar by a
     number. The matrices of a variable are learned as ``curvature/<key>/axis_<n>``, of ``d_n x d_n`` for an
-    axis of length ``d_n``. Their product is the block of a preconditioner that is a Kronecker product.
+    axis of length ``d_n``; around another ``meta_curvature``, as ``curvature_2/...``. Their product is the
+    block of a preconditioner that is a Kronecker product.
 
     Args:
-        rule: any rule; what it learns is learned still.
+        rule: any rule, or its name; what it learns is learned still.
 
     Raises:
         ValueError: if ``rule`` is not a rule.
@@ -33,25 +40,38 @@ def meta_curvature(rule: Rule) -> Rule:
     Reference: Park and Oliva (2019), "Meta-Curvature", equation 7. They flatten the two spatial axes of a
     convolution's filters into one; here each has a matrix.
     """
-    require_rule(rule)
 
-    def hyperparameters(parameters: Parameters) -> Structure:
+    rule: Rule
+
+    def __post_init__(self) -> None:
+        resolve_rule(self)
+
+    def settings(self) -> Settings:
+        return settings_of(self.rule)
+
+    def learnable(self, parameters: Parameters) -> Structure:
         own = {key: _identities(parameter) for key, parameter in parameters.items()}
-        return {**rule.hyperparameters(parameters), NAME: own}
+        return {**self.rule.learnable(parameters), self._name: own}
+
+    def init(self, parameters: Parameters) -> Structure:
+        return self.rule.init(parameters)
 
     def update(
+        self,
         gradients: Parameters,
         state: Structure,
         parameters: Parameters,
-        hyperparameters: Structure,
-        step: tf.Tensor,
+        values: Structure,
+        step: int | tf.Tensor,
     ) -> tuple[Parameters, Structure]:
-        own = hyperparameters[NAME]
+        own = values[self._name]
         transformed = {key: _transformed(gradient, own[key]) for key, gradient in gradients.items()}
-        rest = {key: leaf for key, leaf in hyperparameters.items() if key != NAME}
-        return rule.update(transformed, state, parameters, rest, step)
+        rest = {key: leaf for key, leaf in values.items() if key != self._name}
+        return self.rule.update(transformed, state, parameters, rest, step)
 
-    return Rule(hyperparameters, rule.init, update)
+    @functools.cached_property
+    def _name(self) -> str:
+        return free_name(NAME, self.rule.learnable({}))
 
 
 def _identities(parameter: tf.Tensor) -> dict[str, tf.Tensor]:

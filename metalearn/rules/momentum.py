@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
+
 import tensorflow as tf
 
-from metalearn.rules.elementwise import Moved, Point, Value, elementwise
-from metalearn.rules.hyperparameters import FRACTION, POSITIVE, Hyperparameter, within
-from metalearn.types import Rule
+from metalearn.rules.elementwise import Elementwise, Moved, Point, Start, Value
+from metalearn.rules.hyperparameters import FRACTION, POSITIVE, Hyperparameter
 
 
-def momentum(learning_rate: Hyperparameter = 0.01, momentum: Hyperparameter = 0.9) -> Rule:
-    """Return gradient descent with momentum, ``keras.optimizers.SGD(learning_rate, momentum)``.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class momentum(Elementwise):
+    """Gradient descent with momentum, ``keras.optimizers.SGD(learning_rate, momentum)``.
 
     ::
 
@@ -28,10 +32,15 @@ def momentum(learning_rate: Hyperparameter = 0.01, momentum: Hyperparameter = 0.
     equation 9; in this form, Sutskever et al. (2013), "On the importance of initialization and momentum
     in deep learning", equations 1 and 2.
     """
-    values = {**within(POSITIVE, learning_rate=learning_rate), **within(FRACTION, momentum=momentum)}
-    return elementwise(_move, values, {"velocity": tf.zeros_like})
 
+    learning_rate: Hyperparameter = 0.01
+    momentum: Hyperparameter = 0.9
 
-def _move(point: Point, learning_rate: Value, momentum: Value) -> Moved:
-    velocity = momentum * point.slots["velocity"] - learning_rate * point.gradient
-    return point.parameter + velocity, {"velocity": velocity}
+    ranges: ClassVar = {"learning_rate": POSITIVE, "momentum": FRACTION}
+
+    def slots(self) -> Mapping[str, Start]:
+        return {"velocity": tf.zeros_like}
+
+    def move(self, point: Point, learning_rate: Value, momentum: Value) -> Moved:
+        velocity = momentum * point.slots["velocity"] - learning_rate * point.gradient
+        return point.parameter + velocity, {"velocity": velocity}

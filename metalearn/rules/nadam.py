@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
+
 import tensorflow as tf
 
-from metalearn.rules.adam import adam_values
-from metalearn.rules.elementwise import Moved, Point, Value, elementwise, mean, root
+from metalearn.rules.adam import ADAM_RANGES
+from metalearn.rules.elementwise import Elementwise, Moved, Point, Start, Value, mean, root
 from metalearn.rules.hyperparameters import Hyperparameter, ones_per_value
-from metalearn.types import Rule
 
 
-def nadam(
-    learning_rate: Hyperparameter = 0.001,
-    beta_1: Hyperparameter = 0.9,
-    beta_2: Hyperparameter = 0.999,
-    epsilon: Hyperparameter = 1e-7,
-) -> Rule:
-    """Return NAdam, ``keras.optimizers.Nadam``: Adam with Nesterov's momentum.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class nadam(Elementwise):
+    """NAdam, ``keras.optimizers.Nadam``: Adam with Nesterov's momentum.
 
     ::
 
@@ -41,21 +40,27 @@ def nadam(
     Reference: Dozat (2016), "Incorporating Nesterov Momentum into Adam", algorithm 2, with the schedule
     of mu of its section 3.
     """
-    values = adam_values(learning_rate, beta_1, beta_2, epsilon)
-    slots = {
-        "momentum": tf.zeros_like,
-        "velocity": tf.zeros_like,
-        "product": lambda parameter: ones_per_value(beta_1, parameter),
-    }
-    return elementwise(_move, values, slots)
 
+    learning_rate: Hyperparameter = 0.001
+    beta_1: Hyperparameter = 0.9
+    beta_2: Hyperparameter = 0.999
+    epsilon: Hyperparameter = 1e-7
 
-def _move(point: Point, learning_rate: Value, beta_1: Value, beta_2: Value, epsilon: Value) -> Moved:
-    mu_now = beta_1 * (1 - 0.5 * point.power(0.96))
-    mu_next = beta_1 * (1 - 0.5 * point.power(0.96, ahead=2))
-    product = point.slots["product"] * mu_now
-    momentum = mean(point.slots["momentum"], point.gradient, beta_1)
-    velocity = mean(point.slots["velocity"], tf.square(point.gradient), beta_2)
-    ahead = mu_next * momentum / (1 - product * mu_next) + (1 - mu_now) * point.gradient / (1 - product)
-    change = learning_rate * ahead / (root(velocity / (1 - point.power(beta_2))) + epsilon)
-    return point.parameter - change, {"momentum": momentum, "velocity": velocity, "product": product}
+    ranges: ClassVar = ADAM_RANGES
+
+    def slots(self) -> Mapping[str, Start]:
+        return {
+            "momentum": tf.zeros_like,
+            "velocity": tf.zeros_like,
+            "product": lambda parameter: ones_per_value(self.beta_1, parameter),
+        }
+
+    def move(self, point: Point, learning_rate: Value, beta_1: Value, beta_2: Value, epsilon: Value) -> Moved:
+        mu_now = beta_1 * (1 - 0.5 * point.power(0.96))
+        mu_next = beta_1 * (1 - 0.5 * point.power(0.96, ahead=2))
+        product = point.slots["product"] * mu_now
+        momentum = mean(point.slots["momentum"], point.gradient, beta_1)
+        velocity = mean(point.slots["velocity"], tf.square(point.gradient), beta_2)
+        ahead = mu_next * momentum / (1 - product * mu_next) + (1 - mu_now) * point.gradient / (1 - product)
+        change = learning_rate * ahead / (root(velocity / (1 - point.power(beta_2))) + epsilon)
+        return point.parameter - change, {"momentum": momentum, "velocity": velocity, "product": product}

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
+
 import tensorflow as tf
 
-from metalearn.rules.elementwise import Moved, Point, Value, elementwise, mean
-from metalearn.rules.hyperparameters import FRACTION, POSITIVE, Hyperparameter, within
-from metalearn.types import Rule
+from metalearn.rules.elementwise import Elementwise, Moved, Point, Start, Value, mean
+from metalearn.rules.hyperparameters import FRACTION, POSITIVE, Hyperparameter
 
 
-def rmsprop(
-    learning_rate: Hyperparameter = 0.001,
-    rho: Hyperparameter = 0.9,
-    momentum: Hyperparameter = 0.0,
-    epsilon: Hyperparameter = 1e-7,
-    centered: bool = False,
-) -> Rule:
-    """Return RMSprop, ``keras.optimizers.RMSprop``.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class rmsprop(Elementwise):
+    """RMSprop, ``keras.optimizers.RMSprop``.
 
     ::
 
@@ -42,22 +40,27 @@ def rmsprop(
     Reference: Tieleman and Hinton (2012), "Lecture 6.5 - RMSProp"; centred and with momentum, Graves
     (2013), "Generating Sequences With Recurrent Neural Networks", equations 38 to 41.
     """
-    values = {
-        **within(POSITIVE, learning_rate=learning_rate, epsilon=epsilon),
-        **within(FRACTION, rho=rho, momentum=momentum),
-    }
-    names = ["velocity"] + ["momentum"] * (momentum != 0) + ["average_gradient"] * centered
-    return elementwise(_move, values, dict.fromkeys(names, tf.zeros_like))
 
+    learning_rate: Hyperparameter = 0.001
+    rho: Hyperparameter = 0.9
+    momentum: Hyperparameter = 0.0
+    epsilon: Hyperparameter = 1e-7
+    centered: bool = False
 
-def _move(point: Point, learning_rate: Value, rho: Value, momentum: Value, epsilon: Value) -> Moved:
-    before, after = point.slots, {}
-    squared = tf.square(point.gradient)
-    if "average_gradient" in before:
-        squared = rho * tf.square(point.gradient - before["average_gradient"])
-        after["average_gradient"] = mean(before["average_gradient"], point.gradient, rho)
-    after["velocity"] = mean(before["velocity"], squared, rho)
-    change = learning_rate * point.gradient / tf.sqrt(after["velocity"] + epsilon)
-    if "momentum" in before:
-        change = after["momentum"] = momentum * before["momentum"] + change
-    return point.parameter - change, after
+    ranges: ClassVar = {"learning_rate": POSITIVE, "epsilon": POSITIVE, "rho": FRACTION, "momentum": FRACTION}
+
+    def slots(self) -> Mapping[str, Start]:
+        names = ["velocity"] + ["momentum"] * (self.momentum != 0) + ["average_gradient"] * self.centered
+        return dict.fromkeys(names, tf.zeros_like)
+
+    def move(self, point: Point, learning_rate: Value, rho: Value, momentum: Value, epsilon: Value) -> Moved:
+        before, after = point.slots, {}
+        squared = tf.square(point.gradient)
+        if "average_gradient" in before:
+            squared = rho * tf.square(point.gradient - before["average_gradient"])
+            after["average_gradient"] = mean(before["average_gradient"], point.gradient, rho)
+        after["velocity"] = mean(before["velocity"], squared, rho)
+        change = learning_rate * point.gradient / tf.sqrt(after["velocity"] + epsilon)
+        if "momentum" in before:
+            change = after["momentum"] = momentum * before["momentum"] + change
+        return point.parameter - change, after

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from metalearn.rules.elementwise import Moved, Point, Value, elementwise
-from metalearn.rules.hyperparameters import POSITIVE, Hyperparameter, within
-from metalearn.types import Rule
+import dataclasses
+from typing import ClassVar
+
+import tensorflow as tf
+
+from metalearn.rules.elementwise import Elementwise, Moved, Point, Value
+from metalearn.rules.hyperparameters import POSITIVE, Hyperparameter, current_values
+from metalearn.types import Parameters, Structure
 
 
-def sgd(learning_rate: Hyperparameter = 0.01) -> Rule:
-    """Return plain gradient descent, ``theta_{k+1} = theta_k - learning_rate * gradient``.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class sgd(Elementwise):
+    """Plain gradient descent, ``theta_{k+1} = theta_k - learning_rate * gradient``.
 
     Args:
         learning_rate: the inner rate (alpha in MAML), positive and finite.
@@ -19,8 +25,14 @@ def sgd(learning_rate: Hyperparameter = 0.01) -> Rule:
     Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", equation 1; with the rate
     ``learned(..., per="element")``, Li et al. (2017), "Meta-SGD", equation 1.
     """
-    return elementwise(_move, within(POSITIVE, learning_rate=learning_rate), {})
 
+    learning_rate: Hyperparameter = 0.01
 
-def _move(point: Point, learning_rate: Value) -> Moved:
-    return point.parameter - learning_rate * point.gradient, {}
+    ranges: ClassVar = {"learning_rate": POSITIVE}
+
+    def move(self, point: Point, learning_rate: Value) -> Moved:
+        return point.parameter - learning_rate * point.gradient, {}
+
+    def descent_rates(self, parameters: Parameters, values: Structure, step: int | tf.Tensor) -> Parameters:
+        now = current_values(self.settings(), values, parameters, step)
+        return {key: now[key]["learning_rate"] for key in parameters}

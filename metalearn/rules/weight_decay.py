@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from typing import Any, ClassVar
 
-from metalearn.rules.hyperparameters import NON_NEGATIVE, Hyperparameter, within
-from metalearn.rules.wrapping import wrap
+from metalearn.rules.hyperparameters import NON_NEGATIVE, Hyperparameter
+from metalearn.rules.wrapping import Wrapper
 from metalearn.types import Parameters, Rule
 
 
-def weight_decay(rule: Rule, rate: Hyperparameter) -> Rule:
-    """Return ``rule`` with parameters that decay by the factor ``1 - rate`` in every step.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class weight_decay(Wrapper):
+    """``rule`` with parameters that decay by the factor ``1 - rate`` in every step.
 
     ``theta_{k+1} = update(g_k, (1 - rate) theta_k)``, g_k being the gradient at theta_k. Decoupled: the
     decay enters no momentum or second moment, and it is not multiplied by the learning rate. Keras'
@@ -18,7 +20,7 @@ def weight_decay(rule: Rule, rate: Hyperparameter) -> Rule:
     For L2 regularisation, add it to the inner loss.
 
     Args:
-        rule: any rule.
+        rule: any rule, or its name.
         rate: finite, at least 0; learned as ``weight_decay``.
 
     Raises:
@@ -26,11 +28,15 @@ def weight_decay(rule: Rule, rate: Hyperparameter) -> Rule:
 
     Reference: Loshchilov and Hutter (2019), "Decoupled Weight Decay Regularization", equation 1.
     """
-    within(NON_NEGATIVE, rate=rate)
-    return wrap(rule, _decay, "weight_decay", rate)
 
+    rule: Rule
+    rate: Hyperparameter
 
-def _decay(
-    gradients: Parameters, parameters: Parameters, rate: dict[str, Any]
-) -> tuple[Parameters, Parameters]:
-    return gradients, {key: parameter - rate[key] * parameter for key, parameter in parameters.items()}
+    argument: ClassVar = "rate"
+    learned_name: ClassVar = "weight_decay"
+    allowed: ClassVar = NON_NEGATIVE
+
+    def before(
+        self, gradients: Parameters, parameters: Parameters, value: dict[str, Any]
+    ) -> tuple[Parameters, Parameters]:
+        return gradients, {key: parameter - value[key] * parameter for key, parameter in parameters.items()}

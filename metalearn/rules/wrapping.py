@@ -2,62 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+import abc
+import functools
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from metalearn.rules.hyperparameters import Hyperparameter, Learned, current_values, initial_values
+from metalearn.rules.description import settings_of
+from metalearn.rules.hyperparameters import (
+    Hyperparameter,
+    Range,
+    Settings,
+    current_values,
+    initial_values,
+    require_hyperparameter,
+)
+from metalearn.rules.learnable import Learned
+from metalearn.rules.lookup import get
+from metalearn.rules.records import Record
 from metalearn.types import Parameters, Rule, Structure
 
-Before: TypeAlias = Callable[[Parameters, Parameters, dict[str, Any]], tuple[Parameters, Parameters]]
-"""``(gradients, parameters, value) -> (gradients, parameters)``; ``value`` has one entry per variable."""
 
+class Wrapper(Record, Rule):
+    """A rule around another, with one hyperparameter of its own; what the other learns is learned still.
 
-def wrap(rule: Rule, before: Before, name: str, value: Hyperparameter) -> Rule:
-    """Return ``rule`` with ``before`` applied to what it is given.
+    Subclasses are frozen dataclasses of two fields, the rule and the hyperparameter.
 
-    Args:
-        rule: any rule; what it learns is learned still, under the same names.
-        before: applied to gradients and parameters ahead of the rule's update.
-        name: of the wrapper's hyperparameter. Where it is learned and the rule learns something of this
+    Attributes:
+        rule: any rule, or the name of one.
+        argument: the field that holds the hyperparameter.
+        learned_name: of the hyperparameter where it is learned. Where the rule learns something of this
             name already, a number is appended: ``clip_value``, ``clip_value_2``.
-        value: of it.
-
-    Raises:
-        ValueError: if ``rule`` is not a rule.
+        allowed: what it may start from.
     """
-    require_rule(rule)
-    if isinstance(value, Learned):
-        name = _free(name, rule.hyperparameters({}))
-    values = {name: value}
 
-    def hyperparameters(parameters: Parameters) -> Structure:
-        own = initial_values(values, parameters)
-        return {**rule.hyperparameters(parameters), **own} if own else rule.hyperparameters(parameters)
+    rule: Rule
+    argument: ClassVar[str]
+    learned_name: ClassVar[str]
+    allowed: ClassVar[Range]
+
+    def __post_init__(self) -> None:
+        require_hyperparameter(self.allowed, self.argument, self._own)
+        resolve_rule(self)
+
+    @abc.abstractmethod
+    def before(
+        self, gradients: Parameters, parameters: Parameters, value: dict[str, Any]
+    ) -> tuple[Parameters, Parameters]:
+        """Return the gradients and parameters that the rule's update is given.
+
+        Args:
+            gradients: of the inner loss.
+            parameters: theta_k.
+            value: the hyperparameter now, for every key.
+        """
+        ...
+
+    def learnable(self, parameters: Parameters) -> Structure:
+        own = initial_values(self._settings, parameters)
+        learned = self.rule.learnable(parameters)
+        return {**learned, **own} if own else learned
+
+    def init(self, parameters: Parameters) -> Structure:
+        return self.rule.init(parameters)
 
     def update(
+        self,
         gradients: Parameters,
         state: Structure,
         parameters: Parameters,
-        hyperparameters: Structure,
-        step: tf.Tensor,
+        values: Structure,
+        step: int | tf.Tensor,
     ) -> tuple[Parameters, Structure]:
-        now = current_values(values, hyperparameters, parameters, step)
-        gradients, parameters = before(gradients, parameters, {key: now[key][name] for key in now})
-        if isinstance(value, Learned):
-            hyperparameters = {key: leaf for key, leaf in hyperparameters.items() if key != name}
-        return rule.update(gradients, state, parameters, hyperparameters, step)
+        now = current_values(self._settings, values, parameters, step)
+        own = {key: now[key][self._name] for key in now}
+        gradients, parameters = self.before(gradients, parameters, own)
+        if isinstance(self._own, Learned):
+            values = {key: leaf for key, leaf in values.items() if key != self._name}
+        return self.rule.update(gradients, state, parameters, values, step)
 
-    return Rule(hyperparameters, rule.init, update)
+    def settings(self) -> Settings:
+        others = dict(settings_of(self.rule))
+        if self._name in others:
+            # A constant, since what is learned has other names.
+            other = free_name(self.learned_name, others)
+            others[other] = others.pop(self._name)
+        return {**others, **self._settings}
+
+    @property
+    def _own(self) -> Hyperparameter:
+        return getattr(self, self.argument)
+
+    @functools.cached_property
+    def _name(self) -> str:
+        taken = self.rule.learnable({}) if isinstance(self._own, Learned) else settings_of(self.rule)
+        return free_name(self.learned_name, taken)
+
+    @property
+    def _settings(self) -> Settings:
+        return {self._name: self._own}
 
 
-def require_rule(rule: object) -> None:
-    """Raise ValueError unless ``rule`` is a rule."""
-    if not isinstance(rule, Rule):
-        raise ValueError(f"rule must be a metalearn rule, as rules.sgd() returns, got {rule!r}")
+def resolve_rule(wrapper: Any) -> None:
+    """Put the rule in place of its name in a wrapper's field ``rule``; see :func:`metalearn.rules.get`."""
+    object.__setattr__(wrapper, "rule", get(wrapper.rule))
 
 
-def _free(name: str, taken: Structure) -> str:
+def free_name(name: str, taken: Structure) -> str:
+    """Return ``name``, with the smallest number from 2 appended that makes it differ from those taken."""
     candidates = [name] + [f"{name}_{count}" for count in range(2, len(taken) + 2)]
     return next(candidate for candidate in candidates if candidate not in taken)

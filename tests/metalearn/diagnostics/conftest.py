@@ -40,7 +40,7 @@ class Linear:
             parts = dict(zip(sorted(shapes), np.split(np.array(values, float), [1]), strict=True))
             return {key: tf.reshape(tf.constant(parts[key]), shape) for key, shape in shapes.items()}
 
-        learned = (getattr(self.rule, "learnable", None) or self.rule.hyperparameters)(pack(weights))
+        learned = self.rule.learnable(pack(weights))
         return {"parameters": pack(weights), "rule": {"learning_rate": pack(rates)} if learned else {}}
 
     def tasks(self, count=4):

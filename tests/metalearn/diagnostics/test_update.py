@@ -1,5 +1,7 @@
 """Sizes of updates, and learned hyperparameters as a rule uses them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -88,10 +90,40 @@ def test_learned_values_per_step():
     expect(found, "learning_rate/output/kernel/1", [[3], [5]])
 
 
+def test_learned_values_within_a_range():
+    """``low + (high - low) / (1 + exp(-h))``, in NumPy."""
+    learner, meta = learner_of(ml.rules.momentum(0.1, learned(0.5, steps=2, within=(-1, 3))))
+    raw = np.array([-0.7, 2.0])
+    meta["rule"]["momentum"] = tf.constant(raw)
+    found = ml.diagnostics.learned_values(learner, meta)
+    assert set(found) == {"momentum/0", "momentum/1"}
+    for step, value in enumerate(-1 + 4 / (1 + np.exp(-raw))):
+        expect(found, f"momentum/{step}", value)
+
+
+def test_steps_are_not_guessed_from_shapes():
+    """Values per step of one lone vector of as many elements, and per element of as many as steps."""
+    raw = tf.constant([0.1, 0.2], tf.float64)
+    for value, expected in (
+        (learned(0.1, per="variable", steps=2), {"learning_rate/v/0", "learning_rate/v/1"}),
+        (learned(0.1, per="element"), {"learning_rate/v"}),
+    ):
+        learner = SimpleNamespace(rule=ml.rules.sgd(value))
+        found = ml.diagnostics.learned_values(learner, {"rule": {"learning_rate": {"v": raw}}})
+        assert set(found) == expected
+
+
+def test_a_rule_that_declares_nothing_has_its_values_as_they_are():
+    """Three methods make a rule, and what it learns may be structured in any way."""
+    learner = SimpleNamespace(rule=SimpleNamespace())
+    found = ml.diagnostics.learned_values(learner, {"rule": (tf.constant(1.0), {"b": tf.constant(2.0)})})
+    assert {name: float(value) for name, value in found.items()} == {"0": 1, "1/b": 2}
+
+
 @pytest.mark.parametrize("rule", [ml.rules.sgd(0.1), ml.rules.meta_curvature(ml.rules.sgd(0.1))])
 def test_what_is_learned_has_values(rule):
     """Nothing for a rule that learns nothing; identities for matrices, of no step."""
     found = ml.diagnostics.learned_values(*learner_of(rule))
-    assert bool(found) == ("meta_curvature" in rule.update.__qualname__)
+    assert bool(found) == isinstance(rule, ml.rules.meta_curvature)
     if found:
         expect(found, "curvature/output/kernel/axis_0", np.eye(2))

@@ -134,7 +134,7 @@ def network():
         decay = tf.constant(-2.0, tf.float64)
         return problem, {
             "parameters": parameters,
-            "rule": (getattr(rule, "learnable", None) or rule.hyperparameters)(parameters),
+            "rule": rule.learnable(parameters),
             "decay": decay,
         }
 

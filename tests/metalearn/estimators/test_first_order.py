@@ -1,5 +1,7 @@
 """First-order MAML: inner gradients are constants."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest

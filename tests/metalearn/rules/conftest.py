@@ -7,6 +7,7 @@ own, named after it, and losses add up, so that no rule's meta-gradient depends 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -47,10 +48,8 @@ def _side_by_side(rules: dict[str, Rule]) -> Rule:
         )
         return of_each(lambda name: pairs[name][0][name]), of_each(lambda name: pairs[name][1])
 
-    return Rule(
-        hyperparameters=lambda parameters: of_each(
-            lambda name: rules[name].hyperparameters({name: parameters[name]})
-        ),
+    return SimpleNamespace(
+        learnable=lambda parameters: of_each(lambda name: rules[name].learnable({name: parameters[name]})),
         init=lambda parameters: of_each(lambda name: rules[name].init({name: parameters[name]})),
         update=update,
     )
@@ -147,7 +146,7 @@ def hypergradients() -> Callable[..., dict[str, Hypergradients]]:
             steps=steps,
         )
         parameters = dict.fromkeys(rules, START)
-        meta, tasks = {"parameters": parameters, "rule": problem.rule.hyperparameters(parameters)}, _tasks()
+        meta, tasks = {"parameters": parameters, "rule": problem.rule.learnable(parameters)}, _tasks()
 
         def estimate(name: str) -> Meta:
             estimator = getattr(estimators, name)()

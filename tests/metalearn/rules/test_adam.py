@@ -47,7 +47,7 @@ def test_decay_rates_of_zero_have_derivatives():
     """0 is in the range of both; ``0 ** (step + 1)`` has derivative 1 at the first step, then 0."""
     rule = ml.rules.adam(RATE, beta_1=learned(0.0), beta_2=learned(0.0))
     parameters = {"a": tf.constant([1.0, 0.0], tf.float64)}
-    hyperparameters = rule.hyperparameters(parameters)
+    hyperparameters = rule.learnable(parameters)
 
     def moved(hyperparameters):
         after, state = parameters, rule.init(parameters)

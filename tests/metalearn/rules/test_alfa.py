@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from metalearn import rules
+from metalearn.testing import check_rule
 
 SHAPES = {"output": (2, 3), "hidden": (4,)}
 
@@ -21,7 +22,7 @@ def drawn():
 def test_it_starts_as_gradient_descent(drawn):
     parameters, gradients = drawn
     rule = rules.alfa(0.1)
-    moved, _ = rule.update(gradients, rule.init(parameters), parameters, rule.hyperparameters(parameters), 0)
+    moved, _ = rule.update(gradients, rule.init(parameters), parameters, rule.learnable(parameters), 0)
     for key in parameters:
         np.testing.assert_allclose(moved[key], parameters[key] - 0.1 * gradients[key], rtol=1e-15)
 
@@ -32,7 +33,7 @@ def test_equals_a_network_in_numpy(drawn):
     rule = rules.alfa(0.1)
     random = np.random.default_rng(1)
     learned = tf.nest.map_structure(
-        lambda leaf: tf.constant(0.5 * random.normal(size=leaf.shape)), rule.hyperparameters(parameters)
+        lambda leaf: tf.constant(0.5 * random.normal(size=leaf.shape)), rule.learnable(parameters)
     )
     moved, _ = rule.update(gradients, rule.init(parameters), parameters, learned, 0)
     keys = ["hidden", "output"]
@@ -51,11 +52,15 @@ def test_equals_a_network_in_numpy(drawn):
 
 def test_the_rate_can_be_learned_too(drawn):
     rule = rules.alfa(rules.learned(0.1, per="variable", steps=2))
-    learned = rule.hyperparameters(drawn[0])
+    learned = rule.learnable(drawn[0])
     assert set(learned) == {"learning_rate", "generator"}
     assert learned["learning_rate"]["output"].shape == (2,)
     with pytest.raises(ValueError, match="learning_rate"):
         rules.alfa(-1.0)
+
+
+def test_conformance():
+    check_rule(rules.alfa(rules.learned(0.1, per="variable", steps=2)))
 
 
 def test_hypergradients(hypergradients, assert_right):

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from metalearn import rules
+from metalearn.testing import check_rule
 from metalearn.types import Rule
 
 VALUES = {
@@ -32,9 +33,11 @@ def _signature(factory: Callable) -> dict[str, inspect.Parameter]:
 
 
 def _is_factory(exported: object) -> bool:
-    """Whether this is a rule: the wrappers and ``learned`` need an argument."""
-    return inspect.isfunction(exported) and all(
-        argument.default is not inspect.Parameter.empty for argument in _signature(exported).values()
+    """Whether this is a rule that needs no argument, as the wrappers do."""
+    return (
+        inspect.isclass(exported)
+        and hasattr(exported, "update")
+        and all(argument.default is not inspect.Parameter.empty for argument in _signature(exported).values())
     )
 
 
@@ -142,7 +145,7 @@ def test_zero_gradients_leave_everything_finite(name: str, options: dict, with_x
     defaults = {key: _signature(FACTORIES[name])[key].default for key in _hyperparameters(name)}
     rule = FACTORIES[name](**options, **{key: rules.learned(value) for key, value in defaults.items()})
     parameters = {"a": tf.ones([4])}
-    hyperparameters = rule.hyperparameters(parameters)
+    hyperparameters = rule.learnable(parameters)
     gradients = {"a": tf.constant([0.0, 1e-24, 1e-21, 1e-18])}
 
     def two_steps(gradients, parameters, hyperparameters):
@@ -166,7 +169,7 @@ def test_compiled_and_mapped_equals_eager(name: str, options: dict) -> None:
     stacked = {"a": tf.constant(random.normal(size=(3, 2))), "b": tf.constant(random.normal(size=(3, 1, 2)))}
     first = {key: value[0] for key, value in stacked.items()}
     hyperparameters = tf.nest.map_structure(
-        lambda leaf: leaf * tf.constant(random.uniform(0.9, 1, leaf.shape)), rule.hyperparameters(first)
+        lambda leaf: leaf * tf.constant(random.uniform(0.9, 1, leaf.shape)), rule.learnable(first)
     )
 
     def step_of_one_task(parameters, state, step):
@@ -200,21 +203,14 @@ def test_compiled_and_mapped_equals_eager(name: str, options: dict) -> None:
 
 
 @every_rule
-def test_state_is_float_tensors_keyed_as_parameters(name: str, options: dict) -> None:
-    parameters = {"a": tf.ones([2], tf.float64), "b": tf.ones([1, 3], tf.float64)}
-    rule = _learning(name, options)
-    state = rule.init(parameters)
-    _, after = rule.update(parameters, state, parameters, rule.hyperparameters(parameters), 0)
-    tf.nest.assert_same_structure(state, after)
-    for before, leaf in zip(tf.nest.flatten(state), tf.nest.flatten(after), strict=True):
-        assert before.dtype == leaf.dtype == tf.float64
-        assert before.shape == leaf.shape
-    assert all(slot.keys() == parameters.keys() for slot in (state.values() if state else ()))
+def test_conformance(name: str, options: dict) -> None:
+    """With everything learned that can be, per variable and step."""
+    check_rule(_learning(name, options, per="variable", steps=2))
 
 
 @every_rule
 def test_nothing_is_learned_unless_asked(name: str, options: dict) -> None:
-    assert FACTORIES[name](**options).hyperparameters({"a": tf.ones([2])}) == {}
+    assert FACTORIES[name](**options).learnable({"a": tf.ones([2])}) == {}
 
 
 @pytest.mark.parametrize(

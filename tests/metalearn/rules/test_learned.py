@@ -34,7 +34,7 @@ def quadratic_gradient(rule, steps=1):
     )
     parameters = {"a": tf.constant(START[:2]), "b": tf.constant(START[2:])}
     empty = Batch(tf.zeros([1, 1], tf.float64), tf.zeros([1, 1], tf.float64))
-    meta = {"parameters": parameters, "rule": rule.hyperparameters(parameters)}
+    meta = {"parameters": parameters, "rule": rule.learnable(parameters)}
     return ml.estimators.mixed_mode()(problem, meta, Task(empty, empty)).gradient["rule"]
 
 
@@ -67,6 +67,35 @@ def test_positive_rate_has_the_closed_form():
     np.testing.assert_allclose(found["learning_rate"], 0.1 * expected_per_element().sum(), rtol=1e-14)
 
 
+def test_rate_within_a_range_has_the_closed_form():
+    """d/dh (low + (high - low) s(h)) = (high - low) s (1 - s) = (v - low) (high - v) / (high - low)."""
+    found = quadratic_gradient(ml.rules.sgd(learned(0.1, within=(0.04, 0.2))))
+    slope = (0.1 - 0.04) * (0.2 - 0.1) / (0.2 - 0.04)
+    np.testing.assert_allclose(found["learning_rate"], slope * expected_per_element().sum(), rtol=1e-13)
+
+
+def test_values_within_a_range():
+    """The start is exact, any h gives a value between, and the logit in NumPy is what is learned."""
+    value = learned(0.9, within=[0, 1])
+    assert value == learned(0.9, within=(0.0, 1.0))
+    raw = value.start({"a": tf.zeros([1], tf.float64)})
+    np.testing.assert_allclose(raw, np.log(0.9 / 0.1), rtol=1e-14)
+    np.testing.assert_allclose(value.value(raw), 0.9, rtol=1e-14)
+    shifted = learned(-1.5, within=(-2, 1))
+    h = np.array([-3.0, 0.0, 2.5])
+    np.testing.assert_allclose(shifted.value(tf.constant(h)), -2 + 3 / (1 + np.exp(-h)), rtol=1e-14)
+    for each in (value, shifted, learned(0.3, positive=True), learned(0.3)):
+        np.testing.assert_allclose(each.value(tf.constant(each.raw(0.7), tf.float64)), 0.7, rtol=1e-14)
+
+
+def test_a_range_keeps_a_decay_rate_where_it_has_to_be():
+    """The message of what starts outside names the way."""
+    with pytest.raises(ValueError, match=r"beta_1=learned.* in \[0, 1\), got 1.0; .*within=\(0, 1\)"):
+        ml.rules.adam(beta_1=learned(1.0))
+    with pytest.raises(ValueError, match=r"learning_rate=learned.* above 0, got -1; .*positive=True"):
+        ml.rules.sgd(learned(-1))
+
+
 def test_rate_per_step_has_the_closed_form():
     """With rates r_0, r_1: p_1 = p_0 - r_0 g_0, p_2 = p_1 - r_1 g_1; a rate for a third step is not used."""
     found = quadratic_gradient(ml.rules.sgd(learned(0.1, steps=3)), steps=2)["learning_rate"]
@@ -84,6 +113,7 @@ def test_hypergradients(hypergradients, assert_right):
         "element": ml.rules.nadam(learned(0.1, per="element"), learned(0.8, per="element"), epsilon=1e-2),
         "steps": ml.rules.rmsprop(learned(0.05, steps=2), learned(0.8, steps=4), epsilon=1e-2),
         "positive": ml.rules.sgd(learned(0.1, per="element", steps=2, positive=True)),
+        "within": ml.rules.momentum(0.1, learned(0.8, per="variable", steps=2, within=(0, 1))),
         "schedule": ml.rules.momentum(
             keras.optimizers.schedules.ExponentialDecay(0.125, 2, 0.5), learned(0.8, per="variable", steps=3)
         ),
@@ -97,7 +127,7 @@ def test_initial_values(dtype):
     parameters = {"layer/kernel": tf.ones([2, 3], dtype), "layer/bias": tf.ones([3], dtype)}
 
     def initial(**how):
-        return ml.rules.sgd(learned(0.5, **how)).hyperparameters(parameters)["learning_rate"]
+        return ml.rules.sgd(learned(0.5, **how)).learnable(parameters)["learning_rate"]
 
     for steps, axis in ((None, ()), (4, (4,))):
         for positive, number in ((False, 0.5), (True, math.log(0.5))):
@@ -195,6 +225,14 @@ def test_schedules_equal_keras(schedule, with_xla):
         ({"initial": 0.1, "steps": 2.0}, "steps must be an integer"),
         ({"initial": 0.0, "positive": True}, "initial .* above 0, got 0"),
         ({"initial": -1, "positive": True}, "initial .* above 0, got -1"),
+        ({"initial": 0.5, "within": 1.0}, "within must be a pair of finite numbers"),
+        ({"initial": 0.5, "within": (0, 1, 2)}, "within must be a pair of finite numbers"),
+        ({"initial": 0.5, "within": (0, math.inf)}, "within must be a pair of finite numbers"),
+        ({"initial": 0.5, "within": (1, 0)}, "within is the wrong way round"),
+        ({"initial": 0.5, "within": (0.5, 0.5)}, "within must be .* low below high, got"),
+        ({"initial": 0, "within": (0, 1)}, r"initial must lie strictly inside within=\(0, 1\).*got 0"),
+        ({"initial": 1.5, "within": (0, 1)}, "initial must lie strictly inside .* got 1.5"),
+        ({"initial": 0.5, "within": (0, 1), "positive": True}, "positive=True and within=.* exclude each"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
@@ -204,5 +242,5 @@ def test_bad_arguments_are_named(arguments, message):
 
 def test_missing_hyperparameters_are_named():
     rule, parameters = ml.rules.sgd(learned(0.1)), {"a": tf.ones([1])}
-    with pytest.raises(ValueError, match=r"learning_rate is learned.*rule.hyperparameters\(parameters\)"):
+    with pytest.raises(ValueError, match=r"learning_rate is learned.*rule.learnable\(parameters\)"):
         rule.update(parameters, rule.init(parameters), parameters, {}, 0)

@@ -21,7 +21,7 @@ def drawn():
 def test_it_starts_as_the_rule_alone(drawn):
     parameters, gradients = drawn
     rule, alone = rules.meta_curvature(rules.sgd(0.1)), rules.sgd(0.1)
-    learned = rule.hyperparameters(parameters)
+    learned = rule.learnable(parameters)
     moved, _ = rule.update(gradients, rule.init(parameters), parameters, learned, 0)
     expected, _ = alone.update(gradients, {}, parameters, {}, 0)
     for key, value in expected.items():
@@ -34,7 +34,7 @@ def test_equals_products_with_the_matrices(drawn):
     rule = rules.meta_curvature(rules.sgd(1.0))
     random = np.random.default_rng(1)
     learned = tf.nest.map_structure(
-        lambda leaf: tf.constant(random.normal(size=leaf.shape)), rule.hyperparameters(parameters)
+        lambda leaf: tf.constant(random.normal(size=leaf.shape)), rule.learnable(parameters)
     )
     moved, _ = rule.update(gradients, rule.init(parameters), parameters, learned, 0)
     matrices = learned["curvature"]
@@ -57,9 +57,21 @@ def test_equals_products_with_the_matrices(drawn):
 def test_what_the_rule_learns_is_learned_still(drawn):
     parameters, _ = drawn
     rule = rules.meta_curvature(rules.sgd(rules.learned(0.1)))
-    assert set(rule.hyperparameters(parameters)) == {"learning_rate", "curvature"}
+    assert set(rule.learnable(parameters)) == {"learning_rate", "curvature"}
     with pytest.raises(ValueError, match="rule must be a metalearn rule"):
         rules.meta_curvature(0.1)
+
+
+def test_two_have_matrices_of_their_own(drawn):
+    """The outer's matrices act first: ``M (N G)`` with N the outer's, here numbers 2 and 3 on a scalar."""
+    parameters = {"scale": drawn[0]["scale"]}
+    rule = rules.meta_curvature(rules.meta_curvature(rules.sgd(1.0)))
+    learned = rule.learnable(parameters)
+    assert set(learned) == {"curvature", "curvature_2"}
+    learned["curvature"]["scale"]["axis_0"] *= 2
+    learned["curvature_2"]["scale"]["axis_0"] *= 3
+    moved, _ = rule.update({"scale": drawn[1]["scale"]}, {}, parameters, learned, 0)
+    np.testing.assert_allclose(moved["scale"], parameters["scale"] - 6 * drawn[1]["scale"], rtol=1e-12)
 
 
 def test_hypergradients(hypergradients, assert_right):

@@ -15,7 +15,7 @@ def test_equals_a_loop_in_numpy(per):
     theta, gradients = random.normal(size=3), random.normal(size=(10, 3))
     rule = ml.rules.nadam(rate, learned(beta_1, per=per) if per else beta_1, beta_2, epsilon)
     parameters = {"a": tf.constant(theta)}
-    state, hyperparameters = rule.init(parameters), rule.hyperparameters(parameters)
+    state, hyperparameters = rule.init(parameters), rule.learnable(parameters)
     m, v, product = np.zeros(3), np.zeros(3), 1.0
     for k, g in enumerate(gradients, start=1):
         mu, mu_next = (beta_1 * (1 - 0.5 * 0.96**count) for count in (k, k + 1))

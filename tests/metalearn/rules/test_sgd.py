@@ -21,28 +21,13 @@ def test_update_is_a_step_down_the_gradient(step):
     """``theta - rate g`` at every step; nothing is remembered and nothing learned."""
     parameters, gradients = structures()
     rule = ml.rules.sgd(0.1)
-    state, hyperparameters = rule.init(parameters), rule.hyperparameters(parameters)
+    state, hyperparameters = rule.init(parameters), rule.learnable(parameters)
     assert tf.nest.flatten((state, hyperparameters)) == []
     moved, after = rule.update(gradients, state, parameters, hyperparameters, step)
     assert list(moved) == ["a", "b"]
     np.testing.assert_allclose(moved["a"], [0.95, -2.4], rtol=1e-15)
     np.testing.assert_allclose(moved["b"], 3.1, rtol=1e-15)
     assert tf.nest.flatten(after) == []
-
-
-def test_update_is_differentiable():
-    """Its derivative is 1 with respect to the parameters and ``-rate`` to the gradients."""
-    parameters, gradients = structures()
-    rule = ml.rules.sgd(0.1)
-
-    def total(parameters, gradients):
-        moved, _ = rule.update(gradients, rule.init(parameters), parameters, {}, 0)
-        return tf.add_n([tf.reduce_sum(leaf) for leaf in moved.values()])
-
-    _, (to_parameters, to_gradients) = ml.derivatives.value_and_gradient(total, parameters, gradients)
-    for key in parameters:
-        np.testing.assert_allclose(to_parameters[key], np.ones(parameters[key].shape), rtol=1e-15)
-        np.testing.assert_allclose(to_gradients[key], np.full(gradients[key].shape, -0.1), rtol=1e-15)
 
 
 @pytest.mark.parametrize("rate", [0, -0.1, math.nan, math.inf, True, "0.1"])

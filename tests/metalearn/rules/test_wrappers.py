@@ -1,6 +1,7 @@
 """What wraps a rule: clipping and weight decay."""
 
 import inspect
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -100,7 +101,7 @@ def test_zero_gradients_have_a_derivative():
     """Below the limit clipping is the identity, at 0 as well; the limit then has derivative exactly 0."""
     rule = ml.rules.clip_by_global_norm(ml.rules.sgd(1.0), learned(0.7))
     parameters = {"a": tf.ones([2])}
-    zeros, hyperparameters = {"a": tf.zeros([2])}, rule.hyperparameters(parameters)
+    zeros, hyperparameters = {"a": tf.zeros([2])}, rule.learnable(parameters)
     with tf.GradientTape() as tape:
         tape.watch((zeros, hyperparameters))
         moved, _ = rule.update(zeros, rule.init(parameters), parameters, hyperparameters, 0)
@@ -124,18 +125,18 @@ def test_what_the_rule_learns_is_learned_still(name):
     inner = ml.rules.adam(learned(0.1, per="variable"), beta_1=learned(0.9))
     parameters = {"a": tf.ones([2])}
     constant = WRAPPERS[name](inner, 0.5)
-    assert constant.hyperparameters(parameters).keys() == {"learning_rate", "beta_1"}
+    assert constant.learnable(parameters).keys() == {"learning_rate", "beta_1"}
     learning = WRAPPERS[name](inner, learned(0.5))
     twice = WRAPPERS[name](learning, learned(0.25))
-    (own,) = learning.hyperparameters(parameters).keys() - {"learning_rate", "beta_1"}
-    hyperparameters = twice.hyperparameters(parameters)
+    (own,) = learning.learnable(parameters).keys() - {"learning_rate", "beta_1"}
+    hyperparameters = twice.learnable(parameters)
     assert hyperparameters.keys() == {"learning_rate", "beta_1", own, f"{own}_2"}
     assert (hyperparameters[own].numpy(), hyperparameters[f"{own}_2"].numpy()) == (0.5, 0.25)
     for rule, given in ((learning, {own: 0.5}), (twice, {own: 0.5, f"{own}_2": 0.25})):
         assert (
             given.items()
             <= {
-                key: float(tf.nest.flatten(leaf)[0]) for key, leaf in rule.hyperparameters(parameters).items()
+                key: float(tf.nest.flatten(leaf)[0]) for key, leaf in rule.learnable(parameters).items()
             }.items()
         )
 
@@ -150,15 +151,46 @@ def test_a_rule_from_elsewhere_gets_what_it_gave(name):
         return parameters, state
 
     for structure, number in (((1.0, {"b": 2.0}), 0.5), ({"b": (3.0,)}, learned(0.5))):
-        rule = WRAPPERS[name](ml.types.Rule(lambda _, given=structure: given, lambda _: (), update), number)
+        stranger = SimpleNamespace(
+            learnable=lambda _, given=structure: given, init=lambda _: (), update=update
+        )
+        rule = WRAPPERS[name](stranger, number)
+        assert rule.descent_rates({}, {}, 0) is None
         parameters = {"a": tf.ones([2])}
-        rule.update(parameters, (), parameters, rule.hyperparameters(parameters), 0)
+        rule.update(parameters, (), parameters, rule.learnable(parameters), 0)
         assert seen[-1] == structure
 
 
 def test_decayed_adamw_learns_both_decays():
     rule = ml.rules.weight_decay(ml.rules.adamw(weight_decay=learned(0.1)), learned(0.2))
-    assert rule.hyperparameters({"a": tf.ones([2])}).keys() == {"weight_decay", "weight_decay_2"}
+    assert rule.learnable({"a": tf.ones([2])}).keys() == {"weight_decay", "weight_decay_2"}
+
+
+def test_settings_have_the_names_of_what_is_learned():
+    """A constant gives way: its name may be that of something that is learned."""
+    inner = ml.rules.clip_by_value(ml.rules.sgd(0.1), 0.7)
+    middle = ml.rules.clip_by_value(inner, learned(0.6))
+    outer = ml.rules.clip_by_value(middle, learned(0.5))
+    assert inner.settings() == {"learning_rate": 0.1, "clip_value": 0.7}
+    assert middle.settings() == {"learning_rate": 0.1, "clip_value_2": 0.7, "clip_value": learned(0.6)}
+    assert outer.settings() == {
+        "learning_rate": 0.1,
+        "clip_value_3": 0.7,
+        "clip_value": learned(0.6),
+        "clip_value_2": learned(0.5),
+    }
+    constant = ml.rules.clip_by_value(middle, 0.4)
+    assert constant.settings() == {**middle.settings(), "clip_value_3": 0.4}
+    for rule in (middle, outer, constant):
+        of_learned = {key for key, value in rule.settings().items() if isinstance(value, ml.rules.Learned)}
+        assert of_learned == set(rule.learnable({"a": tf.ones([2])}))
+
+
+def test_around_a_rule_that_learns_a_network():
+    """Names are free also where a rule learns what is no hyperparameter; rules may be given by name."""
+    rule = ml.rules.clip_by_value(ml.rules.alfa(0.1), learned(0.5))
+    assert set(rule.learnable({"a": tf.ones([2])})) == {"generator", "clip_value"}
+    assert ml.rules.weight_decay("sgd", 0.1) == ml.rules.weight_decay(ml.rules.sgd(), 0.1)
 
 
 @every_wrapper

@@ -1,0 +1,234 @@
+"""What every inner update rule has to fulfil, as a check of one's own."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from metalearn import rules
+from metalearn.autodiff import check_gradients, value_and_gradient
+from metalearn.nest import names
+from metalearn.rules.description import descent_rates_of
+from metalearn.rules.lookup import METHODS
+from metalearn.types import Parameters, Rule, Structure
+
+STEPS = 2
+"""Inner steps that are taken: momentum shows in the second only."""
+
+TOLERANCE = 1e-6
+"""How far a derivative may be from a difference, relative to the largest of its leaf."""
+
+SHAPES = {"hidden/kernel": (2, 3), "hidden/bias": (3,), "scale": ()}
+"""Of the parameters that a rule is tried on."""
+
+DIRECTIONS = 2
+"""Random directions in every leaf that derivatives are compared along; a wrong entry shows in any."""
+
+
+def check_rule(rule: Rule, parameters: Parameters | None = None) -> None:
+    """Raise AssertionError, naming what does not hold, unless ``rule`` is a rule as the package needs it.
+
+    Checked at random gradients and at random values near those that ``rule.learnable`` returns:
+
+    - it has the methods ``learnable``, ``init`` and ``update``, and learns the same things, by name, for
+      any parameters;
+    - ``init`` and ``update`` are pure: the same arguments give the same bits, and none is changed;
+    - parameters and state keep their structure, shapes and types, in float64 and in float32;
+    - a gradient reaches everything that is learned, and all parameters and gradients;
+    - the derivatives of two updates with respect to these are those of central differences in float64, to
+      1e-6;
+    - updates from gradients of 0 and their derivatives are finite;
+    - steps that are tensors, and a graph, give what Python steps give;
+    - if it declares ``descent_rates``, its update is ``theta - r * gradient``;
+    - if it is a dataclass, a copy is equal and has the same hash, and ``repr`` makes an equal one, where
+      its class is found in :mod:`metalearn.rules` or in the module that defines it.
+
+    Args:
+        rule: any object with the three methods.
+        parameters: floating point, by key; a matrix, a vector and a scalar if not given. Their values
+            matter for rules that have kinks: derivatives are not checked right on one.
+
+    Raises:
+        AssertionError: naming the property that does not hold, and where.
+    """
+    missing = [name for name in METHODS if not callable(getattr(rule, name, None))]
+    _hold(not missing, f"it has the methods {', '.join(METHODS)}; missing {', '.join(missing)}")
+    random = np.random.default_rng(0)
+    start = parameters or {key: tf.constant(random.normal(size=shape)) for key, shape in SHAPES.items()}
+    for dtype in (tf.float32, tf.float64):
+        theta = {key: tf.cast(leaf, dtype) for key, leaf in start.items()}
+        gradients = [{key: _draw(random, leaf) for key, leaf in theta.items()} for _ in range(STEPS)]
+        values = tf.nest.map_structure(lambda leaf: _near(random, leaf), _learnable(rule, theta))
+        _check_purity(rule, gradients[0], theta, values)
+        _check_structure(rule, gradients[0], theta, values)
+        _check_zero_gradients(rule, gradients, theta, values)
+        _check_steps(rule, gradients, theta, values)
+    _check_derivatives(rule, gradients, theta, values)
+    _check_descent_rates(rule, gradients[0], theta, values)
+    if dataclasses.is_dataclass(rule):
+        _check_record(rule)
+
+
+def _check_structure(rule: Rule, gradients: Parameters, theta: Parameters, values: Structure) -> None:
+    state = rule.init(theta)
+    moved, after = rule.update(gradients, state, theta, values, 0)
+    for what, before, now in (("parameters", theta, moved), ("the state", state, after)):
+        _hold(names(before) == names(now), f"update keeps {what}: {names(before)} became {names(now)}")
+        for name, one, other in zip(names(before), *map(tf.nest.flatten, (before, now)), strict=True):
+            old, new = ((leaf.dtype.name, leaf.shape.as_list()) for leaf in (one, other))
+            _hold(old == new, f"update keeps the type and shape of {what}: {name} was {old} and is {new}")
+
+
+def _check_purity(rule: Rule, gradients: Parameters, theta: Parameters, values: Structure) -> None:
+    state = rule.init(theta)
+    given = gradients, state, theta, values
+    before = tf.nest.map_structure(lambda leaf: leaf, given)
+    first = rule.update(*given, 1)
+    _hold(names(before) == names(given) and _same(before, given), "update leaves its arguments unchanged")
+    second = rule.update(*given, 1)
+    _hold(_same(first, second), "update is pure: a second call with the same arguments gives other values")
+    _hold(_same(state, rule.init(theta)), "init is pure: a second call gives another state")
+
+
+def _check_zero_gradients(
+    rule: Rule, gradients: list[Parameters], theta: Parameters, values: Structure
+) -> None:
+    zeros = tf.nest.map_structure(tf.zeros_like, gradients)
+    with tf.GradientTape() as tape:
+        tape.watch((zeros, theta, values))
+        moved = _moved(rule, zeros, theta, values)[0]
+    found = moved, tape.gradient(moved, (zeros, theta, values), unconnected_gradients="zero")
+    for name, leaf in zip(names(found), tf.nest.flatten(found), strict=True):
+        what = "derivatives" if name.startswith("1") else "updates"
+        finite = bool(tf.reduce_all(tf.math.is_finite(leaf)))
+        _hold(finite, f"{what} are finite where all gradients are 0: {name[2:]} is {leaf.numpy()}")
+
+
+def _check_steps(rule: Rule, gradients: list[Parameters], theta: Parameters, values: Structure) -> None:
+    tolerance = 1e-5 if next(iter(theta.values())).dtype == tf.float32 else 1e-12
+    expected = tf.nest.flatten(_moved(rule, gradients, theta, values))
+    in_graph = tf.function(lambda *given: _moved(rule, *given), autograph=False)
+    for where, found in (
+        ("steps that are tensors", _moved(rule, gradients, theta, values, tf.constant)),
+        ("a graph", in_graph(gradients, theta, values)),
+        ("a graph with steps that are tensors", in_graph(gradients, theta, values, tf.constant)),
+    ):
+        equal = all(
+            np.allclose(*pair, rtol=tolerance, atol=tolerance)
+            for pair in zip(expected, tf.nest.flatten(found), strict=True)
+        )
+        _hold(equal, f"{where} give what Python steps give")
+
+
+def _check_derivatives(rule: Rule, gradients: list[Parameters], theta: Parameters, values: Structure) -> None:
+    random = np.random.default_rng(1)
+    weights = {key: _draw(random, leaf) for key, leaf in theta.items()}
+
+    def projected(given: dict[str, Structure]) -> tf.Tensor:
+        moved, _ = _moved(rule, given["gradients"], given["parameters"], given["values"])
+        return tf.add_n([tf.reduce_sum(weights[key] * leaf) for key, leaf in moved.items()])
+
+    given = {"gradients": gradients, "parameters": theta, "values": values}
+    try:
+        _, gradient = value_and_gradient(projected, given)
+    except ValueError as error:
+        raise AssertionError(f"a rule's updates depend on all that it is given, but {error}") from error
+    report = check_gradients(tf.function(projected, autograph=False), given, gradient, directions=DIRECTIONS)
+    _hold(report.passed(TOLERANCE), f"derivatives equal central differences, but {report.worst}")
+
+
+def _check_descent_rates(rule: Rule, gradients: Parameters, theta: Parameters, values: Structure) -> None:
+    rates = descent_rates_of(rule, theta, values, 0)
+    if rates is None:
+        return
+    for scale in (1e-6, 1.0, 1e6):
+        scaled = {key: scale * leaf for key, leaf in gradients.items()}
+        moved, _ = rule.update(scaled, rule.init(theta), theta, values, 0)
+        for key, leaf in theta.items():
+            expected = leaf - rates[key] * scaled[key]
+            equal = np.allclose(moved[key], expected, rtol=1e-12, atol=1e-12)
+            _hold(equal, f"its update is theta - r * gradient with the descent_rates r: not for {key}")
+
+
+def _check_record(rule: Any) -> None:
+    other = copy.deepcopy(rule)
+    _hold(other == rule, f"an equal copy is equal: {rule!r}")
+    try:
+        same_hash = hash(other) == hash(rule)
+    except TypeError as error:
+        raise AssertionError(f"check_rule demands that a dataclass has a hash, but {error}") from error
+    _hold(same_hash, f"equal rules have equal hashes: {rule!r}")
+    text = repr(rule)
+    if "<locals>" in text:
+        return
+    try:
+        again = eval(text, _namespace(rule))
+    except Exception as error:
+        raise AssertionError(f"repr can be pasted back, but {text} raises {error!r}") from error
+    _hold(again == rule, f"repr can be pasted back, but {text} is another rule")
+
+
+def _namespace(rule: Any) -> dict[str, Any]:
+    """Return what the names in a rule's repr may stand for."""
+    known: dict[str, Any] = {}
+    for field in dataclasses.fields(rule):
+        if dataclasses.is_dataclass(value := getattr(rule, field.name)):
+            known |= _namespace(value)
+    known |= vars(sys.modules[type(rule).__module__]) | vars(keras.optimizers.schedules)
+    return known | {name: getattr(rules, name) for name in rules.__all__}
+
+
+def _learnable(rule: Rule, theta: Parameters) -> Structure:
+    values = rule.learnable(theta)
+    for name, leaf in zip(names(values), tf.nest.flatten(values), strict=True):
+        floating = tf.is_tensor(leaf) and leaf.dtype.is_floating
+        _hold(floating, f"learnable returns floating-point tensors: {name} is {leaf!r}")
+    if isinstance(values, dict):
+        without = list(rule.learnable({}))
+        _hold(
+            without == list(values),
+            f"learnable has the same keys without parameters: {list(values)} became {without}",
+        )
+    return values
+
+
+def _moved(
+    rule: Rule,
+    gradients: list[Parameters],
+    theta: Parameters,
+    values: Structure,
+    as_step: Callable[[int], Any] = int,
+) -> tuple[Parameters, Structure]:
+    """Return parameters and state after an update for each of the gradients."""
+    state = rule.init(theta)
+    for step, each in enumerate(gradients):
+        theta, state = rule.update(each, state, theta, values, as_step(step))
+    return theta, state
+
+
+def _near(random: np.random.Generator, leaf: tf.Tensor) -> tf.Tensor:
+    """Return random values somewhat nearer to 0 than a leaf's, and a little above where it is 0."""
+    moved = tf.where(tf.equal(leaf, 0), tf.constant(0.01, leaf.dtype), leaf)
+    return moved * tf.constant(random.uniform(0.9, 1, leaf.shape), leaf.dtype)
+
+
+def _draw(random: np.random.Generator, like: tf.Tensor) -> tf.Tensor:
+    return tf.constant(random.normal(size=like.shape), like.dtype)
+
+
+def _same(left: Structure, right: Structure) -> bool:
+    pairs = zip(tf.nest.flatten(left), tf.nest.flatten(right), strict=True)
+    return all(np.array_equal(one, other, equal_nan=True) for one, other in pairs)
+
+
+def _hold(condition: bool, what: str) -> None:
+    """Raise AssertionError naming the demand that does not hold; ``assert`` is removed by ``python -O``."""
+    if not condition:
+        raise AssertionError(f"check_rule demands that {what}")
