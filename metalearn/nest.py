@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,8 +16,23 @@ Operator = Callable[[Structure], Structure]
 
 
 def names(structure: Structure) -> list[str]:
-    """Return the path of every leaf, ``"parameters/hidden_0/kernel"``, in ``tf.nest.flatten``'s order."""
-    return ["/".join(map(str, path)) for path, _ in keras.tree.flatten_with_path(structure)]
+    """Return the path of every leaf, ``"support/inputs"``, in ``tf.nest.flatten``'s order.
+
+    It is made of the keys of dicts, the fields of named tuples, and positions in other tuples and lists.
+    """
+    return ["/".join(map(str, _fields(structure, path))) for path in _paths(structure)]
+
+
+def _paths(structure: Structure) -> list[tuple[Any, ...]]:
+    return [path for path, _ in keras.tree.flatten_with_path(structure)]
+
+
+def _fields(structure: Structure, path: tuple[Any, ...]) -> Iterator[Any]:
+    """Yield a path with the fields of named tuples in place of positions."""
+    for key in path:
+        fields = getattr(structure, "_fields", None)
+        yield fields[key] if fields and isinstance(key, int) else key
+        structure = structure[key]
 
 
 def label(name: str) -> str:
@@ -55,7 +71,7 @@ def matched(what: str, structure: Structure, like: Structure) -> Structure:
         ValueError: naming the leaves that are missing, unknown, or of another shape or type.
     """
     given, expected = names(structure), names(like)
-    if given != expected:
+    if _paths(structure) != _paths(like):
         missing, unknown = sorted(set(expected) - set(given)), sorted(set(given) - set(expected))
         raise ValueError(
             f"{what} is structured otherwise than it has to be: missing {missing}, unknown {unknown}"
