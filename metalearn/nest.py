@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -16,18 +16,23 @@ Operator = Callable[[Structure], Structure]
 
 
 def names(structure: Structure) -> list[str]:
-    """Return the path of every leaf, ``"parameters/hidden_0/kernel"``, in ``tf.nest.flatten``'s order.
+    """Return the path of every leaf, ``"support/inputs"``, in ``tf.nest.flatten``'s order.
 
-    Parts of named tuples have their fields' names.
+    It is made of the keys of dicts, the fields of named tuples, and positions in other tuples and lists.
     """
-    return ["/".join(_entries(structure, path)) for path, _ in keras.tree.flatten_with_path(structure)]
+    return ["/".join(map(str, _fields(structure, path))) for path in _paths(structure)]
 
 
-def _entries(structure: Structure, path: Iterable[Any]) -> Iterator[str]:
-    for entry in path:
+def _paths(structure: Structure) -> list[tuple[Any, ...]]:
+    return [path for path, _ in keras.tree.flatten_with_path(structure)]
+
+
+def _fields(structure: Structure, path: tuple[Any, ...]) -> Iterator[Any]:
+    """Yield a path with the fields of named tuples in place of positions."""
+    for key in path:
         fields = getattr(structure, "_fields", None)
-        yield fields[entry] if fields else str(entry)
-        structure = structure[entry]
+        yield fields[key] if fields and isinstance(key, int) else key
+        structure = structure[key]
 
 
 def label(name: str) -> str:
@@ -66,7 +71,7 @@ def matched(what: str, structure: Structure, like: Structure) -> Structure:
         ValueError: naming the leaves that are missing, unknown, or of another shape or type.
     """
     given, expected = names(structure), names(like)
-    if given != expected:
+    if _paths(structure) != _paths(like):
         missing, unknown = sorted(set(expected) - set(given)), sorted(set(given) - set(expected))
         raise ValueError(
             f"{what} is structured otherwise than it has to be: missing {missing}, unknown {unknown}"

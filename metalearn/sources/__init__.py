@@ -1,5 +1,28 @@
 """Where tasks come from."""
 
+from metalearn.sources.arrays import from_arrays
+from metalearn.sources.contract import check_sampler, spec, task_bytes
+from metalearn.sources.conversion import as_source
+from metalearn.sources.function import from_function
+from metalearn.sources.prefetch import prefetched
+from metalearn.sources.protocol import Source
 from metalearn.sources.regression import Harmonic, Linear, Multimodal, Polynomial, Sinusoid, Step
+from metalearn.sources.single_dataset import dataset
 
-__all__ = ["Harmonic", "Linear", "Multimodal", "Polynomial", "Sinusoid", "Step"]
+__all__ = [
+    "Harmonic",
+    "Linear",
+    "Multimodal",
+    "Polynomial",
+    "Sinusoid",
+    "Source",
+    "Step",
+    "as_source",
+    "check_sampler",
+    "dataset",
+    "from_arrays",
+    "from_function",
+    "prefetched",
+    "spec",
+    "task_bytes",
+]

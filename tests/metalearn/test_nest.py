@@ -16,6 +16,7 @@ from metalearn.nest import (
     ravel,
     raveled_operator,
 )
+from metalearn.types import Batch
 
 
 @settings(max_examples=25, deadline=None)
@@ -35,6 +36,20 @@ def test_names_follow_sorted_keys():
     x = {"b": (tf.zeros(1), [tf.zeros(2)]), "a": {"k": tf.zeros(3)}}
     assert names(x) == ["a/k", "b/0", "b/1/0"]
     assert [leaf.shape[0] for leaf in tf.nest.flatten(x)] == [3, 1, 2]
+
+
+def test_names_of_named_tuples_are_their_fields():
+    batch = Batch({"b": tf.zeros(1), "a": tf.zeros(2)}, [tf.zeros(3)])
+    assert names((batch, Batch(1.0, 2.0))) == [
+        "0/inputs/a",
+        "0/inputs/b",
+        "0/targets/0",
+        "1/inputs",
+        "1/targets",
+    ]
+    assert isinstance(matched("v", (1.0, 2.0), Batch(3.0, 4.0)), Batch)
+    with pytest.raises(ValueError, match=r"v has int32 .* at targets"):
+        matched("v", Batch(1.0, 2), Batch(3.0, 4.0))
 
 
 def test_distinct_separates_one_tensor_given_twice():

@@ -1,0 +1,124 @@
+"""Tasks from data sets in memory: every task picks one, and examples of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from metalearn.checks import require_count
+from metalearn.nest import label, names
+from metalearn.random import split_seed
+from metalearn.sources.distinct import draw_below, draw_distinct
+from metalearn.sources.leaves import as_array, as_batch, as_variables, require_examples
+from metalearn.types import Seed, Structure, Task
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Arrays:
+    """Tasks that pick a data set uniformly, and of it disjoint support and query examples uniformly.
+
+    Made by :func:`from_arrays`.
+
+    Attributes:
+        examples: the examples of all data sets, one data set behind the other, in variables ``[sum N, ...]``.
+        sizes: examples of each data set, int32 ``[S]``.
+        shots: support examples of a task.
+        queries: query examples of a task.
+    """
+
+    examples: Structure
+    sizes: tf.Tensor
+    shots: int
+    queries: int
+
+    def sample(self, seed: Seed, tasks: int) -> Task:
+        """Draw tasks as a pure function of the seed, eagerly, in a graph or under XLA.
+
+        Args:
+            seed: two integers.
+            tasks: T, at least 1.
+
+        Returns:
+            A task with support leaves ``[T, shots, ...]`` and query leaves ``[T, queries, ...]``.
+        """
+        require_count("tasks", tasks)
+        of_set, of_examples = split_seed(seed, 2)
+        chosen = draw_below(tf.size(self.sizes), [tasks], of_set)
+        drawn = draw_distinct(tf.gather(self.sizes, chosen), self.shots + self.queries, of_examples)
+        rows = tf.gather(tf.cumsum(self.sizes, exclusive=True), chosen)[:, None] + drawn
+        support, query = rows[:, : self.shots], rows[:, self.shots :]
+        return Task(support=self._of(support), query=self._of(query))
+
+    def _of(self, rows: tf.Tensor) -> Any:
+        return tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), self.examples)
+
+    def __repr__(self) -> str:
+        return f"<{self.sizes.shape[0]} data sets, {self.shots} shots, {self.queries} queries>"
+
+
+def from_arrays(
+    datasets: Sequence[tuple[Any, Any]], shots: int, queries: int, *, dtype: str | None = None
+) -> Arrays:
+    """Return the source of tasks that a list of data sets makes, of any sizes.
+
+    ::
+
+        tasks = ml.tasks.from_arrays([(x_1, y_1), (x_2, y_2)], shots=5, queries=15)
+
+    Every task picks a data set, each as probable as the other whatever its size, then ``shots + queries``
+    different examples of it.
+
+    Args:
+        datasets: pairs ``(inputs [N, ...], targets [N, ...])`` of arrays or nested arrays, of shapes and
+            types that agree but for N.
+        shots: support examples of a task, at least 1.
+        queries: query examples of a task, at least 1.
+        dtype: of floating-point numbers; Keras' ``floatx`` if not given. Integers stay what they are.
+
+    Raises:
+        ValueError: if a data set has fewer than ``shots + queries`` examples or a number that is not finite,
+            or shapes or types differ, naming its index; or if there is no data set.
+    """
+    require_count("shots", shots)
+    require_count("queries", queries)
+    if not isinstance(datasets, Sequence) or not datasets:
+        raise ValueError(
+            f"from_arrays takes a list of data sets [(inputs, targets), ...], got {type(datasets).__name__}"
+            f"{'' if isinstance(datasets, Sequence) else ': ml.tasks.dataset takes one data set'}"
+        )
+    batches = [_batch(examples, index, dtype) for index, examples in enumerate(datasets)]
+    sizes = [require_examples(batch, f"data set {index}") for index, batch in enumerate(batches)]
+    for index, (batch, size) in enumerate(zip(batches, sizes, strict=True)):
+        if size < shots + queries:
+            raise ValueError(
+                f"data set {index} has {size} examples, and a task takes {shots} shots + {queries} queries = "
+                f"{shots + queries} different ones: lower them, or leave the data set out"
+            )
+        _require_alike(batches[0], batch, index)
+    joined = tf.nest.map_structure(lambda *leaves: np.concatenate(leaves), *batches)
+    return Arrays(as_variables(joined), tf.constant(sizes, tf.int32), shots, queries)
+
+
+def _batch(examples: Any, index: int, dtype: str | None) -> Any:
+    batch = as_batch(examples)
+    if not isinstance(batch, tuple) or not hasattr(batch, "inputs"):
+        raise ValueError(
+            f"data set {index} has to be a pair (inputs, targets), got {type(examples).__name__}"
+        )
+    return tf.nest.map_structure(lambda leaf: as_array(leaf, dtype), batch)
+
+
+def _require_alike(first: Structure, other: Structure, index: int) -> None:
+    """Raise ValueError if data set ``index`` differs from the first in structure, types or shapes."""
+    if names(first) != names(other):
+        raise ValueError(f"data set {index} has the arrays {names(other)}, data set 0 has {names(first)}")
+    for name, left, right in zip(names(first), tf.nest.flatten(first), tf.nest.flatten(other), strict=True):
+        if left.dtype != right.dtype or left.shape[1:] != right.shape[1:]:
+            raise ValueError(
+                f"data set {index} has {right.dtype} {right.shape[1:]} examples at {label(name)}, data set 0 "
+                f"has {left.dtype} {left.shape[1:]}: tasks of one source need one shape and type"
+            )

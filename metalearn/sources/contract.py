@@ -1,0 +1,183 @@
+"""What holds for every source, found out before anything is trained: shapes, sizes, purity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from metalearn.checks import require_count
+from metalearn.nest import epsilon, label, names
+from metalearn.sources.protocol import describe, is_constant, runs_in_graph
+from metalearn.types import Structure, Task
+
+CHECKED_TASKS = 3
+"""Tasks that are drawn at once to check a sampler."""
+
+SEEDS = ((0, 0), (0, 1), (0, 2), (1, 0), (2, 0))
+"""Seeds that are compared: a run's iterations, and first iterations of runs."""
+
+REMEDY = (
+    "draw from the seed alone, with metalearn.random or np.random.default_rng([*seed]), and wrap what runs "
+    "Python or NumPy as ml.tasks.from_function(sample)"
+)
+
+
+def spec(source: Any, tasks: int) -> Task:
+    """Return the shapes and types of ``source.sample(seed, tasks)`` without drawing.
+
+    Args:
+        source: a source. Its own ``spec(tasks)`` is taken if it has one; otherwise it is traced.
+        tasks: T, at least 1.
+
+    Returns:
+        A Task of ``tf.TensorSpec``.
+
+    Raises:
+        ValueError: if the source can neither be traced nor has a ``spec``, or what it returns is no Task
+            with a leading axis T in every leaf, naming the leaf.
+    """
+    require_count("tasks", tasks)
+    own = getattr(source, "spec", None)
+    if callable(own):
+        found = own(tasks)
+    elif runs_in_graph(source):
+        found = _traced(source, tasks).structured_outputs
+    else:
+        raise ValueError(
+            f"{describe(source)} runs outside the graph (in_graph=False), so it needs a spec(tasks) of its "
+            "own: ml.tasks.from_function(sample) has one"
+        )
+    found = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape, leaf.dtype), found)
+    _require_tasks(source, found, tasks)
+    return found
+
+
+def task_bytes(source: Any) -> int:
+    """Return the bytes of one task of a source.
+
+    Raises:
+        ValueError: as :func:`spec`; or if a shape is not known in full, naming the leaf.
+    """
+    found = spec(source, 1)
+    total = 0
+    for name, leaf in zip(names(found), tf.nest.flatten(found), strict=True):
+        if not leaf.shape.is_fully_defined():
+            raise ValueError(
+                f"{describe(source)} gives {name} the shape {leaf.shape}, which has to be known in full: "
+                "call tf.ensure_shape on it"
+            )
+        total += leaf.shape.num_elements() * leaf.dtype.size
+    return total
+
+
+def check_sampler(source: Any) -> None:
+    """Raise ValueError unless a source draws its tasks from the seed alone.
+
+    One seed twice agrees, in one graph for a source that runs in it; other seeds differ in either number,
+    unless the source says that it is ``constant``; and eager execution agrees with the graph. This finds
+    samplers with a generator of their own (NumPy's is traced once, and gives the same tasks for ever),
+    stateful operations such as ``tf.random.normal``, and samplers that ignore the seed. A few tasks are drawn
+    for each of a few seeds.
+
+    Raises:
+        ValueError: naming what does not hold and the remedy.
+    """
+    name, inside = describe(source), runs_in_graph(source)
+    tasks = 1 if is_constant(source) else CHECKED_TASKS
+    program = _traced(source, tasks) if inside else None
+
+    def draw(seed: tuple[int, int]) -> list[np.ndarray]:
+        drawn = source.sample(seed, tasks) if program is None else program(tf.constant(seed))
+        return [np.asarray(leaf) for leaf in tf.nest.flatten(drawn)]
+
+    first, again = draw(SEEDS[0]), draw(SEEDS[0])
+    if not _equal(first, again):
+        raise ValueError(
+            f"{name} draws other tasks when it is called with the same seed again: it has a state of its own "
+            f"(tf.random.normal, a generator). No run could be repeated: {REMEDY}"
+        )
+    if is_constant(source):
+        _require_constant(name, first, draw)
+    else:
+        _require_dependence(name, first, draw)
+    if inside:
+        eager = source.sample(SEEDS[0], tasks)
+        _require_agreement(name, eager, first)
+
+
+def _traced(source: Any, tasks: int) -> Any:
+    """Return ``source.sample`` as a concrete function of the seed; raise ValueError if it has no graph."""
+    name = describe(source)
+    if not callable(getattr(source, "sample", None)):
+        raise ValueError(
+            f"{name} is no source of tasks: it needs sample(seed, tasks) -> Task (ml.tasks.as_source says "
+            "how to make one)"
+        )
+    sample = tf.function(lambda seed: source.sample(seed, tasks), autograph=False)
+    try:
+        traced = sample.get_concrete_function(tf.TensorSpec([2], tf.int32))
+    except Exception as error:
+        raise ValueError(
+            f"{name}.sample cannot be traced into a graph ({type(error).__name__}: {error}). If it runs "
+            "Python or NumPy, wrap it as ml.tasks.from_function(sample)"
+        ) from error
+    _require_tasks(source, traced.structured_outputs, tasks)
+    return traced
+
+
+def _require_tasks(source: Any, drawn: Structure, tasks: int) -> None:
+    if not isinstance(drawn, Task):
+        raise ValueError(
+            f"{describe(source)}.sample has to return ml.Task(support=..., query=...), it returns "
+            f"{type(drawn).__name__}"
+        )
+    for name, leaf in zip(names(drawn), tf.nest.flatten(drawn), strict=True):
+        if not leaf.shape.rank or leaf.shape[0] != tasks:
+            raise ValueError(
+                f"{describe(source)} gives {label(name)} the shape {leaf.shape} for {tasks} tasks: every "
+                "leaf needs the leading axis [T, ...]"
+            )
+
+
+def _require_constant(name: str, first: list[np.ndarray], draw: Callable[..., list[np.ndarray]]) -> None:
+    if not all(_equal(first, draw(seed)) for seed in SEEDS[1:]):
+        raise ValueError(f"{name} says that it is constant, and draws other tasks with another seed")
+
+
+def _require_dependence(name: str, first: list[np.ndarray], draw: Callable[..., list[np.ndarray]]) -> None:
+    """Raise ValueError if one of the two numbers of the seed does not matter."""
+    for number, seeds in (("second", SEEDS[1:3]), ("first", SEEDS[3:])):
+        if all(_equal(first, draw(seed)) for seed in seeds):
+            raise ValueError(
+                f"{name} draws the same tasks whatever the {number} number of the seed is: it ignores the "
+                "seed, or a generator of Python or NumPy was called once, when the graph was built. Training "
+                f"would see the same tasks for ever: {REMEDY}; a source of one fixed task says so with "
+                "constant = True"
+            )
+
+
+def _require_agreement(name: str, eager: Structure, graph: list[np.ndarray]) -> None:
+    """Raise ValueError if eager execution and the graph give different tasks, but for rounding."""
+    for leaf, left, right in zip(names(eager), tf.nest.flatten(eager), graph, strict=True):
+        left = np.asarray(left)
+        same = left.shape == right.shape and left.dtype == right.dtype
+        if same and left.dtype.kind == "f":
+            tolerance = epsilon(tf.as_dtype(left.dtype)) ** 0.5 * np.max(np.abs(left), initial=0.0)
+            same = np.allclose(left, right, rtol=0, atol=tolerance, equal_nan=True)
+        elif same:
+            same = np.array_equal(left, right)
+        if not same:
+            raise ValueError(
+                f"{name} draws {label(leaf)} otherwise in a graph than eagerly, with the same seed: part of "
+                f"it comes from a generator of Python or NumPy: {REMEDY}"
+            )
+
+
+def _equal(left: list[np.ndarray], right: list[np.ndarray]) -> bool:
+    return all(
+        a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+        for a, b in zip(left, right, strict=True)
+    )
