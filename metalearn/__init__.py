@@ -1,10 +1,54 @@
 """Meta-learning research in TensorFlow: gradients through learning, proven right."""
 
-from metalearn import autodiff, diagnostics, estimators, losses, problems, rules, types
+from metalearn import autodiff, diagnostics, estimators, losses, metrics, problems, rules, testing, types
 from metalearn import autodiff as derivatives
 from metalearn import sources as tasks
-from metalearn.evaluation import Evaluation, evaluate, evaluator
+from metalearn.evaluation import Curve, Evaluation, evaluate, evaluator
 from metalearn.nn import functional, heads, layers, models
-from metalearn.problems import BilevelLearner, BilevelProblem, MetaLearner, step_weights
+from metalearn.problems import BilevelLearner, BilevelProblem, Learner, MetaLearner, step_weights
 from metalearn.training import MetaTrainer, NonFiniteError
-from metalearn.types import Batch, Inner, MetaGradient, Task
+from metalearn.types import Adaptation, Batch, Inner, MetaGradient, Problem, Rule, Task
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Adaptation",
+    "Batch",
+    "BilevelLearner",
+    "BilevelProblem",
+    "Curve",
+    "Evaluation",
+    "Inner",
+    "Learner",
+    "MetaGradient",
+    "MetaLearner",
+    "MetaTrainer",
+    "NonFiniteError",
+    "Problem",
+    "Rule",
+    "Task",
+    "__version__",
+    "autodiff",
+    "derivatives",
+    "diagnostics",
+    "estimators",
+    "evaluate",
+    "evaluator",
+    "functional",
+    "heads",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "problems",
+    "rules",
+    "step_weights",
+    "tasks",
+    "testing",
+    "types",
+]
+
+
+def __dir__() -> list[str]:
+    """Return the public names alone: packages within this one are reached by them."""
+    return sorted(__all__)

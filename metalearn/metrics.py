@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
 from metalearn.losses import OWN as LOSSES
-from metalearn.losses import MeanOf, known, require_classification, require_function
+from metalearn.losses import MeanOf, describe, known, require_classification, require_function
 from metalearn.types import Loss
 
-__all__ = ["accuracy", "get"]
+__all__ = ["accuracy", "get", "named"]
 
 
 def accuracy(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
@@ -66,3 +67,18 @@ def get(metric: str | Loss) -> Loss:
 
 
 OWN: dict[str, Loss] = {"accuracy": accuracy, **LOSSES}
+
+
+def named(metrics: Sequence[str | Loss]) -> dict[str, Loss]:
+    """Return metrics by the names that they are reported by: the given one, or that of the function.
+
+    Raises:
+        ValueError: as :func:`get`; or if two have one name.
+    """
+    found: dict[str, Loss] = {}
+    for metric in metrics:
+        name = metric if isinstance(metric, str) else describe(metric)
+        if name in found:
+            raise ValueError(f"two metrics are called {name!r}: give one of the functions another __name__")
+        found[name] = get(metric)
+    return found

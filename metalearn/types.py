@@ -43,7 +43,7 @@ TaskMapping: TypeAlias = Literal["vectorized", "sequential"]
 
 
 class Batch(NamedTuple):
-    """Examples: ``inputs [..., N, *input_shape]`` and ``targets [..., N, *target_shape]``, or nests of such."""
+    """Examples: ``inputs [..., N, *input_shape]`` and ``targets [..., N, *target_shape]``, or nests."""
 
     inputs: Structure
     targets: Structure
@@ -52,8 +52,8 @@ class Batch(NamedTuple):
 class Inner(NamedTuple):
     """All that an inner loop carries from step to step.
 
-    It goes in by :attr:`Task.start` and comes back in :attr:`MetaGradient.inner`, so that an inner loop may be
-    continued in the next iteration, or kept in a checkpoint.
+    It goes in by :attr:`Task.start` and comes back in :attr:`MetaGradient.inner`, so that an inner loop may
+    be continued in the next iteration, or kept in a checkpoint.
 
     Attributes:
         parameters: theta, a dict of tensors.

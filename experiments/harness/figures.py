@@ -14,9 +14,9 @@ from matplotlib.figure import Figure as Figure
 
 from experiments.harness.axes import log_scale, positive, tidy, window_in_use, window_means
 from experiments.harness.files import write_atomically
+from metalearn import Learner, MetaLearner
 from metalearn.evaluation.evaluation import EVALUATION_STREAM
 from metalearn.problems.bilevel import whole_support
-from metalearn import MetaLearner
 from metalearn.training.errors import History
 from metalearn.types import Meta, Source, Task
 
@@ -61,7 +61,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def adaptation_cases(
-    learner: MetaLearner,
+    learner: Learner,
     meta: Meta,
     tasks: Source,
     shots: Sequence[int] = (5, 10),
@@ -84,6 +84,8 @@ def adaptation_cases(
         The cases, those of the first number of shots first; none if this is not regression of one
         variable on another, the tasks have no grid, or each inner step has a support of its own.
     """
+    if not isinstance(learner, MetaLearner):
+        return []
     sizes = (tuple(learner.model.input_shape[1:]), tuple(learner.model.output_shape[1:]))
     gridded: Any = tasks if dataclasses.is_dataclass(tasks) and hasattr(tasks, "grid") else None
     if sizes != ((1,), (1,)) or gridded is None or learner.batch is not whole_support:

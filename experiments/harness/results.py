@@ -35,7 +35,7 @@ REFERENCES = {
 evaluation; the sinusoid's are the well-known ones for random inputs, at most 0.01 lower."""
 
 
-def evaluate(config: Config, learner: ml.MetaLearner, meta: ml.types.Meta) -> ml.Evaluation:
+def evaluate(config: Config, learner: ml.Learner, meta: ml.types.Meta) -> ml.Evaluation:
     """Evaluate on fresh tasks as ``config["evaluation"]`` says."""
     settings, tasks = config["evaluation"], evaluation_tasks(config)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -89,12 +89,12 @@ def measure(
 ) -> Measured:
     """Return what takes a program of its own; see :func:`diagnose`, which this is the larger part of."""
     estimators = {"exact": reference or checkpointed(), "first_order": first_order()}
-    # Not of the graph that is being traced: a learner keeps tensors. Its constructor may refuse the estimator.
+    # Not of the graph that is being traced: a learner keeps tensors.
     with tf.init_scope():
-        learners = {name: dataclasses.replace(learner, estimator=each) for name, each in estimators.items()}
+        learners = {name: _with(learner, estimator=each) for name, each in estimators.items()}
     seed = tf.convert_to_tensor(seed)
     problem, phi, posed = learners["exact"].posed(meta, counted(tasks), seed)
-    alone = dataclasses.replace(problem, mapping="sequential")
+    alone = _with(problem, mapping="sequential")
 
     def of_one(task: Task) -> tuple[dict[str, Meta], Path]:
         one = tf.nest.map_structure(lambda leaf: tf.expand_dims(leaf, 0), task)
@@ -115,3 +115,8 @@ def evaluate(measured: Measured) -> Metrics:
     gradients = measured.exact, measured.first_order, measured.own
     exact, first, own = tf.nest.map_structure(lambda leaf: tf.reduce_mean(leaf, 0), gradients)
     return {**order(exact, first, own), **conflicts(measured.own), **summary(measured.paths)}
+
+
+def _with(record: Any, **changes: Any) -> Any:
+    """Return a learner or a problem, which are frozen records, with other settings."""
+    return dataclasses.replace(record, **changes)

@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from metalearn.diagnostics.angles import Metrics, flat, largest, lengths
 from metalearn.nest import names
-from metalearn.problems.few_shot import MetaLearner
+from metalearn.problems.bilevel import values_in_phi
+from metalearn.problems.learner import Learner
 from metalearn.rules.description import settings_of
 from metalearn.rules.learnable import Learned
 from metalearn.types import Meta
@@ -52,7 +53,7 @@ def update_ratios(before: Meta, after: Meta, gradient: Meta) -> Metrics:
     }
 
 
-def learned_values(learner: MetaLearner, meta: Meta) -> dict[str, tf.Tensor]:
+def learned_values(learner: Learner, meta: Meta) -> dict[str, tf.Tensor]:
     """Return the learned hyperparameters of the inner rule as the rule uses them.
 
     As :meth:`metalearn.rules.Learned.value` makes them of what is learned, if the rule declares its settings
@@ -68,7 +69,8 @@ def learned_values(learner: MetaLearner, meta: Meta) -> dict[str, tf.Tensor]:
     """
     settings = settings_of(learner.rule)
     learned: dict[str, tf.Tensor] = {}
-    leaves = zip(names(meta["rule"]), keras.tree.flatten_with_path(meta["rule"]), strict=True)
+    values = values_in_phi(meta)
+    leaves = zip(names(values), keras.tree.flatten_with_path(values), strict=True)
     for name, (path, leaf) in leaves:
         setting = settings.get(path[0]) if path else None
         if not isinstance(setting, Learned):

@@ -7,6 +7,7 @@ from metalearn.estimators.first_order import first_order
 from metalearn.estimators.forward_mode import forward_mode
 from metalearn.estimators.frozen import frozen
 from metalearn.estimators.implicit import implicit
+from metalearn.estimators.lookup import get
 from metalearn.estimators.protocol import Estimator
 from metalearn.estimators.reptile import reptile
 from metalearn.estimators.truncated import truncated
@@ -23,6 +24,7 @@ __all__ = [
     "first_order",
     "forward_mode",
     "frozen",
+    "get",
     "implicit",
     "mixed_mode",
     "reptile",

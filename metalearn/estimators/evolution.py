@@ -121,7 +121,7 @@ def _standard_normal(tasks: int, size: int, seed: tf.Tensor, dtype: tf.DType) ->
 
 
 def _meta_losses(problem: Problem, phis: Meta, tasks: Task) -> tuple[tf.Tensor, Inner, dict[str, tf.Tensor]]:
-    """Return ``L(phi)``, the last inner state and the metrics of each task, at a phi ``[T, ...]`` of its own."""
+    """Return ``L(phi)``, the last inner state and metrics of each task, at a phi ``[T, ...]`` of its own."""
 
     def program(layout: Layout, phis: Meta, tasks: Task) -> tuple[Any, ...]:
         def step(inner: Inner, index: Any) -> Inner:

@@ -9,8 +9,8 @@ from typing import Any
 import tensorflow as tf
 
 from metalearn.autodiff import require_connected
+from metalearn.autodiff.failures import explained
 from metalearn.autodiff.gradients import dense
-from metalearn.autodiff.products import explained
 from metalearn.checks import require_count
 from metalearn.estimators.protocol import Carry, Estimator, average, prepared, require_step_weights
 from metalearn.execution.layout import Layout, run

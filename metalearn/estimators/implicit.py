@@ -145,8 +145,8 @@ class implicit(Estimator):
         if any(leaf.dtype.is_floating for leaf in tf.nest.flatten(last.model)):
             raise ValueError(
                 "the estimator implicit of the inner loss does not see how the model's state (moving "
-                "statistics) depends on the solution: use implicit(of='step'), the estimator checkpointed, or "
-                "a model without a state (statistics='batch')"
+                "statistics) depends on the solution: use implicit(of='step'), the estimator checkpointed, "
+                "or a model without a state (statistics='batch')"
             )
 
         def inner(parameters: Parameters, phi: Meta) -> tf.Tensor:

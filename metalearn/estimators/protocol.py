@@ -18,8 +18,8 @@ Carry: TypeAlias = Structure
 class Estimator(Protocol):
     """An estimator of the meta-gradient of any bilevel problem.
 
-    Estimators are frozen records: equal settings are equal, and the ``repr`` can be pasted back. A record that
-    names this class as its base inherits the defaults below.
+    Estimators are frozen records: equal settings are equal, and the ``repr`` can be pasted back. A record
+    that names this class as its base inherits the defaults below.
 
     Attributes:
         exact: whether it promises the derivative of the meta-loss itself, up to rounding.
@@ -97,9 +97,9 @@ def prepared(estimator: Estimator, problem: Problem, phi: Meta, tasks: Task) -> 
     estimator.require(problem, phi, tf.nest.map_structure(lambda leaf: leaf[0], tasks))
     if isinstance(tasks.start, Inner) and not estimator.continues:
         raise ValueError(
-            f"the estimator {type(estimator).__name__} has no meaning for an inner loop that is continued: its "
-            "gradient is that of where the loop starts. Leave Task.start (carry) out, or use the estimator "
-            "checkpointed"
+            f"the estimator {type(estimator).__name__} has no meaning for an inner loop that is continued: "
+            "its gradient is that of where the loop starts. Leave Task.start (carry) out, or use the "
+            "estimator checkpointed"
         )
     return tasks
 

@@ -49,8 +49,8 @@ class reptile(Estimator):
         require_step_weights(self, problem)
         if problem.solved:
             raise ValueError(
-                "the estimator reptile moves initial parameters towards the adapted ones, and the closed form "
-                "(a head like ridge) makes them anew in every task: leave it out, or use the estimator "
+                "the estimator reptile moves initial parameters towards the adapted ones, and the closed "
+                "form (a head like ridge) makes them anew in every task: leave it out, or use the estimator "
                 "checkpointed"
             )
         used = leaves_used(lambda phi: problem.start(phi, task), phi)

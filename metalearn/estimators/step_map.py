@@ -6,8 +6,8 @@ import dataclasses
 
 import tensorflow as tf
 
+from metalearn.autodiff.failures import explained
 from metalearn.autodiff.gradients import dense
-from metalearn.autodiff.products import explained
 from metalearn.estimators.backward import Pass
 from metalearn.inner_loop import inner_step
 from metalearn.nest import ravel
@@ -21,7 +21,7 @@ ZERO = tf.UnconnectedGradients.ZERO
 
 @dataclasses.dataclass(frozen=True)
 class StepMap:
-    """``x -> step(x, phi)`` at ``inner``, the step after the last one of the inner loop; J is its Jacobian."""
+    """``x -> step(x, phi)`` at ``inner``, the step after the last one of the inner loop; J: its Jacobian."""
 
     through: Pass
     inner: Inner

@@ -13,7 +13,8 @@ import tensorflow as tf
 from metalearn.checks import require_count
 from metalearn.inner_loop import outer_loss, solve
 from metalearn.problems.learner import Learner
-from metalearn.types import Batch, Inner, Meta, Source, Structure, Task
+from metalearn.sources import Source, as_source, check_sampler, spec
+from metalearn.types import Batch, Inner, Meta, Structure, Task
 
 BYTES_AT_ONCE = 64 * 2**20
 """Memory that the tasks of one compiled call may take, about; their number is at most ``TASKS_AT_ONCE``."""
@@ -97,8 +98,11 @@ def evaluator(
     require_count("num_tasks", num_tasks)
     require_count("steps", steps, minimum=0)
     require_count("seed", seed, minimum=0)
-    drawn = tasks.sample((seed, EVALUATION_STREAM), num_tasks)
-    learner.require_fit(tf.nest.map_structure(lambda leaf: leaf[:1], drawn))
+    source = as_source(tasks)
+    check_sampler(source)
+    shapes = spec(source, 1)
+    learner.require_fit(tf.nest.map_structure(lambda leaf: tf.zeros(leaf.shape, leaf.dtype), shapes))
+    drawn = _counted(source.sample((seed, EVALUATION_STREAM), num_tasks), num_tasks)
     chunk = max(1, min(TASKS_AT_ONCE, BYTES_AT_ONCE * num_tasks // max(_bytes(drawn), 1)))
 
     @tf.function(jit_compile=learner.jit_compile_advised, autograph=False)
@@ -136,6 +140,11 @@ def _curve(per_task: np.ndarray) -> Curve:
     count = len(per_task)
     deviation = per_task.std(0, ddof=1, dtype=np.float64) if count > 1 else np.full(per_task.shape[1], np.nan)
     return Curve(per_task.mean(0, dtype=np.float64), 1.96 * deviation / np.sqrt(count), per_task)
+
+
+def _counted(drawn: Task, num_tasks: int) -> Task:
+    """Return the tasks drawn, so that their number is known where they are empty."""
+    return drawn if tf.nest.flatten(drawn) else drawn._replace(info=tf.zeros([num_tasks]))
 
 
 def _bytes(tasks: Task) -> int:

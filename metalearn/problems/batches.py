@@ -21,7 +21,7 @@ class slices:
         count: S, at least 1.
 
     Raises:
-        ValueError: if ``count`` is not a positive integer; when called, if a leaf has another number of slices.
+        ValueError: if ``count`` is no positive integer; when called, if a leaf has another number of slices.
     """
 
     count: int

@@ -13,7 +13,7 @@ from metalearn.estimators.protocol import require_estimator
 from metalearn.inner_loop import counted, number_of_tasks
 from metalearn.problems import learner
 from metalearn.problems.learner import Losses, Posed
-from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Structure, Task
+from metalearn.types import Inner, Meta, MetaGradient, Problem, Rule, Seed, Structure, Task, TaskMapping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +52,16 @@ class BilevelLearner:
         self.initialize(0)
 
     @property
+    def rule(self) -> Rule:
+        """The inner rule of the problem."""
+        return self.problem.rule
+
+    @property
+    def mapping_chosen(self) -> TaskMapping:
+        """How tasks are mapped: as the problem says."""
+        return self.problem.mapping
+
+    @property
     def jit_compile_advised(self) -> bool:
         """Whether to compile with XLA what calls this learner: if the problem is vectorised."""
         return self.problem.mapping == "vectorized"
@@ -69,8 +79,8 @@ class BilevelLearner:
         for leaf in tf.nest.flatten(phi):
             if not leaf.dtype.is_floating:
                 raise ValueError(
-                    f"start has a leaf of type {leaf.dtype.name}: only floating-point numbers can be learned; "
-                    "let the problem's functions capture the others"
+                    f"start has a leaf of type {leaf.dtype.name}: only floating-point numbers can be "
+                    "learned; let the problem's functions capture the others"
                 )
         return phi
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 import tensorflow as tf
 
+from metalearn import estimators, losses, metrics, rules
 from metalearn.checks import require_count, require_positive
 from metalearn.estimators import Estimator, checkpointed
-from metalearn.estimators.protocol import require_estimator
 from metalearn.execution.task_map import map_tasks, require_mapping
 from metalearn.inner_loop import number_of_tasks
 from metalearn.nn import functional
@@ -58,15 +58,16 @@ class MetaLearner:
 
     Attributes:
         model: any built Keras model.
-        loss: ``(targets, outputs) -> scalar``, of the inner and the outer problem. What the model itself
+        loss: ``(targets, outputs) -> scalar``, of the inner and the outer problem; or what
+            :func:`metalearn.losses.get` finds, such as ``"mse"``. What the model itself
             adds (regularisers, ``add_loss``) is added to both.
-        rule: inner update rule.
+        rule: inner update rule, or the name of one.
         steps: K, inner steps while meta-training; 0 is ordinary training on the query examples of all tasks.
         adapted: which parameters the inner loop moves, see :func:`metalearn.nn.adapted.select`: ``"all"``,
             ``"head"``, ``"body"``, ``"context"``, globs over their keys; the others are shared by all tasks
             and learned by the outer loop only. Context parameters start every task from zero, and are no
             meta-parameters (CAVIA, section 3.1).
-        estimator: of the meta-gradient.
+        estimator: of the meta-gradient, or the name of one.
         proximal: strength lambda of ``lambda/2 |theta - theta_0(phi)|^2``, added to the inner loss over the
             adapted parameters; 0 adds nothing. Iterates then stay near the initial parameters, and
             ``implicit`` has a positive definite problem to solve (iMAML, equation 3).
@@ -84,8 +85,9 @@ class MetaLearner:
             choice.
         outer_loss: of the outer problem, where it is another one than ``loss``.
         metrics: functions ``(targets, outputs) -> scalar`` of the query that are reported by their names.
-        initialize: ``"seed"``: initial parameters are drawn from the initializers of the model's variables;
-            ``"model"``: they are the values that the model has (pretrained weights).
+        initial: ``"seed"``: initial parameters are drawn from the initializers of the model's variables;
+            ``"model"``: they are the values that the model has (pretrained weights). The constructor takes
+            it as ``initialize``, too.
 
     Raises:
         ValueError: if ``adapted`` matches no parameter, a number is out of range, a choice is not known or
@@ -111,15 +113,22 @@ class MetaLearner:
     outer_loss: Loss | None = None
     metrics: Sequence[Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = ()
     initial: Literal["seed", "model"] = "seed"
-    initialize: dataclasses.InitVar[Any] = None
+    if not TYPE_CHECKING:  # an argument of the constructor that has the name of a method
+        initialize: dataclasses.InitVar[Any] = None
 
-    def __post_init__(self, initialize: Any) -> None:
-        if isinstance(initialize, str):  # else it is the method of this name, for none was given
-            object.__setattr__(self, "initial", initialize)
+    def __post_init__(self, *initialize: Any) -> None:
+        if initialize and isinstance(initialize[0], str):  # else it is the method, for none was given
+            object.__setattr__(self, "initial", initialize[0])
         if self.initial not in ("seed", "model"):
             raise ValueError(f"initialize must be 'seed' or 'model', got {self.initial!r}")
         require_count("steps", self.steps, minimum=0)
-        require_estimator("estimator", self.estimator)
+        for name, found in (
+            ("loss", losses.get(self.loss)),
+            ("outer_loss", None if self.outer_loss is None else losses.get(self.outer_loss)),
+            ("rule", rules.get(self.rule)),
+            ("estimator", estimators.get(self.estimator)),
+        ):
+            object.__setattr__(self, name, found)
         if self.head is not None:
             self._require_head_fits()
         if self.proximal != 0:
@@ -128,8 +137,8 @@ class MetaLearner:
             require_mapping(self.mapping)
         if self._functions.needs_support and isinstance(self.batch, slices):
             raise ValueError(
-                f"statistics={self.statistics!r} are of the whole support, and batch={self.batch!r} splits it: "
-                "use statistics='batch' or 'moving'"
+                f"statistics={self.statistics!r} are of the whole support, and batch={self.batch!r} splits "
+                "it: use statistics='batch' or 'moving'"
             )
         meta = self._meta(functional.parameters(self.model))
         problem = self._problem(meta, "vectorized", tf.constant(0))
@@ -156,7 +165,7 @@ class MetaLearner:
         """
         return self.mapping_chosen == "vectorized"
 
-    def initialize(self, seed: int) -> Meta:  # noqa: F811 - the field of this name is an argument alone
+    def initialize(self, seed: int) -> Meta:
         """Return meta-parameters ``{"parameters": {...}, "rule": {...}}``, a pure function of the seed."""
         from_model = self.initial == "model"
         initial = functional.parameters(self.model) if from_model else functional.initialize(self.model, seed)
@@ -294,7 +303,7 @@ class MetaLearner:
             mode=self._mode,
             loss=self.loss,
             outer_loss=self.outer_loss or self.loss,
-            metrics=self.metrics,
+            metrics=metrics.named(self.metrics),
             adapted=self.adapted,
             batch=self.batch,
             proximal=self.proximal,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -54,7 +54,7 @@ class KerasProblem:
     mode: Mode
     loss: Loss
     outer_loss: Loss
-    metrics: Sequence[Callable[[tf.Tensor, tf.Tensor], tf.Tensor]]
+    metrics: dict[str, Loss]
     adapted: str
     batch: Callable[[Task, Any], Batch]
     proximal: float
@@ -161,7 +161,7 @@ class KerasProblem:
         support = _examples(task).inputs if self.needs_support else ()
         inputs, targets = task.query
         outputs, added = self.answer(complete, model, support, inputs)
-        metrics = {metric.__name__: metric(targets, outputs) for metric in self.metrics}
+        metrics = {name: metric(targets, outputs) for name, metric in self.metrics.items()}
         return _with(added, self.outer_loss(targets, outputs)), metrics
 
 

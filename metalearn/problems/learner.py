@@ -11,7 +11,7 @@ from metalearn.estimators import Estimator
 from metalearn.estimators.protocol import Carry
 from metalearn.execution.task_map import map_tasks
 from metalearn.inner_loop import counted, inner_objective, inner_start, inner_step, outer_loss, solve
-from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Structure, Task
+from metalearn.types import Inner, Meta, MetaGradient, Problem, Rule, Seed, Structure, Task, TaskMapping
 
 Losses = dict[str, tf.Tensor]
 
@@ -38,11 +38,19 @@ class Learner(Protocol):
 
     Attributes:
         estimator: of the meta-gradient.
+        rule: the inner update.
+        mapping_chosen: how tasks are mapped.
         jit_compile_advised: whether to compile with XLA what calls the learner.
     """
 
     @property
     def estimator(self) -> Estimator: ...
+
+    @property
+    def rule(self) -> Rule: ...
+
+    @property
+    def mapping_chosen(self) -> TaskMapping: ...
 
     @property
     def jit_compile_advised(self) -> bool: ...
@@ -64,7 +72,7 @@ class Learner(Protocol):
         ...
 
     def next_state(self, meta: Meta, tasks: Task, inner: Inner) -> Structure:
-        """Return the state after an iteration, given its tasks and their inner loops ``[T, ...]`` at the end."""
+        """Return the state after an iteration, given its tasks and inner loops ``[T, ...]`` at their ends."""
         ...
 
     def require_fit(self, tasks: Task) -> list[str]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import math
+import dataclasses
+import itertools
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
-from metalearn.types import Source, Task
+from metalearn.sources.contract import check_sampler, spec, task_bytes
+from metalearn.sources.prefetch import prefetched
+from metalearn.sources.protocol import Source, is_constant, runs_in_graph
+from metalearn.types import Seed, Task
 
 BLOCK_BYTES = 64 * 2**20
 """Memory that a block of tasks may take, about: a block is from 1 to ``BLOCK_ITERATIONS`` iterations."""
@@ -18,39 +23,75 @@ BLOCK_ITERATIONS = 250
 class Blocks:
     """The tasks that a training sees: iteration i has those of its place in block ``i // length``.
 
+    The tasks of a source in the graph are drawn by a compiled program when a block is needed; those of any
+    other are drawn ahead by a thread; a constant source is drawn once, and shared by all iterations.
+
     Args:
-        source: of the tasks.
+        source: of the tasks; checked to draw from its seed alone.
         tasks: T, of an iteration.
         seed: of the training; block b is drawn with ``(seed, b)``.
 
     Attributes:
         length: iterations of a block.
-        example: tasks as they are drawn, of one iteration, for those who need a look at them.
+        spec: shapes and types of the tasks of an iteration.
+
+    Raises:
+        ValueError: if the source is none, see :func:`metalearn.sources.check_sampler`.
     """
 
     def __init__(self, source: Source, tasks: int, seed: int) -> None:
+        check_sampler(source)
         self._source, self._tasks, self._seed = source, tasks, seed
-        self.example = source.sample((seed, 0), tasks)
-        self.length = int(np.clip(BLOCK_BYTES // max(_bytes(self.example), 1), 1, BLOCK_ITERATIONS))
+        self.spec = spec(source, tasks)
+        if not tf.nest.flatten(self.spec):  # no data at all: what makes T tasks is their number
+            source = _Nothing()
+            self._source, self.spec = source, spec(source, tasks)
+        fitting = BLOCK_BYTES // max(tasks * task_bytes(source), 1)
+        self.length = BLOCK_ITERATIONS if is_constant(source) else int(np.clip(fitting, 1, BLOCK_ITERATIONS))
+        self.stored = 1 if is_constant(source) else self.length
         self._kept: tuple[int, Task] | None = None
-        self._sample = tf.function(self._trace_sample, autograph=False)
+        self._ahead: tuple[int, Iterator[Task]] | None = None
+        self._sample = tf.function(self._trace_sample, autograph=False) if runs_in_graph(source) else None
 
     def of(self, block: int) -> Task:
-        """Return the tasks of a block, leaves ``[length, T, ...]``."""
-        if self._kept is None or self._kept[0] != block:
-            self._kept = block, self._sample(tf.constant([self._seed, block]))
+        """Return the tasks of a block, leaves ``[stored, T, ...]``."""
+        if self._kept is not None and (is_constant(self._source) or self._kept[0] == block):
+            return self._kept[1]
+        self._kept = block, self._drawn(block)
         return self._kept[1]
 
     def at(self, iteration: int) -> Task:
         """Return the tasks of an iteration, leaves ``[T, ...]``."""
         block, offset = divmod(iteration, self.length)
-        return tf.nest.map_structure(lambda leaf: leaf[offset], self.of(block))
+        return tf.nest.map_structure(lambda leaf: leaf[offset % self.stored], self.of(block))
+
+    def example(self) -> Task:
+        """Return tasks of zeros of the shapes and types of an iteration's, for whoever only needs these."""
+        return tf.nest.map_structure(lambda leaf: tf.zeros(leaf.shape, leaf.dtype), self.spec)
+
+    def _drawn(self, block: int) -> Task:
+        if self._sample is not None:
+            return self._sample(tf.constant([self._seed, block]))
+        if self._ahead is None or self._ahead[0] != block:
+            seeds = ((self._seed, later) for later in itertools.count(block))
+            self._ahead = block, prefetched(self._source, seeds, self.stored * self._tasks)
+        draws = self._ahead[1]
+        self._ahead = block + 1, draws
+        return self._shaped(next(draws))
 
     def _trace_sample(self, seed: tf.Tensor) -> Task:
-        tasks = self._source.sample(seed, self.length * self._tasks)
-        shape = [self.length, self._tasks]
+        return self._shaped(self._source.sample(seed, self.stored * self._tasks))
+
+    def _shaped(self, tasks: Task) -> Task:
+        shape = [self.stored, self._tasks]
         return tf.nest.map_structure(lambda leaf: tf.reshape(leaf, shape + leaf.shape[1:]), tasks)
 
 
-def _bytes(tasks: Task) -> int:
-    return sum(math.prod(leaf.shape) * leaf.dtype.size for leaf in tf.nest.flatten(tasks))
+@dataclasses.dataclass(frozen=True)
+class _Nothing:
+    """Tasks without data, for problems that have none."""
+
+    constant = True
+
+    def sample(self, seed: Seed, tasks: int) -> Task:
+        return Task((), (), info=tf.zeros([tasks]))

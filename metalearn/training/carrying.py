@@ -40,8 +40,9 @@ def require_carry(carry: Carry, learner: Learner, meta: Meta, tasks: Task) -> No
         require_count("carry (None for none, or 'forever')", carry)
     if not learner.estimator.continues:
         raise ValueError(
-            f"carry={carry!r} has no meaning for the estimator {type(learner.estimator).__name__}: its gradient "
-            "is that of where the inner loop starts. Leave carry out, or use the estimator checkpointed"
+            f"carry={carry!r} has no meaning for the estimator {type(learner.estimator).__name__}: its "
+            "gradient is that of where the inner loop starts. Leave carry out, or use the estimator "
+            "checkpointed"
         )
     if carry == "forever":
         _require_reached(learner, meta, tasks)
@@ -60,9 +61,9 @@ def first(learner: Learner, meta: Meta, tasks: Task, carry: Carry) -> Carried:
             autograph=False,
         )
         begun = start.get_concrete_function(phi, posed).structured_outputs
-        inner = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), begun)
-        count = tf.nest.flatten(inner)[0].shape[0]
-        inner = inner._replace(step=tf.fill([count], -1))
+        zeros: Inner = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), begun)
+        count = tf.nest.flatten(zeros)[0].shape[0]
+        inner = zeros._replace(step=tf.fill([count], -1))
     return Carried(statistics, inner, learner.estimator.init(problem, phi, posed))
 
 

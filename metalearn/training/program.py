@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -64,7 +64,8 @@ class Program:
         structure: phi, for its structure.
         metrics: names of what the outer loss reports.
         seed: of the training.
-        length: iterations of a block.
+        length: the most iterations of a call.
+        stored: iterations whose tasks a block holds, after which they come round again.
         clip: limits for each task's meta-gradient.
         carry: how long inner loops are carried.
         projection: of phi after each update, or None.
@@ -79,13 +80,14 @@ class Program:
         metrics: list[str],
         seed: int,
         length: int,
+        stored: int,
         clip: Clip,
         carry: Carry,
         projection: Callable[[Meta], Meta] | None,
         jit_compile: bool,
     ) -> None:
         self._learner, self._optimizers, self._structure = learner, optimizers, structure
-        self._seed, self._length, self._clip = seed, length, clip
+        self._seed, self._length, self._stored, self._clip = seed, length, stored, clip
         self._carry, self._projection = carry, projection
         self.required = [*LOSSES, "meta_gradient/norm", *optimizers.rate_names()]
         self.required += [f"meta_gradient/norm/{name}" for name in optimizers.names]
@@ -101,7 +103,7 @@ class Program:
         def body(index: tf.Tensor, tried: Tried) -> tuple[tf.Tensor, Tried]:
             iteration = first + index
             # Not leaf[...]: XLA takes the bounds of a slice for constants, and compiles anew for each.
-            tasks = tf.nest.map_structure(lambda leaf: tf.gather(leaf, iteration % self._length), block)
+            tasks = tf.nest.map_structure(lambda leaf: tf.gather(leaf, iteration % self._stored), block)
             return index + 1, self._iteration(index, iteration, tasks, tried)
 
         zeros = tf.nest.map_structure(tf.zeros_like, self._phi())

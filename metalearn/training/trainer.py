@@ -10,6 +10,7 @@ import tensorflow as tf
 from metalearn.checks import require_count
 from metalearn.nest import names
 from metalearn.problems.learner import Learner
+from metalearn.sources import as_source
 from metalearn.training import carrying
 from metalearn.training.blocks import Blocks
 from metalearn.training.carrying import Carry
@@ -29,7 +30,7 @@ class MetaTrainer:
     Args:
         learner: what computes the meta-gradient: a ``MetaLearner``, a ``BilevelLearner``, or any
             :class:`metalearn.problems.learner.Learner`.
-        tasks: source of the training tasks.
+        tasks: source of the training tasks, or what :func:`metalearn.tasks.as_source` makes one of.
         optimizer: an unused Keras optimizer, whose schedules and clipping apply; or a dict with one for each
             top-level part of phi, ``{"parameters": ..., "rule": ...}``.
         meta_batch_size: T, tasks of an iteration.
@@ -69,17 +70,19 @@ class MetaTrainer:
         require_count("seed", seed, minimum=0)
         clip = Clip(clip_task_value, clip_task_norm)
         clip.require()
+        tasks = as_source(tasks)
         self.learner, self.tasks, self.optimizer = learner, tasks, optimizer
         self.meta_batch_size, self.seed, self.iteration = meta_batch_size, seed, 0
         self.last_gradient: Meta | None = None
         self._blocks = Blocks(tasks, meta_batch_size, seed)
-        reported = learner.require_fit(self._blocks.example)
+        example = self._blocks.example()
+        reported = learner.require_fit(example)
         meta = learner.initialize(seed)
-        carrying.require_carry(carry, learner, meta, self._blocks.example)
+        carrying.require_carry(carry, learner, meta, example)
         phi, _ = learner.parts(meta)
         _require_projection(projection, phi)
         self._structure, self._optimizers = phi, Optimizers(optimizer, phi)
-        self._carried = carrying.first(learner, meta, self._blocks.example, carry)
+        self._carried = carrying.first(learner, meta, example, carry)
         self.jit_compile = learner.jit_compile_advised if jit_compile is None else jit_compile
         self._program = Program(
             learner,
@@ -88,6 +91,7 @@ class MetaTrainer:
             metrics=list(reported),
             seed=seed,
             length=self._blocks.length,
+            stored=self._blocks.stored,
             clip=clip,
             carry=carry,
             projection=projection,

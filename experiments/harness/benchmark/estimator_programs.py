@@ -30,9 +30,8 @@ def _build(estimator: Estimator, steps: int, width: int, *, proximal: float = 0.
     return Program(run, CALLS)
 
 
-mixed_mode = functools.partial(_build, ml.estimators.mixed_mode())
+checkpointed = functools.partial(_build, ml.estimators.checkpointed())
 unrolled = functools.partial(_build, ml.estimators.unrolled())
-remat = functools.partial(_build, ml.estimators.unrolled(remat=True))
 truncated = functools.partial(_build, ml.estimators.truncated(window=1))
 first_order = functools.partial(_build, ml.estimators.first_order())
 reptile = functools.partial(_build, ml.estimators.reptile())

@@ -35,9 +35,8 @@ TRAINING = {
 """Programs that train, and the package that each needs; the extra ``benchmark`` has them all."""
 
 ESTIMATORS = (
-    "mixed_mode",
+    "checkpointed",
     "unrolled",
-    "unrolled, remat",
     "truncated, window 1",
     "first_order",
     "reptile",
@@ -71,7 +70,7 @@ def benchmark(config: DictConfig) -> int:
     if drawn:
         figures.save(_figure(drawn), place / "estimators.png")
     say(f"kept in {place}")
-    return int(any(row.failure and row.program in (OURS, "mixed_mode") for row in found))
+    return int(any(row.failure and row.program in (OURS, "checkpointed") for row in found))
 
 
 def _check(config: DictConfig) -> None:

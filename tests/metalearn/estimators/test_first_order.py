@@ -1,7 +1,5 @@
 """First-order MAML: inner gradients are constants."""
 
-from types import SimpleNamespace
-
 import keras
 import numpy as np
 import pytest
