@@ -39,22 +39,16 @@ def output_keys(model: keras.Model, keys: Collection[str]) -> list[str]:
     counted = frozenset(keys)
     sources = {name: found & (counted | {""}) for name, found in traced.dependencies().items()}
     layers: set[str] = set()
-    waiting: list[tuple[tf.Tensor, str | None]] = [
-        (tensor, None) for tensor in tf.nest.flatten(traced.returned)
-    ]
-    seen = set()
+    waiting, seen = tf.nest.flatten(traced.returned), set()
     while waiting:
-        tensor, layer = waiting.pop()
-        if (tensor.op.name, layer) in seen:
+        tensor = waiting.pop()
+        if tensor.op.name in seen:
             continue
-        seen.add((tensor.op.name, layer))
+        seen.add(tensor.op.name)
         owners = _owners(tensor, sources)
-        if layer is not None and owners and layer not in owners:
-            continue
-        if layer is None:
-            layers |= owners
-        for before in [layer] if layer is not None or not owners else sorted(owners):
-            waiting += [(each, before) for each in tensor.op.inputs if _carries_data(each, sources)]
+        layers |= owners
+        if not owners:
+            waiting += [each for each in tensor.op.inputs if _carries_data(each, sources)]
     return [key for key in functional.parameters(model) if key in counted and layer_of(key) in layers]
 
 

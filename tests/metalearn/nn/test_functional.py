@@ -387,9 +387,9 @@ class TestCall:
         for _ in range(3):
             total = ml.functional.call(model, parameters, inputs)[1]
             np.testing.assert_allclose(total, before, rtol=1e-12)
+        assert not any(layer._loss_ids for layer in model._flatten_layers())
         model(inputs)
         np.testing.assert_allclose(float(sum(map(tf.reduce_sum, model.losses))), before, rtol=1e-15)
-        assert not any(layer._loss_ids for layer in model._flatten_layers())
 
     def test_losses_of_mixed_types_are_added_in_the_wider(self):
         """Activity in half precision, weights in single."""

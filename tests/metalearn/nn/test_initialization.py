@@ -122,6 +122,17 @@ class Drawing(keras.initializers.Initializer):
         return {"draw": self.draw}
 
 
+@pytest.mark.parametrize("seed", [0, 3])
+def test_seeds_replace_those_of_the_initializers(seed):
+    """Kernels are what Keras draws with seeds of NumPy's sequences, by the place of the variable."""
+    layers = [LAYERS.Dense(4, kernel_initializer=keras.initializers.HeNormal(seed=5)), LAYERS.Dense(2)]
+    drawn = ml.functional.initialize(keras.Sequential([keras.Input((3,)), *layers]), seed)
+    kinds = keras.initializers.HeNormal, keras.initializers.GlorotUniform
+    for key, kind, place in zip(("dense/kernel", "dense_1/kernel"), kinds, (0, 2), strict=True):
+        entropy = int(np.random.SeedSequence([seed, place]).generate_state(1)[0])
+        np.testing.assert_array_equal(drawn[key], kind(seed=entropy // 2)(drawn[key].shape))
+
+
 def dense(initializer):
     layer = LAYERS.Dense(4, use_bias=False, kernel_initializer=initializer, name="dense")
     return keras.Sequential([keras.Input((4,)), layer])
