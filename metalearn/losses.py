@@ -45,9 +45,9 @@ def cross_entropy(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
 
         -1/N sum_n sum_c targets_nc log softmax(outputs_n)_c
 
-    Derivatives of every order are right, those by soft targets and the mixed ones included, which those of
-    ``tf.nn.softmax_cross_entropy_with_logits`` are not: so targets can be learned. Soft targets are taken as
-    they are, whether or not they sum to 1.
+    Derivatives of every order are right, also those with respect to soft targets and the mixed ones, which
+    ``tf.nn.softmax_cross_entropy_with_logits`` gets wrong: so targets can be learned. Soft targets are taken
+    as they are, whether or not they sum to 1.
 
     Args:
         targets: integer classes ``[N]`` or ``[N, 1]``, from 0 to C - 1; or one-hot or soft targets

@@ -1,4 +1,4 @@
-"""What people have, as a source: taken where it can be, refused by naming the adapter where it cannot."""
+"""Conversion of functions and arrays to sources, and the adapter named for what cannot be converted."""
 
 from __future__ import annotations
 

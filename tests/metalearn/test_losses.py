@@ -81,7 +81,7 @@ def test_cross_entropy_is_safe_for_large_logits():
     np.testing.assert_allclose(losses.cross_entropy([1, 0], logits), 1e4)
 
 
-def test_gradients_by_targets_and_logits_against_differences():
+def test_gradients_of_targets_and_logits_against_differences():
     x = {"logits": tf.constant(LOGITS), "targets": tf.constant(3 * SOFT - 1)}
     report = check_gradients(lambda x: losses.cross_entropy(x["targets"], x["logits"]), x)
     assert report.passed(1e-9), report.worst
@@ -109,7 +109,7 @@ def test_second_derivatives_mixed_ones_included_against_differences(run):
 
 
 def test_learned_targets_through_an_inner_step():
-    """One gradient step on soft targets, the gradient of a query loss by those targets: distillation."""
+    """Dataset distillation: one inner step on soft targets, of which the query loss has a gradient."""
     inputs, query = tf.constant(RNG.standard_normal((5, 4))), tf.constant(RNG.standard_normal((6, 4)))
     weights, labels = tf.constant(RNG.standard_normal((4, 3))), np.array([0, 1, 2, 0, 1, 2])
 
