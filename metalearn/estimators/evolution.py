@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import tensorflow as tf
@@ -13,6 +12,7 @@ from metalearn.estimators.protocol import Carry, Estimator, average, prepared
 from metalearn.execution.layout import Layout, run
 from metalearn.execution.loops import fold
 from metalearn.inner_loop import inner_start, inner_step, number_of_tasks, outer_loss
+from metalearn.random import fold_in, normal
 from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Structure, Task
 
 STREAM = 0x65766F6C
@@ -94,30 +94,15 @@ def perturbation(phi: Meta, tasks: int, seed: Seed, pair: int | tf.Tensor) -> St
         seed: of the call.
         pair: i, from 0.
     """
-    own = tf.random.experimental.stateless_fold_in(tf.cast(seed, tf.int32), STREAM, alg="philox")
-    own = tf.random.experimental.stateless_fold_in(own, pair, alg="philox")
     leaves = tf.nest.flatten(phi)
     sizes = [leaf.shape.num_elements() for leaf in leaves]
     dtype = tf.float64 if any(leaf.dtype == tf.float64 for leaf in leaves) else tf.float32
-    parts = tf.split(_standard_normal(tasks, sum(sizes), own, dtype), sizes, axis=1)
+    parts = tf.split(normal([tasks, sum(sizes)], fold_in(seed, STREAM, pair), dtype), sizes, axis=1)
     noise = [
         tf.cast(tf.reshape(part, [tasks, *leaf.shape]), leaf.dtype)
         for part, leaf in zip(parts, leaves, strict=True)
     ]
     return tf.nest.pack_sequence_as(phi, noise)
-
-
-def _standard_normal(tasks: int, size: int, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Return ``[T, size]`` by Box and Muller's transform.
-
-    TensorFlow's kernels and XLA draw the same bits from a seed, but make different normals of them.
-    """
-    half = (size + 1) // 2
-    bits = tf.random.stateless_uniform([2, tasks, half], seed, None, None, tf.uint32, alg="philox")
-    # In (0, 1), of which a float32 holds 23 bits.
-    fractions = (tf.cast(tf.bitwise.right_shift(bits, tf.constant(9, tf.uint32)), dtype) + 0.5) * 2.0**-23
-    radius, angle = tf.sqrt(-2 * tf.math.log(fractions[0])), 2 * math.pi * fractions[1]
-    return tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], axis=1)[:, :size]
 
 
 def _meta_losses(problem: Problem, phis: Meta, tasks: Task) -> tuple[tf.Tensor, Inner, dict[str, tf.Tensor]]:

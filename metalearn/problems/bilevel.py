@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from metalearn import rules
 from metalearn.checks import require_count
 from metalearn.execution.task_map import require_mapping
 from metalearn.types import Inner, Meta, Parameters, Rule, Structure, Task, TaskMapping
@@ -83,6 +84,7 @@ class BilevelProblem:
     step_weights: tf.Tensor | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "rule", rules.get(self.rule))
         require_count("steps", self.steps, minimum=0)
         require_count("batches", self.batches)
         require_mapping(self.mapping)

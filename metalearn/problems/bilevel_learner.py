@@ -8,8 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from metalearn import estimators
 from metalearn.estimators import Estimator, checkpointed
-from metalearn.estimators.protocol import require_estimator
 from metalearn.inner_loop import counted, number_of_tasks
 from metalearn.problems import learner
 from metalearn.problems.learner import Losses, Posed
@@ -42,7 +42,7 @@ class BilevelLearner:
     start: Meta | Callable[[int], Meta] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        require_estimator("estimator", self.estimator)
+        object.__setattr__(self, "estimator", estimators.get(self.estimator))
         for name in ("start", "batch", "inner_loss", "outer_loss", "hyperparameters"):
             if not callable(getattr(self.problem, name, None)):
                 raise ValueError(
