@@ -71,6 +71,8 @@ def source(data):
     x, y, held_x, held_y = (tf.constant(leaf)[None] for leaf in data[0])
 
     class Source:
+        constant = True
+
         def sample(self, seed, tasks):
             task = ml.Task(ml.Batch(x, y), ml.Batch(held_x, held_y))
             return tf.nest.map_structure(lambda leaf: tf.repeat(leaf, tasks, 0), task)

@@ -27,12 +27,13 @@ class Same:
     """The same tasks in every iteration."""
 
     tasks: ml.Task
+    constant = True
 
     def sample(self, seed, tasks):
         """Return them, as often as they are asked for."""
         count = tf.nest.flatten(self.tasks)[0].shape[0]
         return tf.nest.map_structure(
-            lambda leaf: tf.tile(leaf, [tasks // count] + [1] * (leaf.ndim - 1)), self.tasks
+            lambda leaf: tf.tile(leaf, [-(-tasks // count)] + [1] * (leaf.ndim - 1))[:tasks], self.tasks
         )
 
 
