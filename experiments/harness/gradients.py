@@ -111,7 +111,9 @@ def estimators(config: Config) -> dict[str, Config]:
         path.stem: OmegaConf.to_container(OmegaConf.load(path))
         for path in sorted((CONFIGS / "estimator").glob("*.yaml"))
     }
-    return {**known, config["estimator"]["_target_"].rpartition(".")[2]: config["estimator"]}
+    distinct = {name: each for name, each in known.items() if each != known.get("checkpointed")}
+    chosen = {config["estimator"]["_target_"].rpartition(".")[2]: config["estimator"]}
+    return {**distinct, "checkpointed": known["checkpointed"], **chosen}  # not its older name, too
 
 
 class _Program:

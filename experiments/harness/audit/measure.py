@@ -166,7 +166,7 @@ def _mapped(
 ) -> tuple[str, float]:
     """Return why products cannot be mapped over two tasks, or ``""`` and how far the mapped ones are off.
 
-    Forward over reverse is tried first, as it is what ``mixed_mode`` does.
+    Forward over reverse is tried first, reverse over reverse where that fails.
     """
     other = tf.nest.map_structure(lambda leaf, along: leaf + 0.01 * along, x, v)
     tasks = tf.nest.map_structure(lambda *leaves: tf.stack(leaves), x, other)
