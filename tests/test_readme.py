@@ -197,12 +197,16 @@ def test_no_command_is_left_untested():
     assert all(line.startswith(by_hand) for line in others)
 
 
-def test_the_library_example_runs(tmp_path, capfd):
-    (example,) = blocks("python")
-    shorter = example.replace("iterations=1000", "iterations=5").replace("num_tasks=100", "num_tasks=5")
-    assert shorter != example
+def test_the_library_examples_run(tmp_path, capfd):
+    """One after the other, as a reader would: the second uses what the first imports."""
+    learning, penalty = blocks("python")
+    shorter = learning.replace("iterations=1000", "iterations=5").replace("num_tasks=100", "num_tasks=5")
+    assert shorter != learning
     path = tmp_path / "example.py"
-    path.write_text(shorter)
+    path.write_text(f"{shorter}\nquery_loss = report.mean\n{penalty}")
     names = runpy.run_path(str(path))
-    assert str(names["report"].mean) in capfd.readouterr().out
+    printed = capfd.readouterr().out
+    assert str(names["query_loss"]) in printed
     assert names["outputs"].shape == (25, 10, 1)
+    assert "log_l2" in printed
+    assert names["trainer"].meta["log_l2"] > -2  # noise is fitted less with a stronger penalty
