@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 
 import metalearn as ml
-from experiments.harness.cli import UsageError, nearest
+from experiments.harness.errors import UsageError, nearest
 from experiments.harness.rundir import RunDirectory
 from experiments.harness.tracking import Tracker, no_tracker, wandb_tracker
 
@@ -30,9 +31,11 @@ PACKAGES = {
 KERAS_CLASSES = (keras.optimizers.Optimizer, keras.optimizers.schedules.LearningRateSchedule)
 
 
-def build_tasks(config: Config, **changes: Any) -> ml.types.TaskDistribution:
-    """Return the task distribution of ``config["task"]``, with some settings changed."""
-    return build({**config["task"], **changes}, "task")
+def build_tasks(
+    config: Config, path: str = "task", changes: Config | None = None
+) -> ml.types.TaskDistribution:
+    """Return the task distribution of ``config["task"]``, with changes, which are settings at ``path``."""
+    return build({**config["task"], **(changes or {})}, path)
 
 
 def build_learner(config: Config) -> ml.MetaLearner:
@@ -113,7 +116,21 @@ def _call(target: Callable[..., Any], settings: Config, path: str) -> Any:
             if key not in parameters:
                 known = [f"{path}.{parameter}" for parameter in parameters]
                 raise UsageError(f"there is no setting {path}.{key}{nearest(f'{path}.{key}', known)}")
-    try:
+    with failing_as(path):
         return target(**settings)
+
+
+@contextmanager
+def failing_as(path: str) -> Iterator[None]:
+    """Turn whatever goes wrong with settings in the context into UsageError, which names their path.
+
+    TensorFlow, Keras and NumPy raise dozens of kinds of errors at arguments that cannot be.
+    """
+    try:
+        yield
+    except UsageError:
+        raise
     except (ValueError, TypeError) as error:
         raise UsageError(f"{path}: {error}") from error
+    except Exception as error:
+        raise UsageError(f"{path}: {type(error).__name__}: {error}") from error

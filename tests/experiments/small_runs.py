@@ -27,6 +27,16 @@ def run(runs, arguments):
     return stopped.value.code
 
 
+def call(module, *arguments):
+    """Run another command in this process; return its exit code."""
+    name = module.__name__.rpartition(".")[2]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            run_application(module.main, name)
+    return stopped.value.code
+
+
 def folder(runs):
     (path,) = (runs / "sinusoid").iterdir()
     return RunDirectory(path)
