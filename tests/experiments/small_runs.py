@@ -18,10 +18,11 @@ SHORT = [*SETTINGS, "training.iterations=60", "training.jit_compile=false"]
 
 
 def run(runs, arguments):
-    """Run the command in this process, without figures; return its exit code."""
+    """Run the command in this process, without figures, into a folder if one is given; return its exit code."""
+    place = [] if runs is None else [f"paths.runs={runs}"]
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(results, "draw", lambda *_: {})
-        monkeypatch.setattr(sys, "argv", ["train", *arguments, f"paths.runs={runs}"])
+        monkeypatch.setattr(sys, "argv", ["train", *place, *arguments])
         with pytest.raises(SystemExit) as stopped:
             run_application(train.main, "train")
     return stopped.value.code

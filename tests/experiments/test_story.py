@@ -44,7 +44,7 @@ SICK = [
     (ANGLES, {"inner/gradient_cosine": np.full(4, -0.2)}),
     (ANGLES, {"tasks/cosine": np.array([0.5, -0.012, -0.012, -0.012])}),
     (NOISE, {"tasks/signal": np.full(4, 0.1)}),
-    # Much signal in the first row, pooled with the others, would say 34 tasks: no number is enough at the end.
+    # Much signal in the first row, pooled with the others, would say 34 tasks: at the end none are enough.
     (NOISE, {"tasks/signal": np.array([2.5, 0.1, 0.05, -0.3])}),
     (UPDATES, {"update/ratio/parameters/output/kernel": np.full(4, 0.5)}),
     (UPDATES, {"update/ratio/parameters/output/kernel": np.array([1e-3, 5.5e-6, 5.5e-6, 5.5e-6])}),
