@@ -11,13 +11,13 @@ from experiments.harness.quiet import import_tensorflow
 def main(config: DictConfig) -> int:
     """Compare all estimators on the configured learner; return 1 if one that promises exactness is off."""
     import_tensorflow()
-    from experiments.harness import gradients, terminal
-    from experiments.harness.settings import resolve
+    from experiments.harness import console, gradients, terminal
+    from experiments.harness.schema import resolve
 
     audit = gradients.audit(resolve(config))
-    terminal.console.print(terminal.gradients_table(audit))
+    console.console.print(terminal.gradients_table(audit))
     for name, reason in audit.refused.items():
-        terminal.console.print(f"{name} does not apply: {reason}", markup=False)
+        console.say(f"{name} does not apply: {reason}")
     return 0 if audit.passed else 1
 
 

@@ -11,13 +11,11 @@ from experiments.harness.quiet import import_tensorflow
 
 def main(config: DictConfig) -> int:
     """Evaluate as configured; return the exit code."""
-    from experiments.harness.overrides import changes
-
-    run, changed = changes(config, HydraConfig.get().overrides.task)
     import_tensorflow()
+    from experiments.harness.overrides import changes
     from experiments.harness.results import evaluate_again
 
-    return evaluate_again(run, changed)
+    return evaluate_again(*changes(config, HydraConfig.get().overrides.task))
 
 
 if __name__ == "__main__":

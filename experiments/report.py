@@ -6,19 +6,24 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from experiments.harness.cli import UsageError, run_application
+from experiments.harness.cli import run_application
+from experiments.harness.errors import UsageError
 from experiments.harness.quiet import import_tensorflow
 
 
 def main(config: DictConfig) -> int:
     """Print, keep and write the tables; return the exit code."""
-    folder = Path(str(config.runs))
+    from experiments.harness import kinds, schema
+
+    folder = Path(schema.take(kinds.PATH, "runs", config.runs))
+    baseline = schema.take(kinds.TEXT, "baseline", config.baseline)
+    write = schema.take(kinds.optional(kinds.PATH), "write", config.write)
     if not folder.is_dir():
         raise UsageError(f"runs={folder} is not a folder: give the one that the runs are in")
     import_tensorflow()
     from experiments.harness.report.write import report
 
-    return report(folder, str(config.baseline), None if config.write is None else str(config.write))
+    return report(folder, baseline, write)
 
 
 if __name__ == "__main__":

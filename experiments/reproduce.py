@@ -13,9 +13,11 @@ from experiments.harness.quiet import import_tensorflow
 def main(config: DictConfig) -> int:
     """Reproduce as configured; return the exit code, 1 if something differs."""
     import_tensorflow()
+    from experiments.harness import kinds, schema
     from experiments.harness.reproduction import reproduce
 
-    return reproduce(Path(config.run), config.until)
+    until = schema.take(kinds.optional(kinds.COUNT), "until", config.until)
+    return reproduce(Path(schema.take(kinds.PATH, "run", config.run)), until)
 
 
 if __name__ == "__main__":

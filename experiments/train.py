@@ -11,8 +11,8 @@ from experiments.harness.quiet import import_tensorflow
 def main(config: DictConfig) -> int:
     """Train as configured; return the exit code."""
     import_tensorflow()
+    from experiments.harness.schema import resolve
     from experiments.harness.session import train
-    from experiments.harness.settings import resolve
     from experiments.harness.sweeps.membership import join, own_job, reporter
 
     resolved, job = resolve(config), own_job()

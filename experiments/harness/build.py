@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 
 import metalearn as ml
-from experiments.harness.cli import UsageError, nearest
+from experiments.harness.errors import UsageError, nearest
 from experiments.harness.rundir import RunDirectory
 from experiments.harness.tracking import Tracker, no_tracker, wandb_tracker
 
@@ -30,24 +31,24 @@ PACKAGES = {
 KERAS_CLASSES = (keras.optimizers.Optimizer, keras.optimizers.schedules.LearningRateSchedule)
 
 
-def build_tasks(config: Config, **changes: Any) -> ml.types.Source:
-    """Return the task distribution of ``config["task"]``, with some settings changed."""
-    return build({**config["task"], **changes}, "task")
+def build_tasks(config: Config, path: str = "task", changes: Config | None = None) -> ml.types.Source:
+    """Return the task distribution of ``config["task"]``, with changes, which are settings at ``path``."""
+    return build({**config["task"], **(changes or {})}, path)
 
 
 def build_learner(config: Config) -> ml.MetaLearner:
     """Return the learner of the sections model, rule, estimator and learner."""
     settings = dict(config["learner"])
     loss = settings.pop("loss")
-    if loss not in ml.losses.__all__:
-        raise UsageError(f"learner.loss={loss} is not known{nearest(str(loss), ml.losses.__all__)}")
+    if loss not in ml.losses.OWN:
+        raise UsageError(f"learner.loss={loss} is not known{nearest(str(loss), list(ml.losses.OWN))}")
     return _call(
         ml.MetaLearner,
         {
             "model": build(config["model"], "model"),
             "rule": build(config["rule"], "rule"),
             "estimator": build(config["estimator"], "estimator"),
-            "loss": getattr(ml.losses, loss),
+            "loss": loss,
             **build(settings, "learner"),
         },
         "learner",
@@ -113,7 +114,21 @@ def _call(target: Callable[..., Any], settings: Config, path: str) -> Any:
             if key not in parameters:
                 known = [f"{path}.{parameter}" for parameter in parameters]
                 raise UsageError(f"there is no setting {path}.{key}{nearest(f'{path}.{key}', known)}")
-    try:
+    with failing_as(path):
         return target(**settings)
+
+
+@contextmanager
+def failing_as(path: str) -> Iterator[None]:
+    """Turn whatever goes wrong with settings in the context into UsageError, which names their path.
+
+    TensorFlow, Keras and NumPy raise dozens of kinds of errors at arguments that cannot be.
+    """
+    try:
+        yield
+    except UsageError:
+        raise
     except (ValueError, TypeError) as error:
         raise UsageError(f"{path}: {error}") from error
+    except Exception as error:
+        raise UsageError(f"{path}: {type(error).__name__}: {error}") from error

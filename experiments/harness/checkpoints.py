@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.harness.cli import UsageError
+from experiments.harness import arrays
+from experiments.harness.console import say
+from experiments.harness.errors import UsageError
 from experiments.harness.files import write_atomically
-from experiments.harness.terminal import say
 
 KEPT = 2
 
@@ -26,7 +27,7 @@ def save(directory: Path, identity: str, state: State) -> Path:
     sealed = {**state, RUN: np.array(identity)}
     sealed[SEAL] = np.array(_checksum(sealed))
     write_atomically(path, lambda file: np.savez(file, allow_pickle=False, **sealed))
-    for old in _all(directory)[:-KEPT]:
+    for old in listed(directory)[:-KEPT]:
         old.unlink()
     return path
 
@@ -38,11 +39,12 @@ def load(path: Path, identity: str) -> State:
         UsageError: if the file is not a checkpoint, is damaged, or is of another run.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            state = {name: archive[name] for name in archive.files}
+        state = arrays.read(path)
         seal, run = str(state.pop(SEAL)), str(state[RUN])
     except KeyError as error:
         raise UsageError(f"{path} is not a checkpoint of this version: it has no {error}") from error
+    except UsageError:
+        raise
     except Exception as error:  # Damage shows in the zip, in its compression, in NumPy's headers, in sizes.
         raise UsageError(f"{path} cannot be read as a checkpoint: {error!r}") from error
     if seal != _checksum(state):
@@ -67,13 +69,13 @@ def recover(directory: Path, identity: str, accept: Callable[[State], None]) -> 
         UsageError: if there are checkpoints and none of them can be used.
     """
     refused = ""
-    for path in reversed(_all(directory)):
+    for path in reversed(listed(directory)):
         try:
             accept(load(path, identity))
             return True
         except (UsageError, ValueError) as error:
             refused = str(error)
-            say(f"[bold yellow]not used:[/] {refused}")
+            say(refused, "not used:", "bold yellow")
     if refused:
         raise UsageError(
             f"no checkpoint in {directory} can be used, the oldest because {refused}; "
@@ -90,5 +92,6 @@ def _checksum(state: State) -> str:
     return total.hexdigest()
 
 
-def _all(directory: Path) -> list[Path]:
+def listed(directory: Path) -> list[Path]:
+    """Return the checkpoints of a folder, the newest last."""
     return sorted(directory.glob("[0-9]*.npz"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import importlib
 import os
@@ -23,8 +22,9 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
-from rich.console import Console
-from rich.markup import escape
+
+from experiments.harness import console, trust
+from experiments.harness.errors import BAD_INPUT, FAILED, INTERRUPTED, UsageError, nearest
 
 CONFIGS = Path(__file__).resolve().parents[2] / "conf"
 
@@ -39,16 +39,6 @@ EXTRAS = {"hydra/launcher": {"ray": "ray", "submitit_local": "slurm", "submitit_
 
 COMMAND = "METALEARN_COMMAND"
 """The environment variable that tells the processes of a sweep what the user typed."""
-
-FAILED = 1
-
-BAD_INPUT = 2
-
-INTERRUPTED = 130
-
-
-class UsageError(Exception):
-    """Input that cannot be used; the message names the thing, the value and the remedy."""
 
 
 class Outcome(NamedTuple):
@@ -100,7 +90,7 @@ class Application:
         except OmegaConfBaseException as error:
             return complain(_explain(error, self.config_name))
         except KeyboardInterrupt:
-            _stderr().print("interrupted")
+            console.say_error("interrupted")
             return Outcome(INTERRUPTED)
 
 
@@ -112,10 +102,12 @@ def run_application(task: Callable[[DictConfig], int], config_name: str) -> None
     # Hydra then raises its errors instead of printing them and exiting with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     os.environ[COMMAND] = _typed()
+    console.accept_any_text()
     _find_plugins()
     application = Application(task, config_name)
     decorate = hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
     try:
+        trust.require(sys.argv[1:], CONFIGS)
         decorate(application)()
     except UsageError as error:
         application.codes.append(complain(str(error)).code)
@@ -140,12 +132,8 @@ OmegaConf.register_new_resolver("sweep_id", _sweep_id, use_cache=True, replace=T
 
 def complain(message: str) -> Outcome:
     """Print what is wrong with the input, and return that."""
-    _stderr().print(f"[bold red]error:[/] {escape(message)}")
+    console.say_error(message, "error:")
     return Outcome(BAD_INPUT, message)
-
-
-def _stderr() -> Console:
-    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def command() -> str:
@@ -170,14 +158,6 @@ def _find_plugins() -> None:
     known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     missing = [path for path in (root, plugins) if path not in known]
     os.environ["PYTHONPATH"] = os.pathsep.join([*filter(None, known), *missing])
-
-
-def nearest(word: str, choices: list[str]) -> str:
-    """Return a hint ``" (did you mean x, y?)"``, or the choices themselves when nothing is near."""
-    near = difflib.get_close_matches(word, choices, n=3, cutoff=0.6)
-    if near:
-        return f" (did you mean {', '.join(near)}?)"
-    return f" (there is {', '.join(sorted(choices))})" if len(choices) <= 20 else ""
 
 
 def _explain(error: Exception, config_name: str) -> str:

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from rich.markup import escape
 
 import metalearn as ml
 from experiments.harness import metrics
-from experiments.harness.terminal import say
+from experiments.harness.console import say
 from experiments.harness.tracking import Tracker
 
 
@@ -39,6 +38,7 @@ class Diagnoses:
             functools.partial(ml.diagnostics.measure, trainer.learner), autograph=False
         )
         self.seconds = 0.0
+        self._last = metrics.last_iteration(path)
 
     def __call__(self) -> int | None:
         """Return how many iterations there are before the next diagnosis; None for no limit."""
@@ -46,17 +46,26 @@ class Diagnoses:
             return None
         iteration = self._trainer.iteration
         if iteration % self._interval == 0:
-            if self._trainer.last_gradient is None:
-                next_update(self._trainer)  # compiles the training, which has to be done anyway
-            began = time.perf_counter()
-            try:
-                self._report(iteration)
-            except ValueError as error:  # a model that trains without second derivatives may have none
-                say(f"[yellow]no diagnoses of this run:[/] {escape(str(error))}")
-                self._interval = None
-                return None
-            self.seconds += time.perf_counter() - began
-        return self._interval - iteration % self._interval
+            self._diagnose()
+        return None if self._interval is None else self._interval - iteration % self._interval
+
+    def at_the_end(self) -> None:
+        """Diagnose the last iterate, unless that has been done, or the run is not diagnosed at all."""
+        if self._interval is not None and self._last != self._trainer.iteration:
+            self._diagnose()
+
+    def _diagnose(self) -> None:
+        if self._trainer.last_gradient is None:
+            next_update(self._trainer)  # compiles the training, which has to be done anyway
+        began = time.perf_counter()
+        try:
+            self._report(self._trainer.iteration)
+        except ValueError as error:  # a model that trains without second derivatives may have none
+            say(str(error), "no diagnoses of this run:", "yellow")
+            self._interval = None
+            return
+        self._last = self._trainer.iteration
+        self.seconds += time.perf_counter() - began
 
     def _report(self, iteration: int) -> None:
         trainer = self._trainer

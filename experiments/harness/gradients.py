@@ -11,7 +11,8 @@ import tensorflow as tf
 from omegaconf import OmegaConf
 
 from experiments.harness.build import build_learner, build_tasks
-from experiments.harness.cli import CONFIGS, UsageError
+from experiments.harness.cli import CONFIGS
+from experiments.harness.errors import UsageError
 from metalearn.autodiff import central_differences
 from metalearn.types import Meta, Task
 

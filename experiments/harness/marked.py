@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.harness.cli import UsageError
+from experiments.harness.errors import UsageError
 from experiments.harness.files import write_atomically
 
 

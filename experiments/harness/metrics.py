@@ -9,14 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.harness.cli import UsageError
-from experiments.harness.files import sha256
+from experiments.harness.errors import UsageError
+from experiments.harness.files import MIB, open_plain, require_regular, sha256
 from metalearn.training.errors import History
 
 State = dict[str, np.ndarray]
 
 SIZE, CONTENT = "bytes", "sha256"
 """Entries of a checkpoint, below the file's name: where the file ended, and the checksum of what it held."""
+
+LARGEST = 4096 * MIB
+"""Bytes of a file that is read: some thirty million iterations."""
 
 EMPTY = hashlib.sha256().hexdigest()
 
@@ -27,7 +30,7 @@ def append(path: Path, first_iteration: int, history: History) -> None:
     iterations = np.arange(first_iteration, first_iteration + len(history[columns[0]]))
     rows = np.stack([iterations, *history.values()], 1)
     template = ",".join(["%d"] + ["%.9g"] * len(columns)) + "\n"
-    with path.open("a", newline="") as file:
+    with open_plain(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, "a", newline="") as file:
         if file.tell() == 0:
             file.write(",".join(["iteration", *columns]) + "\n")
         file.write(template * len(rows) % tuple(rows.ravel().tolist()))
@@ -52,6 +55,7 @@ def read_table(path: Path) -> tuple[np.ndarray, History]:
         UsageError: if the file is not one that :func:`append` wrote.
     """
     try:
+        require_regular(path, LARGEST)
         with path.open(newline="") as file:
             header = next(csv.reader(file))
             table = np.loadtxt(file, delimiter=",", ndmin=2)
@@ -61,6 +65,11 @@ def read_table(path: Path) -> tuple[np.ndarray, History]:
         raise UsageError(f"{path} cannot be read as metrics: {error}") from error
     columns = {name: table[:, index + 1].astype(np.float32) for index, name in enumerate(header[1:])}
     return table[:, 0].astype(np.int64), columns
+
+
+def last_iteration(path: Path) -> int | None:
+    """Return the iteration of the last row; None where there is none."""
+    return int(read_table(path)[0][-1]) if path.exists() else None
 
 
 def position(path: Path) -> State:
@@ -87,7 +96,7 @@ def go_back(path: Path, state: State) -> None:
             return
         if path.stat().st_size < size or sha256(path, size) != content:
             raise UsageError(f"{path} is not what it was at the checkpoint: it was changed or cut since")
-        with path.open("rb+") as file:
+        with open_plain(path, os.O_RDWR, "rb+") as file:
             file.truncate(size)
             os.fsync(file.fileno())
     except OSError as error:

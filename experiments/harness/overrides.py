@@ -10,8 +10,8 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.harness import rundir
-from experiments.harness.cli import UsageError
+from experiments.harness import kinds, rundir, schema
+from experiments.harness.errors import UsageError
 from experiments.harness.rundir import Config, RunDirectory
 
 CHANGEABLE = ("task", "evaluation")
@@ -23,7 +23,7 @@ def changes(config: DictConfig, overrides: Sequence[str]) -> tuple[RunDirectory,
     Raises:
         UsageError: if there is no such run, or an override is of another section.
     """
-    run = RunDirectory(Path(config.run))
+    run = RunDirectory(Path(schema.take(kinds.PATH, "run", config.run)))
     changed = OmegaConf.create(copy.deepcopy(rundir.read(run)[0]))
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.get_key_element()

@@ -12,8 +12,12 @@ handing work over a sixth of their speed; convolutions gain. Results have the sa
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow, with op determinism on, and show what loading printed only if it fails."""
+    """Import TensorFlow, with op determinism on, and show what loading printed only if it fails.
+
+    It reads the number of threads when it is imported: whoever imports it before has others.
+    """
     if "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].config.experimental.enable_op_determinism()
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for name, number in THREADS.items():

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 import metalearn as ml
-from experiments.harness import environment, metrics, rundir
-from experiments.harness.build import build_trainer
-from experiments.harness.cli import UsageError
-from experiments.harness.results import evaluate
+from experiments.harness import arrays, environment, metrics, provenance, rundir, schema
+from experiments.harness.build import failing_as
+from experiments.harness.console import say
+from experiments.harness.errors import BAD_INPUT, FAILED, UsageError
+from experiments.harness.files import WANDB
+from experiments.harness.preparation import prepare
+from experiments.harness.results import digest, evaluate
 from experiments.harness.rundir import RunDirectory
-from experiments.harness.session import digest
-from experiments.harness.settings import check
-from experiments.harness.terminal import Bar, say
-from metalearn.checks import require_count
+from experiments.harness.terminal import Bar
 from metalearn.training.errors import History
 
 CALL_ITERATIONS = 500
@@ -46,20 +46,31 @@ def reproduce(folder: Path, until: int | None) -> int:
     """Compare the run of a folder, or all runs below it; return the exit code: 1 if one differs.
 
     Raises:
-        UsageError: if there is no run, one cannot be read, or ``until`` is not a positive integer.
+        UsageError: if there is no run, or the only one cannot be read.
     """
-    if until is not None:
-        try:
-            require_count("until", until)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-    paths = sorted({found.parent for found in folder.rglob("config.yaml")})
+    found = sorted({each.parent for each in folder.rglob("config.yaml")})
+    paths = [path for path in found if WANDB not in path.relative_to(folder).parts]
     if not paths:
         raise UsageError(f"run={folder} is not the folder of a run, nor are there any below it")
-    same = [_say(path, compare(RunDirectory(path), until)) for path in paths]
-    if len(same) > 1:
-        say(f"{sum(same)} of {len(same)} runs are the same")
-    return 0 if all(same) else 1
+    if len(paths) == 1:
+        return 0 if _compared(paths[0], until) else FAILED
+    outcomes = [_attempt(path, until) for path in paths]
+    say(f"{sum(map(bool, outcomes))} of {len(outcomes)} runs are the same")
+    return BAD_INPUT if None in outcomes else 0 if all(outcomes) else FAILED
+
+
+def _attempt(path: Path, until: int | None) -> bool | None:
+    """Return whether a run is the same; None if it cannot be compared, which ends no other comparison."""
+    try:
+        return _compared(path, until)
+    except UsageError as error:
+        say(str(error), "not compared:", "bold red")
+        return None
+
+
+def _compared(path: Path, until: int | None) -> bool:
+    with failing_as(str(path)):  # what a stranger's run holds may be wrong in any way
+        return _say(path, compare(RunDirectory(path), until))
 
 
 def compare(run: RunDirectory, until: int | None = None) -> Outcome:
@@ -68,19 +79,19 @@ def compare(run: RunDirectory, until: int | None = None) -> Outcome:
     Metrics are compared bit by bit; at the end of a complete run also parameters and evaluation.
     """
     config, manifest = rundir.read(run)
-    check(config)
+    config = schema.check(config)
     if manifest["status"] == "complete":
         rundir.require_unchanged(run, manifest, run.metrics)
     stored = metrics.read(run.metrics)
     rows = len(stored["outer/loss"])
     total = rows if until is None else min(until, rows)
-    trainer = build_trainer(config)
+    trainer = prepare(config)
     difference = _train(trainer, stored, total)
     if difference is None and manifest["status"] == "complete" and total == config["training"]["iterations"]:
         difference = _at_the_end(run, config, manifest, trainer)
-    circumstances = environment.differences(
-        {key: manifest.get(key) for key in environment.describe()}, environment.describe()
-    )
+    now = environment.describe(config)
+    then = {**{key: manifest.get(key) for key in now}, "code": provenance.latest(manifest)}
+    circumstances = environment.differences(then, now)
     return Outcome(trainer.iteration, difference, circumstances)
 
 
@@ -131,8 +142,7 @@ def _at_the_end(
     if digest(trainer.meta) != manifest["parameters_digest"]:
         return f"the parameters: their digest was {manifest['parameters_digest']}, is {digest(trainer.meta)}"
     rundir.require_unchanged(run, manifest, run.losses)
-    with np.load(run.losses, allow_pickle=False) as arrays:
-        per_task = arrays["per_task"]
+    per_task = arrays.read(run.losses)["per_task"]
     if not np.array_equal(evaluate(config, trainer.learner, trainer.meta).per_task, per_task, equal_nan=True):
         return "the evaluation, of equal parameters"
     return None
@@ -140,13 +150,13 @@ def _at_the_end(
 
 def _say(path: Path, outcome: Outcome) -> bool:
     if outcome.difference is None:
-        say(f"[bold green]same:[/] {path}, {outcome.iterations} iterations, bit for bit")
-        return True
-    say(f"[bold red]differs:[/] {path}, {outcome.difference}")
+        say(f"{path}, {outcome.iterations} iterations, bit for bit", "same:", "bold green")
+    else:
+        say(f"{path}, {outcome.difference}", "differs:", "bold red")
     if outcome.circumstances:
         say("What else is different, the most likely cause first:")
     for line in outcome.circumstances[:SHOWN]:
         say(f"  {line}")
     if len(outcome.circumstances) > SHOWN:
         say(f"  and {len(outcome.circumstances) - SHOWN} more")
-    return False
+    return outcome.difference is None

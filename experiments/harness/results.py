@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+import tensorflow as tf
 
 import metalearn as ml
-from experiments.harness import checkpoints, figures, metrics, rundir, story
-from experiments.harness.build import build_tasks, build_trainer
-from experiments.harness.cli import UsageError
-from experiments.harness.files import write_atomically, write_json
+from experiments.harness import (
+    checkpoints,
+    code,
+    figures,
+    identity,
+    memory,
+    metrics,
+    provenance,
+    rundir,
+    schema,
+    story,
+)
+from experiments.harness.build import build_tasks, failing_as
+from experiments.harness.console import console, say
+from experiments.harness.errors import UsageError
+from experiments.harness.files import MIB, read_bytes, require_plain_folder, write_atomically, write_json
+from experiments.harness.preparation import prepare, tasks_of
 from experiments.harness.rundir import RunDirectory
-from experiments.harness.settings import check
-from experiments.harness.terminal import console, evaluation_table, say
+from experiments.harness.terminal import evaluation_table
 from experiments.harness.tracking import Tracker
+from metalearn.nest import names
 
 Config = dict[str, Any]
 
 WINDOW = 500
 """Iterations that a point of the training curves is the mean of."""
+
+LARGEST_EVALUATION = 256 * MIB
+"""Bytes of ``evaluation.json`` that are read."""
 
 REFERENCES = {
     "metalearn.tasks.Harmonic": {"predicting 0": 1.0},
@@ -37,26 +56,34 @@ evaluation; the sinusoid's are the well-known ones for random inputs, at most 0.
 
 def evaluate(config: Config, learner: ml.Learner, meta: ml.types.Meta) -> ml.Evaluation:
     """Evaluate on fresh tasks as ``config["evaluation"]`` says."""
-    settings, tasks = config["evaluation"], evaluation_tasks(config)
-    try:
+    settings, tasks = config["evaluation"], tasks_of(config, "evaluation")
+    with failing_as("evaluation"):
         return ml.evaluate(learner, meta, tasks, settings["tasks"], settings["steps"], settings["seed"])
-    except ValueError as error:
-        raise UsageError(f"evaluation: {error}") from error
 
 
-def evaluation_tasks(config: Config) -> ml.types.Source:
-    """Return the distribution of ``config["task"]``, changed as ``config["evaluation"]["task"]`` says."""
-    changes = dict(config["evaluation"].get("task") or {})
-    if not hasattr(build_tasks(config), "grid"):  # inputs are not numbers: there is no even spacing of them
-        changes.pop("grid", None)
-    return build_tasks(config, **changes)
+def digest(meta: ml.types.Meta) -> str:
+    """Return the SHA-256 of the meta-parameters' names, types, shapes and bits."""
+    total = hashlib.sha256()
+    for name, leaf in zip(names(meta), tf.nest.flatten(meta), strict=True):
+        total.update(f"{name} {leaf.dtype.name} {leaf.shape}".encode() + leaf.numpy().tobytes())
+    return total.hexdigest()
 
 
 def conclude(run: RunDirectory, trainer: ml.MetaTrainer, tracker: Tracker, config: Config) -> None:
-    """Evaluate a trained learner, draw its figures, and show, keep and track both."""
+    """Evaluate a trained learner, draw its figures, and show, keep and track both.
+
+    Raises:
+        UsageError: if it cannot be evaluated so; the training is kept.
+    """
     metric = config["learner"]["loss"]
-    evaluation = evaluate(config, trainer.learner, trainer.meta)
-    write_evaluation(run.evaluation, evaluation, metric)
+    try:
+        evaluation = evaluate(config, trainer.learner, trainer.meta)
+    except UsageError as error:
+        raise UsageError(
+            f"{error}. The training is kept in {run.path}: the same command with other settings of "
+            "evaluation goes on from it"
+        ) from error
+    write_evaluation(run.evaluation, evaluation, metric, trainer)
     write_atomically(run.losses, lambda file: np.savez(file, per_task=evaluation.per_task))
     console.print(evaluation_table(evaluation, metric, "Query loss after adaptation to fresh tasks"))
     tracker.evaluation(evaluation, metric)
@@ -71,24 +98,65 @@ def evaluate_again(run: RunDirectory, config: Config) -> int:
 
     The result goes to ``evaluations/<id>/`` in the run's folder, the id made from what was asked.
     """
-    check(config)
+    config = schema.check(config)
     stored, manifest = rundir.read(run)
-    trainer = build_trainer(stored)
+    require_plain_folder(run.path)
+    memory.require(config)
+    trainer = prepare(schema.check(stored))
     if not checkpoints.recover(run.checkpoints, manifest["identity"], lambda state: restore(trainer, state)):
-        raise UsageError(f"run={run.path} has no checkpoint yet: train it first")
-    if manifest["status"] != "complete":
-        say(f"[yellow]the run is {manifest['status']}[/]; this is its state at iteration {trainer.iteration}")
+        raise UsageError(f"run={run.path} has no checkpoint: train it first")
+    if manifest["status"] == "complete":
+        _require_final(run, trainer, manifest)
+    else:
+        say(
+            f"{manifest['status']}; this is its state at iteration {trainer.iteration}",
+            "the run is",
+            "yellow",
+        )
+    other = provenance.changes(stored, manifest)
+    if other:
+        say(code.summary(other), "trained by other code:", "bold yellow")
     evaluation = evaluate(config, trainer.learner, trainer.meta)
-    asked = {key: config[key] for key in ("task", "evaluation")}
-    place = run.path / "evaluations" / rundir.digest(asked)
-    place.mkdir(parents=True, exist_ok=True)
+    place = _place(run, config)
     metric = config["learner"]["loss"]
     console.print(evaluation_table(evaluation, metric, "Query loss after adaptation to fresh tasks"))
-    write_evaluation(place / "evaluation.json", evaluation, metric)
-    write_json(place / "config.json", asked)
+    write_evaluation(place / run.evaluation.name, evaluation, metric, trainer)
+    write_atomically(place / run.losses.name, lambda file: np.savez(file, per_task=evaluation.per_task))
     figures.save(loss_by_step(evaluation, config), place / "loss_by_step.png")
     say(f"kept in {place}")
     return 0
+
+
+def _require_final(run: RunDirectory, trainer: ml.MetaTrainer, manifest: Config) -> None:
+    """Raise UsageError unless a trainer has the parameters that a complete run ended with."""
+    if digest(trainer.meta) != manifest.get("parameters_digest"):
+        raise UsageError(
+            f"{run.checkpoints} no longer has the parameters that the run ended with: the newest that can be "
+            f"used are of iteration {trainer.iteration}, the run has {manifest['iteration']}. Train "
+            "it again with run.fresh=true"
+        )
+
+
+def set_aside(run: RunDirectory, config: Config) -> None:
+    """Copy the evaluation that a run has now to ``evaluations/``, for another one takes its place."""
+    place = _place(run, config)
+    for path in (run.evaluation, run.losses):
+        if path.exists():
+            content = read_bytes(path, LARGEST_EVALUATION)
+            write_atomically(place / path.name, functools.partial(_write, content=content))
+
+
+def _write(file: IO[bytes], content: bytes) -> None:
+    file.write(content)
+
+
+def _place(run: RunDirectory, config: Config) -> Path:
+    """Return the folder for what was asked of task and evaluation, with that in it."""
+    asked = {key: config[key] for key in ("task", "evaluation")}
+    place = run.evaluations / identity.digest(asked)
+    place.mkdir(parents=True, exist_ok=True)
+    write_json(place / "config.json", asked)
+    return place
 
 
 def restore(trainer: ml.MetaTrainer, state: checkpoints.State) -> None:
@@ -152,7 +220,7 @@ def references(config: Config) -> dict[str, float]:
     return REFERENCES.get(task["_target_"], {}) if known else {}
 
 
-def write_evaluation(path: Path, evaluation: ml.Evaluation, metric: str) -> None:
+def write_evaluation(path: Path, evaluation: ml.Evaluation, metric: str, trainer: ml.MetaTrainer) -> None:
     """Write ``evaluation.json``; null where a task diverged, for JSON has no infinity."""
     write_json(
         path,
@@ -163,6 +231,8 @@ def write_evaluation(path: Path, evaluation: ml.Evaluation, metric: str) -> None
             "num_tasks": evaluation.num_tasks,
             "tasks_hash": evaluation.tasks_hash,
             "metric": metric,
+            "iteration": trainer.iteration,
+            "parameters_digest": digest(trainer.meta),
         },
     )
 
@@ -179,7 +249,7 @@ def show(run: RunDirectory, manifest: Config) -> None:
     """
     rundir.require_unchanged(run, manifest, run.evaluation)
     try:
-        stored = json.loads(run.evaluation.read_text())
+        stored = json.loads(read_bytes(run.evaluation, LARGEST_EVALUATION))
         evaluation = ml.Evaluation(
             steps=np.array(stored["steps"]),
             mean=np.array(stored["mean"], dtype=float),
@@ -189,7 +259,9 @@ def show(run: RunDirectory, manifest: Config) -> None:
             per_task=np.empty(0),
             metrics={},
         )
-        table = evaluation_table(evaluation, stored["metric"], "Query loss after adaptation to fresh tasks")
+        table = evaluation_table(
+            evaluation, str(stored["metric"]), "Query loss after adaptation to fresh tasks"
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{run.evaluation} cannot be read: {error!r}") from error
     console.print(table)

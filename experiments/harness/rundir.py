@@ -13,15 +13,19 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.harness import environment
-from experiments.harness.cli import UsageError, command
-from experiments.harness.files import sha256, write_atomically, write_json
+from experiments.harness import environment, identity, provenance
+from experiments.harness.cli import command
+from experiments.harness.errors import UsageError
+from experiments.harness.files import MIB, read_bytes, sha256, write_atomically, write_json
 
-FORMAT = 2
+FORMAT = 3
 """Version of the layout of a run's folder."""
 
-WITHOUT_EFFECT = ("label", "tracking", "diagnostics", "paths", "run")
-"""Settings that cannot change a result."""
+KINDS = {"status": str, "identity": str, "config": str, "iteration": int, "afterwards": dict, "resumed": list}
+"""What every manifest has."""
+
+LARGEST_CONFIG, LARGEST_MANIFEST = MIB, 16 * MIB
+"""Bytes of files that are read."""
 
 Config = dict[str, Any]
 
@@ -68,6 +72,11 @@ class RunDirectory:
         return self.path / "evaluation.json"
 
     @property
+    def evaluations(self) -> Path:
+        """Evaluations beside the final one."""
+        return self.path / "evaluations"
+
+    @property
     def losses(self) -> Path:
         """Each evaluation task's loss at each step."""
         return self.path / "evaluation.npz"
@@ -93,22 +102,12 @@ class RunDirectory:
         return self.path / "figures"
 
 
-def identity(config: Config) -> str:
-    """Return eight hexadecimal digits that any setting which can change the result changes."""
-    return digest({key: value for key, value in config.items() if key not in WITHOUT_EFFECT})
-
-
-def digest(config: Config) -> str:
-    """Return eight hexadecimal digits of a configuration's content."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
-
-
 def locate(config: Config) -> RunDirectory:
     """Return the folder for a configuration, whether it exists or not.
 
     With ``run.fresh``, the first of ``<id>``, ``<id>-2``, ``<id>-3``, … that does not.
     """
-    base = Path(config["paths"]["runs"]) / str(config["name"]) / identity(config)
+    base = Path(config["paths"]["runs"]) / str(config["name"]) / identity.training(config)
     if not config["run"]["fresh"]:
         return RunDirectory(base)
     attempt = 1
@@ -132,9 +131,7 @@ def create(run: RunDirectory, config: Config) -> None:
         run.figures.mkdir(exist_ok=True)
         text = OmegaConf.to_yaml(OmegaConf.create(config))
         write_atomically(run.config, lambda file: file.write(text.encode()))
-        changes = environment.uncommitted()
-        if changes:
-            write_atomically(run.uncommitted, lambda file: file.write(f"{changes}\n".encode()))
+        provenance.keep_uncommitted(run.uncommitted)
         _write_manifest(run, _new_manifest(config))
     except OSError as error:
         raise unwritable(run.path, error) from error
@@ -158,7 +155,7 @@ def unwritable(path: Path, error: OSError) -> UsageError:
 
 
 def read(run: RunDirectory) -> tuple[Config, Config]:
-    """Return configuration and manifest of an existing run.
+    """Return configuration and manifest of an existing run, with the label and evaluation of last time.
 
     Raises:
         UsageError: if one is missing, damaged, of another version, or they are of different runs.
@@ -166,16 +163,17 @@ def read(run: RunDirectory) -> tuple[Config, Config]:
     config, manifest = _read_config(run), read_manifest(run)
     if manifest is None:
         raise UsageError(f"run={run.path} is not the folder of a run: it has no manifest.json")
-    if manifest["config"] != digest(config):
+    if manifest.get("config") != identity.digest(config):
         raise UsageError(f"{run.config} is not the configuration that {run.manifest} was written for")
-    return config, manifest
+    later = identity.afterwards(manifest["afterwards"])
+    return {**config, **later}, manifest
 
 
 def _read_config(run: RunDirectory) -> Config:
-    if not run.config.is_file():
+    if not run.config.exists():
         raise UsageError(f"run={run.path} is not the folder of a run: it has no config.yaml")
     try:
-        text = run.config.read_text()
+        text = read_bytes(run.config, LARGEST_CONFIG).decode()
         # A few lines of them can stand for more than fits into memory; we write none.
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise ValueError("it has aliases")
@@ -198,7 +196,7 @@ def read_manifest(run: RunDirectory) -> Config | None:
     if not run.manifest.exists():
         return None
     try:
-        manifest = json.loads(run.manifest.read_text())
+        manifest = json.loads(read_bytes(run.manifest, LARGEST_MANIFEST))
         found, seal = manifest["format"], manifest.pop("seal", None)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(
@@ -213,6 +211,9 @@ def read_manifest(run: RunDirectory) -> Config | None:
         raise UsageError(
             f"{run.manifest} is damaged: it was changed after it was written; run.fresh=true starts beside it"
         )
+    for key, kind in KINDS.items():
+        if not isinstance(manifest.get(key), kind):
+            raise UsageError(f"{run.manifest} is damaged: it has no {key}; run.fresh=true starts beside it")
     return manifest
 
 
@@ -253,13 +254,14 @@ def _new_manifest(config: Config) -> Config:
         "format": FORMAT,
         "status": "running",
         "command": command(),
-        "identity": identity(config),
-        "config": digest(config),
+        "identity": identity.training(config),
+        "config": identity.digest(config),
+        "afterwards": identity.afterwards(config),
         "seeds": {"training": config["seed"], "evaluation": config["evaluation"]["seed"]},
         "start": now(),
         "end": None,
         "iteration": 0,
         "resumed": [],
         "parameters_digest": None,
-        **environment.describe(),
+        **environment.describe(config),
     }

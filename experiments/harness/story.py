@@ -35,6 +35,12 @@ ENOUGH = 2
 JUMP = 10
 """A meta-gradient that is so many times as long as it mostly is has jumped."""
 
+RECENT = 3
+"""Rows that verdicts are on, the last of a run: what was healthy at the start may be sick at the end."""
+
+SMALLEST, LARGEST = 1e-5, 1e-1
+"""Sizes of an outer update, relative to the weights, that are healthy."""
+
 
 class Line(NamedTuple):
     """A curve: what it shows, what it is called, and how it is drawn."""
@@ -87,8 +93,9 @@ class _Page:
         self._draw(panel, lines)
         tidy(panel, "Does the inner loop help?", y="loss before and after adapting")
         log_scale(panel, [line.values for line in lines])
-        before, after = (_typical(self._steps("query")[index]) for index in (0, -1))
-        _verdict(panel, after < before, "healthy: solid below dashed")
+        kinds = [self._steps(kind) for kind in ("query", "support")]
+        healthy = all(_recent(steps[-1]) < _recent(steps[0]) for steps in kinds)
+        _verdict(panel, healthy, "healthy: solid below dashed")
 
     def stability(self, panel: Axes) -> None:
         tidy(panel, "Is the inner rate stable?", y="inner rate times curvature")
@@ -103,7 +110,9 @@ class _Page:
         panel.legend(**SMALL)
         beyond = self._rows["inner/unstable"][-1]
         _verdict(
-            panel, bool(np.all(values < STABLE)), f"healthy: below {STABLE:g}; {beyond:.0%} of tasks beyond"
+            panel,
+            bool(np.all(values[-RECENT:] < STABLE)),
+            f"healthy: below {STABLE:g}; {beyond:.0%} of tasks beyond",
         )
 
     def order(self, panel: Axes) -> None:
@@ -116,8 +125,8 @@ class _Page:
         tidy(panel, "How much of it is second order?", y="length of the meta-gradient")
         log_scale(panel, [line.values for line in lines])
         length = lines[0].values
-        steady = np.all(np.isfinite(length)) and np.max(length) < JUMP * _typical(length)
-        _verdict(panel, bool(steady), "healthy: no jumps")
+        steady = np.all(length[-RECENT:] < JUMP * _typical(length))
+        _verdict(panel, bool(steady), "healthy: no jumps of late")
 
     def angles(self, panel: Axes) -> None:
         lines = [
@@ -131,16 +140,20 @@ class _Page:
         tidy(panel, "Which gradients agree?", y="cosine of gradients")
         panel.axhline(0, color=GREY, lw=1)
         panel.set_ylim(-1.05, 1.05)
-        _verdict(panel, _typical(self._rows["inner/gradient_cosine"]) > 0, "healthy: above 0, and grey at 1")
+        tested = [
+            self._rows[name] for name in ("inner/gradient_cosine", "tasks/cosine") if name in self._rows
+        ]
+        healthy = all(_recent(values) > 0 for values in tested)
+        _verdict(panel, healthy, "healthy: support and query, and two tasks, above 0")
 
     def noise(self, panel: Axes, meta_batch_size: int) -> None:
         tidy(panel, "Are there enough tasks?", y="tasks in a meta-batch")
         if "tasks/variance" not in self._rows:
             _absent(panel, "one task: nothing to compare")
             return
-        variance, signal = (np.cumsum(self._rows[f"tasks/{name}"]) for name in ("variance", "signal"))
+        variance, signal = (_pooled(self._rows[f"tasks/{name}"]) for name in ("variance", "signal"))
         scale = np.where(signal > 0, variance / np.where(signal > 0, signal, 1), np.nan)
-        self._draw(panel, [Line(scale, "noise scale, of all rows so far", BLUE)])
+        self._draw(panel, [Line(scale, f"noise scale, of {RECENT} rows", BLUE)])
         panel.axhline(meta_batch_size, color=GREY, ls="--", lw=1.4, label=f"in use: {meta_batch_size}")
         log_scale(panel, [scale, np.array([meta_batch_size])])
         panel.legend(**SMALL)
@@ -159,11 +172,11 @@ class _Page:
             Line(ratios[name], name.removeprefix("parameters/"), CYCLE[index % len(CYCLE)])
             for index, name in enumerate(name for name in ratios if name in largest)
         ]
-        panel.axhspan(1e-5, 1e-1, **BAND)
+        panel.axhspan(SMALLEST, LARGEST, **BAND)
         self._draw(panel, lines)
         tidy(panel, "How large are the steps?", y="|update| / |weights|")
-        log_scale(panel, [*(line.values for line in lines), np.array([1e-5, 1e-1])])
-        healthy = all(_typical(ratios[name]) < 1e-1 for name in ratios)
+        log_scale(panel, [*(line.values for line in lines), np.array([SMALLEST, LARGEST])])
+        healthy = all(SMALLEST <= _recent(row) <= LARGEST for row in ratios.values())
         _verdict(panel, healthy, "healthy: in the band, near 1e-3")
 
     def _draw(self, panel: Axes, lines: Sequence[Line]) -> None:
@@ -189,6 +202,18 @@ def _limits(iterations: np.ndarray) -> tuple[float, float]:
 def _typical(values: np.ndarray) -> float:
     finite = values[np.isfinite(values)]
     return float(np.median(finite)) if finite.size else np.nan
+
+
+def _recent(values: np.ndarray) -> float:
+    """Return the median of the last rows; NaN if one of them is not finite."""
+    last = values[-RECENT:]
+    return float(np.median(last)) if np.isfinite(last).all() else np.nan
+
+
+def _pooled(values: np.ndarray) -> np.ndarray:
+    """Return the sum of each row and the few before it."""
+    sums = np.cumsum(values)
+    return sums - np.concatenate([np.zeros(min(RECENT, len(sums))), sums[:-RECENT]])
 
 
 def _absent(panel: Axes, text: str) -> None:

@@ -8,31 +8,19 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 import metalearn as ml
 from experiments.harness import gradients
+from experiments.harness.console import cell, console
 from experiments.harness.gradients import Audit
 from metalearn.training.errors import History
-
-console = Console(highlight=False, soft_wrap=True)
 
 LINES_WHEN_PIPED = 10
 
 SHOWN_LOSSES = 1000
 """Iterations that the displayed losses are the mean of."""
-
-
-def print_table(table: Table, width: int) -> None:
-    """Print a table on lines of at least ``width`` characters: its numbers are not cut on narrower ones."""
-    Console(highlight=False, width=max(console.width, width)).print(table)
-
-
-def say(text: str) -> None:
-    """Print a line; square brackets are markup."""
-    console.print(text)
 
 
 def brief(config: dict[str, Any], trainer: ml.MetaTrainer, place: str) -> None:
@@ -45,7 +33,7 @@ def brief(config: dict[str, Any], trainer: ml.MetaTrainer, place: str) -> None:
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for section in ("task", "model", "rule", "estimator", "optimizer", "learner", "training"):
-        table.add_row(f"[bold]{section}", settings(section).replace("[", r"\["))
+        table.add_row(cell(section, "bold"), cell(settings(section)))
     number = os.environ.get("TF_NUM_INTRAOP_THREADS", "0")
     threads = {"0": "threads on all cores", "1": "one thread"}.get(number, f"{number} threads")
     compiler = "XLA" if trainer.jit_compile else "TensorFlow's graphs"
@@ -53,18 +41,18 @@ def brief(config: dict[str, Any], trainer: ml.MetaTrainer, place: str) -> None:
         "[bold]program", f"tasks {trainer.learner.mapping_chosen}, compiled with {compiler}, {threads}"
     )
     table.add_row("[bold]seed", str(config["seed"]))
-    table.add_row("[bold]run", place)
+    table.add_row("[bold]run", cell(place))
     console.print(table)
 
 
 def evaluation_table(evaluation: ml.Evaluation, metric: str, title: str) -> Table:
     """Return the table of query loss after each number of inner steps, with its 95 % interval."""
     table = Table(title=title, title_justify="left", caption_justify="left")
-    table.caption = (
+    table.caption = cell(
         f"mean over {evaluation.num_tasks} fresh tasks (list {evaluation.tasks_hash}) ± 95 % interval"
     )
     table.add_column("inner steps", justify="right")
-    table.add_column(metric.upper(), justify="right")
+    table.add_column(cell(metric.upper()), justify="right")
     table.add_column("± 95 %", justify="right")
     for step, mean, ci95 in zip(evaluation.steps, evaluation.mean, evaluation.ci95, strict=True):
         shown = (f"{mean:.4f}", f"{ci95:.4f}") if np.isfinite(mean) else ("diverged", "")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from experiments.harness.charts import STEP, array_histogram, define, histograms, in_groups
+from experiments.harness.console import say
 from experiments.harness.windows import Window, Windows, length
 from metalearn.checks import require_count
 from metalearn.evaluation.evaluation import Evaluation
@@ -103,8 +104,8 @@ def wandb_tracker(
             most one for each call of :meth:`Tracker.log`.
 
     Raises:
-        ValueError: if the mode is unknown, an interval is not a positive integer, or the run could not be
-            opened (online without login or network).
+        ValueError: if the mode is unknown, an interval is not a positive integer, or an online run could not
+            be opened (without login or network). One that is offline is done without, and that is said.
     """
     if mode not in MODES:
         raise ValueError(f"mode={mode!r} is not one of {', '.join(MODES)}")
@@ -114,10 +115,14 @@ def wandb_tracker(
         return no_tracker()
     directory.mkdir(parents=True, exist_ok=True)
     described = {"id": run_id, "name": name, "group": group, "project": project, "config": config}
-    with _environment(directory, mode):
-        run = _open(mode, dir=str(directory), **described)
-    define(run)
-    return _WandbTracker(run, directory, mode, windows, histogram_interval)
+
+    def start() -> Tracker:
+        with _environment(directory, mode):
+            run = _open(mode, dir=str(directory), **described)
+        define(run)
+        return _WandbTracker(run, directory, mode, windows, histogram_interval)
+
+    return Dispensable(start, required=mode == "online")
 
 
 def _open(mode: str, **arguments: Any) -> Any:
@@ -223,6 +228,52 @@ class _WandbTracker:
         known = {} if self._end is None else {STEP: self._end}
         with _environment(self._directory, self._mode):
             self._run.log({**known, **row}, step=self._end)
+
+
+class Dispensable:
+    """A tracker that a run can do without: when it fails, that is said once, and it is told nothing more.
+
+    Whatever is lost of it, a process, a disk, a home, the run's own files have all that it was told.
+    """
+
+    def __init__(self, start: Callable[[], Tracker], required: bool) -> None:
+        """Start the tracker.
+
+        Args:
+            start: makes it.
+            required: whether to raise what that raises.
+        """
+        self._tracker = no_tracker()
+        with nullcontext() if required else self._dispensing():
+            self._tracker = start()
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        def tell(*arguments: Any, **settings: Any) -> None:
+            with self._dispensing():
+                getattr(self._tracker, name)(*arguments, **settings)
+
+        return tell
+
+    @contextmanager
+    def _dispensing(self) -> Iterator[None]:
+        with suppress(Exception):
+            try:
+                yield
+            except Exception as error:
+                self._lose(error)
+                raise
+
+    def _lose(self, error: Exception) -> None:
+        self._tracker = no_tracker()
+        say(
+            f"{type(error).__name__}: {error}. The run goes on; its folder has all metrics",
+            "tracking stopped:",
+            "bold yellow",
+        )
+        import wandb
+
+        with suppress(Exception):  # so that its process, if it is gone, is not waited for at exit
+            wandb.teardown()
 
 
 @contextmanager

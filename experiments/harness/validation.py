@@ -10,8 +10,8 @@ import numpy as np
 
 import metalearn as ml
 from experiments.harness import metrics
-from experiments.harness.cli import UsageError
-from experiments.harness.results import evaluation_tasks
+from experiments.harness.errors import UsageError
+from experiments.harness.preparation import tasks_of
 from experiments.harness.tracking import Tracker
 
 Config = dict[str, Any]
@@ -48,7 +48,7 @@ class Validation:
         try:
             self._evaluate = ml.evaluator(
                 trainer.learner,
-                evaluation_tasks(config),
+                tasks_of(config, "validation"),
                 settings["tasks"],
                 settings["steps"],
                 settings["seed"],

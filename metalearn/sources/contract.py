@@ -167,7 +167,8 @@ def _require_agreement(name: str, eager: Structure, graph: list[np.ndarray]) -> 
         left = np.asarray(left)
         same = left.shape == right.shape and left.dtype == right.dtype
         if same and left.dtype.kind == "f":
-            tolerance = epsilon(tf.as_dtype(left.dtype)) ** 0.5 * np.max(np.abs(left), initial=0.0, where=np.isfinite(left))
+            largest = np.max(np.abs(left), initial=0.0, where=np.isfinite(left))
+            tolerance = epsilon(tf.as_dtype(left.dtype)) ** 0.5 * largest
             same = np.allclose(left, right, rtol=0, atol=tolerance, equal_nan=True)
         elif same:
             same = np.array_equal(left, right)

@@ -18,12 +18,23 @@ SHORT = [*SETTINGS, "training.iterations=60", "training.jit_compile=false"]
 
 
 def run(runs, arguments):
-    """Run the command in this process, without figures; return its exit code."""
+    """Run the command in this process, without figures, into a folder if one is given; return the code."""
+    place = [] if runs is None else [f"paths.runs={runs}"]
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(results, "draw", lambda *_: {})
-        monkeypatch.setattr(sys, "argv", ["train", *arguments, f"paths.runs={runs}"])
+        monkeypatch.setattr(sys, "argv", ["train", *place, *arguments])
         with pytest.raises(SystemExit) as stopped:
             run_application(train.main, "train")
+    return stopped.value.code
+
+
+def call(module, *arguments):
+    """Run another command in this process; return its exit code."""
+    name = module.__name__.rpartition(".")[2]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            run_application(module.main, name)
     return stopped.value.code
 
 

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 import metalearn as ml
 from experiments.harness.build import build, build_learner, build_tasks
 from experiments.harness.cli import CONFIGS
-from experiments.harness.settings import check
+from experiments.harness.schema import check
 from metalearn.estimators.protocol import as_estimator
 from metalearn.nn.adapted import select
 
@@ -43,7 +43,7 @@ def config(request):
 class Double:
     """Tasks of another distribution, in float64."""
 
-    tasks: ml.types.TaskDistribution
+    tasks: ml.types.Source
 
     def sample(self, seed, tasks):
         drawn = self.tasks.sample(seed, tasks)

@@ -6,8 +6,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from experiments.harness.build import build, build_trainer
-from experiments.harness.cli import CONFIGS, UsageError
-from experiments.harness.settings import check
+from experiments.harness.cli import CONFIGS
+from experiments.harness.errors import UsageError
+from experiments.harness.schema import check
 
 EXPERIMENTS = sorted(
     path.relative_to(CONFIGS / "experiment").with_suffix("").as_posix()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from experiments.harness import checkpoints
-from experiments.harness.cli import UsageError
+from experiments.harness.errors import UsageError
 
 RUN = "0123abcd"
 

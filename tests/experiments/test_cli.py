@@ -6,7 +6,8 @@ import pytest
 
 from experiments import evaluate, train
 from experiments.harness import cli
-from experiments.harness.cli import nearest, run_application
+from experiments.harness.cli import run_application
+from experiments.harness.errors import nearest
 
 CASES = [
     # what is typed, what the message must contain
@@ -20,10 +21,10 @@ CASES = [
     ("+evaluation.task_count=5", ["evaluation.task_count", "tasks"]),
     ("training.meta_batch_sizes=5", ["training.meta_batch_size"]),
     ("task.shots", ["task.shots"]),
-    ("task.shots=0", ["shots", "at least 1", "0"]),
+    ("task.shots=0", ["task.shots=0", "an integer from 1 to"]),
     ("task.shots=abc", ["shots", "'abc'"]),
     ("task.queries=-3", ["queries", "-3"]),
-    ("task.amplitude=[5,0.1]", ["amplitude", "wrong way round", "[0.1, 5]"]),
+    ("task.amplitude=[5,0.1]", ["amplitude", "wrong way round", "[0.1, 5.0]"]),
     ("task.phase=1", ["phase", "[low, high]"]),
     ("training.meta_batch_size=0", ["meta_batch_size", "0"]),
     ("training.iterations=0", ["training.iterations", "0"]),
@@ -31,7 +32,7 @@ CASES = [
     ("learner.steps=0", ["steps", "0"]),
     ("learner.adapted=heads", ["adapted", "heads", "output/kernel"]),
     ("learner.loss=mze", ["learner.loss=mze", "mse"]),
-    ("model.hidden=[40,0]", ["hidden[1]", "0"]),
+    ("model.hidden=[40,0]", ["model.hidden=[40, 0]", "at least 1"]),
     ("model.hidden=40", ["hidden", "40"]),
     ("model.activation=rellu", ["activation", "rellu"]),
     ("model.input_size=2", ["inputs of shape (2,)", "(1,)", "input size"]),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiments.harness.cli import UsageError
+from experiments.harness.errors import UsageError
 from experiments.harness.rundir import RunDirectory
 from tests.experiments.small_runs import SHORT, content, read, run
 
@@ -20,7 +20,7 @@ MUTATIONS = {
     "emptied": lambda old, at, bit: b"",
     "doubled": lambda old, at, bit: old + old,
     "a huge number": lambda old, at, bit: old[:at] + b"9" * 400 + old[at:],
-    "of another type": lambda old, at, bit: b'{"format": 2, "iteration": "many"}',
+    "of another type": lambda old, at, bit: b'{"format": 3, "iteration": "many"}',
     "not text": lambda old, at, bit: os.urandom(100),
 }
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 import metalearn as ml
 from experiments.harness import figures
-from metalearn.training.trainer import LOSSES
+from metalearn.training import LOSSES
 
 VARIABLES = ("parameters/hidden_0/kernel", "parameters/hidden_0/bias", "rule/learning_rate")
 REFERENCES = {"predicting 0": 4.252, "best without adapting": 3.006}

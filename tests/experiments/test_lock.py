@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from experiments.harness import lock
-from experiments.harness.cli import UsageError
+from experiments.harness.errors import UsageError
 
 HOLDER = """
 import sys
 from pathlib import Path
-from experiments.harness.lock import held
-with held(Path(sys.argv[1])):
+from experiments.harness.lock import locked
+with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -30,10 +30,10 @@ def test_the_second_is_refused_and_a_killed_owner_leaves_nothing_behind(tmp_path
         text=True,
     ) as process:
         assert process.stdout.readline() == "held\n"
-        with pytest.raises(UsageError, match=re.escape(f"process {process.pid} on ")), lock.held(tmp_path):
+        with pytest.raises(UsageError, match=re.escape(f"process {process.pid} on ")), lock.locked(tmp_path):
             pass
         process.kill()
         process.wait()
         for _ in range(2):
-            with lock.held(tmp_path):
+            with lock.locked(tmp_path):
                 pass

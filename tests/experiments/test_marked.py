@@ -3,7 +3,7 @@
 import pytest
 
 from experiments.harness import marked
-from experiments.harness.cli import UsageError
+from experiments.harness.errors import UsageError
 
 BEGIN, END = marked.marks("table")
 

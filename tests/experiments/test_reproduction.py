@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from experiments import reproduce, train
-from experiments.harness import metrics, reproduction, results, rundir
+from experiments.harness import identity, metrics, reproduction, results, rundir
 from experiments.harness.cli import run_application
 from experiments.harness.rundir import RunDirectory
 from metalearn import losses
@@ -65,12 +65,13 @@ def test_a_run_is_the_same_and_nothing_is_written(run, monkeypatch, capfd):
 def test_other_code_and_other_packages_are_named(run, monkeypatch, capfd):
     """With a loss that is a millionth larger, and a manifest that speaks of another TensorFlow."""
     _, manifest = rundir.read(run)
-    rundir.update_manifest(run, packages={**manifest["packages"], "tensorflow": "2.0.0"})
+    libraries = {**manifest["code"]["libraries"], "tensorflow": "2.0.0"}
+    rundir.update_manifest(run, code={**manifest["code"], "libraries": libraries})
     monkeypatch.setattr(losses, "mse", lambda *arguments, mse=losses.mse: 1.000001 * mse(*arguments))
     code, captured = execute(monkeypatch, capfd, reproduce.main, "reproduce", f"run={run.path}", "until=5")
     assert code == 1
     assert f"differs: {run.path}, iteration 0: inner/loss_before was" in captured.out
-    assert "packages/tensorflow: 2.0.0 then, 2." in captured.out
+    assert "tensorflow 2.0.0 then, 2." in captured.out
 
 
 def test_the_end_of_a_run_is_compared_too(run):
@@ -113,7 +114,7 @@ def test_a_folder_from_a_stranger_runs_nothing(run, monkeypatch, capfd, change):
     config, _ = rundir.read(run)
     config[change[0]] = change[1]
     run.config.write_text(yaml.safe_dump(config))
-    rundir.update_manifest(run, config=rundir.digest(config))
+    rundir.update_manifest(run, config=identity.digest(config))
     monkeypatch.chdir(run.path)
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
     code, captured = execute(monkeypatch, capfd, reproduce.main, "reproduce", "run=.")
@@ -128,7 +129,7 @@ def test_a_folder_from_a_stranger_runs_nothing(run, monkeypatch, capfd, change):
     ("arguments", "named"),
     [
         (["run=nowhere"], "nowhere is not the folder of a run"),
-        (["run=.", "until=0"], "until must be"),
+        (["run=.", "until=0"], "until=0 must be"),
         ([], "run"),
     ],
 )

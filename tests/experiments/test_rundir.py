@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from experiments.harness import rundir
-from experiments.harness.cli import UsageError
+from experiments.harness import identity, rundir
+from experiments.harness.errors import UsageError
 
 
 @pytest.fixture
@@ -40,10 +40,11 @@ def test_only_what_can_change_a_result_changes_the_identity(config):
         ("paths", "runs", "/elsewhere"),
     ]
     for change in same:
-        assert rundir.identity(changed(config, *change)) == rundir.identity(config)
-    assert rundir.identity(changed(config, "task", "shots", 5)) != rundir.identity(config)
-    assert rundir.identity(changed(config, "evaluation", "seed", 2)) != rundir.identity(config)
-    assert rundir.identity(config | {"seed": 1}) != rundir.identity(config)
+        assert identity.training(changed(config, *change)) == identity.training(config)
+    assert identity.training(changed(config, "task", "shots", 5)) != identity.training(config)
+    assert identity.training(changed(config, "evaluation", "seed", 2)) == identity.training(config)
+    assert not identity.same_evaluation(changed(config, "evaluation", "seed", 2), config)
+    assert identity.training(config | {"seed": 1}) != identity.training(config)
 
 
 def test_fresh_goes_beside_what_exists(config):
@@ -66,6 +67,7 @@ def test_configuration_and_manifest_are_read_back(config):
     assert found == config
     assert (manifest["status"], manifest["iteration"]) == ("complete", 3)
     assert manifest["seeds"] == {"training": 0, "evaluation": 1}
+    assert manifest["code"]["digest"]
     for key in ("command", "code", "packages", "python", "processor", "threads", "start", "end", "resumed"):
         assert key in manifest
     assert manifest["packages"]["tensorflow"]
@@ -77,7 +79,7 @@ def test_other_manifests_are_refused(config, content):
     make(run, config)
     run.manifest.write_text(content)
     with pytest.raises(
-        UsageError, match=r"manifest\.json cannot be read|has format 99, this version reads 2"
+        UsageError, match=r"manifest\.json cannot be read|has format 99, this version reads 3"
     ):
         rundir.read_manifest(run)
 

@@ -12,8 +12,9 @@ import metalearn as ml
 from experiments import evaluate, train
 from experiments.harness.build import build, build_learner, build_tasks
 from experiments.harness.cli import CONFIGS, run_application
-from experiments.harness.results import REFERENCES, evaluation_tasks
-from experiments.harness.settings import resolve
+from experiments.harness.preparation import tasks_of
+from experiments.harness.results import REFERENCES
+from experiments.harness.schema import resolve
 
 NAMES = sorted(path.stem for path in (CONFIGS / "task").glob("*.yaml"))
 
@@ -56,7 +57,7 @@ def test_the_default_model_takes_the_task(name, configured):
     config = configured(f"task={name}")
     assert config["name"] == name
     build_learner(config).require_fit(build_tasks(config).sample((0, 0), 1))
-    evaluated = evaluation_tasks(config).sample((0, 0), 1)
+    evaluated = tasks_of(config, "evaluation").sample((0, 0), 1)
     assert evaluated.query.targets.shape[1] == config["evaluation"]["task"]["queries"]
 
 
@@ -88,7 +89,9 @@ def test_references_are_the_losses_of_predictors_that_do_not_adapt(name, configu
     """Within four standard errors over 5000 tasks of the default evaluation, and 0.01 for the sinusoid's."""
     config = configured(f"task={name}", "task.shots=1")
     references = REFERENCES[config["task"]["_target_"]]
-    x, y = (leaf.numpy().astype(np.float64) for leaf in evaluation_tasks(config).sample((0, 1), 5000).query)
+    x, y = (
+        leaf.numpy().astype(np.float64) for leaf in tasks_of(config, "evaluation").sample((0, 1), 5000).query
+    )
     predictions = {"predicting 0": 0.0}
     if name in BEST:
         predictions["best without adapting"] = BEST[name](x)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,13 +18,14 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+import wandb
 from matplotlib.figure import Figure
 
 from experiments.harness import tracking
 from experiments.harness.tracking import Tracker, no_tracker, wandb_tracker
 from experiments.harness.windows import Windows
 from metalearn import Evaluation
-from metalearn.training.trainer import LOSSES
+from metalearn.training import LOSSES
 from tests.experiments.wandb_log import nested, read
 
 KERNEL = "parameters/hidden_0/kernel"
@@ -267,6 +272,83 @@ def test_online_without_login_says_what_to_do(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(ValueError, match=r"online.*wandb login.*tracking\.mode=offline"):
         start(tmp_path, mode="online")
+
+
+def test_online_an_interrupted_run_goes_on_under_its_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Offline, each part is a run of its own on disk, and W&B joins them when they are sent."""
+    asked: list[dict[str, Any]] = []
+
+    class Opened:
+        url = "https://example.org"
+
+        def define_metric(self, *_: Any, **__: Any) -> None:
+            pass
+
+    monkeypatch.setattr(wandb, "init", lambda **arguments: asked.append(arguments) or Opened())
+    for mode in ("online", "offline"):
+        start(tmp_path, mode=mode)
+    found = [(arguments["mode"], arguments["id"], arguments["resume"]) for arguments in asked]
+    assert found == [("online", "3f9c", "allow"), ("offline", "3f9c", None)]
+
+
+def service_of_this_process() -> int:
+    """Return the process that W&B has started for this one."""
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            found = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
+            if found["Name"].startswith("wandb-core") and int(found["PPid"]) == os.getpid():
+                return int(status.parent.name)
+    raise AssertionError("W&B has no process")
+
+
+def test_the_process_of_wandb_may_be_killed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It is said once; the next tracker has a process of its own."""
+    wandb.teardown()
+    tracker = start(tmp_path / "first", interval=10)
+    tracker.log(0, make_history(20), None, 1.0)
+    os.kill(service_of_this_process(), signal.SIGKILL)
+    for number in range(1, 100):  # until its death is noticed, and after
+        tracker.log(20 * number, make_history(20), None, 1.0)
+        time.sleep(0.01)
+    image = tmp_path / "image.png"
+    Figure((1, 1)).savefig(image, dpi=50)
+    tracker.figures({"adaptation": image})
+    tracker.finish()
+    assert capfd.readouterr().out.count("tracking stopped: ") == 1
+    other = start(tmp_path / "second", interval=10)
+    other.log(0, make_history(20), None, 1.0)
+    other.finish()
+    assert [row["iteration"] for row in read(tmp_path / "second").history] == [10, 20]
+
+
+def test_a_tracker_whose_disk_is_full_is_done_without(capfd: pytest.CaptureFixture[str]) -> None:
+    class Full:
+        def log(self, *_: Any) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    tracker = tracking.Dispensable(Full, required=False)
+    for first in (0, 3):
+        tracker.log(first, make_history(3), None, 1.0)
+    tracker.finish()
+    printed = capfd.readouterr().out
+    assert (
+        printed.count("tracking stopped: OSError: [Errno 28] No space left on device. The run goes on") == 1
+    )
+
+
+def test_a_tracker_that_does_not_start_is_done_without_offline(capfd: pytest.CaptureFixture[str]) -> None:
+    """As without a home; online, where the user has asked for it, it is an error."""
+
+    def start() -> Tracker:
+        raise RuntimeError("Could not determine home directory.")
+
+    tracker = tracking.Dispensable(start, required=False)
+    tracker.log(0, make_history(3), None, 1.0)
+    assert "tracking stopped: RuntimeError: Could not determine home directory." in capfd.readouterr().out
+    with pytest.raises(RuntimeError, match="home"):
+        tracking.Dispensable(start, required=True)
 
 
 def test_unknown_mode_and_wrong_intervals_are_named(tmp_path: Path) -> None:

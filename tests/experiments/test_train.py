@@ -55,10 +55,11 @@ def test_the_offline_run_has_every_group(finished):
     names = {name for row in log.history for name in row}
     assert {name.partition("/")[0] for name in names if not name.startswith("_")} == GROUPS | {"iteration"}
     assert all(row["iteration"] == row["_step"] for row in log.history)
-    assert [row["iteration"] for row in log.history if "order/norm" in row] == [0]
+    assert [row["iteration"] for row in log.history if "order/norm" in row] == [0, 60]
     assert "meta_gradients" in {name.rpartition("/")[2] for name in names if name.startswith("figures/")}
     with (finished / "diagnostics.csv").open() as file:
-        (found,) = csv.DictReader(file)
+        found, last = csv.DictReader(file)
+    assert last["iteration"] == "60"
     for name in (
         "order/cosine",
         "tasks/noise_scale",
@@ -72,11 +73,12 @@ def test_evaluation_and_manifest_have_the_documented_keys(finished):
     evaluation = json.loads((finished / "evaluation.json").read_text())
     assert evaluation["steps"] == list(range(11))
     assert len(evaluation["mean"]) == len(evaluation["ci95"]) == 11
-    assert (evaluation["num_tasks"], evaluation["metric"]) == (20, "mse")
+    assert (evaluation["num_tasks"], evaluation["metric"], evaluation["iteration"]) == (20, "mse", 60)
     manifest = json.loads((finished / "manifest.json").read_text())
     assert manifest["status"] == "complete"
     assert manifest["iteration"] == 60
     assert len(manifest["parameters_digest"]) == 64
+    assert evaluation["parameters_digest"] == manifest["parameters_digest"]
     assert manifest["seconds"]["training"] <= manifest["seconds"]["total"]
 
 

@@ -8,7 +8,7 @@ import pytest
 import metalearn as ml
 from experiments.harness import session
 from experiments.harness.build import build_trainer
-from experiments.harness.results import evaluation_tasks
+from experiments.harness.preparation import tasks_of
 from experiments.harness.rundir import read
 from tests.experiments.small_runs import SHORT, content, folder, run, stop_at
 
@@ -35,7 +35,7 @@ def test_it_is_an_evaluation_on_its_own_tasks(validated, short):
     trainer = build_trainer(config)
     for iteration, loss in found:
         trainer.run(iteration - trainer.iteration)
-        evaluation = ml.evaluate(trainer.learner, trainer.meta, evaluation_tasks(config), 20, 2, seed=2)
+        evaluation = ml.evaluate(trainer.learner, trainer.meta, tasks_of(config, "evaluation"), 20, 2, seed=2)
         np.testing.assert_allclose(loss, evaluation.mean[-1], rtol=1e-6)
     assert manifest["validation_loss"] == pytest.approx(found[-1][1], rel=1e-8)
     assert content(validated) == content(short[0])

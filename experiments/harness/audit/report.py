@@ -15,7 +15,7 @@ from experiments.harness.audit.cases import Case
 from experiments.harness.audit.functions import activations, losses
 from experiments.harness.audit.layers import EXCLUDED, layers
 from experiments.harness.audit.measure import EXACT, NONE, Row, measure
-from experiments.harness.terminal import console, print_table, say
+from experiments.harness.console import console, print_table, say
 
 MARK = "audit"
 

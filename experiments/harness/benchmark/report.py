@@ -17,9 +17,9 @@ from rich.table import Table
 
 from experiments.harness import figures
 from experiments.harness.benchmark.measure import Measurement, side_by_side
-from experiments.harness.cli import UsageError
+from experiments.harness.console import console, say
+from experiments.harness.errors import UsageError
 from experiments.harness.files import write_atomically
-from experiments.harness.terminal import console, say
 from metalearn.checks import require_count, require_positive
 
 OURS = "metalearn"
@@ -57,7 +57,7 @@ def benchmark(config: DictConfig) -> int:
         console.print(_table(f"an iteration of training, {steps} inner steps", found[-len(programs) :]))
     missing = [name for name, needs in TRAINING.items() if not importlib.util.find_spec(needs)]
     if missing:
-        say(f"not installed, so left out: {', '.join(missing)} (pip install '.\\[benchmark]')")
+        say(f"not installed, so left out: {', '.join(missing)} (pip install '.[benchmark]')")
     for width in config.estimators.widths:
         for steps in config.estimators.inner_steps:
             rounds = config.estimators.rounds

@@ -5,22 +5,25 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.harness import rundir
-from experiments.harness.cli import UsageError
+from experiments.harness import arrays, identity, rundir
+from experiments.harness.build import failing_as
+from experiments.harness.errors import UsageError
+from experiments.harness.files import WANDB, read_bytes, require_regular
+from experiments.harness.metrics import LARGEST
 from experiments.harness.report.statistics import Value, estimate
+from experiments.harness.results import LARGEST_EVALUATION
 from experiments.harness.rundir import RunDirectory
 from experiments.harness.sweeps import definition
 
 Config = dict[str, Any]
 
-SEEDED = ("seed", *rundir.WITHOUT_EFFECT)
+SEEDED = ("seed", *identity.WITHOUT_EFFECT)
 """Settings that runs of one group may differ in."""
 
 DIVERGED = 10.0
@@ -159,13 +162,13 @@ def _paths(folder: Path) -> list[Path]:
         return [job.run.path for job in jobs]
     found = sorted({each.parent for each in folder.rglob("config.yaml")})
     # W&B keeps configurations of its own.
-    return [path for path in found if "wandb" not in path.relative_to(folder).parts]
+    return [path for path in found if WANDB not in path.relative_to(folder).parts]
 
 
 def configuration(config: Config) -> str:
     """Return what is the same for the runs of one group and no others."""
     same = {key: value for key, value in config.items() if key not in SEEDED}
-    return rundir.digest({**same, "label": label(config)})
+    return identity.digest({**same, "label": label(config)})
 
 
 def label(config: Config) -> str:
@@ -195,14 +198,13 @@ def _read(run: RunDirectory) -> Run | Unused:
         return Unused(run.path, config, "it has not begun: the same command starts it")
     try:
         config, manifest = rundir.read(run)
-        configuration(config)
-        if manifest.get("status") == "complete":
-            return _finished(run, config, manifest)
+        with failing_as("what it left cannot be read"):  # a stranger's run may hold anything
+            configuration(config)
+            if manifest["status"] == "complete":
+                return _finished(run, config, manifest)
         return Unused(run.path, config, _unfinished(manifest))
     except UsageError as error:
         return Unused(run.path, config, str(error))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        return Unused(run.path, config, f"what it left cannot be read: {error!r}")
 
 
 def _unfinished(manifest: Config) -> str:
@@ -219,9 +221,8 @@ def _unfinished(manifest: Config) -> str:
 def _finished(run: RunDirectory, config: Config, manifest: Config) -> Run:
     for path in (run.metrics, run.evaluation, run.losses):
         rundir.require_unchanged(run, manifest, path)
-    evaluation = json.loads(run.evaluation.read_text())
-    with np.load(run.losses, allow_pickle=False) as arrays:
-        per_task = arrays["per_task"]
+    evaluation = json.loads(read_bytes(run.evaluation, LARGEST_EVALUATION))
+    per_task = arrays.read(run.losses)["per_task"]
     shape = evaluation["num_tasks"], len(evaluation["steps"])
     if per_task.shape != shape or per_task.dtype.kind != "f" or not per_task.size:
         raise UsageError(f"{run.losses} is not of this evaluation: its shape is {per_task.shape}")
@@ -246,6 +247,7 @@ def _finished(run: RunDirectory, config: Config, manifest: Config) -> Run:
 
 def _training_loss(path: Path) -> np.ndarray:
     """Read one column: to make numbers of all of them takes three times as long."""
+    require_regular(path, LARGEST)
     with path.open(newline="") as file:
         column = file.readline().rstrip("\r\n").split(",").index("outer/loss")
         return np.loadtxt(file, delimiter=",", usecols=column, ndmin=1)
@@ -255,4 +257,5 @@ def _versions(manifest: Config) -> str:
     packages, code = manifest.get("packages") or {}, manifest.get("code") or {}
     known = [f"{name} {packages[name]}" for name in SHOWN_VERSIONS if name in packages]
     commit = [f"commit {str(code['commit'])[:10]}"] if "commit" in code else []
-    return ", ".join([*known, *commit, *(["uncommitted changes"] if code.get("changed") else [])])
+    digest = [f"code {str(code['digest'])[:8]}"] if "digest" in code else []
+    return ", ".join([*known, *commit, *digest, *(["uncommitted changes"] if code.get("changed") else [])])

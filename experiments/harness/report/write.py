@@ -8,10 +8,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.markup import escape
-
 from experiments.harness import figures, marked, rundir
 from experiments.harness.cli import command
+from experiments.harness.console import print_table, say
 from experiments.harness.files import write_atomically
 from experiments.harness.report import curves, render
 from experiments.harness.report.figure import comparison
@@ -22,7 +21,6 @@ from experiments.harness.report.page import Picture, Section, page
 from experiments.harness.report.runs import Collection, Unused, collect, comparable
 from experiments.harness.report.table import Table, tabulate
 from experiments.harness.results import references
-from experiments.harness.terminal import print_table, say
 
 MARK = "report"
 
@@ -50,7 +48,7 @@ def report(folder: Path, baseline: str, write: str | None) -> int:
         absent = listing(table, unused)
         print_table(render.terminal(table), WIDTH)
         for line in absent:
-            say(f"[yellow]not in the table:[/] {escape(line)}")
+            say(line, "not in the table:", "yellow")
         _write(place / f"{stem}.csv", render.comma_separated(table))
         pictures = _draw(table, place, stem)
         title, caption = render.title(table), render.caption(table)
@@ -58,11 +56,11 @@ def report(folder: Path, baseline: str, write: str | None) -> int:
         texts.append(_markdown(table, absent))
     _write(place / "index.html", _page(folder, found, sections, elsewhere))
     for run in found.unused:
-        say(f"[yellow]left out[/] {escape(f'{run.path}: {run.reason}')}")
+        say(f"{run.path}: {run.reason}", "left out", "yellow")
     if write is not None:
         marked.write(Path(write), MARK, "\n".join(texts))
-        say(f"tables written to {escape(write)}")
-    say(f"kept in {escape(str(place))}; all of it on one page: {escape(str(place / 'index.html'))}")
+        say(f"tables written to {write}")
+    say(f"kept in {place}; all of it on one page: {place / 'index.html'}")
     return 0
 
 

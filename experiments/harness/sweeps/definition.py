@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.harness import rundir
-from experiments.harness.cli import UsageError, command
+from experiments.harness.cli import command
+from experiments.harness.errors import UsageError
 from experiments.harness.files import write_json
 from experiments.harness.rundir import RunDirectory
 from experiments.harness.sweeps.setting import Job

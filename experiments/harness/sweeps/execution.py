@@ -8,20 +8,22 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from experiments.harness import rundir
-from experiments.harness.cli import Outcome, UsageError
-from experiments.harness.rundir import RunDirectory
+from experiments.harness.cli import Outcome
+from experiments.harness.console import console, say
+from experiments.harness.errors import UsageError
 from experiments.harness.sweeps.setting import Job, Setting
-from experiments.harness.terminal import console, say
 
-NEW, UNREADABLE = "new", "unreadable"
-"""States beside those of a manifest."""
+NEW, UNREADABLE, OTHERWISE = "new", "unreadable", "evaluated otherwise"
+"""States beside those of a manifest: the last is of a run that is trained and asked for in another way."""
 
 ENDED = ("complete", "pruned")
 """States of jobs that there is nothing left to do for."""
+
+ATTEMPTS = 3
+"""Launches in a row in which no job ends before a launcher is given up."""
 
 LOOK_SECONDS = 1.0
 """Between two looks at what jobs in other processes have done."""
@@ -50,37 +52,49 @@ class Results:
     broken: bool
 
 
-def state(run: RunDirectory) -> str:
-    """Return how far a run is: the manifest's status, ``diverged``, :data:`NEW`, or :data:`UNREADABLE`."""
+def state(job: Job) -> str:
+    """Return how far a job's run is: the manifest's status, ``diverged``, or one of those beside them."""
     try:
-        manifest = rundir.read_manifest(run)
+        manifest = rundir.read_manifest(job.run)
     except UsageError:
         return UNREADABLE
     if manifest is None:
         return NEW
-    return "diverged" if manifest.get("diverged") else str(manifest["status"])
+    if manifest.get("diverged"):
+        return "diverged"
+    if manifest["status"] == "complete" and job.afterwards not in (None, manifest["afterwards"]):
+        return OTHERWISE
+    return str(manifest["status"])
 
 
 def execute(setting: Setting, jobs: Sequence[Job]) -> Results:
     """Launch the jobs that have not ended, and return how all of them stand."""
-    before = {str(job.run.path): state(job.run) for job in jobs}
+    before = {str(job.run.path): state(job) for job in jobs}
     left = [job for job in jobs if before[str(job.run.path)] not in ENDED]
     reasons: dict[str, str] = {}
-    interrupted = broken = False
-    if left:
+    interrupted, broken, failures = False, False, 0
+    while left and not interrupted and not broken:
         try:
             with _terminable(), _watched(left, before, setting.one_by_one):
-                reasons = _launch(setting, left)
+                reasons |= _launch(setting, left)
+            break
         except KeyboardInterrupt:
             interrupted = True
         except LauncherError as error:
-            broken = True
-            say(f"[bold red]the launcher failed:[/] {escape(str(error))}")
-    after = {str(job.run.path): state(job.run) for job in jobs}
+            say(str(error), "the launcher failed:", "bold red")
+            still = [job for job in left if state(job) not in (*ENDED, "failed", "diverged")]
+            # One job may end its worker each time; others must not wait for it for ever.
+            failures = 0 if len(still) < len(left) else failures + 1
+            broken = failures >= ATTEMPTS
+            left = still
+            if left and not broken:
+                say(f"{len(left)} jobs have not ended, and are launched again")
+    left = [job for job in jobs if before[str(job.run.path)] not in ENDED]
+    after = {str(job.run.path): state(job) for job in jobs}
     for job in left:
         path = str(job.run.path)
         if after[path] not in ENDED:
-            reasons.setdefault(path, _reason(job.run, after[path]))
+            reasons.setdefault(path, _reason(job, after[path]))
     return Results(before, after, reasons, interrupted, broken)
 
 
@@ -98,10 +112,10 @@ def _launch(setting: Setting, jobs: Sequence[Job]) -> dict[str, str]:
     }
 
 
-def _reason(run: RunDirectory, now: str) -> str:
-    if now in (NEW, UNREADABLE):
+def _reason(job: Job, now: str) -> str:
+    if now in (NEW, UNREADABLE, OTHERWISE):
         return f"it is {now}"
-    manifest = rundir.read_manifest(run) or {}
+    manifest = rundir.read_manifest(job.run) or {}
     return str(manifest.get("error") or f"{now} at iteration {manifest.get('iteration')}")
 
 
@@ -140,8 +154,8 @@ def _watch(jobs: Sequence[Job], left: threading.Event, progress: Progress) -> No
     while not last:
         last = left.wait(LOOK_SECONDS)
         for job in list(waiting):
-            now = state(job.run)
+            now = state(job)
             if now in (*ENDED, "failed", "diverged"):
                 waiting.remove(job)
                 progress.advance(task)
-                progress.console.print(escape(f"{now}: {job.name}  {job.run.path}"), highlight=False)
+                say(f"{now}: {job.name}  {job.run.path}")

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from hydra.core.override_parser.types import Override
 
-from experiments.harness.cli import UsageError
+from experiments.harness import identity
+from experiments.harness.errors import UsageError
 from experiments.harness.sweeps import definition
 from experiments.harness.sweeps.execution import execute
 from experiments.harness.sweeps.setting import Job, Setting
@@ -21,8 +22,9 @@ def sweep(setting: Setting, params: Mapping[str, object], arguments: Sequence[st
         UsageError: before any of them starts, if a value or a configuration cannot be.
     """
     jobs = plan(setting, params, arguments)
-    definition.write(setting.place, jobs)
-    results = execute(setting, jobs)
+    with setting.locked():
+        definition.write(setting.place, jobs)
+        results = execute(setting, jobs)
     setting.codes.append(summarize(setting.place, jobs, results))
 
 
@@ -34,7 +36,12 @@ def plan(setting: Setting, params: Mapping[str, object], arguments: Sequence[str
     for overrides in itertools.product(*values):
         name = ",".join(line for line in overrides if line in varying) or ",".join(overrides)
         job = setting.job(name, overrides)
-        jobs.setdefault(str(job.run.path), job)
+        first = jobs.setdefault(str(job.run.path), job)
+        if not identity.same_evaluation(first.afterwards or {}, job.afterwards or {}):
+            raise UsageError(
+                f"{name} is the same training as {first.name}, evaluated otherwise: sweep over what is "
+                "trained, and evaluate its runs otherwise by experiments.evaluate"
+            )
     return list(jobs.values())
 
 

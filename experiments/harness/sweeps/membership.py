@@ -9,9 +9,9 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
+from experiments.harness.console import console, say
 from experiments.harness.sweeps import definition
 from experiments.harness.sweeps.setting import Job
-from experiments.harness.terminal import console, say
 
 Config = dict[str, Any]
 
@@ -31,7 +31,7 @@ def join(config: Config, place: Path, job: Job) -> Config:
     Where jobs run side by side, they stop printing: their sweep tells how far they are.
     """
     console.quiet = str(HydraConfig.get().runtime.choices["hydra/launcher"]) != "basic"
-    say(f"[bold]job[/] {job.name}")
+    say(job.name, "job")
     tracking = config["tracking"]
     if tracking["backend"] == "none":
         return config

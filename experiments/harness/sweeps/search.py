@@ -13,7 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
 from experiments.harness import rundir
-from experiments.harness.cli import UsageError
+from experiments.harness.console import cell, print_table, say
+from experiments.harness.errors import UsageError
 from experiments.harness.rundir import RunDirectory
 from experiments.harness.sweeps import definition
 from experiments.harness.sweeps.execution import ENDED, Results, execute, state
@@ -21,7 +22,6 @@ from experiments.harness.sweeps.setting import Job, Setting
 from experiments.harness.sweeps.space import distribution, suggest
 from experiments.harness.sweeps.study import address, build, open_study
 from experiments.harness.sweeps.summary import summarize
-from experiments.harness.terminal import print_table, say
 from metalearn.checks import require_count
 
 SHOWN = 5
@@ -68,21 +68,25 @@ def sweep(
             require_count(f"hydra.sweeper.{key}", settings[key], minimum=minimum)
         except ValueError as error:
             raise UsageError(str(error)) from error
-    search = _begin(setting, params, arguments, settings)
+    with setting.locked():
+        _search(_begin(setting, params, arguments, settings))
+
+
+def _search(search: Search) -> None:
+    setting, settings = search.setting, search.settings
     parts: list[Results] = []
     while (len(search.study.trials) < settings["trials"] or _running(search)) and not _stopped(parts):
         _ask(search)
-        jobs = _jobs(search)
-        definition.write(setting.place, jobs)
-        batch = [jobs[trial.number] for trial in _running(search)]
-        parts.append(execute(setting, batch))
-        if not _stopped(parts):
-            for job in batch:
-                _tell(search, job)
+        definition.write(setting.place, _jobs(search))
+        batch = [search.jobs[trial.number] for trial in _running(search)]
+        results = execute(setting, batch)
+        told = results.interrupted or _tell_all(search, batch)
+        # What could not be told will be run again: by the next command, when its cause is mended.
+        parts.append(results if told else dataclasses.replace(results, broken=True))
     jobs = _jobs(search)
     definition.write(setting.place, jobs)
     setting.codes.append(summarize(setting.place, jobs, _together(jobs, parts), (*ENDED, "diverged")))
-    _show(search, jobs)
+    _show(search)
 
 
 def _begin(
@@ -99,7 +103,6 @@ def _begin(
     if setting.config.validation.interval is None:
         interval = max(1, int(setting.config.training.iterations) // VALIDATIONS)
         fixed.append(f"validation.interval={interval}")
-    setting.place.mkdir(parents=True, exist_ok=True)
     study = open_study(setting.place, settings["pruner"])
     return Search(setting, study, varied, fixed, settings)
 
@@ -139,29 +142,49 @@ def _stopped(parts: Sequence[Results]) -> bool:
 
 def _jobs(search: Search) -> list[Job]:
     for trial in search.study.trials:
-        if trial.number not in search.jobs:
+        if trial.number not in search.jobs and not {*search.space} - {*trial.params}:
             chosen = [f"{key}={trial.params[key]}" for key in search.space]
             name = ",".join(_shortened(key, trial.params[key]) for key in search.space)
-            search.jobs[trial.number] = search.setting.job(name, [*search.fixed, *chosen], trial.number)
-    return [search.jobs[trial.number] for trial in search.study.trials]
+            done = trial.state is not TrialState.RUNNING
+            try:
+                job = search.setting.job(name, [*search.fixed, *chosen], trial.number, done)
+            except UsageError:
+                if done:
+                    continue  # it never had a run
+                search.study.tell(trial.number, state=TrialState.FAIL)
+                raise
+            search.jobs[trial.number] = job
+    return [search.jobs[number] for number in sorted(search.jobs)]
 
 
 def _shortened(key: str, value: Any) -> str:
     return f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
 
 
-def _tell(search: Search, job: Job) -> None:
-    """Tell the study how a trial ended: to diverge is as bad as can be, to break says nothing."""
+def _tell_all(search: Search, batch: Sequence[Job]) -> bool:
+    ended = [_tell(search, job) for job in batch]
+    return all(ended)
+
+
+def _tell(search: Search, job: Job) -> bool:
+    """Tell the study how a trial ended, and say whether it did.
+
+    A fault from outside, as of the disk, leaves it to be run again. To diverge is as bad as can be; a
+    fault of the program says nothing of the values.
+    """
     assert job.trial is not None
-    ended, study = state(job.run), search.study
+    ended, study = state(job), search.study
     if ended == "complete":
         study.tell(job.trial, _loss(job.run))
     elif ended == "pruned":
         study.tell(job.trial, state=TrialState.PRUNED)
     elif ended == "diverged":
         study.tell(job.trial, np.inf)
-    else:
+    elif ended == "failed":
         study.tell(job.trial, state=TrialState.FAIL)
+    else:
+        return False
+    return True
 
 
 def _loss(run: RunDirectory) -> float:
@@ -171,20 +194,22 @@ def _loss(run: RunDirectory) -> float:
 
 def _together(jobs: Sequence[Job], parts: Sequence[Results]) -> Results:
     """Return the results of all batches as one; trials of earlier commands are as they were."""
-    now = {str(job.run.path): state(job.run) for job in jobs}
+    now = {str(job.run.path): state(job) for job in jobs}
     before = {**now, **{path: each for part in reversed(parts) for path, each in part.before.items()}}
     reasons = {path: reason for part in parts for path, reason in part.reasons.items()}
     return Results(before, now, reasons, any(part.interrupted for part in parts), _stopped(parts))
 
 
-def _show(search: Search, jobs: Sequence[Job]) -> None:
-    done = [trial for trial in search.study.trials if trial.state is TrialState.COMPLETE]
+def _show(search: Search) -> None:
+    trials = [trial for trial in search.study.trials if trial.number in search.jobs]
+    done = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     best = sorted(done, key=lambda trial: trial.value if trial.value is not None else np.inf)[:SHOWN]
     table = Table(title=f"best of {len(done)} whole trials", title_justify="left")
     for heading in ("trial", *search.space, "validation loss", "run"):
         table.add_column(heading, justify="left" if heading == "run" else "right")
     for trial in best:
-        values = [_shortened(key, trial.params[key]).partition("=")[2] for key in search.space]
-        table.add_row(str(trial.number), *values, f"{trial.value:.4f}", str(jobs[trial.number].run.path))
+        values = [cell(_shortened(key, trial.params[key]).partition("=")[2]) for key in search.space]
+        place = cell(str(search.jobs[trial.number].run.path))
+        table.add_row(str(trial.number), *values, f"{trial.value:.4f}", place)
     print_table(table, 140)
     say(f"every trial: optuna-dashboard {address(search.setting.place)}")

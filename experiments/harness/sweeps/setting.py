@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
@@ -13,10 +15,16 @@ from hydra.core.override_parser.types import Override
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, open_dict, read_write
 
-from experiments.harness import rundir
-from experiments.harness.cli import UsageError
+from experiments.harness import identity, rundir
+from experiments.harness.errors import UsageError
+from experiments.harness.files import require_plain_folder
+from experiments.harness.lock import locked
+from experiments.harness.preparation import prepare
 from experiments.harness.rundir import RunDirectory
-from experiments.harness.settings import resolve
+from experiments.harness.schema import resolve
+
+ALIKE = ("name", "label", "seed", "tracking", "diagnostics", "run", "paths")
+"""Settings that no object is built of, or that cannot decide whether one can be."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +36,14 @@ class Job:
         overrides: that Hydra composes its configuration from.
         run: where it is kept.
         trial: its number in a search.
+        afterwards: what it asks for beside the training; None where that is not known.
     """
 
     name: str
     overrides: tuple[str, ...]
     run: RunDirectory
     trial: int | None = None
+    afterwards: Mapping[str, object] | None = dataclasses.field(default=None, compare=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,12 +55,14 @@ class Setting:
         launcher: runs jobs, in this process or in others.
         config: of the sweep, with Hydra's part.
         codes: takes the sweep's exit code.
+        checked: digests of configurations of which everything has been built.
     """
 
     loader: ConfigLoader
     launcher: Launcher
     config: DictConfig
     codes: list[int]
+    checked: set[str] = dataclasses.field(default_factory=set)
 
     @property
     def place(self) -> Path:
@@ -68,18 +80,46 @@ class Setting:
         parsed = OverridesParser.create(config_loader=self.loader).parse_overrides(lines)
         return list({override.get_key_element(): override for override in parsed}.values())
 
-    def job(self, name: str, overrides: Sequence[str], trial: int | None = None) -> Job:
-        """Return the job of some overrides.
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep the sweep's folder, which is made, from a second start of the same sweep.
+
+        Raises:
+            UsageError: if it is being run, or the folder cannot be written to.
+        """
+        try:
+            self.place.mkdir(parents=True, exist_ok=True)
+            require_plain_folder(self.place)
+            lock = locked(self.place, "end that process: this sweep is being run by it")
+        except OSError as error:
+            raise rundir.unwritable(self.place, error) from error
+        with lock:
+            yield
+
+    def job(self, name: str, overrides: Sequence[str], trial: int | None = None, done: bool = False) -> Job:
+        """Return the job of some overrides, all of which has been built, unless it is ``done``.
 
         Raises:
             UsageError: if its configuration cannot be.
         """
         try:
-            return Job(name, tuple(overrides), self._locate(list(overrides)), trial)
+            config = self._compose(list(overrides))
+            if not done:
+                self._check(config)
+            run, afterwards = rundir.locate(config), identity.afterwards(config)
+            return Job(name, tuple(overrides), run, trial, afterwards)
         except UsageError as error:
             raise UsageError(f"{name}: {error}") from error
 
-    def _locate(self, overrides: list[str]) -> RunDirectory:
+    def _check(self, config: dict[str, Any]) -> None:
+        """Build what a configuration describes, once for all that differ in what nothing is built of."""
+        apart = {key: value for key, value in config.items() if key not in ALIKE}
+        digest = identity.digest(apart)
+        if digest not in self.checked:
+            prepare(config)
+            self.checked.add(digest)
+
+    def _compose(self, overrides: list[str]) -> dict[str, Any]:
         config = self.loader.load_sweep_config(self.config, overrides)
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = 0
@@ -88,6 +128,6 @@ class Setting:
         try:
             with read_write(config), open_dict(config):
                 del config["hydra"]
-            return rundir.locate(resolve(config))
+            return resolve(config)
         finally:
             HydraConfig.instance().cfg = before

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from textwrap import shorten
 
-from rich.markup import escape
-
-from experiments.harness.cli import FAILED, INTERRUPTED, command
+from experiments.harness.cli import command
+from experiments.harness.console import say
+from experiments.harness.errors import FAILED, INTERRUPTED
 from experiments.harness.sweeps.execution import ENDED, NEW, Results
 from experiments.harness.sweeps.setting import Job
-from experiments.harness.terminal import say
 
 REASON = 160
 """Characters of a reason; the run's manifest has all of it."""
@@ -31,11 +30,11 @@ def summarize(place: Path, jobs: Sequence[Job], results: Results, ended: Sequenc
     before, after = results.before, results.after
     counts = Counter(_kind(before[path], after[path], ended) for path in after)
     parts = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-    say(f"[bold]{len(after)} jobs:[/] {parts}; listed in {place}/sweep.json")
+    say(f"{parts}; listed in {place}/sweep.json", f"{len(after)} jobs:")
     open_jobs = [job for job in jobs if after[str(job.run.path)] not in ended]
     for job in open_jobs:
         reason = results.reasons.get(str(job.run.path), "")
-        say(f"  [red]not complete:[/] {escape(job.name)} ({job.run.path}): {escape(shorten(reason, REASON))}")
+        say(f"{job.name} ({job.run.path}): {shorten(reason, REASON)}", "  not complete:", "red")
     if open_jobs:
         say(f"go on with: {command()}")
     say(f"compare with: {shlex.join(['python', '-m', 'experiments.report', f'runs={place}'])}")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.harness import environment, rundir
+from experiments.harness import code, environment, identity, rundir
 from experiments.harness.report.runs import Group, Run
 from experiments.harness.rundir import RunDirectory
 
@@ -27,7 +27,7 @@ def make_run(folder, label, seed, per_task, status="complete", curve=(4.0, 2.0),
     config = {"name": "sinusoid", "label": label, "seed": seed, "task": TASK, "learner": {"steps": 1}}
     config |= {"rule": {"_target_": "metalearn.rules.sgd", "learning_rate": 0.01}, "evaluation": {"seed": 1}}
     config |= {"training": {"iterations": 100}, "tracking": {"group": f"{label}{seed}"}, **changes}
-    run = RunDirectory(folder / f"{rundir.digest(config)}-{status}")
+    run = RunDirectory(folder / f"{identity.digest(config)}-{status}")
     rundir.make(run)
     rundir.create(run, config)
     lines = [f"{index},0,{loss}" for index, loss in enumerate(curve)]
@@ -51,8 +51,8 @@ def write_results(run, per_task, tasks_hash):
 
 def spare(monkeypatch):
     """Spare each of the runs the look at packages and code."""
-    monkeypatch.setattr(environment, "describe", dict)
-    monkeypatch.setattr(environment, "uncommitted", str)
+    monkeypatch.setattr(environment, "describe", lambda _: {})
+    monkeypatch.setattr(code, "uncommitted", str)
 
 
 def make_group(label, losses, curves=((4.0, 2.0),), **changes):

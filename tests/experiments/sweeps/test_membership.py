@@ -7,10 +7,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from experiments.harness.console import console
 from experiments.harness.rundir import RunDirectory
 from experiments.harness.sweeps import definition, membership
 from experiments.harness.sweeps.setting import Job
-from experiments.harness.terminal import console
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from optuna import create_study, logging
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler
 
-from experiments.harness.cli import UsageError
+from experiments.harness.errors import UsageError
 from experiments.harness.sweeps.space import distribution, suggest
 
 CASES = {

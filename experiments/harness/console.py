@@ -1,0 +1,52 @@
+"""Lines in the terminal: text from runs and users is shown as it is, never taken for markup or commands."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+console = Console(highlight=False, soft_wrap=True)
+
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+"""What moves the cursor, colours or reorders text; new lines and tabs are not."""
+
+
+def say(text: str, lead: str = "", style: str = "bold") -> None:
+    """Print a line, ``lead`` in a style before it."""
+    console.print(_line(text, lead, style))
+
+
+def say_error(text: str, lead: str = "") -> None:
+    """Print a line to the standard error."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(_line(text, lead, "bold red"))
+
+
+def clean(text: str) -> str:
+    """Return text in which what would control a terminal is written as an escape."""
+    return CONTROLS.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def cell(text: str, style: str = "") -> Text:
+    """Return text for a table's cell, without markup."""
+    return Text(clean(text), style=style)
+
+
+def print_table(table: Table, width: int) -> None:
+    """Print a table on lines of at least ``width`` characters: its numbers are not cut on narrower ones."""
+    Console(highlight=False, width=max(console.width, width)).print(table)
+
+
+def accept_any_text() -> None:
+    """Have output that cannot show a character, as in ASCII, show an escape instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):  # what replaces them may not have it
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def _line(text: str, lead: str, style: str) -> Text:
+    return Text.assemble((clean(lead), style), " " if lead and text else "", clean(text))

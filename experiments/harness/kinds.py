@@ -1,0 +1,134 @@
+"""Kinds of settings: what values of each may be, in a sentence for people and a type that is checked.
+
+Checked by pydantic and not by Hydra's structured configs, for these know neither ranges nor settings that
+are a number or an object, and would turn ``learner.steps=2.5`` into an error that names no range.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, TypeAdapter, ValidationError
+
+LARGEST = 2**31 - 1
+"""Of counts and seeds: TensorFlow counts iterations, and is seeded, by integers of 32 bits."""
+
+WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What a setting may be.
+
+    Attributes:
+        text: "a number above 0", as messages and help have it.
+        type: by which pydantic checks a value, and returns it as it is used: 1 as 1.0 where it is a number.
+    """
+
+    text: str
+    type: Any
+
+    @functools.cached_property
+    def _adapter(self) -> TypeAdapter[Any]:
+        return TypeAdapter(self.type)
+
+    def take(self, path: str, value: Any) -> Any:
+        """Return a value as it is used.
+
+        Raises:
+            ValueError: naming path, value and what it may be.
+        """
+        try:
+            return self._adapter.validate_python(value)
+        except (ValidationError, RecursionError) as error:
+            raise ValueError(f"{path}={shown(value)} must be {self.text}") from error
+
+
+def shown(value: Any) -> str:
+    """Return a value as it is typed, shortened."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    try:
+        text = repr(value) if isinstance(value, str) else str(value)
+    except ValueError:  # an integer of more digits than Python writes
+        return "a number of thousands of digits"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def optional(kind: Kind) -> Kind:
+    """Return the kind of which null, for none, is one, too."""
+    return Kind(f"{kind.text}, or null for none", kind.type | None)
+
+
+def either(first: Kind, second: Kind) -> Kind:
+    """Return the kind of what is of one of two kinds."""
+    return Kind(f"{first.text}, or {second.text}", first.type | second.type)
+
+
+def one_of(*words: str) -> Kind:
+    """Return the kind of some words."""
+
+    def known(value: str) -> str:
+        if value not in words:
+            raise ValueError
+        return value
+
+    return Kind(f"one of {', '.join(words)}", Annotated[str, Field(strict=True), AfterValidator(known)])
+
+
+def _word(value: object) -> object:
+    return WORDS.get(value.lower(), value) if isinstance(value, str) else value
+
+
+def _described(value: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(value.get("_target_"), str):
+        raise ValueError
+    return value
+
+
+def _integer(minimum: int) -> Any:
+    return Annotated[int, Field(strict=True, ge=minimum, le=LARGEST)]
+
+
+def _number(**bounds: Any) -> Any:
+    return Annotated[float, Field(strict=True, allow_inf_nan=False, **bounds)]
+
+
+_NUMBER = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+_INTEGER = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
+
+SEED = Kind(f"an integer from 0 to {LARGEST}", _integer(0))
+COUNT = Kind(f"an integer from 1 to {LARGEST}", _integer(1))
+COUNT_OR_ZERO = SEED
+TWO_OR_MORE = Kind(f"an integer from 2 to {LARGEST}", _integer(2))
+POSITIVE = Kind("a finite number above 0", _number(gt=0))
+POSITIVE_OR_ZERO = Kind("a finite number of at least 0", _number(ge=0))
+FRACTION = Kind("a number from 0 to 1", _number(ge=0, le=1))
+NUMBER = Kind("a finite number", _number())
+SWITCH = Kind("true or false", Annotated[bool, Field(strict=True), BeforeValidator(_word)])
+TEXT = Kind(
+    "text that is not empty",
+    Annotated[str, Field(strict=True), StringConstraints(min_length=1, max_length=1000)],
+)
+FOLDER_NAME = Kind(
+    "a plain folder name of letters, digits, - and _",
+    Annotated[str, Field(strict=True, max_length=100, pattern=r"^[A-Za-z0-9_-]+$")],
+)
+PATH = Kind(
+    "a path", Annotated[str, Field(strict=True, min_length=1, max_length=4000, pattern=r"^[^\x00]+$")]
+)
+RANGE = Kind("a pair of numbers [low, high]", Annotated[list[_NUMBER], Field(min_length=2, max_length=2)])
+COUNTS = Kind(
+    "a list of integers of at least 1, like [40, 40]", Annotated[list[_INTEGER], Field(max_length=1000)]
+)
+METRICS = Kind(
+    "a list of names of metrics, like [accuracy]",
+    Annotated[list[str], Field(strict=True, max_length=100)],
+)
+NAMES = Kind("a list of names", Annotated[list[str], Field(strict=True, min_length=1, max_length=100)])
+OBJECT = Kind(
+    "an object, described by a _target_ and its settings",
+    Annotated[dict[str, Any], AfterValidator(_described)],
+)

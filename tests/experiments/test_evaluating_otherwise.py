@@ -1,0 +1,120 @@
+"""What only concerns the evaluation never trains again, and an evaluation that fails loses no training."""
+
+import json
+import os
+import shutil
+import signal
+
+import pytest
+
+import metalearn as ml
+from experiments import evaluate
+from experiments.harness import checkpoints, results, session
+from experiments.harness.errors import UsageError
+from tests.experiments.small_runs import SHORT, call, content, folder, run
+
+OTHERWISE = [*SHORT, "evaluation.steps=3", "evaluation.task.queries=7"]
+
+
+@pytest.fixture
+def copy(short, tmp_path):
+    """A complete run to do with as one likes."""
+    shutil.copytree(short[0].path, tmp_path / "sinusoid" / short[0].path.name)
+    return folder(tmp_path)
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """No iteration may be trained."""
+    monkeypatch.setattr(ml.MetaTrainer, "run", lambda *_: pytest.fail("it trains"))
+
+
+def stored(run):
+    return json.loads(run.evaluation.read_text())
+
+
+def test_a_complete_run_is_evaluated_otherwise_and_back(copy, untrained, tmp_path, capfd):
+    """The first evaluation is kept aside; asked for again it has the same bits."""
+    before = content(copy)
+    first = stored(copy)
+    assert run(tmp_path, OTHERWISE) == 0
+    assert folder(tmp_path) == copy
+    now = stored(copy)
+    assert (first["steps"], now["steps"]) == ([0, 1], [0, 1, 2, 3])
+    assert now["parameters_digest"] == first["parameters_digest"] == before[0]
+    (aside,) = copy.evaluations.iterdir()
+    assert json.loads((aside / "evaluation.json").read_text()) == first
+    assert json.loads((aside / "config.json").read_text())["evaluation"]["steps"] == 1
+    capfd.readouterr()
+    assert run(tmp_path, OTHERWISE) == 0
+    assert "complete since" in capfd.readouterr().out
+    assert run(tmp_path, SHORT) == 0
+    assert content(copy) == before
+
+
+def test_an_evaluation_that_fails_can_be_repeated_otherwise(short, tmp_path, monkeypatch, capfd):
+    shutil.copytree(short[1].path, tmp_path / "sinusoid" / short[1].path.name)
+    with monkeypatch.context() as failing:
+
+        def fail(*_):
+            raise UsageError("evaluation: too many")
+
+        failing.setattr(results, "evaluate", fail)
+        assert run(tmp_path, SHORT) == 2
+    message = capfd.readouterr().err
+    assert "evaluation: too many. The training is kept in " in message
+    assert "other settings of evaluation" in message
+    assert json.loads(folder(tmp_path).manifest.read_text())["status"] == "trained"
+    monkeypatch.setattr(ml.MetaTrainer, "run", lambda *_: pytest.fail("it trains"))
+    assert run(tmp_path, OTHERWISE) == 0
+    assert content(folder(tmp_path))[:2] == content(short[0])[:2]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_interrupted_in_the_evaluation_it_says_how_to_go_on(copy, tmp_path, monkeypatch, capfd, again):
+    """By Ctrl-C: at once where it is pressed again; otherwise the evaluation has seconds to end."""
+    before = content(copy)
+
+    def interrupt(*_):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as stopped:
+        if again:
+            stopped.setattr(results, "evaluate", interrupt)
+        else:
+            stopped.setattr(session, "conclude", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run(tmp_path, OTHERWISE) == 130
+    printed = capfd.readouterr().out
+    assert "interrupted; kept up to iteration 60; go on with: " in printed
+    manifest = json.loads(copy.manifest.read_text())
+    assert (manifest["status"], manifest["iteration"]) == ("interrupted", 60)
+    assert run(tmp_path, SHORT) == 0
+    assert content(copy) == before
+
+
+def test_another_label_is_applied_and_said(copy, untrained, tmp_path, capfd):
+    assert run(tmp_path, [*SHORT, "label=mine"]) == 0
+    assert "is called mine from now on" in capfd.readouterr().out
+    assert run(tmp_path, [*SHORT, "label=mine"]) == 0
+    assert "is called" not in capfd.readouterr().out
+
+
+def test_equal_numbers_are_one_run(copy, untrained, tmp_path, capfd):
+    """0.0 and 0, 1e-3 and 0.001; words for what is on and off."""
+    same = ["learner.proximal=0", "optimizer.learning_rate=1e-3", "task.noise=0", "run.fresh=no"]
+    assert run(tmp_path, [*SHORT, *same, "training.jit_compile=no"]) == 0
+    assert "complete since" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"damage"), lambda path: path.unlink()])
+def test_an_older_state_is_not_evaluated_in_the_place_of_a_complete_run(copy, damage, capfd):
+    newest = checkpoints.listed(copy.checkpoints)[-1]
+    assert len(checkpoints.listed(copy.checkpoints)) == 2
+    damage(newest)
+    assert call(evaluate, f"run={copy.path}") == 2
+    message = capfd.readouterr().err
+    assert "no longer has the parameters that the run ended with" in message
+    assert "the run has 60" in message
+    assert "run.fresh=true" in message
+    assert not copy.evaluations.exists()
