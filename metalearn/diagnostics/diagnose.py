@@ -12,6 +12,7 @@ from metalearn.diagnostics.conflicts import conflicts
 from metalearn.diagnostics.inner import Path, of_one_task, summary
 from metalearn.diagnostics.order import order
 from metalearn.estimators import Estimator, checkpointed, first_order
+from metalearn.estimators.backward import cut, reverse
 from metalearn.execution.task_map import map_tasks
 from metalearn.inner_loop import counted
 from metalearn.problems.learner import Learner, meta_gradient
@@ -88,24 +89,27 @@ def measure(
     reference: Estimator | None = None,
 ) -> Measured:
     """Return what takes a program of its own; see :func:`diagnose`, which this is the larger part of."""
-    estimators = {"exact": reference or checkpointed(), "first_order": first_order()}
     # Not of the graph that is being traced: a learner keeps tensors.
     with tf.init_scope():
-        learners = {name: _with(learner, estimator=each) for name, each in estimators.items()}
+        exact = _with(learner, estimator=reference or checkpointed())
     seed = tf.convert_to_tensor(seed)
-    problem, phi, posed = learners["exact"].posed(meta, counted(tasks), seed)
+    problem, phi, posed = exact.posed(meta, counted(tasks), seed)
     alone = _with(problem, mapping="sequential")
 
     def of_one(task: Task) -> tuple[dict[str, Meta], Path]:
         one = tf.nest.map_structure(lambda leaf: tf.expand_dims(leaf, 0), task)
+        carry = exact.estimator.init(alone, phi, one)
+        # What only inner gradients depend on has a first-order part of zero.
+        first = reverse(alone, phi, one, [(alone.steps, cut)], zero_unreached=True)
         gradients = {
-            name: estimator(alone, phi, one, estimator.init(alone, phi, one), seed)[0].gradient
-            for name, estimator in estimators.items()
+            "exact": exact.estimator(alone, phi, one, carry, seed)[0].gradient,
+            "first_order": first.gradient,
         }
         return gradients, of_one_task(alone, phi, task, seed=seed, iterations=lanczos_iterations)
 
     found, paths = map_tasks(of_one, posed, mapping="sequential")
-    same = [name for name, estimator in estimators.items() if estimator == learner.estimator]
+    known = {"exact": exact.estimator, "first_order": first_order()}
+    same = [name for name, estimator in known.items() if estimator == learner.estimator]
     own = found[same[0]] if same else meta_gradient(learner, meta, tasks, seed).per_task
     return Measured(found["exact"], found["first_order"], own, paths)
 

@@ -76,7 +76,14 @@ Pullback = Callable[[Pass, Inner, Cotangents, Task, Step], Cotangents]
 """``(pass, state before step k, cotangents after it, task, k) -> cotangents before it``."""
 
 
-def reverse(problem: Problem, phi: Meta, tasks: Task, phases: Sequence[tuple[int, Pullback]]) -> MetaGradient:
+def reverse(
+    problem: Problem,
+    phi: Meta,
+    tasks: Task,
+    phases: Sequence[tuple[int, Pullback]],
+    *,
+    zero_unreached: bool = False,
+) -> MetaGradient:
     """Return the meta-gradient by a backward pass over the steps.
 
     Args:
@@ -85,9 +92,10 @@ def reverse(problem: Problem, phi: Meta, tasks: Task, phases: Sequence[tuple[int
         tasks: leaves ``[T, ...]``.
         phases: ``(number of steps, their pullback)``, from the last steps to the first; the numbers add up
             to ``problem.steps``.
+        zero_unreached: whether leaves of phi that no path leads to get zeros.
 
     Raises:
-        ValueError: naming the leaves of phi that no path leads to.
+        ValueError: naming the leaves of phi that no path leads to, unless they get zeros.
     """
     through = Pass(problem, phi)
     start = map_tasks(lambda task: inner_start(problem, phi, task), tasks, mapping=problem.mapping)
@@ -124,7 +132,7 @@ def reverse(problem: Problem, phi: Meta, tasks: Task, phases: Sequence[tuple[int
         return loss, gradient, last, metrics
 
     result = run(problem, program, start, tasks)
-    missing = through.missing()
+    missing = [] if zero_unreached else through.missing()
     require_connected(phi, [None if name in missing else name for name in names(phi)])
     return average(problem, tasks, *result)
 
