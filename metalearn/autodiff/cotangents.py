@@ -57,17 +57,10 @@ def pullback(
     def pull(cotangent: Structure) -> Any:
         given = dict(zip(names(cotangent), tf.nest.flatten(cotangent), strict=True))
         chosen = matched("cotangent", {name: given[name] for name in outputs if name in given}, outputs)
+        given_in_order = [chosen[name] for name in outputs]
         with explained():
-            gradients = iter(
-                dense(
-                    tape.gradient(
-                        list(outputs.values()),
-                        inputs,
-                        [chosen[name] for name in outputs],
-                        unconnected_gradients=ZERO,
-                    )
-                )
-            )
+            found = tape.gradient(list(outputs.values()), inputs, given_in_order, unconnected_gradients=ZERO)
+            gradients = iter(dense(found))
         pulled = tf.nest.map_structure(
             lambda leaf: next(gradients) if _is_floating(leaf) else _nothing(leaf), points
         )

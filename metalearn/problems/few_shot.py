@@ -16,19 +16,15 @@ from metalearn.estimators import Estimator, checkpointed
 from metalearn.execution.task_map import map_tasks, require_mapping
 from metalearn.inner_loop import number_of_tasks
 from metalearn.nn import functional
-from metalearn.nn.adapted import partition
-from metalearn.nn.heads import Head, linear_head
-from metalearn.nn.layers import inexact_layers
+from metalearn.nn.heads import Head
 from metalearn.nn.modes import Mode, mode
 from metalearn.nn.stateful import seeded_layers
 from metalearn.nn.vectorizable import mapping_for
-from metalearn.problems import learner
-from metalearn.problems.batches import slices
+from metalearn.problems import fit, learner
 from metalearn.problems.bilevel import whole_support
-from metalearn.problems.keras_problem import KerasProblem, Noisy
+from metalearn.problems.keras_problem import KerasProblem, with_noise
 from metalearn.problems.learner import Losses, Posed
 from metalearn.problems.step_weights import StepWeights
-from metalearn.random import fold_in
 from metalearn.types import (
     Adaptation,
     Batch,
@@ -130,26 +126,18 @@ class MetaLearner:
         ):
             object.__setattr__(self, name, found)
         if self.head is not None:
-            self._require_head_fits()
+            fit.require_head_fits(self.model, self._functions.keys, self.adapted, self.proximal, self.batch)
         if self.proximal != 0:
             require_positive("proximal (0 for none)", self.proximal)
         if self.mapping != "auto":
             require_mapping(self.mapping)
-        if self._functions.needs_support and isinstance(self.batch, slices):
-            raise ValueError(
-                f"statistics={self.statistics!r} are of the whole support, and batch={self.batch!r} splits "
-                "it: use statistics='batch' or 'moving'"
-            )
+        if self._functions.needs_support:
+            fit.require_whole_support(self.statistics, self.batch)
         meta = self._meta(functional.parameters(self.model))
         problem = self._problem(meta, "vectorized", tf.constant(0))
         self.estimator.require(problem, self.parts(meta)[0], Task((), ()))
-        inexact = inexact_layers(self.model) if self.estimator.second_order else []
-        if inexact and self.steps:
-            raise ValueError(
-                "the estimator takes second derivatives, which TensorFlow gets wrong in "
-                f"{', '.join(inexact)}: use model = metalearn.layers.exact(model), or the estimator "
-                "first_order"
-            )
+        if self.estimator.second_order and self.steps:
+            fit.require_exact_layers(self.model)
 
     @functools.cached_property
     def mapping_chosen(self) -> TaskMapping:
@@ -175,9 +163,7 @@ class MetaLearner:
         """Return the bilevel problem that this learner stands for at ``meta``, and phi and tasks for it."""
         problem = self._problem(meta, self.mapping_chosen, tf.convert_to_tensor(seed)[1])
         if self._seeded:
-            count = number_of_tasks(tasks)
-            own = tf.stack([fold_in(seed, index) for index in range(count)])
-            tasks = tasks._replace(support=Noisy(tasks.support, own))
+            tasks = with_noise(tasks, seed)
         return Posed(problem, self.parts(meta)[0], tasks)
 
     def parts(self, meta: Meta) -> tuple[Meta, Structure]:
@@ -209,20 +195,7 @@ class MetaLearner:
         """
         number_of_tasks(tasks)
         posed = self.posed(self._meta(functional.parameters(self.model)), tasks, (0, 0))
-        one = tf.nest.map_structure(lambda leaf: leaf[0], posed.tasks)
-        for batch in (posed.problem.batch(one, 0).examples, one.query):
-            self._require_inputs_fit(batch)
-        try:
-            return learner.require_traceable(posed, self.estimator)
-        except ValueError as error:
-            shape = getattr(self.model, "output_shape", None)
-            targets = one.query.targets
-            if isinstance(shape, tuple) and tf.is_tensor(targets) and "targets" in str(error):
-                raise ValueError(
-                    f"the model gives outputs of shape {tf.TensorShape(shape[1:])}, the tasks' targets have "
-                    f"{targets.shape[1:]}: change the model's output size, the tasks or the loss ({error})"
-                ) from error
-            raise
+        return fit.require_tasks_fit(self.model, posed, self.estimator)
 
     def meta_gradient(self, meta: Meta, tasks: Task, seed: Seed = (0, 0)) -> MetaGradient:
         """Return the meta-loss of each task and the gradient of its mean with respect to ``meta``.
@@ -318,38 +291,5 @@ class MetaLearner:
 
     def _meta(self, parameters: Parameters) -> Meta:
         """Return the meta-parameters, given values for all of the model's parameters."""
-        given, keys = self._functions.given, self._functions.keys
-        _, learned = partition(parameters, given)
-        adapted, _ = partition({**parameters, **given}, keys)
-        phi = {
-            "parameters": learned,
-            "rule": self.rule.learnable(adapted),
-        }
-        if self.head is not None and self.head.hyperparameters:
-            dtype = next(iter(parameters.values())).dtype
-            phi["head"] = tf.nest.map_structure(lambda leaf: tf.cast(leaf, dtype), self.head.hyperparameters)
+        phi = self._functions.phi(parameters, self.rule)
         return self.whole(phi, self._mode.initial(self.model))
-
-    def _require_head_fits(self) -> None:
-        missing = set(linear_head(self.model)) - set(self._functions.keys)
-        if missing:
-            raise ValueError(
-                f"the head solves for {', '.join(sorted(missing))} in every task, which adapted="
-                f"{self.adapted!r} leaves out: use adapted='head', or 'all'"
-            )
-        if self.proximal or self.batch is not whole_support:
-            raise ValueError(
-                "proximal and batch have no meaning with a head that is solved for: it starts nowhere, and "
-                "from the whole support. Leave them or the head out"
-            )
-
-    def _require_inputs_fit(self, batch: Batch) -> None:
-        shape = getattr(self.model, "input_shape", None)
-        if not isinstance(shape, tuple) or not tf.is_tensor(batch.inputs):
-            return
-        known, given = tf.TensorShape(shape[1:]), batch.inputs.shape[1:]
-        if not known.is_compatible_with(given):
-            raise ValueError(
-                f"the model takes inputs of shape {known}, the tasks give {given}: change the model's input "
-                "size or the tasks"
-            )

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from metalearn.inner_loop import number_of_tasks
 from metalearn.nn import functional
 from metalearn.nn.adapted import is_context, partition, select_from
 from metalearn.nn.heads import Head, linear_head
 from metalearn.nn.modes import Mode, PerStep, Support
 from metalearn.problems.bilevel import BilevelProblem
 from metalearn.random import fold_in
-from metalearn.types import Batch, Inner, Loss, Meta, Parameters, Rule, Structure, Task, TaskMapping
+from metalearn.types import Batch, Inner, Loss, Meta, Parameters, Rule, Seed, Structure, Task, TaskMapping
 
 
 class Noisy(NamedTuple):
@@ -86,6 +87,16 @@ class KerasProblem:
     def complete(self, phi: Meta) -> Parameters:
         """Return all of the model's parameters as every task begins with them."""
         return {**self.given, **phi["parameters"]}
+
+    def phi(self, parameters: Parameters, rule: Rule) -> Meta:
+        """Return what is learned, given values for all of the model's parameters and the inner rule."""
+        _, learned = partition(parameters, self.given)
+        adapted, _ = partition({**parameters, **self.given}, self.keys)
+        phi = {"parameters": learned, "rule": rule.learnable(adapted)}
+        if self.head is not None and self.head.hyperparameters:
+            dtype = next(iter(parameters.values())).dtype
+            phi["head"] = tf.nest.map_structure(lambda leaf: tf.cast(leaf, dtype), self.head.hyperparameters)
+        return phi
 
     def answer(
         self, complete: Parameters, model: Structure, support_inputs: Structure, inputs: Structure
@@ -163,6 +174,12 @@ class KerasProblem:
         outputs, added = self.answer(complete, model, support, inputs)
         metrics = {name: metric(targets, outputs) for name, metric in self.metrics.items()}
         return _with(added, self.outer_loss(targets, outputs)), metrics
+
+
+def with_noise(tasks: Task, seed: Seed) -> Task:
+    """Return tasks whose supports have a seed of noise each, of the call's seed and the task's place."""
+    own = tf.stack([fold_in(seed, index) for index in range(number_of_tasks(tasks))])
+    return tasks._replace(support=Noisy(tasks.support, own))
 
 
 def _examples(task: Task) -> Batch:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import sys
+import functools
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -17,6 +15,7 @@ from metalearn.autodiff import check_gradients, value_and_gradient
 from metalearn.nest import names
 from metalearn.rules.description import descent_rates_of
 from metalearn.rules.lookup import METHODS
+from metalearn.testing.demands import check_record, hold, same_bits
 from metalearn.types import Parameters, Rule, Structure
 
 STEPS = 2
@@ -33,6 +32,9 @@ SHAPES = {"hidden/kernel": (2, 3), "hidden/bias": (3,), "scale": ()}
 
 DIRECTIONS = 2
 """Random directions in every leaf that derivatives are compared along; a wrong entry shows in any."""
+
+
+_hold = functools.partial(hold, "check_rule")
 
 
 def check_rule(rule: Rule, parameters: Parameters | None = None) -> None:
@@ -76,7 +78,7 @@ def check_rule(rule: Rule, parameters: Parameters | None = None) -> None:
     _check_derivatives(rule, gradients, theta, values)
     _check_descent_rates(rule, gradients[0], theta, values)
     if dataclasses.is_dataclass(rule):
-        _check_record(rule)
+        check_record("check_rule", rule, {name: getattr(rules, name) for name in rules.__all__})
 
 
 def _check_structure(rule: Rule, gradients: Parameters, theta: Parameters, values: Structure) -> None:
@@ -94,10 +96,12 @@ def _check_purity(rule: Rule, gradients: Parameters, theta: Parameters, values: 
     given = gradients, state, theta, values
     before = tf.nest.map_structure(lambda leaf: leaf, given)
     first = rule.update(*given, 1)
-    _hold(names(before) == names(given) and _same(before, given), "update leaves its arguments unchanged")
+    _hold(names(before) == names(given) and same_bits(before, given), "update leaves its arguments unchanged")
     second = rule.update(*given, 1)
-    _hold(_same(first, second), "update is pure: a second call with the same arguments gives other values")
-    _hold(_same(state, rule.init(theta)), "init is pure: a second call gives another state")
+    _hold(
+        same_bits(first, second), "update is pure: a second call with the same arguments gives other values"
+    )
+    _hold(same_bits(state, rule.init(theta)), "init is pure: a second call gives another state")
 
 
 def _check_zero_gradients(
@@ -162,34 +166,6 @@ def _check_descent_rates(rule: Rule, gradients: Parameters, theta: Parameters, v
             _hold(equal, f"its update is theta - r * gradient with the descent_rates r: not for {key}")
 
 
-def _check_record(rule: Any) -> None:
-    other = copy.deepcopy(rule)
-    _hold(other == rule, f"an equal copy is equal: {rule!r}")
-    try:
-        same_hash = hash(other) == hash(rule)
-    except TypeError as error:
-        raise AssertionError(f"check_rule demands that a dataclass has a hash, but {error}") from error
-    _hold(same_hash, f"equal rules have equal hashes: {rule!r}")
-    text = repr(rule)
-    if "<locals>" in text:
-        return
-    try:
-        again = eval(text, _namespace(rule))
-    except Exception as error:
-        raise AssertionError(f"repr can be pasted back, but {text} raises {error!r}") from error
-    _hold(again == rule, f"repr can be pasted back, but {text} is another rule")
-
-
-def _namespace(rule: Any) -> dict[str, Any]:
-    """Return what the names in a rule's repr may stand for."""
-    known: dict[str, Any] = {}
-    for field in dataclasses.fields(rule):
-        if dataclasses.is_dataclass(value := getattr(rule, field.name)):
-            known |= _namespace(value)
-    known |= vars(sys.modules[type(rule).__module__]) | vars(keras.optimizers.schedules)
-    return known | {name: getattr(rules, name) for name in rules.__all__}
-
-
 def _learnable(rule: Rule, theta: Parameters) -> Structure:
     values = rule.learnable(theta)
     for name, leaf in zip(names(values), tf.nest.flatten(values), strict=True):
@@ -226,14 +202,3 @@ def _near(random: np.random.Generator, leaf: tf.Tensor) -> tf.Tensor:
 
 def _draw(random: np.random.Generator, like: tf.Tensor) -> tf.Tensor:
     return tf.constant(random.normal(size=like.shape), like.dtype)
-
-
-def _same(left: Structure, right: Structure) -> bool:
-    pairs = zip(tf.nest.flatten(left), tf.nest.flatten(right), strict=True)
-    return all(np.array_equal(one, other, equal_nan=True) for one, other in pairs)
-
-
-def _hold(condition: bool, what: str) -> None:
-    """Raise AssertionError naming the demand that does not hold; ``assert`` is removed by ``python -O``."""
-    if not condition:
-        raise AssertionError(f"check_rule demands that {what}")

@@ -1,0 +1,96 @@
+"""Whether the parts of a learner of a Keras model, and its tasks, go together: checks with remedies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from metalearn.estimators import Estimator
+from metalearn.nn.heads import linear_head
+from metalearn.nn.layers import inexact_layers
+from metalearn.problems.batches import slices
+from metalearn.problems.bilevel import whole_support
+from metalearn.problems.learner import Posed, require_traceable
+from metalearn.types import Batch
+
+
+def require_head_fits(
+    model: keras.Model, keys: Collection[str], adapted: str, proximal: float, batch: Callable[..., Any]
+) -> None:
+    """Raise ValueError unless a head that is solved for fits the other settings.
+
+    Args:
+        model: the Keras model whose last layer the head is.
+        keys: names of the parameters that the inner loop moves.
+        adapted: the setting that selected them.
+        proximal: strength of the proximal term.
+        batch: what an inner step sees.
+    """
+    missing = set(linear_head(model)) - set(keys)
+    if missing:
+        raise ValueError(
+            f"the head solves for {', '.join(sorted(missing))} in every task, which adapted="
+            f"{adapted!r} leaves out: use adapted='head', or 'all'"
+        )
+    if proximal or batch is not whole_support:
+        raise ValueError(
+            "proximal and batch have no meaning with a head that is solved for: it starts nowhere, and "
+            "from the whole support. Leave them or the head out"
+        )
+
+
+def require_whole_support(statistics: str | None, batch: Callable[..., Any]) -> None:
+    """Raise ValueError if mini-batches split the support whose statistics a model normalises by."""
+    if isinstance(batch, slices):
+        raise ValueError(
+            f"statistics={statistics!r} are of the whole support, and batch={batch!r} splits "
+            "it: use statistics='batch' or 'moving'"
+        )
+
+
+def require_exact_layers(model: keras.Model) -> None:
+    """Raise ValueError naming the layers whose second derivatives TensorFlow gets wrong."""
+    inexact = inexact_layers(model)
+    if inexact:
+        raise ValueError(
+            "the estimator takes second derivatives, which TensorFlow gets wrong in "
+            f"{', '.join(inexact)}: use model = metalearn.layers.exact(model), or the estimator "
+            "first_order"
+        )
+
+
+def require_tasks_fit(model: keras.Model, posed: Posed, estimator: Estimator) -> list[str]:
+    """Return the names of what the outer loss reports for the tasks of a posed problem.
+
+    Raises:
+        ValueError: naming both shapes, if the model cannot take or answer these tasks.
+    """
+    one = tf.nest.map_structure(lambda leaf: leaf[0], posed.tasks)
+    for batch in (posed.problem.batch(one, 0).examples, one.query):
+        _require_inputs_fit(model, batch)
+    try:
+        return require_traceable(posed, estimator)
+    except ValueError as error:
+        shape = getattr(model, "output_shape", None)
+        targets = one.query.targets
+        if isinstance(shape, tuple) and tf.is_tensor(targets) and "targets" in str(error):
+            raise ValueError(
+                f"the model gives outputs of shape {tf.TensorShape(shape[1:])}, the tasks' targets have "
+                f"{targets.shape[1:]}: change the model's output size, the tasks or the loss ({error})"
+            ) from error
+        raise
+
+
+def _require_inputs_fit(model: keras.Model, batch: Batch) -> None:
+    shape = getattr(model, "input_shape", None)
+    if not isinstance(shape, tuple) or not tf.is_tensor(batch.inputs):
+        return
+    known, given = tf.TensorShape(shape[1:]), batch.inputs.shape[1:]
+    if not known.is_compatible_with(given):
+        raise ValueError(
+            f"the model takes inputs of shape {known}, the tasks give {given}: change the model's input "
+            "size or the tasks"
+        )

@@ -1,0 +1,209 @@
+"""The conformance check of estimators: the package's pass, and every way of being wrong is named."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import tensorflow as tf
+
+from metalearn import estimators
+from metalearn.testing import check_estimator
+
+EARLY, LATE = estimators.first_order(), estimators.checkpointed()
+
+RIGHT = {
+    "checkpointed": LATE,
+    "evolution": estimators.evolution(0.1, 2),
+    "first_order": EARLY,
+    "frozen": estimators.frozen(),
+    "reptile": estimators.reptile(),
+    "truncated": estimators.truncated(2),
+    "unrolled": estimators.unrolled(),
+}
+
+EXPENSIVE = {
+    "annealed": estimators.annealed(EARLY, LATE, iterations=10),
+    "forward_mode": estimators.forward_mode(),
+    "implicit": estimators.implicit(),
+    "implicit of steps": estimators.implicit(of="step"),
+    "neumann": estimators.implicit("neumann", scale=0.1),
+}
+
+
+def unchanged(result, carry, seed):
+    return result, carry
+
+
+@dataclasses.dataclass(frozen=True)
+class Changed(estimators.Estimator):
+    """An estimator around another one that is told to be wrong in one way."""
+
+    inner: Any = dataclasses.field(default_factory=estimators.reptile)
+    change: Callable = unchanged
+    first: Any = ()
+    exact: bool = False
+    residuals: tuple = ()
+
+    def require(self, problem, phi, task):
+        self.inner.require(problem, phi, task)
+
+    def init(self, problem, phi, tasks):
+        return tf.nest.map_structure(tf.constant, self.first)
+
+    def __call__(self, problem, phi, tasks, carry=(), seed=(0, 0)):
+        result, _ = self.inner(problem, phi, tasks, (), seed)
+        return self.change(result, carry, seed)
+
+
+class Unprintable(Changed):
+    """Its repr cannot be pasted back."""
+
+    def __repr__(self):
+        return "Unprintable(...)"
+
+
+@dataclasses.dataclass(frozen=True)
+class Choosy(Changed):
+    """It takes no problem."""
+
+    def require(self, problem, phi, task):
+        raise ValueError(f"not with {len(phi)} leaves")
+
+
+@dataclasses.dataclass(frozen=True)
+class Favouring(Changed):
+    """It gives something else where tasks are mapped one after the other."""
+
+    def __call__(self, problem, phi, tasks, carry=(), seed=(0, 0)):
+        result, carry = self.inner(problem, phi, tasks, carry, seed)
+        factor = 1.0 if problem.mapping == "vectorized" else 1.001
+        return _scaled(result, factor), carry
+
+
+def _scaled(result, factor):
+    gradient, per_task = tf.nest.map_structure(lambda leaf: factor * leaf, (result.gradient, result.per_task))
+    return result._replace(gradient=gradient, per_task=per_task)
+
+
+def _replacing(**functions):
+    """Return a change of fields of the result, each by a function of it."""
+    return lambda result, carry, seed: (
+        result._replace(**{name: function(result) for name, function in functions.items()}),
+        carry,
+    )
+
+
+def _eagerly_numbered(result, carry, seed):
+    return _scaled(result, 1.0 if tf.executing_eagerly() else 1.001), carry
+
+
+def _noisy(result, carry, seed):
+    return _scaled(result, 1.0 + tf.random.uniform([], dtype=tf.float64)), carry
+
+
+def _doubled(result):
+    return tf.nest.map_structure(lambda leaf: 2 * leaf, result.gradient)
+
+
+WRONG = {
+    "no estimator": (estimators.checkpointed, "demands an estimator"),
+    "flag": (Changed(exact=None), "exact is True or False"),
+    "residual names": (Changed(residuals="solver"), "residuals is a tuple of names"),
+    "choosy": (Choosy(), "refuses both: not with 2 leaves And: not with 1 leaves"),
+    "no pair": (Changed(change=lambda result, carry, seed: result), "returns .MetaGradient, carry."),
+    "numbers": (
+        Changed(change=lambda result, carry, seed: (float(result.loss[0]), carry)),
+        "works in a graph, but",
+    ),
+    "mean loss": (
+        Changed(change=_replacing(loss=lambda result: tf.reduce_mean(result.loss))),
+        "loss .T. is the outer loss of each task",
+    ),
+    "start of the loop": (
+        Changed(
+            change=_replacing(
+                inner=lambda result: result.inner._replace(step=tf.zeros_like(result.inner.step))
+            )
+        ),
+        "inner is the inner loop after its last step: not so step",
+    ),
+    "no metrics": (Changed(change=_replacing(metrics=lambda result: {})), "metrics .*: not so largest"),
+    "undeclared residual": (
+        Changed(change=_replacing(residual=lambda result: {"bias": result.loss})),
+        "residual has the names in residuals: .. are declared, .'bias'. are returned",
+    ),
+    "residual of the batch": (
+        Changed(
+            change=_replacing(residual=lambda result: {"bias": tf.reduce_sum(result.loss)}),
+            residuals=("bias",),
+        ),
+        "residual is of each task",
+    ),
+    "wrong mean": (
+        Changed(change=_replacing(gradient=_doubled)),
+        "gradient is the mean of per_task over the tasks: not that of start",
+    ),
+    "type": (
+        Changed(
+            change=_replacing(
+                gradient=lambda result: tf.nest.map_structure(
+                    lambda leaf: tf.cast(leaf, tf.float32), result.gradient
+                )
+            )
+        ),
+        "gradient has the structure .*float64.* got .*float32",
+    ),
+    "not a number": (
+        Changed(change=lambda result, carry, seed: (_scaled(result, float("nan")), carry)),
+        "gradient is finite",
+    ),
+    "ignored seed": (Changed(change=_noisy), "it is pure: a second call"),
+    "lost carry": (
+        Changed(first=(0,), change=lambda result, carry, seed: (result, ())),
+        "what is carried keeps its structure in the first call",
+    ),
+    "growing carry": (
+        Changed(first=0, change=lambda result, carry, seed: (result, carry[None])),
+        "what is carried keeps its structure in the first call: .* became",
+    ),
+    "eager": (Changed(change=_eagerly_numbered), "an eager call gives what a graph gives"),
+    "mapping": (Favouring(), "tasks one after the other give what a vectorised map gives"),
+    "reptile says exact": (Changed(exact=True), "exact=True is the gradient of central differences"),
+    "first order says exact": (
+        Changed(EARLY, exact=True),
+        "exact=True is the gradient of central differences",
+    ),
+    "repr": (Unprintable(), "repr can be pasted back"),
+    "hash": (Changed(first=[]), "a dataclass has a hash"),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_estimators_of_the_package_pass(name):
+    check_estimator(RIGHT[name])
+
+
+@pytest.mark.slow  # half a minute of tracing
+@pytest.mark.parametrize("name", EXPENSIVE)
+def test_expensive_estimators_of_the_package_pass(name):
+    check_estimator(EXPENSIVE[name])
+
+
+def test_every_estimator_of_the_package_is_checked():
+    public = {name for name in estimators.__all__ if name.islower()} - {"get", "mixed_mode"}
+    assert {type(each).__name__ for each in (RIGHT | EXPENSIVE).values()} == public
+
+
+def test_a_carry_and_residuals_of_ones_own_pass():
+    def counting(result, carry, seed):
+        return result._replace(residual={"calls": tf.ones_like(result.loss)}), carry + 1
+
+    check_estimator(Changed(LATE, counting, 0, exact=True, residuals=("calls",)))
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_estimators_are_named(name):
+    estimator, message = WRONG[name]
+    with pytest.raises(AssertionError, match=message):
+        check_estimator(estimator)
