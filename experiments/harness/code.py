@@ -38,16 +38,22 @@ def describe(config: Any) -> Code:
         config: a resolved configuration. Packages that it names under ``_target_`` are code of the run, as
             ours are: all their source files count, what they import from further packages does not.
     """
-    packages = {*OURS, *(target.partition(".")[0] for target in _targets(config))} - {*LIBRARIES}
-    files = dict(pair for package in sorted(packages) for pair in _files(package))
-    libraries = {name: _version(name) for name in LIBRARIES}
+    found = sources(config)
     commit, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
     return {
-        "digest": _digest(repr((sorted(files.items()), sorted(libraries.items()))).encode()),
+        "digest": _digest(repr([sorted(part.items()) for part in found.values()]).encode()),
         "commit": commit,
         "changed": (status or "").splitlines(),
-        "libraries": libraries,
-        "files": files,
+        **found,
+    }
+
+
+def sources(config: Any) -> Code:
+    """Return what of :func:`describe` decides on results: versions of libraries, and digests of files."""
+    packages = {*OURS, *(target.partition(".")[0] for target in _targets(config))} - {*LIBRARIES}
+    return {
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        "files": dict(pair for package in sorted(packages) for pair in _files(package)),
     }
 
 
@@ -56,7 +62,7 @@ def changes(then: Any, now: Code) -> list[str]:
 
     Args:
         then: what a manifest holds, which may be anything.
-        now: as of :func:`describe`.
+        now: as of :func:`sources` or :func:`describe`.
     """
     known = isinstance(then, dict) and all(isinstance(then.get(key), dict) for key in ("files", "libraries"))
     if not known:

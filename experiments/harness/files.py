@@ -112,6 +112,21 @@ def require_plain_folder(folder: Path) -> None:
                 )
 
 
+def make_plain_folder(folder: Path) -> None:
+    """Make a folder to write results into, if it does not exist.
+
+    Raises:
+        UsageError: if it cannot be, or is a link or holds one.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}") from error
+    if folder.is_symlink():
+        raise UsageError(f"{folder} is a link, which is not followed for writing: remove it")
+    require_plain_folder(folder)
+
+
 def sweep(folder: Path) -> None:
     """Remove what killed processes have left half written in a folder that nobody else writes to."""
     for path in folder.rglob(f".*{TEMPORARY}"):

@@ -19,7 +19,7 @@ def latest(manifest: Config) -> Any:
 
 def changes(config: Config, manifest: Config) -> list[str]:
     """Return what is other in the code of now than in that which a run was last gone on with, a line each."""
-    return code.changes(latest(manifest), code.describe(config))
+    return code.changes(latest(manifest), code.sources(config))
 
 
 def keep_uncommitted(path: Path) -> None:

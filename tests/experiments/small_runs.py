@@ -18,11 +18,14 @@ SHORT = [*SETTINGS, "training.iterations=60", "training.jit_compile=false"]
 
 
 def run(runs, arguments):
-    """Run the command in this process, without figures, into a folder if one is given; return the code."""
+    """Run the command in this process, without figures; return its exit code.
+
+    It runs into a folder, unless that is None.
+    """
     place = [] if runs is None else [f"paths.runs={runs}"]
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(results, "draw", lambda *_: {})
-        monkeypatch.setattr(sys, "argv", ["train", *place, *arguments])
+        monkeypatch.setattr(sys, "argv", ["train", *arguments, *place])
         with pytest.raises(SystemExit) as stopped:
             run_application(train.main, "train")
     return stopped.value.code
@@ -36,6 +39,14 @@ def call(module, *arguments):
         with pytest.raises(SystemExit) as stopped:
             run_application(module.main, name)
     return stopped.value.code
+
+
+def pretend(run, config, **manifest):
+    """Leave the manifest of a run that was not trained."""
+    run.path.mkdir(parents=True, exist_ok=True)
+    if not run.manifest.exists():
+        rundir.create(run, config)
+    rundir.update_manifest(run, **manifest)
 
 
 def folder(runs):

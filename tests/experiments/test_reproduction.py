@@ -84,6 +84,17 @@ def test_the_end_of_a_run_is_compared_too(run):
     assert (outcome.iterations, outcome.difference) == (29, None)
 
 
+def test_the_evaluation_is_compared_too(run):
+    """Of one task, by the last bit; with checksums that fit it."""
+    with np.load(run.losses) as arrays:
+        per_task = arrays["per_task"]
+    per_task[3, 1] = np.nextafter(per_task[3, 1], np.float32(np.inf))
+    np.savez(run.losses, per_task=per_task)
+    rundir.update_manifest(run, files=rundir.checksums(run))
+    outcome = reproduction.compare(run)
+    assert (outcome.iterations, outcome.difference) == (30, "the evaluation, of equal parameters")
+
+
 def test_the_first_difference_is_found():
     stored = {name: np.arange(5, dtype=np.float32) for name in ("a", "b", "c")}
     assert reproduction.first_difference(7, stored, stored) is None

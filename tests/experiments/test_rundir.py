@@ -84,28 +84,36 @@ def test_other_manifests_are_refused(config, content):
         rundir.read_manifest(run)
 
 
-ALIASES = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
-
-
 @pytest.mark.parametrize(
-    "content",
+    ("content", "reason"),
     [
-        "",
-        "- a",
-        "a: b: c",
-        "a: ${b",
-        "a: ${oc.env:HOME}",
-        ALIASES,
-        "a: !!python/object/apply:os.getcwd []",
-        "\0",
+        ("", "is not a configuration"),
+        ("- a", "is not a configuration"),
+        ("a: b: c", "mapping values are not allowed"),
+        ("a: ${b", "it has interpolations"),
+        ("a: ${oc.env:HOME}", "it has interpolations"),
+        ("a: ${b}\nb: 1", "it has interpolations"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "it has aliases"),
+        ("a: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
+        ("\0", "cannot be read"),
     ],
 )
-def test_other_configurations_are_refused(config, content):
+def test_other_configurations_are_refused(config, content, reason):
     run = rundir.locate(config)
     make(run, config)
     run.config.write_text(content)
-    with pytest.raises(UsageError, match=r"config\.yaml"):
+    rundir.update_manifest(run, config=identity.digest({"a": "b"}))
+    with pytest.raises(UsageError, match=rf"config\.yaml.*{reason}"):
         rundir.read(run)
+
+
+@pytest.mark.parametrize("key", ["status", "identity", "resumed", "afterwards", "iteration"])
+def test_a_manifest_that_lacks_what_every_one_has_is_refused(config, key):
+    run = rundir.locate(config)
+    make(run, config)
+    rundir.update_manifest(run, **{key: None})
+    with pytest.raises(UsageError, match=f"it has no {key}"):
+        rundir.read_manifest(run)
 
 
 def test_what_was_changed_afterwards_is_noticed(config):

@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -168,6 +169,63 @@ def test_a_folder_that_vanishes_is_said(tmp_path, monkeypatch, capfd):
     captured = capfd.readouterr()
     assert ".lock: it was removed or replaced" in captured.out
     assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_lock_that_is_taken_away_stops_its_owner_before_it_writes(short, tmp_path, capfd, replaced):
+    """Whoever removed it may have started another process. Gone on with, the bits are equal."""
+
+    class Remove(session.Bar):
+        def advance(self, now, history):
+            if now >= 40:
+                (folder(tmp_path).path / ".lock").unlink()
+                if replaced:
+                    (folder(tmp_path).path / ".lock").write_text("process 1 on another")
+                written.append(folder(tmp_path).manifest.read_bytes())
+
+    written = []
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(session, "Bar", Remove)
+        assert run(tmp_path, SHORT) == 1
+    captured = capfd.readouterr()
+    assert ".lock: it was removed or replaced" in captured.out
+    assert "go on with" in captured.out
+    assert "Traceback" not in captured.err
+    assert written == [folder(tmp_path).manifest.read_bytes()]
+    assert run(tmp_path, SHORT) == 0
+    assert content(folder(tmp_path)) == content(short[0])
+
+
+def test_what_killed_processes_left_half_written_is_removed(short, tmp_path):
+    _, stopped = short
+    shutil.copytree(stopped.path, tmp_path / "sinusoid" / stopped.path.name)
+    left = [
+        folder(tmp_path).path / name for name in (".manifest.json.1.tmp", "checkpoints/.0000000050.npz.1.tmp")
+    ]
+    for path in left:
+        path.write_bytes(b"half")
+    assert run(tmp_path, SHORT) == 0
+    assert not any(path.exists() for path in left)
+    assert content(folder(tmp_path)) == content(short[0])
+
+
+def test_the_manifest_has_the_iteration_of_the_newest_checkpoint(short):
+    _, stopped = short
+    manifest = json.loads(stopped.manifest.read_text())
+    assert manifest["iteration"] == int(checkpoints.listed(stopped.checkpoints)[-1].stem)
+
+
+def test_an_update_that_overflows_is_not_made(tmp_path, capfd):
+    """Loss and gradient are finite, the parameters after it are not: named, and those before it are kept."""
+    overflowing = "optimizer={_target_: keras.optimizers.SGD, learning_rate: 3e38}"
+    assert run(tmp_path, [*SHORT, overflowing, "task.amplitude=[50,50]"]) == 1
+    captured = capfd.readouterr()
+    assert "stopped: iteration 0: not finite: parameters/" in captured.out
+    assert "Traceback" not in captured.err
+    (path,) = folder(tmp_path).checkpoints.iterdir()
+    state = checkpoints.load(path, json.loads(folder(tmp_path).manifest.read_text())["identity"])
+    assert state["iteration"] == 0
+    assert all(np.isfinite(value).all() for value in state.values() if value.dtype.kind == "f")
 
 
 def test_a_folder_that_can_no_longer_be_written_to_is_said(short, tmp_path, monkeypatch, capfd):

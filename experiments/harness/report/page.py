@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import html
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import NamedTuple
+
+from experiments.harness.console import clean
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c1c1c; --paper: #ffffff; --faint: #66666e; --line: #d6d6dc; }
@@ -77,6 +79,11 @@ def page(title: str, sections: Sequence[Section], elsewhere: Sequence[str], made
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{_joined(parts)}\n"
         "</body>\n</html>\n"
     )
+
+
+def escape(text: str) -> str:
+    """Return text that HTML shows as it is."""
+    return html.escape(clean(text))
 
 
 def _section(section: Section) -> str:

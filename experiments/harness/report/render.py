@@ -13,6 +13,7 @@ import numpy as np
 import rich.markup
 import rich.table
 
+from experiments.harness.console import clean
 from experiments.harness.report.runs import Group
 from experiments.harness.report.statistics import Value
 from experiments.harness.report.table import Row, Table
@@ -68,7 +69,10 @@ def markdown(table: Table) -> str:
 
 def terminal(table: Table) -> rich.table.Table:
     """Return a table for the terminal."""
-    escape = rich.markup.escape
+
+    def escape(text: str) -> str:
+        return rich.markup.escape(clean(text))
+
     shown = rich.table.Table(
         title=escape(title(table)),
         caption=escape(caption(table)),
@@ -91,7 +95,7 @@ def comma_separated(table: Table) -> str:
     ]
     lines = [
         [
-            *row.cells,
+            *map(in_spreadsheet, row.cells),
             len(row.group.runs),
             *(
                 number
@@ -105,7 +109,7 @@ def comma_separated(table: Table) -> str:
         for row in table.rows
     ]
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([doubled, *lines])
+    csv.writer(text, lineterminator="\n").writerows([[*map(in_spreadsheet, doubled)], *lines])
     return text.getvalue()
 
 
@@ -116,15 +120,28 @@ def hypertext(table: Table) -> str:
         places = [' class="setting"'] * len(table.names) + [""] * (len(texts) - len(table.names))
         return "".join(f"<{tag}{place}>{text}</{tag}>" for place, text in zip(places, texts, strict=True))
 
-    names = line([html.escape(name) for name in heading(table)], "th")
-    rows = [line(texts, "td") for texts in cells(table, html.escape, lambda text: f"<b>{text}</b>")]
+    def escape(text: str) -> str:
+        return html.escape(clean(text))
+
+    names = line([escape(name) for name in heading(table)], "th")
+    rows = [line(texts, "td") for texts in cells(table, escape, lambda text: f"<b>{text}</b>")]
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)
     return f"<table>\n<thead><tr>{names}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
 
 def in_markdown(text: str) -> str:
     """Return text that Markdown shows as it is."""
-    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", " ".join(clean(text).split()))
+
+
+def in_spreadsheet(text: str) -> str:
+    """Return text that a spreadsheet takes for text: one that begins like a formula gets a quotation mark."""
+    text = clean(text)
+    return (
+        f"'{text}"
+        if re.match(r"[=+\-@\t\r]", text) and not re.fullmatch(r"-|[+-]?[\d.]+(e[+-]?\d+)?", text)
+        else text
+    )
 
 
 def _texts(row: Row, compared: bool, escape: Style, bold: Style) -> list[str]:

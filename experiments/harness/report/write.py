@@ -11,7 +11,7 @@ from pathlib import Path
 from experiments.harness import figures, marked, rundir
 from experiments.harness.cli import command
 from experiments.harness.console import print_table, say
-from experiments.harness.files import write_atomically
+from experiments.harness.files import make_plain_folder, write_atomically
 from experiments.harness.report import curves, render
 from experiments.harness.report.figure import comparison
 from experiments.harness.report.grid import grid
@@ -38,7 +38,7 @@ def report(folder: Path, baseline: str, write: str | None) -> int:
         marked.require_place(Path(write), MARK)
     found = collect(folder)
     place = folder / "report"
-    place.mkdir(exist_ok=True)
+    make_plain_folder(place)
     sections, texts = [], []
     elsewhere = list(found.unused)
     tables = [tabulate(groups, baseline) for groups in comparable(found.groups)]

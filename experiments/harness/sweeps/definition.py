@@ -10,13 +10,16 @@ from pathlib import Path
 from experiments.harness import rundir
 from experiments.harness.cli import command
 from experiments.harness.errors import UsageError
-from experiments.harness.files import write_json
+from experiments.harness.files import MIB, read_bytes, write_json
 from experiments.harness.rundir import RunDirectory
 from experiments.harness.sweeps.setting import Job
 
 FILE = "sweep.json"
 
 FORMAT = 1
+
+LARGEST = 64 * MIB
+"""Bytes of the file that are read."""
 
 
 def write(place: Path, jobs: Sequence[Job]) -> None:
@@ -51,7 +54,7 @@ def read(place: Path) -> list[Job]:
     if not path.exists():
         return []
     try:
-        stored = json.loads(path.read_text())
+        stored = json.loads(read_bytes(path, LARGEST))
         if stored["format"] != FORMAT:
             raise UsageError(f"{path} has format {stored['format']!r}, this version reads {FORMAT}")
         return [_job(place, entry) for entry in stored["jobs"]]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
 
+from experiments.harness import code, provenance, rundir
 from experiments.harness.cli import command
 from experiments.harness.console import say
 from experiments.harness.errors import FAILED, INTERRUPTED
@@ -37,8 +38,25 @@ def summarize(place: Path, jobs: Sequence[Job], results: Results, ended: Sequenc
         say(f"{job.name} ({job.run.path}): {shorten(reason, REASON)}", "  not complete:", "red")
     if open_jobs:
         say(f"go on with: {command()}")
+    _name_other_code(jobs, after)
     say(f"compare with: {shlex.join(['python', '-m', 'experiments.report', f'runs={place}'])}")
     return INTERRUPTED if results.interrupted else FAILED if open_jobs else 0
+
+
+def _name_other_code(jobs: Sequence[Job], after: Mapping[str, str]) -> None:
+    """Say which complete runs were made by other code than that of now."""
+    other = {}
+    for job in jobs:
+        if after[str(job.run.path)] == "complete":
+            config, manifest = rundir.read(job.run)
+            other[job.name] = provenance.changes(config, manifest)
+    named = [f"{name} ({code.summary(lines)})" for name, lines in other.items() if lines]
+    if named:
+        say(
+            f"{shorten('; '.join(named), REASON)}. run.fresh=true trains anew beside them",
+            f"{len(named)} of these runs were made by other code:",
+            "bold yellow",
+        )
 
 
 def _kind(before: str, after: str, ended: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from experiments.harness import rundir, session
 from experiments.harness.sweeps import definition
-from tests.experiments.small_runs import run
+from tests.experiments.small_runs import pretend, run
 from tests.experiments.sweeps.commands import SMALL, complete, sweep_of
 
 SHORT = ["-m", *SMALL, "training.iterations=20"]
@@ -45,10 +45,8 @@ def test_a_job_that_is_interrupted_ends_the_sweep(tmp_path, monkeypatch, capfd):
     ends = iter(["complete", "interrupted", "complete", "complete"])
 
     def train(config):
-        run = rundir.locate(config)
-        run.path.mkdir(parents=True, exist_ok=True)
         status = next(ends)
-        rundir.update_manifest(run, format=rundir.FORMAT, status=status, iteration=10)
+        pretend(rundir.locate(config), config, status=status, iteration=10)
         return 130 if status == "interrupted" else 0
 
     monkeypatch.setattr(session, "train", lambda config, report: train(config))

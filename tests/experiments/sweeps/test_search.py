@@ -6,9 +6,9 @@ import numpy as np
 import optuna
 import pytest
 
-from experiments.harness import rundir
 from experiments.harness.sweeps import search
 from experiments.harness.sweeps.execution import Results
+from tests.experiments.small_runs import pretend as leave
 from tests.experiments.small_runs import run
 from tests.experiments.sweeps.commands import SMALL, sweep_of
 
@@ -31,11 +31,9 @@ def pretend(stop_before=None):
                 return Results({}, {}, {}, interrupted=True, broken=False)
             (rate,) = [float(line.partition("=")[2]) for line in job.overrides if "learning_rate" in line]
             status = "complete" if rate < 0.05 else "failed"
-            job.run.path.mkdir(parents=True, exist_ok=True)
             loss = (np.log10(rate) + 2) ** 2
-            rundir.update_manifest(
-                job.run, format=rundir.FORMAT, status=status, validation_loss=loss, diverged=rate >= 0.05
-            )
+            made = {"seed": 0, **job.afterwards}
+            leave(job.run, made, status=status, validation_loss=loss, diverged=rate >= 0.05)
         return Results({}, {}, {}, interrupted=False, broken=False)
 
     return execute

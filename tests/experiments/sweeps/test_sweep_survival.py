@@ -1,10 +1,14 @@
 """Sweeps that are killed with all their processes: the same command ends them with equal bits."""
 
+import os
 import random
+import signal
+import time
+from pathlib import Path
 
 import pytest
 
-from tests.experiments.sweeps.commands import complete, contents, finished, killed_after
+from tests.experiments.sweeps.commands import complete, contents, finished, killed_after, start
 
 GRID = ["algorithm=maml,fomaml", "seed=0,1,2,3,4,5", "training.iterations=2000"]
 
@@ -38,3 +42,31 @@ def test_killed_at_five_moments_it_ends_as_if_it_was_not(tmp_path, name):
     assert contents(runs) == contents(tmp_path / "whole")
     again = finished(runs, arguments)
     assert "complete now" not in again
+
+
+def workers_of(leader):
+    """Return processes of joblib that a sweep has started: it runs a job in each."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            words, group = (place / "cmdline").read_bytes(), os.getpgid(int(place.name))
+        except OSError:
+            continue
+        if group == leader and b"loky.backend.popen_loky" in words:
+            found.append(int(place.name))
+    return found
+
+
+@pytest.mark.slow
+def test_one_worker_that_is_killed_ends_no_other_job(tmp_path):
+    """Four jobs, two at a time: all are complete, the jobs of both workers from their checkpoints."""
+    arguments = ["seed=0,1,2,3", "training.iterations=20000", "hydra/launcher=joblib"]
+    with start(tmp_path, arguments) as started:
+        while len(list(tmp_path.glob("sinusoid/*/checkpoints/*.npz"))) < 2 and started.poll() is None:
+            time.sleep(0.1)
+        os.kill(random.Random(0).choice(workers_of(started.pid)), signal.SIGKILL)
+        assert started.wait(timeout=600) == 0
+    printed = (tmp_path / "printed").read_text()
+    assert "the launcher failed: " in printed
+    assert "4 jobs: 4 complete now" in printed
+    assert len(complete(tmp_path)) == 4

@@ -1,0 +1,260 @@
+"""What comes from strangers, configuration and runs: nothing of theirs is run, followed or waited for."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+from experiments import evaluate, report, reproduce
+from experiments.harness import arrays, rundir, trust
+from experiments.harness.cli import CONFIGS
+from experiments.harness.console import clean, say
+from experiments.harness.errors import UsageError
+from experiments.harness.report import render
+from experiments.harness.rundir import RunDirectory
+from tests.experiments.small_runs import SHORT, call, content, folder, run
+
+OF_HYDRA = {
+    "callbacks": "hydra:\n  callbacks:\n    a: {_target_: os.system, command: touch evil}\n",
+    "logging": "hydra: {job_logging: {handlers: {a: {(): os.system, command: touch evil}}}}\n",
+    "sweeper": "hydra: {sweeper: {_target_: os.system}}\n",
+    "values and more": "hydra: {sweeper: {params: {seed: '1,2'}, _target_: os.system}}\n",
+    "environment": "hydra: {job: {env_set: {PYTHONPATH: evil}}}\n",
+    "escaped": '"\\x68ydra": {callbacks: {}}\n',
+    "quoted": "'hydra': {callbacks: {}}\n",
+    "package": "# @package hydra.callbacks\na: {_target_: os.system}\n",
+    "launcher": "defaults:\n  - override /hydra/launcher: evil\n",
+    "into a package": "defaults:\n  - other@hydra.callbacks: evil\n",
+    "into a package, globally": "defaults:\n  - /other@_global_.hydra.callbacks: evil\n",
+}
+
+NOT_READ = {
+    "alias": "a: &a [x, x]\nb: *a\n",
+    "tag": "a: !!python/object/apply:os.getcwd []\n",
+    "resolver": "label: ${oc.env:HOME}\n",
+    "nested resolver": "label: ${oc.${seed}:HOME}\n",
+    "no YAML": "a: b: ${c}\n",
+}
+
+
+@pytest.fixture
+def strange(tmp_path, monkeypatch):
+    """A folder of a stranger, and the one that commands run in."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "strange" / "experiment").mkdir(parents=True)
+    return tmp_path / "strange"
+
+
+@pytest.mark.parametrize("text", OF_HYDRA.values(), ids=OF_HYDRA)
+def test_what_is_hydra_s_own_is_not_a_file_s(strange, capfd, text):
+    (strange / "experiment" / "mine.yaml").write_text(text)
+    assert run(None, [f"--config-dir={strange}", "experiment=mine"]) == 2
+    message = capfd.readouterr().err
+    assert "mine.yaml" in message
+    assert "come from our files and the command line alone" in message
+    assert "Traceback" not in message
+    assert [path.name for path in strange.parent.iterdir()] == ["strange"]
+
+
+@pytest.mark.parametrize("text", NOT_READ.values(), ids=NOT_READ)
+def test_files_hold_settings_and_nothing_else(strange, text):
+    (strange / "experiment" / "mine.yaml").write_text(text)
+    with pytest.raises(UsageError, match=r"mine\.yaml"):
+        trust.require(["--config-dir", str(strange)], CONFIGS)
+
+
+@pytest.mark.parametrize(
+    "option", ["--config-dir={}", "-cd={}", "--config-d={}", "hydra.searchpath=[file://{}]"]
+)
+def test_every_way_to_add_a_folder_is_seen(strange, option):
+    (strange / "mine.yaml").write_text(OF_HYDRA["callbacks"])
+    with pytest.raises(UsageError, match="callbacks"):
+        trust.require([option.format(strange)], CONFIGS)
+
+
+def test_files_beside_ours_are_held_to_the_same(tmp_path):
+    """A preset may give the sweeper values, as ours do; our own files are as they should be."""
+    trust.require([], CONFIGS)
+    configs = tmp_path / "conf"
+    shutil.copytree(CONFIGS, configs)
+    preset = configs / "sweep" / "mine.yaml"
+    preset.write_text("# @package _global_\nhydra: {sweeper: {params: {seed: '1,2'}}}\n")
+    trust.require([], configs)
+    preset.write_text(OF_HYDRA["values and more"])
+    with pytest.raises(UsageError, match=r"sweep/mine\.yaml"):
+        trust.require([], configs)
+    preset.unlink()
+    (configs / "experiment" / "mine.yaml").write_text(OF_HYDRA["callbacks"])
+    with pytest.raises(UsageError, match=r"experiment/mine\.yaml"):
+        trust.require([], configs)
+
+
+@pytest.mark.parametrize(
+    "option", ["-cp=.", "--config-path=.", "--config-p=.", "-cn=a", "--config-name=a", "--exp=a"]
+)
+def test_the_main_configuration_is_ours(option, capfd):
+    assert run(None, [option]) == 2
+    assert "is not taken" in capfd.readouterr().err
+
+
+def test_a_stranger_s_settings_work(strange, short, capfd):
+    """What files are for: the run is the one that the same settings on the command line name."""
+    lines = ["# @package _global_", "defaults:", "  - override /rule: sgd", "rule: {learning_rate: 0.01}"]
+    (strange / "experiment" / "mine.yaml").write_text("\n".join(lines))
+    runs = strange.parent / "runs"
+    shutil.copytree(short[0].path, runs / "sinusoid" / short[0].path.name)
+    assert run(None, [f"--config-dir={strange}", *SHORT, f"paths.runs={runs}", "experiment=mine"]) == 0
+    assert "complete since" in capfd.readouterr().out
+
+
+@pytest.fixture
+def stopped(short, tmp_path):
+    """A stopped run to go on with."""
+    shutil.copytree(short[1].path, tmp_path / "sinusoid" / short[1].path.name)
+    return folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", [".lock", "metrics.csv", "figures", "checkpoints", "wandb", "evaluation.json"]
+)
+def test_links_in_a_run_are_not_followed_for_writing(stopped, tmp_path, capfd, name):
+    """The file or folder that a link leads to stays as it is."""
+    place, target = stopped.path / name, tmp_path / "elsewhere"
+    if place.is_dir():
+        shutil.move(place, target)
+    else:
+        target.write_bytes(place.read_bytes() if place.exists() else b"precious")
+        place.unlink(missing_ok=True)
+    place.symlink_to(target)
+    before = sorted(target.iterdir()) if target.is_dir() else target.read_bytes()
+    assert run(tmp_path, SHORT) == 2
+    message = capfd.readouterr().err
+    assert f"{place} is a link" in message
+    assert "Remove it" in message
+    assert (sorted(target.iterdir()) if target.is_dir() else target.read_bytes()) == before
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "manifest.json", "metrics.csv"])
+def test_what_is_no_file_is_not_waited_for(stopped, tmp_path, capfd, name):
+    """A pipe that nobody writes to: by whoever goes on, evaluates or reproduces."""
+    (stopped.path / name).unlink()
+    os.mkfifo(stopped.path / name)
+    for command in (evaluate, reproduce):
+        assert call(command, f"run={stopped.path}") == 2
+        assert f"{name} is no file" in capfd.readouterr().err
+    assert run(tmp_path, SHORT) == 2
+    assert f"{name} is no file" in capfd.readouterr().err
+
+
+def test_a_report_and_a_reproduction_of_many_pass_over_a_bad_run(short, tmp_path, capfd):
+    """Bad ones are named, and the good one is in the table, and compared."""
+    runs = tmp_path / "runs"
+    for name in ("good", "pipe", "large", "strange"):
+        shutil.copytree(short[0].path, runs / name)
+    (runs / "pipe" / "metrics.csv").unlink()
+    os.mkfifo(runs / "pipe" / "metrics.csv")
+    with (runs / "large" / "config.yaml").open("r+b") as file:
+        file.truncate(2**40)
+    rundir.update_manifest(RunDirectory(runs / "strange"), code=7, packages=[[]], files={"metrics.csv": []})
+    assert call(report, f"runs={runs}") == 0
+    printed = capfd.readouterr().out
+    assert (runs / "report" / "index.html").exists()
+    assert all(
+        f"left out {runs / name}: " in printed or f"{name}/" in printed
+        for name in ("pipe", "large", "strange")
+    )
+    assert "of its kind at most" in printed
+    assert call(reproduce, f"run={runs}", "until=2") == 2
+    printed = capfd.readouterr().out
+    assert f"same: {runs / 'good'}, 2 iterations" in printed
+    assert printed.count("not compared: ") == 3
+    assert "1 of 4 runs are the same" in printed
+
+
+def test_a_report_does_not_follow_a_link(short, tmp_path, capfd):
+    shutil.copytree(short[0].path, tmp_path / "runs" / "run")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "runs" / "report").symlink_to(tmp_path / "elsewhere")
+    assert call(report, f"runs={tmp_path / 'runs'}") == 2
+    assert "report is a link" in capfd.readouterr().err
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def header(shape):
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("member", "stored"),
+    [
+        (header((10**12,)) + bytes(4), zipfile.ZIP_STORED),
+        (header((2**62, 2**62)) + bytes(4), zipfile.ZIP_STORED),
+        (header((10**9,)) + bytes(2**20), zipfile.ZIP_DEFLATED),
+        (header((2,)) + bytes(4), zipfile.ZIP_STORED),
+        (b"\x93NUMPY\x03\x00" + bytes(100), zipfile.ZIP_STORED),
+    ],
+)
+def test_arrays_are_not_allocated_before_their_bytes_are_seen(tmp_path, member, stored):
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w", stored) as archive:
+        archive.writestr("a.npy", member)
+    with pytest.raises(UsageError, match=r"a\.npz"):
+        arrays.read(path)
+
+
+def test_arrays_are_read_back(tmp_path):
+    written = {
+        "a": np.arange(6.0).reshape(2, 3),
+        "b": np.array("text"),
+        "c": np.empty((0, 4)),
+        "d": np.int64(3),
+    }
+    np.savez(tmp_path / "a.npz", **written)
+    found = arrays.read(tmp_path / "a.npz")
+    assert list(found) == list(written)
+    for name, value in written.items():
+        np.testing.assert_array_equal(found[name], value)
+
+
+def test_text_of_runs_is_shown_and_not_obeyed(capfd):
+    say("[bold]a[/bold] \x1b[31mred\x07 \u202edesrever", "x[red]:")
+    assert capfd.readouterr().out == "x[red]: [bold]a[/bold] \\x1b[31mred\\x07 \\u202edesrever\n"
+    assert clean("plain ± é\n") == "plain ± é\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=1+1", "'=1+1"),
+        ("@a", "'@a"),
+        ("+a", "'+a"),
+        ("-2+3", "'-2+3"),
+        ("-", "-"),
+        ("-0.5", "-0.5"),
+        ("1e-3", "1e-3"),
+        ("\x1b[0m", "\\x1b[0m"),
+        ("relu", "relu"),
+    ],
+)
+def test_cells_of_tables_are_no_formulas(text, cell):
+    assert render.in_spreadsheet(text) == cell
+
+
+def test_output_that_is_not_utf_8_works(short, tmp_path, monkeypatch):
+    """The table of an evaluation has a sign that ASCII lacks."""
+    shutil.copytree(short[0].path, tmp_path / "sinusoid" / short[0].path.name)
+    written = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", written)
+    assert run(tmp_path, SHORT) == 0
+    written.flush()
+    printed = written.buffer.getvalue().decode("ascii")
+    assert "complete since" in printed
+    assert content(folder(tmp_path)) == content(short[0])
