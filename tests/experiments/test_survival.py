@@ -21,7 +21,8 @@ from experiments.harness import checkpoints, files, lock, session
 from metalearn import diagnostics
 from tests.experiments.small_runs import SETTINGS, SHORT, content, folder, read, run, stop_at
 
-LONG = [*SETTINGS, "training.iterations=4000", "training.jit_compile=false"]
+LONG = [*SETTINGS, "training.iterations=4000", "training.jit_compile=false", "training.carry=1500"]
+"""With inner loops that are carried on: what is killed is in the middle of one."""
 
 
 @contextmanager
