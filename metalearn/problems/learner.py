@@ -98,13 +98,17 @@ def meta_gradient(learner: Learner, meta: Meta, tasks: Task, seed: Seed) -> Meta
     return learner.estimator(problem, phi, tasks, learner.estimator.init(problem, phi, tasks), seed)[0]
 
 
-def losses(learner: Learner, meta: Meta, tasks: Task, inner: Inner, seed: Seed) -> Losses:
+def losses(
+    learner: Learner, meta: Meta, tasks: Task, inner: Inner, seed: Seed, judged: tf.Tensor | None = None
+) -> Losses:
     """Return losses ``[T]`` around adaptation: ``inner/…`` on support, ``outer/…`` on query examples.
 
     ``…/loss_before`` is at theta_0, ``…/loss`` at the end of the inner loops ``[T, ...]``. The inner loss is
-    the whole one: with the proximal term, and the mean over mini-batches.
+    the whole one: with the proximal term, and the mean over mini-batches. ``judged`` is the outer loss at the
+    end where it is known already, as from a meta-gradient.
     """
     problem, phi, tasks = learner.posed(meta, counted(tasks), seed)
+    known = {} if judged is None or problem.step_weights is not None else {"outer/loss": judged}
 
     # Each task's own copy of theta_0, as the first inner step has it: XLA then finds this loss computed.
     starts = map_tasks(lambda task: inner_start(problem, phi, task), tasks, mapping=problem.mapping)
@@ -117,14 +121,17 @@ def losses(learner: Learner, meta: Meta, tasks: Task, inner: Inner, seed: Seed) 
         def objective(at: Inner) -> tf.Tensor:
             return inner_objective(problem, at.parameters, phi, task, at.model)
 
-        return {
+        found = {
             "inner/loss_before": objective(copied),
             "inner/loss": objective(inner),
             "outer/loss_before": outer_loss(problem, start, phi, task, copied.model)[0],
-            "outer/loss": outer_loss(problem, inner.parameters, phi, task, inner.model)[0],
         }
+        if not known:
+            found["outer/loss"] = outer_loss(problem, inner.parameters, phi, task, inner.model)[0]
+        return found
 
-    return map_tasks(of_one_task, tasks, starts, inner._replace(step=()), mapping=problem.mapping)
+    around: Losses = map_tasks(of_one_task, tasks, starts, inner._replace(step=()), mapping=problem.mapping)
+    return {**around, **known}
 
 
 def adaptation(learner: Learner, meta: Meta, tasks: Task, steps: int, seed: Seed) -> tuple[Inner, tf.Tensor]:

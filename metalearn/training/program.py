@@ -165,7 +165,7 @@ class Program:
         gradients = tf.nest.flatten(gradient)
         squares = tf.stack([tf.cast(tf.reduce_sum(tf.square(leaf)), tf.float32) for leaf in gradients])
         norms = dict(zip(optimizers.names, tf.unstack(tf.sqrt(squares)), strict=True))
-        around = losses(learner, meta, tasks, result.inner, seed)
+        around = losses(learner, meta, tasks, result.inner, seed, result.loss)
         row = {
             **{name: tf.reduce_mean(loss) for name, loss in around.items()},
             "meta_gradient/norm": tf.sqrt(tf.reduce_sum(squares)),
