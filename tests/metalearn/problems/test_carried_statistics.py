@@ -1,4 +1,4 @@
-"""Moving statistics in a training: carried, averaged over tasks, kept in checkpoints, no optimizer's affair."""
+"""Moving statistics in a training: carried, averaged over tasks, in checkpoints, and not optimized."""
 
 import keras
 import numpy as np
@@ -24,7 +24,7 @@ def trainer_of(name, optimizer=None):
     )
     source = ml.tasks.from_function(drawn, dtype="float64")
     optimizer = optimizer or keras.optimizers.SGD(LEARNING_RATE)
-    return ml.MetaTrainer(learner, source, optimizer, meta_batch_size=3, seed=0)
+    return ml.MetaTrainer(learner, source, optimizer, meta_batch_size=3, jit_compile=False)
 
 
 def unpacked(meta, name):

@@ -11,7 +11,7 @@ def columns():
     """Return a task's parameters as float64 columns ``[T, 1, 1]``, to recompute targets from."""
 
     def split(task):
-        return np.split(task.parameters.numpy().astype(np.float64)[:, None, :], task.parameters.shape[1], -1)
+        return np.split(task.info.numpy().astype(np.float64)[:, None, :], task.info.shape[1], -1)
 
     return split
 

@@ -84,7 +84,7 @@ def test_streams_do_not_depend_on_the_other_counts(family):
     np.testing.assert_array_equal(first.support.targets, more_queries.support.targets)
     np.testing.assert_array_equal(first.query.targets, more_shots.query.targets)
     for other in (more_queries, more_shots):
-        np.testing.assert_array_equal(first.parameters, other.parameters)
+        np.testing.assert_array_equal(first.info, other.info)
 
 
 @families
@@ -106,11 +106,11 @@ def test_the_informed_are_told_the_parameters_with_every_input(family):
     plain, informed = (family(informed=told).sample((1, 2), 6) for told in (False, True))
     for before, after in zip(plain[:2], informed[:2], strict=True):
         size = before.inputs.shape[-1]
-        told = np.repeat(plain.parameters.numpy()[:, None], before.inputs.shape[1], 1)
+        told = np.repeat(plain.info.numpy()[:, None], before.inputs.shape[1], 1)
         np.testing.assert_array_equal(after.inputs[..., :size], before.inputs)
         np.testing.assert_array_equal(after.inputs[..., size:], told)
         np.testing.assert_array_equal(after.targets, before.targets)
-    np.testing.assert_array_equal(plain.parameters, informed.parameters)
+    np.testing.assert_array_equal(plain.info, informed.info)
 
 
 @gridded

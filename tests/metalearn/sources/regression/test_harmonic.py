@@ -20,7 +20,7 @@ def test_targets_follow_the_rule(columns):
 def test_parameters_and_inputs_are_distributed_as_stated(assert_mean):
     """Normal amplitudes, uniform frequency, phases and centre, inputs normal around the centre."""
     task = ml.tasks.Harmonic(shots=4, queries=4).sample((1, 0), 20_000)
-    values = task.parameters.numpy().astype(np.float64)
+    values = task.info.numpy().astype(np.float64)
     for column in (0, 1):
         for power, moment in enumerate((0, 1, 0, 3), start=1):
             assert_mean(values[:, column] ** power, moment)
@@ -43,7 +43,7 @@ def test_parameters_and_inputs_are_distributed_as_stated(assert_mean):
 
 def test_other_ranges_are_taken():
     task = ml.tasks.Harmonic(frequency=(1, 2), phase=(0.5, 0.5), centre=(10, 11)).sample((0, 0), 100)
-    low, high = task.parameters.numpy().min(0), task.parameters.numpy().max(0)
+    low, high = task.info.numpy().min(0), task.info.numpy().max(0)
     assert 1 <= low[2] < high[2] <= 2
     np.testing.assert_array_equal([low[3:5], high[3:5]], 0.5)
     assert 10 <= low[5] < high[5] <= 11
@@ -51,7 +51,7 @@ def test_other_ranges_are_taken():
 
 def test_the_grid_is_around_the_centre_of_each_task():
     task = ml.tasks.Harmonic(queries=5, grid=True).sample((0, 0), 7)
-    expected = task.parameters.numpy()[:, 5:] + np.array([-2, -1, 0, 1, 2])
+    expected = task.info.numpy()[:, 5:] + np.array([-2, -1, 0, 1, 2])
     np.testing.assert_allclose(task.query.inputs[..., 0], expected, atol=1e-6)
 
 

@@ -15,7 +15,7 @@ CONTRACTION = 1 - 4 * RATE + 4 * RATE**2 * (SHOTS + SIZE + 1) / SHOTS
 def test_targets_follow_the_rule():
     """``x . w`` in float64; sums of ten products of a few units are off by 1e-5 at most."""
     task = ml.tasks.Linear(shots=20, queries=30, mean=1.0, scale=2.0).sample((0, 0), 100)
-    weights = task.parameters.numpy().astype(np.float64)
+    weights = task.info.numpy().astype(np.float64)
     for inputs, targets in (task.support, task.query):
         np.testing.assert_allclose(targets[..., 0], np.einsum("tnd,td->tn", inputs, weights), atol=1e-4)
 
@@ -23,7 +23,7 @@ def test_targets_follow_the_rule():
 def test_weights_and_inputs_are_normal(assert_mean):
     """Mean and variance as asked for, kurtosis 3, and nothing correlated."""
     task = ml.tasks.Linear(input_size=3, shots=2, mean=-1.0, scale=2.0).sample((1, 0), 20_000)
-    for values in ((task.parameters.numpy() + 1.0) / 2.0, *task.support.inputs.numpy().swapaxes(0, 1)):
+    for values in ((task.info.numpy() + 1.0) / 2.0, *task.support.inputs.numpy().swapaxes(0, 1)):
         for power, moment in enumerate((0, 1, 0, 3), start=1):
             assert_mean(values.astype(np.float64) ** power, moment)
         assert np.abs(np.corrcoef(values, rowvar=False) - np.eye(3)).max() < 0.03
@@ -32,7 +32,7 @@ def test_weights_and_inputs_are_normal(assert_mean):
 def test_least_squares_recovers_the_weights():
     """Without noise, and with more examples than dimensions."""
     task = ml.tasks.Linear(shots=30).sample((2, 0), 20)
-    for inputs, targets, weights in zip(*task.support, task.parameters, strict=True):
+    for inputs, targets, weights in zip(*task.support, task.info, strict=True):
         found, *_ = np.linalg.lstsq(inputs.numpy().astype(np.float64), targets[:, 0].numpy())
         np.testing.assert_allclose(found, weights, atol=1e-5)
 
@@ -51,7 +51,7 @@ def test_ridge_towards_the_mean_is_the_best_predictor(assert_mean):
     """Of strength ``s^2 / scale^2``; its error is the posterior's, ``tr (X'X / s^2 + I / scale^2)^-1``."""
     tasks = ml.tasks.Linear(shots=SHOTS, input_size=SIZE, mean=MEAN, scale=SCALE, noise=NOISE)
     task = tasks.sample((3, 0), 4000)
-    inputs, targets, weights = (leaf.numpy().astype(np.float64) for leaf in (*task.support, task.parameters))
+    inputs, targets, weights = (leaf.numpy().astype(np.float64) for leaf in (*task.support, task.info))
     gram = np.einsum("tni,tnj->tij", inputs, inputs)
     errors = {}
     for strength in (0.5, 1.0, 2.0):
@@ -71,7 +71,7 @@ def test_maml_has_the_loss_and_the_gradient_of_the_closed_form(start, assert_mea
     gap = np.array(start) - MEAN
     loss = CONTRACTION * (np.sum(gap**2) + SIZE * SCALE**2) + 4 * RATE**2 * NOISE**2 * SIZE / SHOTS
     for estimator, factor in (
-        (ml.estimators.mixed_mode(), CONTRACTION),
+        (ml.estimators.checkpointed(), CONTRACTION),
         (ml.estimators.first_order(), 1 - 2 * RATE),
     ):
         model = ml.models.mlp(SIZE, hidden=())

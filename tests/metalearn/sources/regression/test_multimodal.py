@@ -28,8 +28,8 @@ def task():
 
 def of_kind(task, index):
     """Return the parameters a, c, b of the tasks of one kind, as columns, and which tasks those are."""
-    chosen = task.parameters[:, index].numpy() == 1
-    return task.parameters.numpy().astype(np.float64)[chosen, len(KINDS) :].T, chosen
+    chosen = task.info[:, index].numpy() == 1
+    return task.info.numpy().astype(np.float64)[chosen, len(KINDS) :].T, chosen
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -60,7 +60,7 @@ def test_parameters_are_uniform_over_the_ranges_of_their_kind(task, kind, assert
 
 
 def test_kinds_and_signs_are_equally_frequent(task, assert_mean):
-    kinds = task.parameters.numpy()[:, : len(KINDS)]
+    kinds = task.info.numpy()[:, : len(KINDS)]
     np.testing.assert_array_equal(kinds.sum(1), 1)
     for column in kinds.T:
         assert_mean(column, 1 / 5)
@@ -71,12 +71,12 @@ def test_kinds_and_signs_are_equally_frequent(task, assert_mean):
 def test_some_kinds_only(modes, assert_mean):
     """In the order that they are named, of equal probability; the parameters have a column for each."""
     task = ml.tasks.Multimodal(modes=modes, noise=0.0).sample((1, 0), 3000)
-    assert task.parameters.shape == (3000, len(modes) + 3)
+    assert task.info.shape == (3000, len(modes) + 3)
     for index, kind in enumerate(modes):
-        chosen = task.parameters.numpy()[:, index] == 1
+        chosen = task.info.numpy()[:, index] == 1
         if len(modes) > 1:
             assert_mean(chosen, 1 / len(modes))
-        a, c, b = task.parameters.numpy().astype(np.float64)[chosen, len(modes) :].T[..., None, None]
+        a, c, b = task.info.numpy().astype(np.float64)[chosen, len(modes) :].T[..., None, None]
         x, y = (leaf.numpy()[chosen] for leaf in task.query)
         np.testing.assert_allclose(y, RULES[kind](x, a, c, b), atol=1e-5)
 

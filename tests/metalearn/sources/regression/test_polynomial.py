@@ -10,7 +10,7 @@ import metalearn as ml
 def test_targets_follow_the_rule(degree, columns):
     """Against NumPy's polynomials in float64, relative to terms of up to 3^degree."""
     task = ml.tasks.Polynomial(degree=degree, shots=20, queries=30).sample((0, 0), 50)
-    assert task.parameters.shape == (50, degree + 1)
+    assert task.info.shape == (50, degree + 1)
     coefficients = np.stack(columns(task))
     for inputs, targets in (task.support, task.query):
         expected = np.polynomial.polynomial.polyval(
@@ -21,13 +21,13 @@ def test_targets_follow_the_rule(degree, columns):
 
 def test_least_squares_recovers_the_coefficients():
     task = ml.tasks.Polynomial(shots=30, noise=0.0).sample((2, 0), 20)
-    for inputs, targets, coefficients in zip(*task.support, task.parameters, strict=True):
+    for inputs, targets, coefficients in zip(*task.support, task.info, strict=True):
         found = np.polynomial.polynomial.polyfit(inputs[:, 0].numpy(), targets[:, 0].numpy(), 3)
         np.testing.assert_allclose(found, coefficients, atol=1e-4)
 
 
 def test_coefficients_are_uniform_and_independent(assert_mean):
-    values = ml.tasks.Polynomial(coefficients=(-1, 3)).sample((1, 0), 20_000).parameters.numpy()
+    values = ml.tasks.Polynomial(coefficients=(-1, 3)).sample((1, 0), 20_000).info.numpy()
     assert -1 <= values.min() < values.max() <= 3
     for column in values.T:
         assert_mean(column, 1)

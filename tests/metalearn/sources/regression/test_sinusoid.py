@@ -39,7 +39,7 @@ def test_targets_are_one_sinusoid_a_task():
     np.testing.assert_allclose(query_amplitude, amplitude, atol=1e-5)
     # An error of 1e-6 in the targets moves the phase by that over the amplitude, at least 0.1.
     np.testing.assert_allclose(query_phase, phase, atol=1e-4)
-    np.testing.assert_allclose(batch.parameters, np.stack([amplitude, phase], 1), atol=1e-4)
+    np.testing.assert_allclose(batch.info, np.stack([amplitude, phase], 1), atol=1e-4)
 
 
 def test_targets_follow_the_rule(columns):
@@ -57,7 +57,7 @@ def test_the_tasks_of_a_seed_never_change():
     """
     task = ml.tasks.Sinusoid().sample((1, -1), 100)
     digest = hashlib.sha256()
-    for leaf in (task.support.inputs, task.query.inputs, task.parameters):
+    for leaf in (task.support.inputs, task.query.inputs, task.info):
         digest.update(leaf.numpy().tobytes())
     assert digest.hexdigest()[:16] == "a8b93ec9bbc213d7"
 

@@ -17,17 +17,17 @@ def test_targets_follow_the_rule(columns):
 
 def test_parameters_are_uniform(assert_mean):
     task = ml.tasks.Step(low=(-2, 0), high=(-1, 3)).sample((1, 0), 20_000)
-    for column, (low, high) in zip(task.parameters.numpy().T, ((-2.5, 2.5), (-2, 0), (-1, 3)), strict=True):
+    for column, (low, high) in zip(task.info.numpy().T, ((-2.5, 2.5), (-2, 0), (-1, 3)), strict=True):
         assert low <= column.min() < column.max() <= high
         assert_mean(column, (low + high) / 2)
         assert_mean(np.square(column - (low + high) / 2), (high - low) ** 2 / 12)
-    assert np.abs(np.corrcoef(task.parameters.numpy(), rowvar=False) - np.eye(3)).max() < 0.03
+    assert np.abs(np.corrcoef(task.info.numpy(), rowvar=False) - np.eye(3)).max() < 0.03
 
 
 def test_the_default_levels_are_one_apart_from_zero():
     task = ml.tasks.Step().sample((0, 0), 50)
     np.testing.assert_array_equal(np.unique(task.support.targets), [-1, 1])
-    np.testing.assert_array_equal(task.parameters[:, 1:], np.tile([-1.0, 1.0], (50, 1)))
+    np.testing.assert_array_equal(task.info[:, 1:], np.tile([-1.0, 1.0], (50, 1)))
 
 
 @settings(max_examples=15, deadline=None, database=None, derandomize=True)
