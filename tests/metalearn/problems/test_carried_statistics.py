@@ -1,4 +1,4 @@
-"""Moving statistics in a training: carried, averaged over tasks, kept in checkpoints, no optimizer's affair."""
+"""Moving statistics in a training: carried, averaged over tasks, in checkpoints, and not optimized."""
 
 import keras
 import numpy as np
@@ -24,7 +24,7 @@ def trainer_of(name, optimizer=None):
     )
     source = ml.tasks.from_function(drawn, dtype="float64")
     optimizer = optimizer or keras.optimizers.SGD(LEARNING_RATE)
-    return ml.MetaTrainer(learner, source, optimizer, meta_batch_size=3, seed=0)
+    return ml.MetaTrainer(learner, source, optimizer, meta_batch_size=3, jit_compile=False)
 
 
 def unpacked(meta, name):
@@ -82,7 +82,7 @@ def test_no_optimizer_moves_them():
     assert not np.array_equal(plain.meta["parameters"][key], decayed.meta["parameters"][key])
 
 
-@pytest.mark.parametrize("name", ["moving", "per_step"])
+@pytest.mark.parametrize("name", ["moving", pytest.param("per_step", marks=pytest.mark.slow)])
 def test_a_training_that_is_resumed_ends_with_the_same_bits(name):
     """Statistics are in the state, in ``meta``, and go on from where they were."""
     whole = trainer_of(name)

@@ -200,7 +200,7 @@ class TestRefusals:
         assert all(f"  {name!r}: " in str(raised.value) for name in NAMES)
 
     def test_a_choice_without_batch_statistics(self):
-        with pytest.raises(ValueError, match="'moving' was chosen, but no layer .*: leave it out"):
+        with pytest.raises(ValueError, match=r"'moving' was chosen, but no layer .*: leave it out"):
             learner_of("moving", 1, ml.models.mlp())
 
     def test_wrong_second_derivatives(self):
