@@ -65,7 +65,9 @@ def test_losses_before_the_first_step_are_those_of_the_solution(learner, sinusoi
     meta = learner.initialize(0)
     fitted = learner.adapt(meta, sinusoids.support)
     losses = in_graph(learner.losses)(
-        meta, sinusoids, {key: fitted.parameters[key] for key in ("output/kernel", "output/bias")}
+        meta,
+        sinusoids,
+        ml.Inner({key: fitted.parameters[key] for key in ("output/kernel", "output/bias")}),
     )
     np.testing.assert_allclose(losses["outer/loss_before"], losses["outer/loss"], rtol=1e-12)
     np.testing.assert_allclose(losses["inner/loss_before"], fitted.support_loss[:, 0], rtol=1e-12)
@@ -76,12 +78,12 @@ def test_losses_before_the_first_step_are_those_of_the_solution(learner, sinusoi
     [
         ({"adapted": "body"}, "output/bias, output/kernel .* adapted='head'"),
         ({"proximal": 1.0}, "proximal"),
-        ({"per_step_support": True}, "per_step_support"),
+        ({"batch": ml.problems.slices(2)}, "batch"),
         ({"estimator": ml.estimators.reptile(), "adapted": "all"}, "reptile .* head"),
         ({"steps": -1}, "steps"),
         ({"model": keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, "relu")])}, "no plain dense"),
     ],
-    ids=["adapted", "proximal", "per_step_support", "reptile", "steps", "activation"],
+    ids=["adapted", "proximal", "batch", "reptile", "steps", "activation"],
 )
 def test_what_does_not_go_with_it_is_refused(changes, named):
     settings = {"adapted": "head", "head": ml.heads.ridge(), "model": ml.models.mlp(), **changes}

@@ -84,13 +84,13 @@ def _differences(problem: BilevelProblem, meta: Meta, tasks: Task) -> dict[str, 
     def losses(meta: Meta) -> tf.Tensor:
         total = tf.zeros([len(names)], tf.float64)
         for task in range(2):
-            support, query, _ = tf.nest.map_structure(lambda leaf, task=task: leaf[task], tasks)
+            support, query, *_ = tf.nest.map_structure(lambda leaf, task=task: leaf[task], tasks)
             parameters = meta["parameters"]
             state = problem.rule.init(parameters)
             for step in range(problem.steps):
                 with tf.GradientTape() as tape:
                     tape.watch(parameters)
-                    loss = problem.inner_loss(parameters, meta, support)
+                    loss = problem.inner_loss(parameters, meta, support, ())
                 gradients = tape.gradient(loss, parameters)
                 parameters, state = problem.rule.update(gradients, state, parameters, meta["rule"], step)
             total += _outer_losses(parameters, query) / 2
@@ -136,12 +136,12 @@ def hypergradients() -> Callable[..., dict[str, Hypergradients]]:
     """``(rules by name, steps, names of estimators) -> their meta-gradients by name``."""
 
     def compute(
-        rules: dict[str, Rule], steps: int, exact: tuple[str, ...] = ("unrolled", "mixed_mode")
+        rules: dict[str, Rule], steps: int, exact: tuple[str, ...] = ("unrolled", "checkpointed")
     ) -> dict[str, Hypergradients]:
         problem = BilevelProblem(
-            initialize=lambda meta: meta["parameters"],
-            inner_loss=lambda parameters, meta, batch: tf.reduce_sum(_inner_losses(parameters, batch)),
-            outer_loss=lambda parameters, meta, batch: tf.reduce_sum(_outer_losses(parameters, batch)),
+            start=lambda meta, task: meta["parameters"],
+            inner_loss=lambda parameters, meta, batch, _: tf.reduce_sum(_inner_losses(parameters, batch)),
+            outer_loss=lambda parameters, meta, task, _: tf.reduce_sum(_outer_losses(parameters, task.query)),
             rule=_side_by_side(rules),
             steps=steps,
         )
@@ -150,7 +150,7 @@ def hypergradients() -> Callable[..., dict[str, Hypergradients]]:
 
         def estimate(name: str) -> Meta:
             estimator = getattr(estimators, name)()
-            return tf.function(lambda *given: estimator(problem, *given).gradient, autograph=False)(
+            return tf.function(lambda *given: estimator(problem, *given)[0].gradient, autograph=False)(
                 meta, tasks
             )
 

@@ -66,6 +66,6 @@ def test_conformance():
 def test_hypergradients(hypergradients, assert_right):
     """By tapes, mixed mode and differences."""
     found = hypergradients(
-        {"alfa": rules.alfa(rules.learned(0.1, per="variable", steps=2))}, 3, ("mixed_mode",)
+        {"alfa": rules.alfa(rules.learned(0.1, per="variable", steps=2))}, 3, ("checkpointed",)
     )
     assert_right(found["alfa"])

@@ -127,7 +127,7 @@ def found(request, hypergradients):
     """Return the hypergradients of all rules: with few steps in Python, with many in a graph loop."""
     learning = {_label(name, options): _learning(name, options) for name, options in VARIANTS}
     if request.param == "fused":
-        return hypergradients(learning, 3, ("mixed_mode",))
+        return hypergradients(learning, 3, ("checkpointed",))
     return hypergradients(learning, 6)
 
 

@@ -26,16 +26,16 @@ def quadratic_gradient(rule, steps=1):
         return tf.concat([parameters["a"], parameters["b"]], 0)
 
     problem = BilevelProblem(
-        initialize=lambda meta: meta["parameters"],
-        inner_loss=lambda p, meta, _: tf.reduce_sum(CURVATURE * joined(p) ** 2 / 2 - PULL * joined(p)),
-        outer_loss=lambda p, meta, _: tf.reduce_sum(joined(p) ** 2 / 2 - TARGET * joined(p)),
+        start=lambda meta, task: meta["parameters"],
+        inner_loss=lambda p, meta, *_: tf.reduce_sum(CURVATURE * joined(p) ** 2 / 2 - PULL * joined(p)),
+        outer_loss=lambda p, meta, *_: tf.reduce_sum(joined(p) ** 2 / 2 - TARGET * joined(p)),
         rule=rule,
         steps=steps,
     )
     parameters = {"a": tf.constant(START[:2]), "b": tf.constant(START[2:])}
     empty = Batch(tf.zeros([1, 1], tf.float64), tf.zeros([1, 1], tf.float64))
     meta = {"parameters": parameters, "rule": rule.learnable(parameters)}
-    return ml.estimators.mixed_mode()(problem, meta, Task(empty, empty)).gradient["rule"]
+    return ml.estimators.checkpointed()(problem, meta, Task(empty, empty))[0].gradient["rule"]
 
 
 def expected_per_element():
@@ -118,7 +118,7 @@ def test_hypergradients(hypergradients, assert_right):
             keras.optimizers.schedules.ExponentialDecay(0.125, 2, 0.5), learned(0.8, per="variable", steps=3)
         ),
     }
-    for found in hypergradients(rules, 6, ("mixed_mode",)).values():
+    for found in hypergradients(rules, 6, ("checkpointed",)).values():
         assert_right(found)
 
 

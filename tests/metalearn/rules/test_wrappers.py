@@ -69,7 +69,7 @@ def test_hypergradients(hypergradients, assert_right):
             learned(0.05, per="variable", steps=2),
         ),
     }
-    found = hypergradients(rules, 3, ("mixed_mode",))
+    found = hypergradients(rules, 3, ("checkpointed",))
     for right in found.values():
         assert_right(right)
     assert found["norm_unreached"].exact[0][-3] == 0

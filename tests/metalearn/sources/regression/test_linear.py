@@ -71,7 +71,7 @@ def test_maml_has_the_loss_and_the_gradient_of_the_closed_form(start, assert_mea
     gap = np.array(start) - MEAN
     loss = CONTRACTION * (np.sum(gap**2) + SIZE * SCALE**2) + 4 * RATE**2 * NOISE**2 * SIZE / SHOTS
     for estimator, factor in (
-        (ml.estimators.mixed_mode(), CONTRACTION),
+        (ml.estimators.checkpointed(), CONTRACTION),
         (ml.estimators.first_order(), 1 - 2 * RATE),
     ):
         model = ml.models.mlp(SIZE, hidden=())
