@@ -82,7 +82,7 @@ def test_no_optimizer_moves_them():
     assert not np.array_equal(plain.meta["parameters"][key], decayed.meta["parameters"][key])
 
 
-@pytest.mark.parametrize("name", ["moving", "per_step"])
+@pytest.mark.parametrize("name", ["moving", pytest.param("per_step", marks=pytest.mark.slow)])
 def test_a_training_that_is_resumed_ends_with_the_same_bits(name):
     """Statistics are in the state, in ``meta``, and go on from where they were."""
     whole = trainer_of(name)
