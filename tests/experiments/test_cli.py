@@ -29,7 +29,7 @@ CASES = [
     ("training.meta_batch_size=0", ["meta_batch_size", "0"]),
     ("training.iterations=0", ["training.iterations", "0"]),
     ("training.iterations=1.5", ["training.iterations", "1.5"]),
-    ("learner.steps=0", ["steps", "0"]),
+    ("learner.steps=-1", ["learner.steps", "-1"]),
     ("learner.adapted=heads", ["adapted", "heads", "output/kernel"]),
     ("learner.loss=mze", ["learner.loss=mze", "mse"]),
     ("model.hidden=[40,0]", ["model.hidden=[40, 0]", "at least 1"]),
