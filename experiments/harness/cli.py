@@ -10,13 +10,14 @@ import re
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -108,12 +109,29 @@ def run_application(task: Callable[[DictConfig], int], config_name: str) -> None
     decorate = hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
     try:
         trust.require(sys.argv[1:], CONFIGS)
+        _require_names_of_groups(sys.argv[1:])
         decorate(application)()
     except UsageError as error:
         application.codes.append(complain(str(error)).code)
     except (HydraException, OmegaConfBaseException) as error:
         application.codes.append(complain(_explain(error, config_name)).code)
     sys.exit(max(application.codes, default=0))
+
+
+def _require_names_of_groups(arguments: Sequence[str]) -> None:
+    """Raise UsageError for a group that is given no name of a file, of which Hydra raises what it likes."""
+    words = [word for word in arguments if "=" in word and not word.startswith("-")]
+    for override in OverridesParser.create().parse_overrides(words):
+        group, value = override.key_or_group, override.value()
+        if override.is_delete() or override.is_sweep_override() or not (CONFIGS / group).is_dir():
+            continue
+        parts = value if isinstance(value, list) else [value]
+        if not isinstance(value, dict) and not all(isinstance(part, str) and part for part in parts):
+            names = [path.stem for path in (CONFIGS / group).glob("*.yaml")]
+            raise UsageError(
+                f"{override.input_line} names no {group}{nearest('', names) or ': give the name of a file'}; "
+                f"its settings are {group}.<setting>=<value>"
+            )
 
 
 def _sweep_id() -> str:

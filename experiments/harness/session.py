@@ -124,7 +124,7 @@ class _Session:
         validation = Validation(self.trainer, self.run.validation, self.tracker, self.config, report)
         first = self.trainer.iteration
         seconds, speed = self._train(validation)
-        if validation.hopeless:
+        if validation.pruned:
             return self._give_up(validation)
         if seconds is None:
             return self.stop()
@@ -180,7 +180,7 @@ class _Session:
             while trainer.iteration < total and not interrupted:
                 self.lock.require()
                 limits = [limit for limit in (diagnose(), validate()) if limit]
-                if validate.hopeless:
+                if validate.pruned:
                     break
                 first, began = trainer.iteration, time.perf_counter()
                 history = trainer.run(min(count, total - first, *limits))

@@ -19,7 +19,7 @@ Config = dict[str, Any]
 COLUMN = "validation/loss"
 
 Report = Callable[[int, float], bool]
-"""Is told of iteration and loss, and says whether to stop: the run is hopeless."""
+"""Takes iteration and loss, and returns whether the run is to be pruned."""
 
 
 class Validation:
@@ -27,7 +27,7 @@ class Validation:
 
     Attributes:
         loss: the newest; NaN before the first.
-        hopeless: whether the report said so.
+        pruned: whether the report said so.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Validation:
         self._trainer, self._path, self._tracker, self._report = trainer, path, tracker, report
         self._interval = config["validation"]["interval"]
         self.loss = np.nan
-        self.hopeless = False
+        self.pruned = False
         if self._interval is None:
             return
         settings = config["validation"]
@@ -64,7 +64,7 @@ class Validation:
         if iteration and iteration % self._interval == 0:
             self._validate()
             if self._report is not None:
-                self.hopeless = self._report(iteration, self.loss)
+                self.pruned = self._report(iteration, self.loss)
         return self._interval - iteration % self._interval
 
     def at_the_end(self) -> None:

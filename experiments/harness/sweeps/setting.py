@@ -12,8 +12,10 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
 
 from experiments.harness import identity, rundir
 from experiments.harness.errors import UsageError
@@ -120,7 +122,12 @@ class Setting:
             self.checked.add(digest)
 
     def _compose(self, overrides: list[str]) -> dict[str, Any]:
-        config = self.loader.load_sweep_config(self.config, overrides)
+        try:
+            config = self.loader.load_sweep_config(self.config, overrides)
+        except (HydraException, OmegaConfBaseException):
+            raise
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UsageError(str(error)) from error
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = 0
         before = HydraConfig.instance().cfg

@@ -1,4 +1,4 @@
-"""A search: what it chooses does not depend on where it was stopped; hopeless runs are given up."""
+"""A search: what it chooses does not depend on where it was stopped; runs worse than others are pruned."""
 
 import json
 
@@ -63,7 +63,7 @@ def test_it_chooses_the_same_wherever_it_was_stopped(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_hopeless_runs_are_given_up(tmp_path, capfd):
+def test_runs_worse_than_others_are_pruned(tmp_path, capfd):
     """Real runs: the median of the first trial alone decides on the second."""
     pruner = ["+hydra.sweeper.pruner.n_startup_trials=1", "hydra.sweeper.sampler.name=RandomSampler"]
     arguments = [
