@@ -257,7 +257,6 @@ def show(run: RunDirectory, manifest: Config) -> None:
             num_tasks=stored["num_tasks"],
             tasks_hash=stored["tasks_hash"],
             per_task=np.empty(0),
-            metrics={},
         )
         table = evaluation_table(
             evaluation, str(stored["metric"]), "Query loss after adaptation to fresh tasks"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -60,7 +61,7 @@ class Evaluation(NamedTuple):
     num_tasks: int
     tasks_hash: str
     per_task: np.ndarray
-    metrics: dict[str, Curve]
+    metrics: Mapping[str, Curve] = types.MappingProxyType({})
 
 
 def evaluate(
