@@ -135,7 +135,9 @@ def only(module):
 def test_the_gradient_check_works(execute, monkeypatch):
     """With one estimator instead of all, for time; they have a test of their own."""
     every = gradients.estimators
-    monkeypatch.setattr(gradients, "estimators", lambda config: {"mixed_mode": every(config)["mixed_mode"]})
+    monkeypatch.setattr(
+        gradients, "estimators", lambda config: {"checkpointed": every(config)["checkpointed"]}
+    )
     assert "exact" in execute([*only("check_gradients"), "model.hidden=[4]", "learner.steps=1"])
 
 
