@@ -13,7 +13,6 @@ import metalearn as ml
 from experiments.harness.build import build, build_learner, build_tasks
 from experiments.harness.cli import CONFIGS
 from experiments.harness.schema import check
-from metalearn.estimators.protocol import as_estimator
 from metalearn.nn.adapted import select
 
 ALGORITHMS = sorted(path.stem for path in (CONFIGS / "algorithm").glob("*.yaml"))
@@ -81,7 +80,7 @@ def test_an_iteration_is_right_and_moves_what_it_should(config, by_nested_tapes,
     tasks = trainer.training_tasks(0)
     expected = as_vector(by_nested_tapes(double, before, tasks))
     assert np.isfinite(found).all()
-    if as_estimator(learner.estimator).exact:
+    if learner.estimator.exact:
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * np.linalg.norm(expected))
     else:
         assert np.abs(found - expected).max() > 1e-9
