@@ -82,11 +82,16 @@ class Learned(Record):
 
     def at(self, leaf: tf.Tensor, step: int | tf.Tensor) -> tf.Tensor:
         """Return the hyperparameter of inner step ``step``, from the values h of all steps."""
-        if self.steps is not None:
-            last = self.steps - 1
-            # Slicing, not gathering: its gradient is a tensor, not IndexedSlices.
-            leaf = leaf[min(step, last) if isinstance(step, int) else tf.minimum(step, last)]
-        return self.value(leaf)
+        if self.steps is None:
+            return self.value(leaf)
+        last = self.steps - 1
+        if isinstance(step, int):
+            return self.value(leaf[min(step, last)])
+        # Tasks that continue inner loops may be at different steps, which a vectorised slice does not allow,
+        # and the gradient of a gather is no tensor.
+        chosen = tf.range(self.steps) == tf.minimum(tf.cast(step, tf.int32), last)
+        chosen = tf.reshape(chosen, [-1] + [1] * (leaf.shape.rank - 1))
+        return self.value(tf.reduce_sum(tf.where(chosen, leaf, tf.zeros_like(leaf)), 0))
 
     def _require_within(self, within: Any) -> None:
         if self.positive:

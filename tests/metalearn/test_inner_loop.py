@@ -196,3 +196,35 @@ def test_adapted_is_a_function_of_phi(in_graph, steps):
     _, state = tracking.by_hand(one(tracking.tasks(), 0), steps, decay=decay)
     np.testing.assert_allclose(total, np.sum(state["w"]).real, rtol=1e-13)
     np.testing.assert_allclose(slope, np.sum(state["w"]).imag / 1e-30, rtol=1e-10)
+
+
+@pytest.mark.parametrize("mapping", ["vectorized", "sequential"])
+@pytest.mark.parametrize("steps", [2, 6])
+def test_learned_rates_of_steps_go_on_with_the_loop(in_graph, steps, mapping):
+    """Two tasks at steps 0 and 3 take the rates of their own steps, and the gradient reaches these alone.
+
+    ``theta <- (1 - r[min(k, 3)]) theta`` and the outer loss theta, so ``d theta_K / d r_j`` is by the product
+    rule the sum over the steps that use r_j of minus the product of the other factors.
+    """
+    rates, starts = np.array([0.1, 0.2, 0.3, 0.4]), np.array([0, 3])
+    problem = ml.BilevelProblem(
+        start=lambda phi, task: {"t": tf.ones([], tf.float64)},
+        inner_loss=lambda theta, phi, batch, model: tf.square(theta["t"]) / 2,
+        outer_loss=lambda theta, phi, task, model: theta["t"],
+        rule=ml.rules.sgd(ml.rules.learned(0.1, steps=4)),
+        steps=steps,
+        mapping=mapping,
+    )
+    values = {"rule": {"learning_rate": tf.constant(rates)}}
+    carried = Inner({"t": tf.ones([2], tf.float64)}, {}, (), tf.constant(starts, tf.int32))
+    tasks = ml.Task((), (), start=carried)
+    estimate = in_graph(lambda values: ml.estimators.checkpointed()(problem, values, tasks)[0])
+    found = estimate(values)
+    for index, first in enumerate(starts):
+        used = np.minimum(np.arange(first, first + steps), 3)
+        factors = 1 - rates[used]
+        np.testing.assert_allclose(found.loss[index], np.prod(factors), rtol=1e-13)
+        slopes = [-np.sum(np.prod(factors) / factors[used == j]) for j in range(4)]
+        np.testing.assert_allclose(
+            found.per_task["rule"]["learning_rate"][index], slopes, rtol=1e-12, atol=1e-15
+        )
