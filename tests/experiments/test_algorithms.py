@@ -42,7 +42,7 @@ def config(request):
 class Double:
     """Tasks of another distribution, in float64."""
 
-    tasks: ml.types.Source
+    tasks: ml.tasks.Source
 
     def sample(self, seed, tasks):
         drawn = self.tasks.sample(seed, tasks)

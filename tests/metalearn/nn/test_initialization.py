@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import pathlib
+import random
 import subprocess
 import sys
 
@@ -173,3 +174,66 @@ def test_what_cannot_be_drawn_is_named():
             ml.functional.initialize(model, 0)
     model = keras.Sequential([keras.Input((4,)), Scale(initializer="random_normal", name="scale")])
     assert np.std(ml.functional.initialize(model, 0)["scale/values"]) > 0
+
+
+class TestInitialize:
+    """Fresh parameters, as a pure function of the seed."""
+
+    @pytest.fixture
+    def model(self):
+        """Return a model with two layers of equal shape, a constant one, and values that are not fresh."""
+        layers = [
+            keras.layers.Dense(4, name="first"),
+            keras.layers.Dense(4, name="second"),
+            keras.layers.Dense(4, name="fixed", kernel_initializer=keras.initializers.Constant(0.25)),
+        ]
+        model = keras.Sequential([keras.Input((4,)), *layers])
+        model.set_weights([value + 1 for value in model.get_weights()])
+        return model
+
+    def test_same_seed_same_bits(self, model):
+        """Twice the same, and again in a model built anew."""
+        first = ml.functional.initialize(model, 3)
+        assert list(first) == list(ml.functional.parameters(model))
+        for again in (model, keras.models.clone_model(model)):
+            drawn = ml.functional.initialize(again, 3)
+            assert all(np.array_equal(first[key], drawn[key]) for key in first)
+
+    def test_seeds_and_layers_differ(self, model):
+        """Other seeds give other weights, and layers of equal shape differ under the same seed."""
+        drawn = [ml.functional.initialize(model, seed) for seed in (0, 1, 2**40)]
+        weights = [values[f"{name}/kernel"].numpy() for values in drawn for name in ("first", "second")]
+        assert np.unique(np.stack(weights)).size == 6 * 16
+
+    def test_initializers_are_the_layers_own(self, model):
+        """Biases are zero, a constant stays what it is, Glorot stays within ``sqrt(6 / 8)``."""
+        drawn = ml.functional.initialize(model, 0)
+        for name in ("first", "second", "fixed"):
+            np.testing.assert_array_equal(drawn[f"{name}/bias"], np.zeros(4))
+        np.testing.assert_array_equal(drawn["fixed/kernel"], np.full((4, 4), 0.25))
+        assert 0.5 < np.abs(drawn["first/kernel"]).max() <= np.sqrt(6 / 8)
+
+    def test_nothing_else_changes(self, model):
+        """The model keeps its variables, and no global generator moves."""
+        before = [value.copy() for value in model.get_weights()]
+        keras.utils.set_random_seed(5)
+        states = random.getstate(), np.random.get_state()[1].copy()
+        expected = float(keras.random.uniform(()))
+        keras.utils.set_random_seed(5)
+        ml.functional.initialize(model, 0)
+        assert random.getstate() == states[0]
+        np.testing.assert_array_equal(np.random.get_state()[1], states[1])
+        assert float(keras.random.uniform(())) == expected
+        assert all(map(np.array_equal, before, model.get_weights()))
+
+    def test_forget_gates_start_open(self):
+        """An LSTM's forget bias starts at 1, as Keras starts it: ``unit_forget_bias`` is on."""
+        model = keras.Sequential([keras.Input((5, 2)), keras.layers.LSTM(3)])
+        bias = ml.functional.initialize(model, 0)["lstm/lstm_cell/bias"]
+        np.testing.assert_array_equal(bias, [0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0])
+
+    def test_functions_may_initialize(self):
+        """Keras takes any ``(shape, dtype) -> tensor`` for an initializer."""
+        layer = keras.layers.Dense(2, kernel_initializer=lambda shape, dtype=None: tf.fill(shape, 0.5))
+        drawn = ml.functional.initialize(keras.Sequential([keras.Input((2,)), layer]), 0)
+        np.testing.assert_array_equal(drawn["dense/kernel"], np.full((2, 2), 0.5))

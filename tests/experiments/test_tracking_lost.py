@@ -1,0 +1,91 @@
+"""Trackers that keep nothing, and trackers that are lost: the run goes on, and says so once."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import wandb
+from matplotlib.figure import Figure
+
+from experiments.harness import tracking
+from experiments.harness.tracking import Tracker, no_tracker
+from metalearn import Evaluation
+from tests.experiments.test_tracking import GRADIENT, make_history, start
+from tests.experiments.wandb_log import read
+
+
+def service_of_this_process() -> int:
+    """Return the process that W&B has started for this one."""
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            found = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
+            if found["Name"].startswith("wandb-core") and int(found["PPid"]) == os.getpid():
+                return int(status.parent.name)
+    raise AssertionError("W&B has no process")
+
+
+def test_the_process_of_wandb_may_be_killed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It is said once; the next tracker has a process of its own."""
+    wandb.teardown()
+    tracker = start(tmp_path / "first", interval=10)
+    tracker.log(0, make_history(20), None, 1.0)
+    os.kill(service_of_this_process(), signal.SIGKILL)
+    for number in range(1, 100):  # until its death is noticed, and after
+        tracker.log(20 * number, make_history(20), None, 1.0)
+        time.sleep(0.01)
+    image = tmp_path / "image.png"
+    Figure((1, 1)).savefig(image, dpi=50)
+    tracker.figures({"adaptation": image})
+    tracker.finish()
+    assert capfd.readouterr().out.count("tracking stopped: ") == 1
+    other = start(tmp_path / "second", interval=10)
+    other.log(0, make_history(20), None, 1.0)
+    other.finish()
+    assert [row["iteration"] for row in read(tmp_path / "second").history] == [10, 20]
+
+
+def test_a_tracker_whose_disk_is_full_is_done_without(capfd: pytest.CaptureFixture[str]) -> None:
+    class Full:
+        def log(self, *_: Any) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    tracker = tracking.Dispensable(Full, required=False)
+    for first in (0, 3):
+        tracker.log(first, make_history(3), None, 1.0)
+    tracker.finish()
+    printed = capfd.readouterr().out
+    assert (
+        printed.count("tracking stopped: OSError: [Errno 28] No space left on device. The run goes on") == 1
+    )
+
+
+def test_a_tracker_that_does_not_start_is_done_without_offline(capfd: pytest.CaptureFixture[str]) -> None:
+    """As without a home; online, where the user has asked for it, it is an error."""
+
+    def start() -> Tracker:
+        raise RuntimeError("Could not determine home directory.")
+
+    tracker = tracking.Dispensable(start, required=False)
+    tracker.log(0, make_history(3), None, 1.0)
+    assert "tracking stopped: RuntimeError: Could not determine home directory." in capfd.readouterr().out
+    with pytest.raises(RuntimeError, match="home"):
+        tracking.Dispensable(start, required=True)
+
+
+@pytest.mark.parametrize("make", [no_tracker, lambda: start(Path("nowhere"), mode="disabled")])
+def test_a_tracker_that_keeps_nothing(make: Any) -> None:
+    tracker = make()
+    tracker.log(0, make_history(3), GRADIENT, 1.0)
+    tracker.evaluation(Evaluation(np.arange(1), np.ones(1), np.ones(1), 2, "", np.empty(0)), "mse")
+    tracker.figures({"adaptation": Path("nowhere.png")})
+    tracker.checkpoint(Path("nowhere.npz"))
+    tracker.finish(exit_code=1)
+    assert not Path("nowhere").exists()
