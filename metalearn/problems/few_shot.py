@@ -131,7 +131,7 @@ class MetaLearner:
             require_positive("proximal (0 for none)", self.proximal)
         if self.mapping != "auto":
             require_mapping(self.mapping)
-        if self._functions.needs_support:
+        if self._mode.needs_support:
             fit.require_whole_support(self.statistics, self.batch)
         meta = self._meta(functional.parameters(self.model))
         problem = self._problem(meta, "vectorized", tf.constant(0))
@@ -246,7 +246,7 @@ class MetaLearner:
             ValueError: if the outputs depend on statistics of the support and only parameters are given.
         """
         if not isinstance(adapted, Adaptation):
-            if self._functions.needs_support or self._functions.keeps_state:
+            if self._mode.needs_support or self._functions.keeps_state:
                 raise ValueError(
                     f"with statistics={self.statistics!r} outputs depend on more than parameters: pass what "
                     "adapt returned"
@@ -256,7 +256,7 @@ class MetaLearner:
             lambda *of_one: self._functions.answer(*of_one)[0],
             adapted.parameters,
             adapted.model,
-            adapted.inputs if self._functions.needs_support else (),
+            adapted.inputs if self._mode.needs_support else (),
             inputs,
             mapping=self.mapping_chosen,
         )

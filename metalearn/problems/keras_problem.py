@@ -14,10 +14,13 @@ from metalearn.inner_loop import number_of_tasks
 from metalearn.nn import functional
 from metalearn.nn.adapted import is_context, partition, select_from
 from metalearn.nn.heads import Head, linear_head
-from metalearn.nn.modes import Mode, PerStep, Support
+from metalearn.nn.modes import Mode
 from metalearn.problems.bilevel import BilevelProblem
 from metalearn.random import fold_in
 from metalearn.types import Batch, Inner, Loss, Meta, Parameters, Rule, Seed, Structure, Task, TaskMapping
+
+NOISE_STREAM = 0x6E6F6973
+"""Folded into the seed of a call, so that noise is independent of tasks that are drawn with the same seed."""
 
 
 class Noisy(NamedTuple):
@@ -71,11 +74,6 @@ class KerasProblem:
         """Whether the model carries moving statistics through the inner loop."""
         return bool(tf.nest.flatten(self.mode.initial(self.model)))
 
-    @property
-    def needs_support(self) -> bool:
-        """Whether answers to queries depend on the inputs of the support."""
-        return isinstance(self.mode, Support | PerStep)
-
     @functools.cached_property
     def given(self) -> Parameters:
         """Parameters that every task begins with at zero: context, and a head that is solved for."""
@@ -109,7 +107,7 @@ class KerasProblem:
         """Return the moving statistics of one task after its inner loop, for the tasks to come."""
         complete = {**self.complete(phi), **inner.parameters}
         state, step = inner.model
-        support = _examples(task).inputs if self.needs_support else ()
+        support = _examples(task).inputs if self.mode.needs_support else ()
         return self.mode.observe(self.model, complete, state, support, step)
 
     def posed(self, rule: Rule, steps: int, mapping: TaskMapping, statistics: Structure) -> BilevelProblem:
@@ -169,7 +167,7 @@ class KerasProblem:
         self, parameters: Parameters, phi: Meta, task: Task, model: Structure
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         complete = {**self.complete(phi), **parameters}
-        support = _examples(task).inputs if self.needs_support else ()
+        support = _examples(task).inputs if self.mode.needs_support else ()
         inputs, targets = task.query
         outputs, added = self.answer(complete, model, support, inputs)
         metrics = {name: metric(targets, outputs) for name, metric in self.metrics.items()}
@@ -178,7 +176,10 @@ class KerasProblem:
 
 def with_noise(tasks: Task, seed: Seed) -> Task:
     """Return tasks whose supports have a seed of noise each, of the call's seed and the task's place."""
-    own = tf.stack([fold_in(seed, index) for index in range(number_of_tasks(tasks))])
+    # Apart from the stream that tasks are drawn with, and as one operation: an evaluation has many tasks.
+    own = tf.random.experimental.stateless_split(
+        fold_in(seed, NOISE_STREAM), number_of_tasks(tasks), alg="philox"
+    )
     return tasks._replace(support=Noisy(tasks.support, own))
 
 

@@ -8,12 +8,12 @@ import keras
 import tensorflow as tf
 
 from metalearn.nn.modes.calls import trained
-from metalearn.nn.modes.protocol import Judged, Step, Trained
+from metalearn.nn.modes.protocol import Judged, Mode, Step, Trained
 from metalearn.types import Parameters, Structure
 
 
 @dataclasses.dataclass(frozen=True)
-class Batch:
+class Batch(Mode):
     """Every call normalises with the statistics of the examples that it is given.
 
     ::
@@ -30,10 +30,6 @@ class Batch:
     normalisation.
     """
 
-    def initial(self, model: keras.Model) -> Structure:
-        """Return no state."""
-        return ()
-
     def inner(
         self,
         model: keras.Model,
@@ -46,12 +42,6 @@ class Batch:
         """Call the model in training on the support."""
         outputs, losses, _ = trained(model, parameters, {}, inputs, noise)
         return outputs, losses, state
-
-    def observe(
-        self, model: keras.Model, parameters: Parameters, state: Structure, inputs: Structure, step: Step
-    ) -> Structure:
-        """Keep the state."""
-        return state
 
     def outer(
         self,

@@ -8,12 +8,12 @@ import keras
 import tensorflow as tf
 
 from metalearn.nn.modes.calls import judged, own_statistics, trained
-from metalearn.nn.modes.protocol import Judged, Step, Trained
+from metalearn.nn.modes.protocol import Judged, Mode, Step, Trained
 from metalearn.types import Parameters, Structure
 
 
 @dataclasses.dataclass(frozen=True)
-class Moving:
+class Moving(Mode):
     """Inner steps update the moving statistics as Keras' ``fit`` does; queries are normalised with them.
 
     ::
@@ -48,12 +48,6 @@ class Moving:
     ) -> Trained:
         """Call the model in training on the support, and move the statistics."""
         return trained(model, parameters, state, inputs, noise)
-
-    def observe(
-        self, model: keras.Model, parameters: Parameters, state: Structure, inputs: Structure, step: Step
-    ) -> Structure:
-        """Keep the state."""
-        return state
 
     def outer(
         self,

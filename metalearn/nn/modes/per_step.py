@@ -8,12 +8,12 @@ import keras
 import tensorflow as tf
 
 from metalearn.nn.modes.calls import judged, own_statistics, trained
-from metalearn.nn.modes.protocol import Judged, Step, Trained
+from metalearn.nn.modes.protocol import Judged, Mode, Step, Trained
 from metalearn.types import Parameters, Structure
 
 
 @dataclasses.dataclass(frozen=True)
-class PerStep:
+class PerStep(Mode):
     """Every inner step has moving statistics of its own: queries at theta_k are normalised with set k.
 
     ::
@@ -34,6 +34,8 @@ class PerStep:
 
     statistics: tuple[str, ...]
     steps: int
+
+    needs_support = True
 
     def initial(self, model: keras.Model) -> Structure:
         """Return K + 1 copies of the model's own moving statistics."""

@@ -8,12 +8,12 @@ import keras
 import tensorflow as tf
 
 from metalearn.nn import functional
-from metalearn.nn.modes.protocol import Judged, Step, Trained
+from metalearn.nn.modes.protocol import Judged, Mode, Step, Trained
 from metalearn.types import Parameters, Structure
 
 
 @dataclasses.dataclass(frozen=True)
-class Plain:
+class Plain(Mode):
     """For models without batch statistics: inner steps are training calls only if layers draw.
 
     Attributes:
@@ -21,10 +21,6 @@ class Plain:
     """
 
     seeded: bool = False
-
-    def initial(self, model: keras.Model) -> Structure:
-        """Return no state."""
-        return ()
 
     def inner(
         self,
@@ -40,12 +36,6 @@ class Plain:
             model, parameters, inputs, training=self.seeded, noise=noise if self.seeded else None
         )
         return outputs, losses, state
-
-    def observe(
-        self, model: keras.Model, parameters: Parameters, state: Structure, inputs: Structure, step: Step
-    ) -> Structure:
-        """Keep the state."""
-        return state
 
     def outer(
         self,

@@ -21,11 +21,17 @@ class Mode(Protocol):
     is what the inner loop carries beside the parameters: moving statistics by key, or ``()``. ``losses`` are
     the sum of the model's losses in the call that gives the outputs, or None: see
     :func:`metalearn.functional.call`. Inputs are those of a task's support or query examples, ``[N, ...]``.
+    A record that names this class as its base inherits a mode without a state.
+
+    Attributes:
+        needs_support: whether ``outer`` and ``observe`` read the inputs of the support.
     """
+
+    needs_support: bool = False
 
     def initial(self, model: keras.Model) -> Structure:
         """Return the state before any training, from the model's own values."""
-        ...
+        return ()
 
     def inner(
         self,
@@ -50,7 +56,7 @@ class Mode(Protocol):
         It is what a trainer carries to the next tasks from the last step. All but ``per_step`` keep the
         state.
         """
-        ...
+        return state
 
     def outer(
         self,

@@ -9,12 +9,12 @@ import tensorflow as tf
 
 from metalearn.nn import functional
 from metalearn.nn.modes.calls import judged, trained
-from metalearn.nn.modes.protocol import Judged, Step, Trained
+from metalearn.nn.modes.protocol import Judged, Mode, Step, Trained
 from metalearn.types import Parameters, Structure
 
 
 @dataclasses.dataclass(frozen=True)
-class Support:
+class Support(Mode):
     """Queries are normalised with the statistics of the support examples at the same parameters.
 
     ::
@@ -34,9 +34,7 @@ class Support:
 
     momenta: tuple[tuple[str, float], ...]
 
-    def initial(self, model: keras.Model) -> Structure:
-        """Return no state."""
-        return ()
+    needs_support = True
 
     def inner(
         self,
@@ -50,12 +48,6 @@ class Support:
         """Call the model in training on the support."""
         outputs, losses, _ = trained(model, parameters, {}, inputs, noise)
         return outputs, losses, state
-
-    def observe(
-        self, model: keras.Model, parameters: Parameters, state: Structure, inputs: Structure, step: Step
-    ) -> Structure:
-        """Keep the state."""
-        return state
 
     def outer(
         self,
