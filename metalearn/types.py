@@ -125,14 +125,6 @@ class Adaptation(NamedTuple):
     inputs: Structure = ()
 
 
-class Source(Protocol):
-    """Where tasks come from: a distribution that is sampled as a pure function of a seed."""
-
-    def sample(self, seed: Seed, tasks: int) -> Task:
-        """Draw ``tasks`` tasks: the same seed gives the same tasks, eagerly and in a graph."""
-        ...
-
-
 class Problem(Protocol):
     """A bilevel problem: what is learned by what. All methods are pure functions of one task.
 

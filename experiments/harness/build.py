@@ -31,7 +31,7 @@ PACKAGES = {
 KERAS_CLASSES = (keras.optimizers.Optimizer, keras.optimizers.schedules.LearningRateSchedule)
 
 
-def build_tasks(config: Config, path: str = "task", changes: Config | None = None) -> ml.types.Source:
+def build_tasks(config: Config, path: str = "task", changes: Config | None = None) -> ml.tasks.Source:
     """Return the task distribution of ``config["task"]``, with changes, which are settings at ``path``."""
     return build({**config["task"], **(changes or {})}, path)
 

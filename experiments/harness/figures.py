@@ -17,8 +17,9 @@ from experiments.harness.files import write_atomically
 from metalearn import Learner, MetaLearner
 from metalearn.evaluation.evaluation import EVALUATION_STREAM
 from metalearn.problems.bilevel import whole_support
+from metalearn.sources import Source
 from metalearn.training.errors import History
-from metalearn.types import Meta, Source, Task
+from metalearn.types import Meta, Task
 
 BLUE, ORANGE, VERMILLION, SKY, GREY = "#0072B2", "#E69F00", "#D55E00", "#56B4E9", "#6B6B6B"
 CYCLE = (BLUE, ORANGE, "#009E73", VERMILLION, SKY, "#CC79A7", GREY)

@@ -31,7 +31,7 @@ def prepare(config: Config) -> ml.MetaTrainer:
     return trainer
 
 
-def tasks_of(config: Config, section: str) -> ml.types.Source:
+def tasks_of(config: Config, section: str) -> ml.tasks.Source:
     """Return the distribution of ``config["task"]``, changed as the task of evaluation or validation says."""
     changes = dict(config[section].get("task") or {})
     if not hasattr(build_tasks(config), "grid"):  # inputs are not numbers: there is no even spacing of them

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import types
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -14,13 +13,11 @@ import tensorflow as tf
 from metalearn.checks import require_count
 from metalearn.inner_loop import outer_loss, solve
 from metalearn.problems.learner import Learner
-from metalearn.sources import Source, as_source, check_sampler, spec
+from metalearn.sources import BLOCK_BYTES, Source, as_source, check_sampler, spec, task_bytes
 from metalearn.types import Batch, Inner, Meta, Structure, Task
 
-BYTES_AT_ONCE = 64 * 2**20
-"""Memory that the tasks of one compiled call may take, about; their number is at most ``TASKS_AT_ONCE``."""
-
 TASKS_AT_ONCE = 1000
+"""The most tasks of one compiled call; fewer where they would take more than ``BLOCK_BYTES``."""
 
 EVALUATION_STREAM = -1
 """Second half of the seed of evaluation tasks; training draws from 0 upwards, so they never coincide."""
@@ -104,7 +101,7 @@ def evaluator(
     shapes = spec(source, 1)
     learner.require_fit(tf.nest.map_structure(lambda leaf: tf.zeros(leaf.shape, leaf.dtype), shapes))
     drawn = _counted(source.sample((seed, EVALUATION_STREAM), num_tasks), num_tasks)
-    chunk = max(1, min(TASKS_AT_ONCE, BYTES_AT_ONCE * num_tasks // max(_bytes(drawn), 1)))
+    chunk = max(1, min(TASKS_AT_ONCE, BLOCK_BYTES // max(task_bytes(source), 1)))
 
     @tf.function(jit_compile=learner.jit_compile_advised, autograph=False)
     def measured(meta: Meta, tasks: Task, first: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -146,10 +143,6 @@ def _curve(per_task: np.ndarray) -> Curve:
 def _counted(drawn: Task, num_tasks: int) -> Task:
     """Return the tasks drawn, so that their number is known where they are empty."""
     return drawn if tf.nest.flatten(drawn) else drawn._replace(info=tf.zeros([num_tasks]))
-
-
-def _bytes(tasks: Task) -> int:
-    return sum(math.prod(leaf.shape) * leaf.dtype.size for leaf in tf.nest.flatten(tasks))
 
 
 def _digest(tasks: Task) -> str:

@@ -1,7 +1,7 @@
 """Where tasks come from."""
 
 from metalearn.sources.arrays import from_arrays
-from metalearn.sources.contract import check_sampler, spec, task_bytes
+from metalearn.sources.contract import BLOCK_BYTES, check_sampler, spec, task_bytes
 from metalearn.sources.conversion import as_source
 from metalearn.sources.function import from_function
 from metalearn.sources.prefetch import prefetched
@@ -10,6 +10,7 @@ from metalearn.sources.regression import Harmonic, Linear, Multimodal, Polynomia
 from metalearn.sources.single_dataset import dataset
 
 __all__ = [
+    "BLOCK_BYTES",
     "Harmonic",
     "Linear",
     "Multimodal",

@@ -13,6 +13,9 @@ from metalearn.nest import epsilon, label, names
 from metalearn.sources.protocol import describe, is_constant, runs_in_graph
 from metalearn.types import Structure, Task
 
+BLOCK_BYTES = 64 * 2**20
+"""Memory that the tasks of one compiled call may take, about."""
+
 CHECKED_TASKS = 3
 """Tasks that are drawn at once to check a sampler."""
 

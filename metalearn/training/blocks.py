@@ -9,15 +9,13 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from metalearn.sources.contract import check_sampler, spec, task_bytes
+from metalearn.sources.contract import BLOCK_BYTES, check_sampler, spec, task_bytes
 from metalearn.sources.prefetch import prefetched
 from metalearn.sources.protocol import Source, is_constant, runs_in_graph
 from metalearn.types import Seed, Task
 
-BLOCK_BYTES = 64 * 2**20
-"""Memory that a block of tasks may take, about: a block is from 1 to ``BLOCK_ITERATIONS`` iterations."""
-
 BLOCK_ITERATIONS = 250
+"""The most iterations of a block; fewer, down to 1, where it would take more than ``BLOCK_BYTES``."""
 
 
 class Blocks:

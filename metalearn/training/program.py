@@ -160,7 +160,7 @@ class Program:
         learner, optimizers = self._learner, self._optimizers
         meta, seed = learner.whole(self._phi(), carried.statistics), tf.stack([self._seed, iteration])
         tasks = continued(tasks, carried.inner, self._carry, iteration)
-        result, kept = estimate(learner, meta, tasks, carried.estimator, seed)
+        result, carry = estimate(learner, meta, tasks, carried.estimator, seed)
         gradient = combined(result, self._clip)
         gradients = tf.nest.flatten(gradient)
         squares = tf.stack([tf.cast(tf.reduce_sum(tf.square(leaf)), tf.float32) for leaf in gradients])
@@ -182,7 +182,7 @@ class Program:
         after = Carried(
             learner.next_state(meta, tasks, result.inner),
             result.inner if self._carry is not None else (),
-            kept,
+            carry,
         )
         return {name: tf.cast(value, tf.float32) for name, value in row.items()}, gradient, after
 

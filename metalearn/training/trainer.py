@@ -10,7 +10,7 @@ import tensorflow as tf
 from metalearn.checks import require_count
 from metalearn.nest import names
 from metalearn.problems.learner import Learner
-from metalearn.sources import as_source
+from metalearn.sources import Source, as_source
 from metalearn.training import carrying
 from metalearn.training.blocks import Blocks
 from metalearn.training.carrying import Carry
@@ -18,7 +18,7 @@ from metalearn.training.combine import Clip
 from metalearn.training.errors import History, NonFiniteError
 from metalearn.training.optimizers import Given, Optimizers
 from metalearn.training.program import Outcome, Program
-from metalearn.types import Meta, Source, Structure, Task
+from metalearn.types import Meta, Structure, Task
 
 
 class MetaTrainer:
