@@ -29,13 +29,21 @@ def map_tasks(
         What ``function`` returns, with a leading ``[T]``.
     """
     require_mapping(mapping)
-    of_one_task = tf.autograph.experimental.do_not_convert(lambda stacked: function(*stacked))
+    of_one_task = tf.autograph.experimental.do_not_convert(
+        lambda stacked: tf.nest.map_structure(_made_here, function(*stacked))
+    )
     if mapping == "sequential":
         return _one_by_one(of_one_task, arguments)
     vectorized = _call_of_its_own(
         lambda stacked: tf.vectorized_map(of_one_task, stacked, fallback_to_while_loop=False)
     )
     return vectorized(arguments)
+
+
+def _made_here(leaf: Any) -> tf.Tensor:
+    """Return a tensor of the graph that is being traced: TensorFlow cannot map what is only handed through."""
+    is_here = tf.is_symbolic_tensor(leaf) and leaf.graph is tf.compat.v1.get_default_graph()
+    return leaf if is_here else tf.identity(leaf)
 
 
 def _one_by_one(of_one_task: Callable[[Structure], Structure], stacked: Structure) -> Structure:

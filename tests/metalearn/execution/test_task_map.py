@@ -267,3 +267,12 @@ def test_large_graphs_run_twice(in_graph, as_vector, mapping, shots):
     meta, estimate = learner.initialize(0), in_graph(lambda *a: learner.meta_gradient(*a).gradient)
     first = as_vector(estimate(meta, tasks))
     np.testing.assert_allclose(as_vector(estimate(meta, tasks)), first, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("mapping", ["vectorized", "sequential"])
+def test_what_a_function_hands_through_is_given_to_every_task(mapping):
+    """A constant from outside, and an argument as it is."""
+    outside = tf.constant([1.0, 2.0])
+    found = map_tasks(lambda x: (x, outside), tf.constant([3.0, 4.0, 5.0]), mapping=mapping)
+    np.testing.assert_array_equal(found[0], [3, 4, 5])
+    np.testing.assert_array_equal(found[1], [[1, 2]] * 3)
