@@ -41,7 +41,7 @@ def map_tasks(
 
 
 def _made_here(leaf: Any) -> tf.Tensor:
-    """Return a tensor of the graph that is being traced: TensorFlow cannot map what is only handed through."""
+    """Return a tensor of the graph being traced: TensorFlow cannot map what is only handed through."""
     is_here = tf.is_symbolic_tensor(leaf) and leaf.graph is tf.compat.v1.get_default_graph()
     return leaf if is_here else tf.identity(leaf)
 
