@@ -17,7 +17,7 @@ from metalearn.types import Seed, Task
 NOWHERE: Range = (0.0, 0.0)
 
 
-class Mode(NamedTuple):
+class Formula(NamedTuple):
     """Functions ``y = scale shape(x - centre) + offset``.
 
     Attributes:
@@ -36,11 +36,11 @@ class Mode(NamedTuple):
 
 
 MODES = {
-    "sinusoid": Mode(tf.sin, "amplitude", "phase", ""),
-    "linear": Mode(tf.identity, "slope", "", "offset"),
-    "quadratic": Mode(tf.square, "curvature", "centre", "offset", signed=True),
-    "l1": Mode(tf.abs, "slope", "centre", "offset"),
-    "tanh": Mode(tf.tanh, "slope", "centre", "offset"),
+    "sinusoid": Formula(tf.sin, "amplitude", "phase", ""),
+    "linear": Formula(tf.identity, "slope", "", "offset"),
+    "quadratic": Formula(tf.square, "curvature", "centre", "offset", signed=True),
+    "l1": Formula(tf.abs, "slope", "centre", "offset"),
+    "tanh": Formula(tf.tanh, "slope", "centre", "offset"),
 }
 
 
