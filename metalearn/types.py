@@ -38,8 +38,9 @@ Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 Seed: TypeAlias = "tuple[int, int] | tf.Tensor"
 """Two integers, ``[2]``: all that a random draw depends on."""
 
-TaskMapping: TypeAlias = Literal["vectorized", "sequential"]
-"""How a function of one task is applied to ``T``: in one vectorised program, or one task after the other."""
+TaskMapping: TypeAlias = Literal["auto", "vectorized", "sequential"]
+"""How a function of one task is applied to ``T``: in one vectorised program, or one task after the other;
+``"auto"`` is the first of the two that can be built."""
 
 
 class Batch(NamedTuple):

@@ -14,6 +14,7 @@ from experiments.harness.build import build_learner, build_tasks
 from experiments.harness.cli import CONFIGS
 from experiments.harness.errors import UsageError
 from metalearn.autodiff import central_differences
+from metalearn.execution.compiled import Compiled
 from metalearn.types import Meta, Task
 
 Config = dict[str, Any]
@@ -122,10 +123,8 @@ class _Program:
 
     def __init__(self, config: Config) -> None:
         self.learner = build_learner(config)
-        self._call = tf.function(
-            lambda meta, tasks: self.learner.meta_gradient(meta, tasks)[:2],
-            jit_compile=self.learner.jit_compile_advised,
-            autograph=False,
+        self._call = Compiled(
+            lambda meta, tasks: self.learner.meta_gradient(meta, tasks)[:2], self.learner.mapping
         )
 
     def loss(self, meta: Meta, tasks: Task) -> tf.Tensor:

@@ -36,10 +36,9 @@ def brief(config: dict[str, Any], trainer: ml.MetaTrainer, place: str) -> None:
         table.add_row(cell(section, "bold"), cell(settings(section)))
     number = os.environ.get("TF_NUM_INTRAOP_THREADS", "0")
     threads = {"0": "threads on all cores", "1": "one thread"}.get(number, f"{number} threads")
+    trainer.build()
     compiler = "XLA" if trainer.jit_compile else "TensorFlow's graphs"
-    table.add_row(
-        "[bold]program", f"tasks {trainer.learner.mapping_chosen}, compiled with {compiler}, {threads}"
-    )
+    table.add_row("[bold]program", f"tasks {trainer.mapping}, compiled with {compiler}, {threads}")
     table.add_row("[bold]seed", str(config["seed"]))
     table.add_row("[bold]run", cell(place))
     console.print(table)

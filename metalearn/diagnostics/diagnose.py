@@ -35,7 +35,7 @@ def diagnose(
     per task) and :func:`metalearn.diagnostics.inner.inner_loop`; :data:`metalearn.diagnostics.MEANINGS`
     says what to make of them. They depend on the learner and on whether T is 1, not on values.
 
-    A pure function, for eager mode and for ``tf.function``, there with ``learner.jit_compile_advised``; it is
+    A pure function, for eager mode and for ``tf.function``; it is
     :func:`evaluate` of :func:`measure`, of which the latter alone is worth a program where few calls are
     made. It costs two meta-gradients (three unless the learner's estimator is one of the two), an inner
     loop, and ``lanczos_iterations`` Hessian-vector products a task (twice as many where rates differ). Tasks

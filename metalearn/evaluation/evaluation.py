@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from metalearn.checks import require_count
+from metalearn.execution.compiled import Compiled
 from metalearn.inner_loop import outer_loss, solve
 from metalearn.problems.learner import Learner
 from metalearn.sources import BLOCK_BYTES, Source, as_source, check_sampler, spec, task_bytes
@@ -103,14 +104,15 @@ def evaluator(
     drawn = _counted(source.sample((seed, EVALUATION_STREAM), num_tasks), num_tasks)
     chunk = max(1, min(TASKS_AT_ONCE, BLOCK_BYTES // max(task_bytes(source), 1)))
 
-    @tf.function(jit_compile=learner.jit_compile_advised, autograph=False)
-    def measured(meta: Meta, tasks: Task, first: tf.Tensor) -> dict[str, tf.Tensor]:
+    def measure(meta: Meta, tasks: Task, first: tf.Tensor) -> dict[str, tf.Tensor]:
         problem, phi, tasks = learner.posed(meta, tasks, tf.stack([seed, first]))
 
         def query(inner: Inner, task: Task) -> Structure:
             return outer_loss(problem, inner.parameters, phi, task, inner.model)
 
         return solve(problem, phi, tasks, steps, query)[1]
+
+    measured = Compiled(measure, learner.mapping)
 
     def part(first: int) -> Task:
         return tf.nest.map_structure(lambda leaf: leaf[first : first + chunk], drawn)

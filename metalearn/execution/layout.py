@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from metalearn.execution.choice import chosen, resolved
 from metalearn.execution.loops import Body, fold, scan
 from metalearn.execution.task_map import map_tasks
 from metalearn.types import Problem, Structure
@@ -58,6 +59,8 @@ def run(problem: Problem, program: Program, *arguments: Structure, fused: bool =
                                                              steps
     ==========  ===========================  ==============  ========================================
 
+    The mapping ``"auto"`` is whichever of the two can be built.
+
     Args:
         problem: its ``steps`` and ``mapping`` decide.
         program: ``(layout, *arguments) -> nested tensors``.
@@ -67,12 +70,15 @@ def run(problem: Problem, program: Program, *arguments: Structure, fused: bool =
     Returns:
         What the program returns, with a leading ``[T]``.
     """
+    mapping = resolved(problem.mapping)
+    if mapping == "auto":
+        return chosen(lambda: run(problem, program, *arguments, fused=fused))
     in_graph = problem.steps > FUSED_STEPS or not fused
 
     def over_tasks(function: Callable[..., Any], *arguments: Structure) -> Structure:
-        return map_tasks(function, *arguments, mapping=problem.mapping)
+        return map_tasks(function, *arguments, mapping=mapping)
 
-    if in_graph and problem.mapping == "vectorized":
+    if in_graph and mapping == "vectorized":
         return program(Layout(over_tasks, True), *arguments)
     within = Layout(_call, in_graph)
     return over_tasks(lambda *of_one_task: program(within, *of_one_task), *arguments)

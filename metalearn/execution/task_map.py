@@ -7,11 +7,12 @@ from typing import Any, get_args
 
 import tensorflow as tf
 
+from metalearn.execution.choice import NotVectorizableError, chosen, quiet, resolved
 from metalearn.types import Structure, TaskMapping
 
 
 def map_tasks(
-    function: Callable[..., Any], *arguments: Structure, mapping: TaskMapping = "vectorized"
+    function: Callable[..., Any], *arguments: Structure, mapping: TaskMapping = "auto"
 ) -> Structure:
     """Apply ``function`` to every task.
 
@@ -23,27 +24,58 @@ def map_tasks(
         *arguments: nested tensors with a leading ``[T]``.
         mapping: ``"vectorized"``: one program on ``[T, ...]``, fails on operations without a vectorised
             form; ``"sequential"``: a loop over the tasks, for any function, in memory for one task at a
-            time. Both give the same numbers up to rounding.
+            time; ``"auto"``: the former, or the latter where that fails. All give the same numbers up to
+            rounding.
 
     Returns:
         What ``function`` returns, with a leading ``[T]``.
+
+    Raises:
+        NotVectorizableError: if ``"vectorized"`` is asked for and impossible, with the remedy.
     """
     require_mapping(mapping)
+    mapping = resolved(mapping)
+    if mapping == "auto":
+        return chosen(lambda: map_tasks(function, *arguments))
     of_one_task = tf.autograph.experimental.do_not_convert(
         lambda stacked: tf.nest.map_structure(_made_here, function(*stacked))
     )
     if mapping == "sequential":
         return _one_by_one(of_one_task, arguments)
-    vectorized = _call_of_its_own(
-        lambda stacked: tf.vectorized_map(of_one_task, stacked, fallback_to_while_loop=False)
-    )
-    return vectorized(arguments)
+    return _at_once(of_one_task, arguments)
 
 
 def _made_here(leaf: Any) -> tf.Tensor:
     """Return a tensor of the graph being traced: TensorFlow cannot map what is only handed through."""
     is_here = tf.is_symbolic_tensor(leaf) and leaf.graph is tf.compat.v1.get_default_graph()
     return leaf if is_here else tf.identity(leaf)
+
+
+def _at_once(of_one_task: Callable[[Structure], Structure], stacked: Structure) -> Structure:
+    vectorized = _call_of_its_own(
+        lambda stacked: tf.vectorized_map(of_one_task, stacked, fallback_to_while_loop=False)
+    )
+    try:
+        with quiet():
+            return vectorized(stacked)
+    except Exception as error:
+        _require_own_fault(of_one_task, stacked, error)
+        raise NotVectorizableError(error) from error
+
+
+def _require_own_fault(
+    of_one_task: Callable[[Structure], Structure], stacked: Structure, error: Exception
+) -> None:
+    """Raise ``error`` again if the function itself is at fault: it then fails for a single task, too."""
+    try:
+        with tf.__internal__.FuncGraph("one_task").as_default():
+            of_one_task(
+                tf.nest.map_structure(
+                    lambda leaf: tf.compat.v1.placeholder(leaf.dtype, leaf.shape[1:]), stacked
+                )
+            )
+    except Exception:  # noqa: BLE001 - of whatever kind
+        raise error from None
 
 
 def _one_by_one(of_one_task: Callable[[Structure], Structure], stacked: Structure) -> Structure:

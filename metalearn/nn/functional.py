@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from metalearn.nn import initialization
 from metalearn.nn.names import NamedVariable, named_variables
+from metalearn.nn.precision import in_double, needs_double
 from metalearn.nn.seeds import generator_keys, generator_states, silenced
 from metalearn.types import Parameters, Structure
 
@@ -65,7 +66,8 @@ def call(
 ) -> tuple[Structure, tf.Tensor | None, Parameters]:
     """Return ``model(inputs)`` with ``parameters`` in place of its variables, its losses and its next state.
 
-    Change nothing. Layers with a ``keras.random.SeedGenerator`` (dropout, noise, augmentation) are functions
+    Change nothing. Where the parameters are in float64, so is the whole call, whatever the model was built
+    for. Layers with a ``keras.random.SeedGenerator`` (dropout, noise, augmentation) are functions
     of ``noise`` alone; without it they are called with ``training=False``, whatever the other layers get.
 
     Args:
@@ -155,16 +157,29 @@ def _call(
     non_trainable = [keys[id(variable)] for variable in model.non_trainable_variables]
     _require_keys("parameters", parameters, trainable)
     _require_keys("state", state, non_trainable)
-    mapping = [(each.variable, parameters.get(each.key, state.get(each.key))) for each in named]
+    double = needs_double(model, parameters)
+    given = tf.nest.map_structure(_as_double, state) if double else state
+    mapping = [(each.variable, parameters.get(each.key, given.get(each.key))) for each in named]
     # Not model.stateless_call: it hands training to models whose call does not take it.
-    with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
+    with (
+        in_double(network) if double else nullcontext(),
+        keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope,
+    ):
         outputs = network(inputs, training=training)
-    after = {each.key: _current(scope, each, state) for each in named if each.key in state}
+    after = {
+        each.key: tf.cast(_current(scope, each, given), state[each.key].dtype)
+        for each in named
+        if each.key in state
+    }
     # Not model.losses: it knows losses by the ids that layers keep, which outlive this call's tensors.
     ids = {id(loss) for loss in scope.losses}
     for layer in model._flatten_layers() if ids else ():
         layer._loss_ids.difference_update(ids)
     return _Called(outputs, {key: after[key] for key in non_trainable}, scope.losses)
+
+
+def _as_double(value: tf.Tensor) -> tf.Tensor:
+    return tf.cast(value, tf.float64) if value.dtype.is_floating else value
 
 
 def _current(scope: keras.StatelessScope, named: NamedVariable, state: Parameters) -> tf.Tensor:

@@ -6,5 +6,15 @@ from metalearn.problems.bilevel import BilevelProblem
 from metalearn.problems.bilevel_learner import BilevelLearner
 from metalearn.problems.few_shot import MetaLearner
 from metalearn.problems.learner import Learner
+from metalearn.problems.second_derivatives import SecondDerivatives, check_second_derivatives
 
-__all__ = ["BilevelLearner", "BilevelProblem", "Learner", "MetaLearner", "adapted", "slices"]
+__all__ = [
+    "BilevelLearner",
+    "BilevelProblem",
+    "Learner",
+    "MetaLearner",
+    "SecondDerivatives",
+    "adapted",
+    "check_second_derivatives",
+    "slices",
+]

@@ -79,7 +79,7 @@ class BilevelProblem:
     batch: Callable[[Task, Any], Structure] = whole_support
     hyperparameters: Callable[[Meta], Structure] = values_in_phi
     batches: int = 1
-    mapping: TaskMapping = "vectorized"
+    mapping: TaskMapping = "auto"
     solved: bool = False
     step_weights: tf.Tensor | None = None
 

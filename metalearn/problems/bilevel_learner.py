@@ -57,14 +57,9 @@ class BilevelLearner:
         return self.problem.rule
 
     @property
-    def mapping_chosen(self) -> TaskMapping:
+    def mapping(self) -> TaskMapping:
         """How tasks are mapped: as the problem says."""
         return self.problem.mapping
-
-    @property
-    def jit_compile_advised(self) -> bool:
-        """Whether to compile with XLA what calls this learner: if the problem is vectorised."""
-        return self.problem.mapping == "vectorized"
 
     def initialize(self, seed: int) -> Meta:
         """Return the initial phi, a pure function of the seed.

@@ -19,7 +19,7 @@ from metalearn.nn import functional
 from metalearn.nn.heads import Head
 from metalearn.nn.modes import Mode, mode
 from metalearn.nn.stateful import seeded_layers
-from metalearn.nn.vectorizable import mapping_for
+from metalearn.nn.vectorizable import is_sequential
 from metalearn.problems import fit, learner
 from metalearn.problems.bilevel import whole_support
 from metalearn.problems.keras_problem import KerasProblem, with_noise
@@ -67,8 +67,8 @@ class MetaLearner:
         proximal: strength lambda of ``lambda/2 |theta - theta_0(phi)|^2``, added to the inner loss over the
             adapted parameters; 0 adds nothing. Iterates then stay near the initial parameters, and
             ``implicit`` has a positive definite problem to solve (iMAML, equation 3).
-        mapping: over tasks: ``"vectorized"``, ``"sequential"``, or ``"auto"``: what the model allows; see
-            :func:`metalearn.nn.vectorizable.mapping_for`.
+        mapping: over tasks: ``"vectorized"``, ``"sequential"``, or ``"auto"``: the first of them that can be
+            built, see :func:`metalearn.execution.task_map.map_tasks`.
         batch: ``(task, k) -> batch``: what inner step k sees; the whole support unless given, for example
             :class:`metalearn.problems.slices`.
         head: how the last layer is fitted to a task's support examples in closed form before the first inner
@@ -101,7 +101,7 @@ class MetaLearner:
     adapted: str = "all"
     estimator: Estimator = dataclasses.field(default_factory=checkpointed)
     proximal: float = 0.0
-    mapping: TaskMapping | Literal["auto"] = "auto"
+    mapping: TaskMapping = "auto"
     batch: Callable[[Task, Any], Batch] = whole_support
     head: Head | None = None
     step_weights: StepWeights | None = None
@@ -129,29 +129,16 @@ class MetaLearner:
             fit.require_head_fits(self.model, self._functions.keys, self.adapted, self.proximal, self.batch)
         if self.proximal != 0:
             require_positive("proximal (0 for none)", self.proximal)
-        if self.mapping != "auto":
-            require_mapping(self.mapping)
+        require_mapping(self.mapping)
+        if self.mapping == "auto" and is_sequential(self.model):
+            object.__setattr__(self, "mapping", "sequential")
         if self._mode.needs_support:
             fit.require_whole_support(self.statistics, self.batch)
         meta = self._meta(functional.parameters(self.model))
-        problem = self._problem(meta, "vectorized", tf.constant(0))
+        problem = self._problem(meta, tf.constant(0))
         self.estimator.require(problem, self.parts(meta)[0], Task((), ()))
         if self.estimator.second_order and self.steps:
             fit.require_exact_layers(self.model)
-
-    @functools.cached_property
-    def mapping_chosen(self) -> TaskMapping:
-        """How tasks are mapped: ``mapping``, or for ``"auto"`` what the model allows."""
-        return mapping_for(self.model) if self.mapping == "auto" else self.mapping
-
-    @property
-    def jit_compile_advised(self) -> bool:
-        """Whether to compile with XLA what calls this learner.
-
-        Not if tasks are mapped one after the other: that is for convolutions, which TensorFlow's own
-        kernels do as fast, without the compile time.
-        """
-        return self.mapping_chosen == "vectorized"
 
     def initialize(self, seed: int) -> Meta:
         """Return meta-parameters ``{"parameters": {...}, "rule": {...}}``, a pure function of the seed."""
@@ -161,7 +148,7 @@ class MetaLearner:
 
     def posed(self, meta: Meta, tasks: Task, seed: Seed) -> Posed:
         """Return the bilevel problem that this learner stands for at ``meta``, and phi and tasks for it."""
-        problem = self._problem(meta, self.mapping_chosen, tf.convert_to_tensor(seed)[1])
+        problem = self._problem(meta, tf.convert_to_tensor(seed)[1])
         if self._seeded:
             tasks = with_noise(tasks, seed)
         return Posed(problem, self.parts(meta)[0], tasks)
@@ -183,7 +170,7 @@ class MetaLearner:
             lambda task, inner: self._functions.observed(phi, task, inner),
             tasks,
             inner._replace(step=()),
-            mapping=self.mapping_chosen,
+            mapping=self.mapping,
         )
         return tf.nest.map_structure(lambda leaf: tf.reduce_mean(leaf, 0), of_tasks)
 
@@ -258,7 +245,7 @@ class MetaLearner:
             adapted.model,
             adapted.inputs if self._mode.needs_support else (),
             inputs,
-            mapping=self.mapping_chosen,
+            mapping=self.mapping,
         )
 
     @functools.cached_property
@@ -283,8 +270,8 @@ class MetaLearner:
             head=self.head,
         )
 
-    def _problem(self, meta: Meta, mapping: TaskMapping, iteration: tf.Tensor) -> Problem:
-        problem = self._functions.posed(self.rule, self.steps, mapping, self.parts(meta)[1])
+    def _problem(self, meta: Meta, iteration: tf.Tensor) -> Problem:
+        problem = self._functions.posed(self.rule, self.steps, self.mapping, self.parts(meta)[1])
         if self.step_weights is None:
             return problem
         return dataclasses.replace(problem, step_weights=self.step_weights(self.steps, iteration))

@@ -39,8 +39,7 @@ class Learner(Protocol):
     Attributes:
         estimator: of the meta-gradient.
         rule: the inner update.
-        mapping_chosen: how tasks are mapped.
-        jit_compile_advised: whether to compile with XLA what calls the learner.
+        mapping: how tasks are mapped; ``"auto"`` for what can be built.
     """
 
     @property
@@ -50,10 +49,7 @@ class Learner(Protocol):
     def rule(self) -> Rule: ...
 
     @property
-    def mapping_chosen(self) -> TaskMapping: ...
-
-    @property
-    def jit_compile_advised(self) -> bool: ...
+    def mapping(self) -> TaskMapping: ...
 
     def initialize(self, seed: int) -> Meta:
         """Draw meta-parameters, a pure function of the seed."""

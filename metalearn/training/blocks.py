@@ -63,6 +63,10 @@ class Blocks:
         block, offset = divmod(iteration, self.length)
         return tf.nest.map_structure(lambda leaf: leaf[offset % self.stored], self.of(block))
 
+    def one(self) -> Task:
+        """Return a task, leaves ``[1, ...]``, for whoever needs values such as they are."""
+        return self._source.sample((self._seed, 0), 1)
+
     def example(self) -> Task:
         """Return tasks of zeros of the shapes and types of an iteration's, for whoever only needs these."""
         return tf.nest.map_structure(lambda leaf: tf.zeros(leaf.shape, leaf.dtype), self.spec)

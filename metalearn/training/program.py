@@ -8,11 +8,12 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from metalearn.execution.compiled import Compiled
 from metalearn.problems.learner import Learner, estimate, losses
 from metalearn.training.carrying import Carried, Carry, continued
 from metalearn.training.combine import Clip, combined
 from metalearn.training.optimizers import Optimizers
-from metalearn.types import Meta, Task
+from metalearn.types import Meta, MetaGradient, Structure, Task
 
 LOSSES = ("inner/loss_before", "inner/loss", "outer/loss_before", "outer/loss")
 
@@ -84,7 +85,7 @@ class Program:
         clip: Clip,
         carry: Carry,
         projection: Callable[[Meta], Meta] | None,
-        jit_compile: bool,
+        jit_compile: bool | None,
     ) -> None:
         self._learner, self._optimizers, self._structure = learner, optimizers, structure
         self._seed, self._length, self._stored, self._clip = seed, length, stored, clip
@@ -93,7 +94,7 @@ class Program:
         self.required += [f"meta_gradient/norm/{name}" for name in optimizers.names]
         self.metrics = [*self.required, *(f"outer/{name}" for name in metrics)]
         self.metrics += [f"residual/{name}" for name in learner.estimator.residuals]
-        self.call = tf.function(self._trace, jit_compile=jit_compile, autograph=False)
+        self.call = Compiled(self._trace, learner.mapping, jit_compile)
 
     def _trace(
         self, block: Task, first: tf.Tensor, count: tf.Tensor, keep: tf.Tensor, carried: Carried
@@ -157,15 +158,13 @@ class Program:
         self, tasks: Task, iteration: tf.Tensor, carried: Carried
     ) -> tuple[dict[str, tf.Tensor], Meta, Carried]:
         """Update phi; return the metrics, the gradient, and what is carried on."""
-        learner, optimizers = self._learner, self._optimizers
-        meta, seed = learner.whole(self._phi(), carried.statistics), tf.stack([self._seed, iteration])
-        tasks = continued(tasks, carried.inner, self._carry, iteration)
-        result, carry = estimate(learner, meta, tasks, carried.estimator, seed)
+        optimizers, seed = self._optimizers, tf.stack([self._seed, iteration])
+        meta, tasks, result, carry = self._estimate(tasks, iteration, carried)
         gradient = combined(result, self._clip)
         gradients = tf.nest.flatten(gradient)
         squares = tf.stack([tf.cast(tf.reduce_sum(tf.square(leaf)), tf.float32) for leaf in gradients])
         norms = dict(zip(optimizers.names, tf.unstack(tf.sqrt(squares)), strict=True))
-        around = losses(learner, meta, tasks, result.inner, seed, result.loss)
+        around = losses(self._learner, meta, tasks, result.inner, seed, result.loss)
         row = {
             **{name: tf.reduce_mean(loss) for name, loss in around.items()},
             "meta_gradient/norm": tf.sqrt(tf.reduce_sum(squares)),
@@ -180,11 +179,24 @@ class Program:
             for variable, value in zip(optimizers.variables, projected, strict=True):
                 variable.assign(value)
         after = Carried(
-            learner.next_state(meta, tasks, result.inner),
+            self._learner.next_state(meta, tasks, result.inner),
             result.inner if self._carry is not None else (),
             carry,
         )
         return {name: tf.cast(value, tf.float32) for name, value in row.items()}, gradient, after
+
+    def _estimate(
+        self, tasks: Task, iteration: tf.Tensor, carried: Carried
+    ) -> tuple[Meta, Task, MetaGradient, Structure]:
+        """Return the meta-parameters, the tasks with what is carried, the meta-gradient, and the carry."""
+        meta = self._learner.whole(self._phi(), carried.statistics)
+        tasks = continued(tasks, carried.inner, self._carry, iteration)
+        seed = tf.stack([self._seed, iteration])
+        return meta, tasks, *estimate(self._learner, meta, tasks, carried.estimator, seed)
+
+    def gradient(self, tasks: Task, iteration: tf.Tensor, carried: Carried) -> Meta:
+        """Return the meta-gradient that an iteration's update is made from, without making it."""
+        return combined(self._estimate(tasks, iteration, carried)[2], self._clip)
 
     def _phi(self) -> Meta:
         values = [tf.convert_to_tensor(variable.value) for variable in self._optimizers.variables]

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from metalearn.checks import require_count
+from metalearn.inner_loop import counted
 from metalearn.nest import names
 from metalearn.problems.learner import Learner
+from metalearn.problems.second_derivatives import SecondDerivatives, check_second_derivatives
 from metalearn.sources import Source, as_source
 from metalearn.training import carrying
+from metalearn.training.agreement import copies, disagreement
 from metalearn.training.blocks import Blocks
 from metalearn.training.carrying import Carry
 from metalearn.training.combine import Clip
 from metalearn.training.errors import History, NonFiniteError
 from metalearn.training.optimizers import Given, Optimizers
 from metalearn.training.program import Outcome, Program
-from metalearn.types import Meta, Structure, Task
+from metalearn.types import Meta, Structure, Task, TaskMapping
 
 
 class MetaTrainer:
@@ -44,13 +49,23 @@ class MetaTrainer:
             iteration before ended with, task by task, and its steps count on.
         projection: ``phi -> phi``, applied after each update: onto a feasible set. It has to keep structure,
             shapes and types.
-        jit_compile: compile with XLA; None for what suits the learner (``learner.jit_compile_advised``).
+        jit_compile: compile with XLA; None for what can be built and is fast, see
+            :class:`metalearn.execution.compiled.Compiled`.
+        check_derivatives: whether to hold the derivatives that a second-order estimator takes to differences,
+            see :func:`metalearn.problems.check_second_derivatives`, and the compiled meta-gradient to eager
+            execution before the first iteration. It takes less than a second for small models.
 
     Raises:
         ValueError: if the batch size, a limit or a constant learning rate is not positive, the optimizer has
-            been used or its parts are not those of phi, the carry or the projection has no meaning here, or
-            learner and tasks do not fit.
+            been used or its parts are not those of phi, the carry or the projection has no meaning here,
+            learner and tasks do not fit, or derivatives of the inner loss are wrong.
     """
+
+    derivatives: SecondDerivatives | None
+    """What the check of derivatives found; None where there is none."""
+
+    disagreement: float | None
+    """Relative difference of compiled and eager meta-gradient, known from the first iteration on."""
 
     def __init__(
         self,
@@ -65,6 +80,7 @@ class MetaTrainer:
         carry: Carry = None,
         projection: Callable[[Meta], Meta] | None = None,
         jit_compile: bool | None = None,
+        check_derivatives: bool = True,
     ) -> None:
         require_count("meta_batch_size", meta_batch_size)
         require_count("seed", seed, minimum=0)
@@ -83,7 +99,11 @@ class MetaTrainer:
         _require_projection(projection, phi)
         self._structure, self._optimizers = phi, Optimizers(optimizer, phi)
         self._carried = carrying.first(learner, meta, example, carry)
-        self.jit_compile = learner.jit_compile_advised if jit_compile is None else jit_compile
+        self.derivatives = self.disagreement = None
+        posed = learner.posed(meta, counted(self._blocks.one()), (seed, 0))
+        self._compares = check_derivatives and learner.estimator.second_order and posed.problem.steps > 0
+        if self._compares:
+            self.derivatives = check_second_derivatives(posed)
         self._program = Program(
             learner,
             self._optimizers,
@@ -95,7 +115,7 @@ class MetaTrainer:
             clip=clip,
             carry=carry,
             projection=projection,
-            jit_compile=self.jit_compile,
+            jit_compile=jit_compile,
         )
 
     @property
@@ -107,6 +127,20 @@ class MetaTrainer:
     def _phi(self) -> Meta:
         values = [tf.convert_to_tensor(variable.value) for variable in self._optimizers.variables]
         return tf.nest.pack_sequence_as(self._structure, values)
+
+    @property
+    def mapping(self) -> TaskMapping:
+        """How the program maps over tasks; ``"auto"`` before it is built."""
+        return self._program.call.mapping
+
+    @property
+    def jit_compile(self) -> bool | None:
+        """Whether the program is compiled with XLA; None where that shows when it is built."""
+        return self._program.call.jit_compile
+
+    def build(self) -> None:
+        """Trace the program, as the first :meth:`run` does otherwise."""
+        self._program.call.build(*self._arguments(0, 1, keep=False))
 
     def state(self) -> dict[str, np.ndarray]:
         """Return all that training needs to go on from here: the contents of a checkpoint."""
@@ -155,6 +189,8 @@ class MetaTrainer:
                 then those before the failing iteration.
         """
         require_count("iterations", iterations)
+        if self._compares:
+            self._compare()
         parts: list[History] = []
         end = self.iteration + iterations
         while self.iteration < end:
@@ -184,8 +220,25 @@ class MetaTrainer:
         return self._blocks.at(iteration)
 
     def _call(self, block: int, count: int, *, keep: bool) -> Outcome:
+        outcome: Outcome = self._program.call(*self._arguments(block, count, keep=keep))
+        return outcome
+
+    def _arguments(self, block: int, count: int, *, keep: bool) -> tuple[Any, ...]:
         first, wanted = tf.constant(self.iteration), tf.constant(count)
-        return self._program.call(self._blocks.of(block), first, wanted, tf.constant(keep), self._carried)
+        return self._blocks.of(block), first, wanted, tf.constant(keep), self._carried
+
+    def _compare(self) -> None:
+        """Hold the compiled meta-gradient to eager execution's, for copies of one task, once."""
+        block, *numbers, carried = self._arguments(self.iteration // self._blocks.length, 1, keep=False)
+        same = tf.nest.map_structure(lambda leaf: tf.broadcast_to(leaf[:1, :1], leaf.shape), block)
+        carried = carried._replace(inner=copies(carried.inner))
+        outcome = self._program.call(same, *numbers, carried)
+        tasks = tf.nest.map_structure(lambda leaf: leaf[0], same)
+        estimate = functools.partial(self._program.gradient, iteration=tf.constant(self.iteration))
+        self.disagreement = disagreement(
+            outcome.gradient, estimate, self.learner.posed(self.meta, tasks, (self.seed, 0)), tasks, carried
+        )
+        self._compares = False
 
     def _culprits(self, outcome: Outcome, row: np.ndarray) -> list[str]:
         """Return the names of what was not finite in an iteration that was not made."""

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 import metalearn as ml
+from metalearn.execution.choice import NotVectorizableError
 from metalearn.execution.task_map import map_tasks
-from metalearn.nn.vectorizable import mapping_for
 
 LAYERS = keras.layers
 
@@ -56,15 +56,13 @@ def test_map_tasks_applies_a_function_to_each():
 
 def test_map_tasks_does_not_fall_back_in_silence():
     """An operation that cannot be mapped raises instead of running in a slow loop."""
-    with pytest.raises(ValueError, match="No pfor vectorization"):
-        map_tasks(tf.nn.l2_loss, tf.ones((2, 3)))
+    with pytest.raises(NotVectorizableError, match="no vectorised form of L2Loss: map tasks one after"):
+        map_tasks(tf.nn.l2_loss, tf.ones((2, 3)), mapping="vectorized")
 
 
 def test_one_by_one_needs_no_vectorised_form():
     """An operation without a converter, which the vectorised map refuses."""
     values = tf.constant([[1.0, 2.0], [3.0, 4.0]])
-    with pytest.raises(ValueError, match="No pfor vectorization"):
-        map_tasks(tf.nn.l2_loss, values)
     np.testing.assert_array_equal(map_tasks(tf.nn.l2_loss, values, mapping="sequential"), [2.5, 12.5])
 
 
@@ -80,91 +78,11 @@ def test_one_task_needs_no_loop(in_graph):
 
 def test_unknown_ways_are_refused():
     """The message lists the known ones; so for problems and learners."""
-    message = "mapping must be one of vectorized, sequential, got 'parallel'"
+    message = "mapping must be one of auto, vectorized, sequential, got 'parallel'"
     with pytest.raises(ValueError, match=message):
         map_tasks(tf.identity, tf.ones(2), mapping="parallel")
     with pytest.raises(ValueError, match=message):
         ml.MetaLearner(ml.models.mlp(), ml.losses.mse, ml.rules.sgd(), mapping="parallel")
-
-
-class Filter(keras.Layer):
-    """A layer of other origin, with a convolution that Keras does not know of."""
-
-    def build(self, shape):
-        self.filter = self.add_weight(shape=(3, 1, 2), name="filter")
-
-    def call(self, inputs):
-        return tf.nn.conv1d(inputs, self.filter, 1, "SAME")
-
-
-class Scale(keras.Layer):
-    """A layer of other origin that multiplies."""
-
-    def build(self, shape):
-        self.factor = self.add_weight(shape=shape[-1:], name="factor")
-
-    def call(self, inputs):
-        return inputs * self.factor
-
-
-class Subclassed(keras.Model):
-    """A model without static shapes around a layer."""
-
-    def __init__(self, layer):
-        super().__init__()
-        self.layer = layer
-
-    def call(self, inputs):
-        return self.layer(inputs)
-
-
-@pytest.mark.parametrize(
-    ("shape", "layer", "expected"),
-    [
-        ((3,), lambda: LAYERS.Dense(2), "vectorized"),
-        ((4, 4, 1), lambda: LAYERS.MaxPooling2D(), "vectorized"),
-        ((4, 4, 1), lambda: LAYERS.Conv2D(2, 3), "sequential"),
-        ((4, 4, 1), lambda: LAYERS.DepthwiseConv2D(3), "sequential"),
-        ((8, 1), lambda: LAYERS.SeparableConv1D(2, 3), "sequential"),
-        ((8, 1), lambda: LAYERS.Conv1DTranspose(2, 3), "sequential"),
-        ((4, 6, 1), lambda: LAYERS.ConvLSTM1D(2, 3), "sequential"),
-        ((8, 1), lambda: LAYERS.Bidirectional(LAYERS.GRU(2)), "sequential"),
-        ((8, 1), lambda: LAYERS.LSTM(2, unroll=True), "vectorized"),
-        ((3,), lambda: LAYERS.Dense(2, activation="sparsemax"), "sequential"),
-        ((3,), lambda: LAYERS.SpectralNormalization(LAYERS.Dense(2)), "sequential"),
-        ((8, 1), Filter, "sequential"),
-        ((8, 1), Scale, "vectorized"),
-        ((8, 1), lambda: keras.Sequential([keras.Input((8, 1)), LAYERS.Conv1D(2, 3)]), "sequential"),
-    ],
-)
-def test_the_model_is_asked(shape, layer, expected, capfd):
-    """Whether it can be vectorised over parameters, without a word of TensorFlow's about why not."""
-    assert mapping_for(keras.Sequential([keras.Input(shape), layer()])) == expected
-    assert "pfor" not in capfd.readouterr().err
-
-
-@pytest.mark.parametrize(("layer", "expected"), [(Filter, "sequential"), (Scale, "vectorized")])
-def test_subclassed_models_are_asked(layer, expected):
-    """With the shape that they were called on."""
-    model = Subclassed(layer())
-    model(tf.zeros((1, 8, 1)))
-    assert mapping_for(model) == expected
-
-
-def test_the_learner_chooses_or_is_told():
-    """And advises XLA where tasks are vectorised."""
-    dense, convolutional = ml.models.mlp(), keras.Sequential([keras.Input((4, 1)), LAYERS.Conv1D(1, 3)])
-    for model, mapping, expected in (
-        (dense, "auto", "vectorized"),
-        (dense, "sequential", "sequential"),
-        (convolutional, "auto", "sequential"),
-        (convolutional, "vectorized", "vectorized"),
-    ):
-        learner = ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(), mapping=mapping)
-        assert learner.mapping_chosen == expected
-        tasks = ml.Task(*2 * [ml.Batch(tf.zeros((1, 2, 4, 1)), tf.zeros((1, 2, 2, 1)))])
-        assert learner.posed(learner.initialize(0), tasks, (0, 0)).problem.mapping == expected
-        assert learner.jit_compile_advised is (expected == "vectorized")
 
 
 @pytest.fixture(scope="module")

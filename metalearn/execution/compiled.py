@@ -1,0 +1,126 @@
+"""Functions compiled in the fastest way that can be built: with XLA or without, tasks at once or in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from metalearn.execution.choice import NotVectorizableError, auto_is, log_once, said
+from metalearn.types import TaskMapping
+
+
+class Compiled:
+    """A function as one program, which is chosen by building it, derivatives included.
+
+    ==========  ============  ==================================================================
+    mapping     compiler      taken
+    ==========  ============  ==================================================================
+    vectorized  XLA           if it can be built
+    vectorized  TensorFlow    if XLA lacks an operation or its derivative
+    sequential  TensorFlow    if an operation has no vectorised form, such as a convolution whose
+                              filters differ by task: TensorFlow's kernels do these as fast as
+                              XLA's, without its compile time
+    ==========  ============  ==================================================================
+
+    What is not the first of them is logged. A setting that is given is kept: the program then fails where it
+    cannot be built.
+
+    Args:
+        function: of nested tensors; its maps over tasks have the mapping ``"auto"``, or one of their own.
+        mapping: that of the function's maps.
+        jit_compile: whether to compile with XLA; None for what the table says.
+
+    Attributes:
+        mapping: what was taken; before :meth:`build` or the first call what was given.
+        jit_compile: likewise.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], mapping: TaskMapping = "auto", jit_compile: bool | None = None
+    ) -> None:
+        self.mapping, self.jit_compile = mapping, jit_compile
+        self._function = function
+        self._ways = _ways(mapping, jit_compile)
+        self._errors: list[Exception] = []
+        self._program: Callable[..., Any] | None = None
+        self._has_run = False
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the program, on arguments of the structure, shapes and types of the first call.
+
+        Raises:
+            Exception: what the function raises; ValueError if XLA is asked for and cannot compile it.
+        """
+        if self._program is None:
+            self.build(*arguments)
+        assert self._program is not None
+        try:
+            with auto_is(self.mapping):  # arguments of other shapes are traced anew
+                returned = self._program(*arguments)
+        except tf.errors.OpError as error:  # XLA compiles at the first call
+            if self._has_run:
+                raise
+            self._errors.append(error)
+            self.build(*arguments)
+            return self(*arguments)
+        self._has_run = True
+        return returned
+
+    def build(self, *arguments: Any) -> None:
+        """Trace the first of the ways left that can be traced for such arguments."""
+        while self._ways:
+            mapping, jit_compile = self._ways.pop(0)
+            if mapping == "vectorized" and any(map(_is_final, self._errors)):
+                continue
+            program = tf.function(self._function, jit_compile=jit_compile, autograph=False)
+            try:
+                with auto_is(mapping):
+                    program.get_concrete_function(*arguments)
+            except Exception as error:  # noqa: BLE001 - raised again if no other way can be built
+                self._errors.append(error)
+                continue
+            self._program, self.mapping, self.jit_compile = program, mapping, jit_compile
+            if self._errors:
+                log_once(f"{_described(mapping, jit_compile)}, for {_reason(self._errors[-1])}")
+            return
+        raise self._final_error()
+
+    def _final_error(self) -> Exception:
+        """Return the error to raise where no way is left: the first, which the function itself is behind."""
+        first = self._errors[0]
+        if not isinstance(first, tf.errors.OpError) or not self.jit_compile:
+            return first
+        reason = ValueError(
+            f"XLA cannot compile this program ({said(first)}): leave jit_compile out, or set it to False"
+        )
+        reason.__cause__ = first
+        return reason
+
+
+def _ways(mapping: TaskMapping, jit_compile: bool | None) -> list[tuple[TaskMapping, bool]]:
+    mappings: list[TaskMapping] = ["vectorized", "sequential"] if mapping == "auto" else [mapping]
+    ways: list[tuple[TaskMapping, bool]] = [
+        ("vectorized", True),
+        ("vectorized", False),
+        ("sequential", False),
+        ("sequential", True),
+    ]
+    if jit_compile is None:
+        return [way for way in ways[:3] if way[0] in mappings]
+    return [way for way in ways if way[0] in mappings and way[1] == jit_compile]
+
+
+def _is_final(error: Exception) -> bool:
+    """Return whether a program has no vectorised form without XLA either."""
+    return isinstance(error, NotVectorizableError) and not error.under_xla
+
+
+def _reason(error: Exception) -> str:
+    return "XLA cannot compile the program" if isinstance(error, tf.errors.OpError) else said(error)
+
+
+def _described(mapping: TaskMapping, jit_compile: bool) -> str:
+    tasks = "all tasks at once" if mapping == "vectorized" else "one task after the other"
+    return f"{tasks}, compiled {'with' if jit_compile else 'without'} XLA"

@@ -1,0 +1,48 @@
+"""A model computes in the type of the parameters that it is given, whatever it was built for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+import tensorflow as tf
+
+from metalearn.types import Parameters
+
+DOUBLE = keras.dtype_policies.get("float64")
+
+
+def needs_double(model: keras.Model, parameters: Parameters) -> bool:
+    """Return whether parameters are in float64 and the model was not built for that."""
+    given = [value.dtype for value in parameters.values()]
+    own = [variable.dtype for variable in model.trainable_variables]
+    return bool(given) and set(given) == {tf.float64} and set(own) != {"float64"}
+
+
+@contextmanager
+def in_double(model: keras.Model) -> Iterator[None]:
+    """Let all layers of a model compute in float64 for a while; changes nothing for good.
+
+    Derivatives are checked against differences in float64, and models are built in float32: this makes one
+    function of both. Constants that a layer keeps in float32 stay that.
+    """
+    layers = [model, *model._flatten_layers(include_self=False)]
+    # What a sequential model consists of calls its layers, and is none of them.
+    layers += [layer._functional for layer in layers if isinstance(layer, keras.Sequential)]
+    # A functional model casts to the types of its symbolic inputs, a stateless scope to those of variables.
+    typed = [tensor for layer in layers for tensor in getattr(layer, "inputs", None) or ()]
+    typed = [each for each in (*typed, *model.variables) if each._dtype.startswith("float")]
+    policies = [layer._dtype_policy for layer in layers]
+    types = [each._dtype for each in typed]
+    try:
+        for layer in layers:
+            layer._dtype_policy = DOUBLE  # the public setter would quantise layers
+        for each in typed:
+            each._dtype = "float64"
+        yield
+    finally:
+        for layer, policy in zip(layers, policies, strict=True):
+            layer._dtype_policy = policy
+        for each, dtype in zip(typed, types, strict=True):
+            each._dtype = dtype

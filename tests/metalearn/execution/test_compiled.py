@@ -1,0 +1,81 @@
+"""Programs are built in the fastest way that can be built."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from metalearn.execution.choice import NotVectorizableError
+from metalearn.execution.compiled import Compiled
+from metalearn.execution.task_map import map_tasks
+
+VALUES = tf.constant([[1.0, 2.0], [3.0, 4.0]])
+
+
+def mapped(function):
+    return lambda values: map_tasks(function, values)
+
+
+def concatenated(value):
+    """Return a second derivative of a concatenation, which has no vectorised form under XLA."""
+    with tf.GradientTape() as outer:
+        outer.watch(value)
+        with tf.GradientTape() as inner:
+            inner.watch(value)
+            cubes = tf.reduce_sum(tf.concat([value**3, 2 * value], 0) ** 2)
+        gradient = inner.gradient(cubes, value)
+    return outer.gradient(gradient, value)
+
+
+def strings(value):
+    """Return numbers that XLA cannot compute."""
+    return tf.strings.to_number(tf.strings.as_string(value))
+
+
+@pytest.mark.parametrize(
+    ("function", "expected", "way"),
+    [
+        (mapped(tf.square), VALUES**2, ("vectorized", True)),
+        (mapped(concatenated), 30 * VALUES**4 + 8, ("vectorized", False)),
+        (mapped(tf.nn.l2_loss), [2.5, 12.5], ("sequential", False)),
+        (strings, VALUES, ("vectorized", False)),
+    ],
+)
+def test_the_first_that_can_be_built(function, expected, way):
+    """Known after tracing, except for what XLA alone fails at."""
+    program = Compiled(function)
+    assert (program.mapping, program.jit_compile) == ("auto", None)
+    program.build(VALUES)
+    np.testing.assert_allclose(program(VALUES), expected)
+    assert (program.mapping, program.jit_compile) == way
+    np.testing.assert_allclose(program(VALUES), expected)
+
+
+def test_settings_are_kept():
+    """And a program that cannot be built by them fails, with the remedy."""
+    for mapping, jit_compile in (("sequential", True), ("vectorized", False)):
+        program = Compiled(mapped(tf.square), mapping, jit_compile)
+        program(VALUES)
+        assert (program.mapping, program.jit_compile) == (mapping, jit_compile)
+    with pytest.raises(NotVectorizableError, match="L2Loss"):
+        Compiled(mapped(tf.nn.l2_loss), "vectorized")(VALUES)
+    with pytest.raises(ValueError, match=r"XLA cannot compile this program \(.*set it to False"):
+        Compiled(strings, jit_compile=True)(VALUES)
+
+
+def test_a_function_s_own_fault_is_raised_as_it_is():
+    """After all ways have been tried: the first is raised."""
+    calls = []
+
+    def wrong(values):
+        calls.append(1)
+        raise KeyError(f"theirs {len(calls)}")
+
+    with pytest.raises(KeyError, match="theirs 1"):
+        Compiled(wrong)(VALUES)
+
+
+def test_other_shapes_are_mapped_alike():
+    """A call with more tasks is traced anew, in the way that was chosen."""
+    program = Compiled(mapped(tf.nn.l2_loss))
+    program(VALUES)
+    np.testing.assert_allclose(program(tf.ones((3, 2))), [1.0, 1.0, 1.0])
