@@ -63,6 +63,7 @@ def build_trainer(config: Config) -> ml.MetaTrainer:
         "tasks": build_tasks(config),
         "optimizer": build(config["optimizer"], "optimizer"),
         "seed": config["seed"],
+        "check_derivatives": config.get("run", {}).get("check_derivatives", True),
     }
     return _call(ml.MetaTrainer, {**parts, **settings}, "training")
 

@@ -121,6 +121,7 @@ class _Session:
 
     def work(self, report: Report | None, started: float) -> int:
         """Train and evaluate; return the exit code."""
+        self._compare()
         validation = Validation(self.trainer, self.run.validation, self.tracker, self.config, report)
         first = self.trainer.iteration
         seconds, speed = self._train(validation)
@@ -148,6 +149,22 @@ class _Session:
             )
         say(f"training took {seconds:.1f} s, everything {total:.1f} s; all of it is in {self.run.path}")
         return 0
+
+    def _compare(self) -> None:
+        """Hold the program to eager execution before it is used; a run that fails there says so."""
+        try:
+            self.trainer.compare()
+        except ValueError as error:
+            self._note(status="failed", end=rundir.now(), error=str(error))
+            raise UsageError(f"training: {error}") from error
+        found = self.trainer.derivatives
+        self._note(
+            program={"mapping": self.trainer.mapping, "xla": self.trainer.jit_compile},
+            derivatives={
+                **({} if found is None else found._asdict()),
+                "disagreement": self.trainer.disagreement,
+            },
+        )
 
     def stop(self) -> int:
         """Leave the run as interrupted."""

@@ -86,6 +86,9 @@ SETTINGS: dict[str, Setting] = {
     "run.checkpoint_seconds": Setting(kinds.POSITIVE, "time between checkpoints"),
     "run.fresh": Setting(kinds.SWITCH, "start anew beside a run that exists"),
     "run.resume": Setting(one_of("same", "changed"), "changed: go on with a run that other code has begun"),
+    "run.check_derivatives": Setting(
+        kinds.SWITCH, "hold derivatives to differences, and the compiled program to eager execution"
+    ),
     "paths.runs": Setting(kinds.PATH, "folder that all runs are kept in"),
     "task.shots": Setting(kinds.COUNT, "support examples of a task"),
     "task.queries": Setting(kinds.COUNT, "query examples of a task"),

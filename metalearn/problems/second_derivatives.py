@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -20,7 +20,6 @@ from metalearn.autodiff.gradients import dense
 from metalearn.inner_loop import counted, inner_gradient, inner_loss, inner_start
 from metalearn.nest import flat, names
 from metalearn.problems.learner import Posed
-from metalearn.random import fold_in, normal
 from metalearn.types import Meta, Parameters, Structure, Task
 
 PRECISIONS = {"float64": (1e-4, 1e-5), "float32": (1e-2, 2e-3)}
@@ -110,7 +109,7 @@ class _Check:
         phi = _cast(posed.phi, precision)
         self._task: Task = _cast(tf.nest.map_structure(lambda leaf: leaf[0], counted(posed.tasks)), precision)
         begun = inner_start(self._problem, phi, self._task)
-        self._model, self._along = begun.model, _scaled(begun.parameters, fold_in(seed, 1))
+        self._model, self._along = begun.model, _scaled(begun.parameters, *seed, 1)
         self._origin = _cast((begun.parameters, phi), "float64")
 
     def run(self) -> SecondDerivatives:
@@ -145,14 +144,14 @@ class _Check:
         return found
 
     def _nearby(self, number: int) -> Structure:
-        offset = _scaled(self._origin, fold_in(self._seed, 2, number))
+        offset = _scaled(self._origin, *self._seed, 2, number)
         return tf.nest.map_structure(lambda leaf, along: leaf + AROUND * along, self._origin, offset)
 
     def _compared(
         self, function: Callable[[Structure], tf.Tensor], point: Structure, leaf: int | None = None
     ) -> _Compared:
         """Compare at a point along a random direction, in one of the leaves if it is given."""
-        direction = _scaled(point, fold_in(self._seed, 3))
+        direction = _scaled(point, *self._seed, 3)
         if leaf is not None:
             leaves = tf.nest.flatten(direction)
             kept = [each if index == leaf else tf.zeros_like(each) for index, each in enumerate(leaves)]
@@ -209,14 +208,15 @@ def _placeholders(structure: Structure) -> Structure:
     return tf.nest.map_structure(lambda leaf: tf.compat.v1.placeholder(leaf.dtype, leaf.shape), structure)
 
 
-def _scaled(structure: Structure, seed: Any) -> Structure:
+def _scaled(structure: Structure, *seed: int) -> Structure:
     """Return random directions, with entries as large as those of their leaf, or 1 where that is zero."""
-    drawn = []
-    for index, leaf in enumerate(tf.nest.flatten(structure)):
-        size = tf.sqrt(tf.reduce_mean(tf.square(leaf)))
-        size = tf.where(size > 0, size, tf.ones_like(size))
-        drawn.append(size * tf.cast(normal(leaf.shape, fold_in(seed, index), tf.float64), leaf.dtype))
-    return tf.nest.pack_sequence_as(structure, drawn)
+    random = np.random.default_rng(seed)  # in eager execution alone, where TensorFlow's draws take long
+
+    def drawn(leaf: tf.Tensor) -> tf.Tensor:
+        size = float(np.sqrt(np.mean(np.square(leaf.numpy())))) if leaf.shape.num_elements() else 1.0
+        return tf.constant((size or 1.0) * random.standard_normal(leaf.shape), leaf.dtype)
+
+    return tf.nest.map_structure(drawn, structure)
 
 
 def _cast(structure: Structure, precision: str) -> Structure:

@@ -189,8 +189,7 @@ class MetaTrainer:
                 then those before the failing iteration.
         """
         require_count("iterations", iterations)
-        if self._compares:
-            self._compare()
+        self.compare()
         parts: list[History] = []
         end = self.iteration + iterations
         while self.iteration < end:
@@ -227,8 +226,16 @@ class MetaTrainer:
         first, wanted = tf.constant(self.iteration), tf.constant(count)
         return self._blocks.of(block), first, wanted, tf.constant(keep), self._carried
 
-    def _compare(self) -> None:
-        """Hold the compiled meta-gradient to eager execution's, for copies of one task, once."""
+    def compare(self) -> None:
+        """Hold the compiled meta-gradient to eager execution's, for copies of one task.
+
+        Once, and only where derivatives are checked; :meth:`run` does it where it has not been done.
+
+        Raises:
+            ValueError: if they differ, with the remedy.
+        """
+        if not self._compares:
+            return
         block, *numbers, carried = self._arguments(self.iteration // self._blocks.length, 1, keep=False)
         same = tf.nest.map_structure(lambda leaf: tf.broadcast_to(leaf[:1, :1], leaf.shape), block)
         carried = carried._replace(inner=copies(carried.inner))

@@ -49,7 +49,7 @@ def test_a_convolution_one_task_at_a_time(convolution, in_graph):
     """A learner that cannot be vectorised, with one rate for all: the same closed forms, to 1e-9."""
     problem = convolution(ml.rules.sgd(0.05))
     learner, meta, tasks = problem.learner(), problem.meta(), problem.tasks()
-    assert learner.mapping_chosen == "sequential"
+    assert learner.mapping == "sequential"
     found = in_graph(lambda meta, tasks: ml.diagnostics.diagnose(learner, meta, tasks))(meta, tasks)
     assert_equal(found, problem.by_hand(meta, tasks, [0.05] * 3))
 

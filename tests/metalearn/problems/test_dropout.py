@@ -153,7 +153,7 @@ def shifted(seed, tasks):
 
 def test_tasks_are_mapped_one_by_one():
     """There is no vectorised form of draws whose seeds differ by task."""
-    assert learner_of(1).mapping_chosen == "sequential"
+    assert learner_of(1).mapping == "sequential"
 
 
 def test_queries_do_not_drop_in_training_mode():

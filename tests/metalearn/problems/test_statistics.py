@@ -152,7 +152,7 @@ def test_mappings_agree(source, in_graph):
     learners = [
         learner_of("per_step", 2, mapping=mapping) for mapping in ("auto", "vectorized", "sequential")
     ]
-    assert [each.mapping_chosen for each in learners] == ["vectorized", "vectorized", "sequential"]
+    assert [each.mapping for each in learners] == ["auto", "vectorized", "sequential"]
     tasks = source.sample((0, 0), 2)
     results = [in_graph(each.meta_gradient)(start(each), tasks) for each in learners[1:]]
     for one, other in zip(*map(tf.nest.flatten, results), strict=True):

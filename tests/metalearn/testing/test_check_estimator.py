@@ -77,7 +77,7 @@ class Favouring(Changed):
 
     def __call__(self, problem, phi, tasks, carry=(), seed=(0, 0)):
         result, carry = self.inner(problem, phi, tasks, carry, seed)
-        factor = 1.0 if problem.mapping == "vectorized" else 1.001
+        factor = 1.001 if problem.mapping == "sequential" else 1.0
         return _scaled(result, factor), carry
 
 

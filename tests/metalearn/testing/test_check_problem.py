@@ -163,7 +163,7 @@ WRONG = {
     ),
     "noise": (posed(inner_loss=_noisy), "it is pure: a second call gives another inner_loss"),
     "kind of step": (posed(batch=_by_kind_of_step), "batch gives the same for the step 0"),
-    "NumPy": (posed(outer_loss=_through_numpy), "works in a graph, tasks mapped 'vectorized'"),
+    "NumPy": (posed(outer_loss=_through_numpy), "works in a graph, tasks mapped 'auto'"),
     "context": (posed(outer_loss=_by_context), "it differs in outer_loss of task 0"),
     "unused leaf": (
         posed(inner_loss=lambda theta, phi, batch, model: squares(theta["w"], batch)),
