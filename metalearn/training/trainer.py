@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from metalearn.checks import require_count
-from metalearn.nest import names
+from metalearn.nest import matched, names
 from metalearn.problems.learner import Learner
 from metalearn.sources import Source, as_source
 from metalearn.training import carrying
@@ -107,6 +107,25 @@ class MetaTrainer:
     def _phi(self) -> Meta:
         values = [tf.convert_to_tensor(variable.value) for variable in self._optimizers.variables]
         return tf.nest.pack_sequence_as(self._structure, values)
+
+    def load(self, meta: Meta) -> None:
+        """Put meta-parameters in the place of those now, such as pretrained ones (:func:`metalearn.load`).
+
+        Nothing else changes: not the iteration, and so the tasks to come, nor the state of the optimizer
+        (moments of gradients, schedule), nor inner loops that are carried. Before the first iteration that is
+        all fresh; for a fresh one later, make a new trainer.
+
+        Args:
+            meta: as :attr:`meta`: nested tensors or arrays.
+
+        Raises:
+            ValueError: naming the leaves that are missing, unknown or of another shape or type; nothing is
+                changed then.
+        """
+        phi, statistics = self.learner.parts(matched("meta", meta, self.meta))
+        for variable, value in zip(self._optimizers.variables, tf.nest.flatten(phi), strict=True):
+            variable.assign(value)
+        self._carried = self._carried._replace(statistics=statistics)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return all that training needs to go on from here: the contents of a checkpoint."""
