@@ -33,14 +33,14 @@ def traced_once(
     Within a graph it is the function itself.
 
     Args:
-        owner: a frozen record; the programs live as long as it does.
+        owner: a frozen record; the programs live as long as it does, where it has a ``__dict__``.
         function: of the module level, so that it is the same in every call. It has to be pure.
         *settings: what is not a tensor; hashable.
         jit_compile: whether to compile it with XLA.
     """
     if not tf.executing_eagerly() or tf.config.functions_run_eagerly():
         return lambda *arguments: function(owner, *settings, *arguments)
-    programs = vars(owner).setdefault(PLACE, Programs())
+    programs = vars(owner).setdefault(PLACE, Programs()) if hasattr(owner, "__dict__") else Programs()
     key = function, settings, jit_compile
     if key not in programs:
         programs[key] = tf.function(

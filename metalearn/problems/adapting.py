@@ -110,6 +110,9 @@ def exported(functions: KerasProblem, meta: Meta, state: Structure, fitted: Adap
         meta: phi.
         state: moving statistics that inner loops start with.
         fitted: what adapting to one task has given, leaves ``[1, ...]``.
+
+    Raises:
+        ValueError: naming the parameters that are not those of the model.
     """
     model, mode = functions.model, functions.mode
     if fitted is None:
@@ -117,6 +120,7 @@ def exported(functions: KerasProblem, meta: Meta, state: Structure, fitted: Adap
     else:
         parameters, _, carried, inputs = tf.nest.map_structure(lambda leaf: leaf[0], fitted)
         state, step = carried if functions.keeps_state else ((), 0)
+    parameters = matched("meta with what is not learned", parameters, functional.parameters(model))
     statistics = mode.query_statistics(model, parameters, state, inputs, step)
     return clone(model, {**parameters, **statistics})
 

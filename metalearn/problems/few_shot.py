@@ -49,8 +49,8 @@ STATISTICS = "statistics"
 class MetaLearner:
     """Learns initial parameters from which a few steps of ``rule`` solve a new task.
 
-    All methods are pure functions of their arguments: wrap them in ``tf.function(jit_compile=True)`` for
-    speed. The model's own variables are never written.
+    All methods are pure functions, traced once for the shapes of their arguments: do not change the model's
+    layers later on. Within ``tf.function(jit_compile=True)`` they are faster. No variable is ever written.
 
     Attributes:
         model: any built Keras model.

@@ -122,6 +122,17 @@ def test_moving_statistics_come_back_from_a_model():
         learner.from_keras({})
 
 
+def test_parameters_of_another_model_are_refused():
+    """They would leave the model's own values in place of those that are missing."""
+    learner = ml.MetaLearner(ml.models.mlp(1, (2,), 1), "mse", "sgd")
+    meta = learner.initialize(0)
+    del meta["parameters"]["output/bias"]
+    with pytest.raises(ValueError, match=r"missing \['output/bias'\], unknown \[\]"):
+        learner.to_keras(meta)
+    with pytest.raises(ValueError, match=r"float32 \(3,\) at hidden_0/bias, where float32 \(2,\) is needed"):
+        learner.to_keras(ml.MetaLearner(ml.models.mlp(1, (3,), 1), "mse", "sgd").initialize(0))
+
+
 def test_models_that_keras_cannot_make_again_are_refused():
     class Fixed(keras.Model):
         def __init__(self, layers):
