@@ -6,6 +6,7 @@ from metalearn import sources as tasks
 from metalearn.evaluation import Curve, Evaluation, evaluate, evaluator
 from metalearn.nn import functional, heads, layers, models
 from metalearn.problems import BilevelLearner, BilevelProblem, Learner, MetaLearner, step_weights
+from metalearn.saving import load, save
 from metalearn.training import MetaTrainer, NonFiniteError
 from metalearn.types import Adaptation, Batch, Inner, MetaGradient, Problem, Rule, Task
 
@@ -37,11 +38,13 @@ __all__ = [
     "functional",
     "heads",
     "layers",
+    "load",
     "losses",
     "metrics",
     "models",
     "problems",
     "rules",
+    "save",
     "step_weights",
     "tasks",
     "testing",

@@ -225,7 +225,8 @@ def number_of_tasks(tasks: Task) -> int:
         if size != count or size == "none":
             raise ValueError(
                 f"every leaf of the tasks needs one leading axis of T tasks, but {first} has {count} of them "
-                f"and {name} has {size}: for a single task, add an axis of length 1"
+                f"and {name} has {size}: for a single task, add an axis of length 1, "
+                "tf.nest.map_structure(lambda x: x[None], tasks)"
             )
     return count  # type: ignore[return-value]
 

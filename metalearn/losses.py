@@ -29,6 +29,7 @@ def mse(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
     Raises:
         ValueError: if the shapes differ, or the outputs are not floating point.
     """
+    require_single("mse", targets, outputs)
     targets, outputs = tf.convert_to_tensor(targets), _floating("mse", outputs)
     if targets.shape.as_list() != outputs.shape.as_list():
         raise ValueError(
@@ -84,6 +85,7 @@ def require_classification(what: str, targets: tf.Tensor, outputs: tf.Tensor) ->
     Raises:
         ValueError: if shapes, types or classes cannot be, naming the remedy.
     """
+    require_single(what, targets, outputs)
     targets, outputs = tf.convert_to_tensor(targets), _floating(what, outputs)
     shapes = f"targets have shape {targets.shape} ({targets.dtype.name}) and outputs {outputs.shape}"
     if outputs.shape.rank != 2 or outputs.shape[-1] is None:
@@ -181,6 +183,7 @@ class MeanOf:
     function: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
     def __call__(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        require_single(describe(self.function), targets, outputs)
         return tf.reduce_mean(self.function(targets, outputs))
 
 
@@ -191,6 +194,7 @@ class KerasLoss:
     loss: keras.losses.Loss
 
     def __call__(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        require_single(describe(self.loss), targets, outputs)
         outputs = _floating(describe(self.loss), outputs)
         losses = self.loss.call(tf.cast(targets, outputs.dtype), outputs)
         return tf.reduce_sum(losses) if self.loss.reduction == "sum" else tf.reduce_mean(losses)
@@ -232,6 +236,18 @@ def describe(loss: object) -> str:
     if isinstance(loss, KerasLoss):
         return describe(loss.loss)
     return getattr(loss, "__name__", None) or type(loss).__name__
+
+
+def require_single(what: str, targets: Structure, outputs: Structure) -> None:
+    """Raise ValueError, with the remedy, if a loss of one output is given several, or nested targets."""
+    for kind, given in (("outputs", outputs), ("targets", targets)):
+        leaves = tf.nest.flatten(given)
+        if tf.nest.is_nested(given) and any(map(tf.is_tensor, leaves)):
+            raise ValueError(
+                f"{what} takes one tensor of targets and one of outputs, and there are nested {kind}, "
+                f"{_shapes(given)}: give a function of one's own that picks, weighs and adds, such as "
+                "lambda targets, outputs: losses.mse(targets[0], outputs[0]) + ..."
+            )
 
 
 def _floating(what: str, outputs: tf.Tensor) -> tf.Tensor:

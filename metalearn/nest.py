@@ -77,13 +77,14 @@ def matched(what: str, structure: Structure, like: Structure) -> Structure:
             f"{what} is structured otherwise than it has to be: missing {missing}, unknown {unknown}"
         )
     leaves = [tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(structure)]
-    for name, leaf, model in zip(given, leaves, tf.nest.flatten(like), strict=True):
-        model = tf.convert_to_tensor(model)
-        if leaf.dtype != model.dtype or not leaf.shape.is_compatible_with(model.shape):
-            raise ValueError(
-                f"{what} has {leaf.dtype.name} {leaf.shape} at {label(name)}, "
-                f"where {model.dtype.name} {model.shape} is needed"
-            )
+    models = [tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(like)]
+    differing = [
+        f"{leaf.dtype.name} {leaf.shape} at {label(name)}, where {model.dtype.name} {model.shape} is needed"
+        for name, leaf, model in zip(given, leaves, models, strict=True)
+        if leaf.dtype != model.dtype or not leaf.shape.is_compatible_with(model.shape)
+    ]
+    if differing:
+        raise ValueError(f"{what} has {'; '.join(differing)}")
     return tf.nest.pack_sequence_as(like, leaves)
 
 

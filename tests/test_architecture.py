@@ -27,6 +27,7 @@ ORDER = (
     "rules",
     "estimators",
     "problems",
+    "saving",
     "training",
     "evaluation",
     "diagnostics",

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure as Figure
 from experiments.harness.axes import log_scale, positive, tidy, window_in_use, window_means
 from experiments.harness.files import write_atomically
 from metalearn import Learner, MetaLearner
-from metalearn.evaluation.evaluation import EVALUATION_STREAM
+from metalearn.evaluation.task_list import EVALUATION_STREAM
 from metalearn.problems.bilevel import whole_support
 from metalearn.sources import Source
 from metalearn.training.errors import History

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.harness.errors import UsageError
+from metalearn.sources import BLOCK_BYTES
 
 Config = dict[str, Any]
 
@@ -48,9 +49,9 @@ def estimate(config: Config) -> dict[str, float]:
     asked = config["evaluation"]
     needed = {
         "training.meta_batch_size, task.shots and task.queries": tasks * _examples(task) * width,
-        "evaluation.tasks with its task.shots and task.queries": asked["tasks"]
-        * _examples(evaluation)
-        * width,
+        "evaluation.tasks with its task.shots and task.queries": _in_block(
+            asked["tasks"], _examples(evaluation) * width
+        ),
         "evaluation.tasks and evaluation.steps": asked["tasks"] * (asked["steps"] + 1),
         "model.hidden, input_size and output_size": 4 * parameters,
         "training.meta_batch_size, with a copy of the model for each task,": 2 * tasks * parameters,
@@ -73,6 +74,11 @@ def available() -> int:
 
 def _examples(task: Mapping[str, Any]) -> int:
     return _count(task.get("shots"), 1) + _count(task.get("queries"), 1)
+
+
+def _in_block(tasks: int, numbers: int) -> int:
+    """Return the numbers of as many tasks of an evaluation as are drawn at a time."""
+    return numbers * min(tasks, max(1, BLOCK_BYTES // max(1, NUMBER * numbers)))
 
 
 def _parameters(model: Mapping[str, Any], inputs: int) -> int:

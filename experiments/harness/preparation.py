@@ -7,7 +7,7 @@ from typing import Any
 import metalearn as ml
 from experiments.harness import memory
 from experiments.harness.build import build_tasks, build_trainer, failing_as
-from metalearn.evaluation.evaluation import EVALUATION_STREAM
+from metalearn.evaluation.task_list import EVALUATION_STREAM
 
 Config = dict[str, Any]
 

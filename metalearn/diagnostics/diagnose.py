@@ -13,6 +13,7 @@ from metalearn.diagnostics.inner import Path, of_one_task, summary
 from metalearn.diagnostics.order import order
 from metalearn.estimators import Estimator, checkpointed, first_order
 from metalearn.estimators.backward import cut, reverse
+from metalearn.execution.programs import traced_once
 from metalearn.execution.task_map import map_tasks
 from metalearn.inner_loop import counted
 from metalearn.problems.learner import Learner, meta_gradient
@@ -58,6 +59,17 @@ def diagnose(
             exact meta-gradient needs, naming them and the remedy; if the reference cannot differentiate an
             operation, naming it; and as ``learner.meta_gradient``.
     """
+    return traced_once(learner, _diagnosis, lanczos_iterations, reference)(meta, tasks, seed)
+
+
+def _diagnosis(
+    learner: Learner,
+    lanczos_iterations: int,
+    reference: Estimator | None,
+    meta: Meta,
+    tasks: Task,
+    seed: Seed,
+) -> Metrics:
     return evaluate(
         measure(learner, meta, tasks, seed, lanczos_iterations=lanczos_iterations, reference=reference)
     )

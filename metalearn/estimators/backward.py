@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from metalearn.autodiff import require_connected
 from metalearn.autodiff.gradients import dense
-from metalearn.estimators.protocol import average
+from metalearn.estimators.protocol import average, leaves_used
 from metalearn.execution.layout import Layout, run
 from metalearn.execution.task_map import map_tasks
 from metalearn.inner_loop import (
@@ -25,10 +25,11 @@ from metalearn.inner_loop import (
     inner_gradient,
     inner_start,
     inner_step,
+    outer_loss,
     step_number,
     weighted_outer_loss,
 )
-from metalearn.nest import names
+from metalearn.nest import label, names
 from metalearn.types import Inner, Meta, MetaGradient, Problem, Structure, Task
 
 
@@ -132,9 +133,38 @@ def reverse(
         return loss, gradient, last, metrics
 
     result = run(problem, program, start, tasks)
-    missing = [] if zero_unreached else through.missing()
-    require_connected(phi, [None if name in missing else name for name in names(phi)])
+    if not zero_unreached:
+        _require_reached(through, tasks)
     return average(problem, tasks, *result)
+
+
+def _require_reached(through: Pass, tasks: Task) -> None:
+    """Raise ValueError naming the leaves of phi without a path, or whose path the estimator cuts."""
+    missing = through.missing()
+    if not missing:
+        return
+    problem, phi = through.problem, through.phi
+    one = tf.nest.map_structure(lambda leaf: leaf[0], tasks)
+
+    def exact(phi: Meta) -> tf.Tensor:
+        inner = inner_start(problem, phi, one)
+        # Two steps: what a rule keeps in its state first acts in the second.
+        for index in range(min(problem.steps, 2)):
+            inner = inner_step(problem, inner, phi, one, index)
+        return outer_loss(problem, inner.parameters, phi, one, inner.model)[0]
+
+    try:
+        paths = leaves_used(exact, phi)
+    except LookupError:  # an operation without a second derivative
+        paths = []
+    cut_off = [label(name) for name in missing if name in paths]
+    if cut_off:
+        raise ValueError(
+            f"no gradient reaches {', '.join(cut_off)}: the meta-loss depends on it through inner gradients "
+            "alone, and the estimator takes these for constants, which cuts that path. Use an estimator that "
+            "differentiates them, such as checkpointed, or leave it out"
+        )
+    require_connected(phi, [None if name in missing else name for name in names(phi)])
 
 
 def cut(through: Pass, inner: Inner, cotangents: Cotangents, task: Task, index: Step) -> Cotangents:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import types
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -11,17 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from metalearn.checks import require_count
+from metalearn.evaluation.task_list import TaskList
 from metalearn.execution.compiled import Compiled
+from metalearn.execution.programs import kept
 from metalearn.inner_loop import outer_loss, solve
 from metalearn.problems.learner import Learner
-from metalearn.sources import BLOCK_BYTES, Source, as_source, check_sampler, spec, task_bytes
-from metalearn.types import Batch, Inner, Meta, Structure, Task
-
-TASKS_AT_ONCE = 1000
-"""The most tasks of one compiled call; fewer where they would take more than ``BLOCK_BYTES``."""
-
-EVALUATION_STREAM = -1
-"""Second half of the seed of evaluation tasks; training draws from 0 upwards, so they never coincide."""
+from metalearn.sources import Source, as_source, check_sampler, spec
+from metalearn.types import Inner, Meta, Structure, Task
 
 
 class Curve(NamedTuple):
@@ -89,7 +85,9 @@ def evaluate(
 def evaluator(
     learner: Learner, tasks: Source, num_tasks: int = 1000, steps: int = 10, seed: int = 1
 ) -> Callable[[Meta], Evaluation]:
-    """Return :func:`evaluate` as a function of the meta-parameters alone, which compiles once.
+    """Return :func:`evaluate` as a function of the meta-parameters alone.
+
+    The program is the learner's: it is compiled once for tasks of one size, whatever the seed and the source.
 
     Raises:
         ValueError: as :func:`evaluate` does, before anything is evaluated.
@@ -101,27 +99,17 @@ def evaluator(
     check_sampler(source)
     shapes = spec(source, 1)
     learner.require_fit(tf.nest.map_structure(lambda leaf: tf.zeros(leaf.shape, leaf.dtype), shapes))
-    drawn = _counted(source.sample((seed, EVALUATION_STREAM), num_tasks), num_tasks)
-    chunk = max(1, min(TASKS_AT_ONCE, BLOCK_BYTES // max(task_bytes(source), 1)))
-
-    def measure(meta: Meta, tasks: Task, first: tf.Tensor) -> dict[str, tf.Tensor]:
-        problem, phi, tasks = learner.posed(meta, tasks, tf.stack([seed, first]))
-
-        def query(inner: Inner, task: Task) -> Structure:
-            return outer_loss(problem, inner.parameters, phi, task, inner.model)
-
-        return solve(problem, phi, tasks, steps, query)[1]
-
-    measured = Compiled(measure, learner.mapping)
-
-    def part(first: int) -> Task:
-        return tf.nest.map_structure(lambda leaf: leaf[first : first + chunk], drawn)
-
-    tasks_hash = _digest(drawn)
+    drawn = TaskList(source, num_tasks, seed)
 
     def evaluate_meta(meta: Meta) -> Evaluation:
-        firsts = range(0, num_tasks, chunk)
-        parts = [measured(meta, part(first), tf.constant(first)) for first in firsts]
+        measured = kept(
+            learner,
+            (_measured, steps),
+            lambda: Compiled(functools.partial(_measured, learner, steps), learner.mapping),
+        )
+        parts = [
+            measured(meta, chunk, tf.constant(seed), tf.constant(first)) for first, chunk in drawn.chunks()
+        ]
         losses, metrics = tf.nest.map_structure(
             lambda *leaves: np.concatenate([leaf.numpy() for leaf in leaves]), *parts
         )
@@ -129,38 +117,26 @@ def evaluator(
             steps=np.arange(steps + 1),
             **_curve(losses)._asdict(),
             num_tasks=num_tasks,
-            tasks_hash=tasks_hash,
+            tasks_hash=drawn.digest,
             metrics={name: _curve(values) for name, values in metrics.items()},
         )
 
     return evaluate_meta
 
 
+def _measured(
+    learner: Learner, steps: int, meta: Meta, tasks: Task, seed: tf.Tensor, first: tf.Tensor
+) -> Structure:
+    """Return outer loss and metrics of each task after each step, ``[T, S+1]``."""
+    problem, phi, tasks = learner.posed(meta, tasks, tf.stack([seed, first]))
+
+    def query(inner: Inner, task: Task) -> Structure:
+        return outer_loss(problem, inner.parameters, phi, task, inner.model)
+
+    return solve(problem, phi, tasks, steps, query)[1]
+
+
 def _curve(per_task: np.ndarray) -> Curve:
     count = len(per_task)
     deviation = per_task.std(0, ddof=1, dtype=np.float64) if count > 1 else np.full(per_task.shape[1], np.nan)
     return Curve(per_task.mean(0, dtype=np.float64), 1.96 * deviation / np.sqrt(count), per_task)
-
-
-def _counted(drawn: Task, num_tasks: int) -> Task:
-    """Return the tasks drawn, so that their number is known where they are empty."""
-    return drawn if tf.nest.flatten(drawn) else drawn._replace(info=tf.zeros([num_tasks]))
-
-
-def _digest(tasks: Task) -> str:
-    digest = hashlib.sha256()
-    parts = [_as_untold(part, tasks.info) for part in (tasks.support, tasks.query)]
-    for leaf in tf.nest.flatten(parts):
-        digest.update(f"{leaf.dtype.name}{leaf.shape}".encode() + leaf.numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _as_untold(part: Structure, info: Structure) -> Structure:
-    """Return examples without the task's info that an oracle finds at the end of its inputs."""
-    if not isinstance(part, Batch) or not tf.is_tensor(part.inputs) or not tf.is_tensor(info):
-        return part
-    told, inputs = info.shape[-1], part.inputs
-    if not told or inputs.shape.rank != 3 or inputs.shape[-1] <= told:
-        return part
-    is_told = tf.reduce_all(inputs[..., -told:] == tf.cast(info, inputs.dtype)[:, None])
-    return part._replace(inputs=inputs[..., :-told]) if is_told else part

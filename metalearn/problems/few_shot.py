@@ -13,14 +13,14 @@ import tensorflow as tf
 from metalearn import estimators, losses, metrics, rules
 from metalearn.checks import require_count, require_positive
 from metalearn.estimators import Estimator, checkpointed
-from metalearn.execution.task_map import map_tasks, require_mapping
+from metalearn.execution.task_map import require_mapping
 from metalearn.inner_loop import number_of_tasks
 from metalearn.nn import functional
 from metalearn.nn.heads import Head
 from metalearn.nn.modes import Mode, mode
 from metalearn.nn.stateful import seeded_layers
 from metalearn.nn.vectorizable import is_sequential
-from metalearn.problems import fit, learner
+from metalearn.problems import adapting, fit, learner
 from metalearn.problems.bilevel import whole_support
 from metalearn.problems.keras_problem import KerasProblem, with_noise
 from metalearn.problems.learner import Losses, Posed
@@ -49,8 +49,8 @@ STATISTICS = "statistics"
 class MetaLearner:
     """Learns initial parameters from which a few steps of ``rule`` solve a new task.
 
-    All methods are pure functions of their arguments: wrap them in ``tf.function(jit_compile=True)`` for
-    speed. The model's own variables are never written.
+    All methods are pure functions, traced once for the shapes of their arguments: do not change the model's
+    layers later on. Within ``tf.function(jit_compile=True)`` they are faster. No variable is ever written.
 
     Attributes:
         model: any built Keras model.
@@ -148,6 +148,7 @@ class MetaLearner:
 
     def posed(self, meta: Meta, tasks: Task, seed: Seed) -> Posed:
         """Return the bilevel problem that this learner stands for at ``meta``, and phi and tasks for it."""
+        adapting.require_task_axis(self._functions, "support", tasks.support)
         problem = self._problem(meta, tf.convert_to_tensor(seed)[1])
         if self._seeded:
             tasks = with_noise(tasks, seed)
@@ -165,14 +166,7 @@ class MetaLearner:
         """Return the moving statistics after an iteration: the mean over the tasks of theirs."""
         if not self._functions.keeps_state:
             return ()
-        phi, _ = self.parts(meta)
-        of_tasks = map_tasks(
-            lambda task, inner: self._functions.observed(phi, task, inner),
-            tasks,
-            inner._replace(step=()),
-            mapping=self.mapping,
-        )
-        return tf.nest.map_structure(lambda leaf: tf.reduce_mean(leaf, 0), of_tasks)
+        return adapting.observed(self._functions, self.parts(meta)[0], tasks, inner, self.mapping)
 
     def require_fit(self, tasks: Task) -> list[str]:
         """Raise ValueError, naming both shapes, if the model cannot take or answer these tasks.
@@ -213,13 +207,7 @@ class MetaLearner:
         """
         count = self.steps if steps is None else steps
         inner, losses = learner.adaptation(self, meta, Task(support, support), count, seed)
-        tasks = tf.shape(losses)[0]
-        shared = {
-            key: tf.repeat(value[None], tasks, axis=0)
-            for key, value in self._functions.complete(self.parts(meta)[0]).items()
-            if key not in inner.parameters
-        }
-        return Adaptation({**shared, **inner.parameters}, losses, inner.model, support.inputs)
+        return adapting.completed(self._functions, self.parts(meta)[0], inner, losses, support.inputs)
 
     def predict(self, adapted: Adaptation | Parameters, inputs: Structure) -> tf.Tensor:
         """Return outputs ``[T, N, ...]`` for inputs ``[T, N, ...]``.
@@ -232,21 +220,40 @@ class MetaLearner:
         Raises:
             ValueError: if the outputs depend on statistics of the support and only parameters are given.
         """
-        if not isinstance(adapted, Adaptation):
-            if self._mode.needs_support or self._functions.keeps_state:
-                raise ValueError(
-                    f"with statistics={self.statistics!r} outputs depend on more than parameters: pass what "
-                    "adapt returned"
-                )
-            adapted = Adaptation(adapted, tf.zeros([1]), (), ())
-        return map_tasks(
-            lambda *of_one: self._functions.answer(*of_one)[0],
-            adapted.parameters,
-            adapted.model,
-            adapted.inputs if self._mode.needs_support else (),
-            inputs,
-            mapping=self.mapping,
-        )
+        return adapting.predicted(self._functions, adapted, inputs, self.mapping, self.statistics)
+
+    def to_keras(
+        self, meta: Meta, support: Batch | None = None, steps: int | None = None, seed: Seed = (0, 0)
+    ) -> keras.Model:
+        """Return a copy of the model with the meta-learned initial parameters, or those adapted to one task.
+
+        Args:
+            meta: as from :meth:`initialize`.
+            support: of one task, leaves ``[N, ...]``; None for the initial parameters, of which context, and
+                a head that is solved for, are zero.
+            steps: inner steps, those of training if not given.
+            seed: of the noise of models that have any.
+
+        Returns:
+            A model that is not compiled. It gives what :meth:`predict` does: its moving statistics are those
+            that queries are normalised with; with ``statistics="batch"``, if called with ``training=True``.
+
+        Raises:
+            ValueError: if the support has an axis of tasks, or no copy can be made from a configuration.
+        """
+        fitted = None
+        if support is not None:
+            adapting.require_single_task(self._functions, support)
+            fitted = self.adapt(meta, tf.nest.map_structure(lambda x: x[None], support), steps, seed)
+        return adapting.exported(self._functions, *self.parts(meta), fitted)
+
+    def from_keras(self, model: keras.Model) -> Meta:
+        """Return the meta-parameters whose initial parameters and moving statistics are those of a model.
+
+        Raises:
+            ValueError: naming the parameters that differ, or what is learned and not held by a model.
+        """
+        return self.whole(*adapting.imported(self._functions, model, self.rule))
 
     @functools.cached_property
     def _mode(self) -> Mode:
@@ -272,11 +279,9 @@ class MetaLearner:
 
     def _problem(self, meta: Meta, iteration: tf.Tensor) -> Problem:
         problem = self._functions.posed(self.rule, self.steps, self.mapping, self.parts(meta)[1])
-        if self.step_weights is None:
-            return problem
-        return dataclasses.replace(problem, step_weights=self.step_weights(self.steps, iteration))
+        weights = self.step_weights and self.step_weights(self.steps, iteration)
+        return dataclasses.replace(problem, step_weights=weights)
 
     def _meta(self, parameters: Parameters) -> Meta:
         """Return the meta-parameters, given values for all of the model's parameters."""
-        phi = self._functions.phi(parameters, self.rule)
-        return self.whole(phi, self._mode.initial(self.model))
+        return self.whole(self._functions.phi(parameters, self.rule), self._mode.initial(self.model))

@@ -15,6 +15,7 @@ from metalearn.nn import functional
 from metalearn.nn.adapted import is_context, partition, select_from
 from metalearn.nn.heads import Head, linear_head
 from metalearn.nn.modes import Mode
+from metalearn.nn.tracing import input_spec
 from metalearn.problems.bilevel import BilevelProblem
 from metalearn.random import fold_in
 from metalearn.types import Batch, Inner, Loss, Meta, Parameters, Rule, Seed, Structure, Task, TaskMapping
@@ -68,6 +69,12 @@ class KerasProblem:
     def keys(self) -> list[str]:
         """Names of the parameters that the inner loop moves."""
         return select_from(self.model, self.adapted)
+
+    @functools.cached_property
+    def input_spec(self) -> Structure:
+        """Shapes and types of the model's inputs, empty where they are not known."""
+        spec = input_spec(self.model)
+        return () if spec is None else spec
 
     @functools.cached_property
     def keeps_state(self) -> bool:

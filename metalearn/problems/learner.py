@@ -9,6 +9,7 @@ import tensorflow as tf
 from metalearn.checks import require_count
 from metalearn.estimators import Estimator
 from metalearn.estimators.protocol import Carry
+from metalearn.execution.programs import traced_once
 from metalearn.execution.task_map import map_tasks
 from metalearn.inner_loop import counted, inner_objective, inner_start, inner_step, outer_loss, solve
 from metalearn.types import Inner, Meta, MetaGradient, Problem, Rule, Seed, Structure, Task, TaskMapping
@@ -90,6 +91,10 @@ def estimate(
 
 def meta_gradient(learner: Learner, meta: Meta, tasks: Task, seed: Seed) -> MetaGradient:
     """Return the meta-gradient of a meta-batch on its own: the estimator carries nothing in or out."""
+    return traced_once(learner, _meta_gradient)(meta, tasks, seed)
+
+
+def _meta_gradient(learner: Learner, meta: Meta, tasks: Task, seed: Seed) -> MetaGradient:
     problem, phi, tasks = learner.posed(meta, tasks, seed)
     return learner.estimator(problem, phi, tasks, learner.estimator.init(problem, phi, tasks), seed)[0]
 
@@ -103,6 +108,13 @@ def losses(
     the whole one: with the proximal term, and the mean over mini-batches. ``judged`` is the outer loss at the
     end where it is known already, as from a meta-gradient.
     """
+    known = () if judged is None else (judged,)
+    return traced_once(learner, _losses)(meta, tasks, inner, seed, *known)
+
+
+def _losses(
+    learner: Learner, meta: Meta, tasks: Task, inner: Inner, seed: Seed, judged: tf.Tensor | None = None
+) -> Losses:
     problem, phi, tasks = learner.posed(meta, counted(tasks), seed)
     known = {} if judged is None or problem.step_weights is not None else {"outer/loss": judged}
 
@@ -133,6 +145,10 @@ def losses(
 def adaptation(learner: Learner, meta: Meta, tasks: Task, steps: int, seed: Seed) -> tuple[Inner, tf.Tensor]:
     """Return the inner loops after ``steps`` steps, and the inner loss before each and after the last."""
     require_count("steps", steps, minimum=0)
+    return traced_once(learner, _adaptation, steps)(meta, tasks, seed)
+
+
+def _adaptation(learner: Learner, steps: int, meta: Meta, tasks: Task, seed: Seed) -> tuple[Inner, tf.Tensor]:
     problem, phi, tasks = learner.posed(meta, tasks, seed)
     return solve(
         problem,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +15,7 @@ from metalearn.checks import require_count
 from metalearn.nest import label, names
 from metalearn.random import split_seed
 from metalearn.sources.distinct import draw_below, draw_distinct
-from metalearn.sources.leaves import as_array, as_batch, as_variables, require_examples
+from metalearn.sources.leaves import as_array, as_batch, as_variables, hash_leaves, require_examples
 from metalearn.types import Seed, Structure, Task
 
 
@@ -45,13 +47,29 @@ class Arrays:
         Returns:
             A task with support leaves ``[T, shots, ...]`` and query leaves ``[T, queries, ...]``.
         """
+        support, query = self._rows(seed, tasks)
+        return Task(support=self._of(support), query=self._of(query))
+
+    def fingerprint(self, seed: Seed, tasks: int) -> bytes:
+        """Return a digest of the arrays, which is computed once, and of the examples' indices in them."""
+        digest = self._digest.copy()
+        hash_leaves(digest, self._rows(seed, tasks))
+        return digest.digest()
+
+    @functools.cached_property
+    def _digest(self) -> hashlib._Hash:
+        digest = hashlib.sha256()
+        hash_leaves(digest, (self.examples, self.sizes))
+        return digest
+
+    def _rows(self, seed: Seed, tasks: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Draw indices of support and query examples, ``[T, shots]`` and ``[T, queries]``."""
         require_count("tasks", tasks)
         of_set, of_examples = split_seed(seed, 2)
         chosen = draw_below(tf.size(self.sizes), [tasks], of_set)
         drawn = draw_distinct(tf.gather(self.sizes, chosen), self.shots + self.queries, of_examples)
         rows = tf.gather(tf.cumsum(self.sizes, exclusive=True), chosen)[:, None] + drawn
-        support, query = rows[:, : self.shots], rows[:, self.shots :]
-        return Task(support=self._of(support), query=self._of(query))
+        return rows[:, : self.shots], rows[:, self.shots :]
 
     def _of(self, rows: tf.Tensor) -> Any:
         return tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), self.examples)

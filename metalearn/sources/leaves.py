@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -87,3 +88,11 @@ def require_examples(examples: Structure, what: str) -> int:
 def as_variables(arrays: Structure) -> Structure:
     """Hold arrays in variables that are not trained: a graph that closes over an array copies it instead."""
     return tf.nest.map_structure(lambda leaf: tf.Variable(leaf, trainable=False), arrays)
+
+
+def hash_leaves(digest: hashlib._Hash, arrays: Structure) -> None:
+    """Add type, shape and bytes of every tensor or array in a nest to a digest."""
+    for leaf in tf.nest.flatten(arrays):
+        leaf = tf.convert_to_tensor(leaf)
+        digest.update(f"{leaf.dtype.name}{leaf.shape}".encode())
+        digest.update(np.ascontiguousarray(leaf.numpy()).reshape(-1).view(np.uint8).data)

@@ -21,6 +21,8 @@ class Source(Protocol):
       source in the graph is traced instead if it is not there.
     - ``split(part)``: the source of ``"train"``, ``"validation"`` or ``"test"``, where the same source holds
       all three.
+    - ``fingerprint(seed, tasks)``: bytes that tell draws apart, where they cost less than all that
+      ``sample(seed, tasks)`` returns; for the digest of a long list of evaluation tasks.
     - ``prefetch``: how many draws to make ahead, see :func:`metalearn.sources.prefetched`.
     """
 
@@ -28,7 +30,8 @@ class Source(Protocol):
         """Draw ``tasks`` tasks: the same seed gives the same tasks, eagerly and in a graph.
 
         Args:
-            seed: two integers; the second is -1 for evaluation tasks and counts from 0 in training.
+            seed: two integers; the second counts from 0 in training, and from -1 downwards for evaluation
+                tasks.
             tasks: T, at least 1.
 
         Returns:

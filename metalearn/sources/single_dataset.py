@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +13,7 @@ import tensorflow as tf
 from metalearn.checks import require_count
 from metalearn.random import split_seed
 from metalearn.sources.distinct import draw_distinct
-from metalearn.sources.leaves import as_array, as_task, as_variables, require_examples
+from metalearn.sources.leaves import as_array, as_task, as_variables, hash_leaves, require_examples
 from metalearn.types import Seed, Structure, Task
 
 
@@ -55,11 +57,31 @@ class Dataset:
                     "(num_tasks=1), or draw mini-batches, ml.tasks.dataset(arrays, batch=...)"
                 )
             return Task(support=_whole(self.support), query=_whole(self.query))
+        support, query = self._rows(seed, tasks)
+        return Task(support=_of(self.support, support), query=_of(self.query, query))
+
+    def fingerprint(self, seed: Seed, tasks: int) -> bytes:
+        """Return a digest of the arrays, which is computed once, and of the examples' indices in them."""
+        digest = self._digest.copy()
+        if self.batch is not None:
+            hash_leaves(digest, self._rows(seed, tasks))
+        return digest.digest()
+
+    @functools.cached_property
+    def _digest(self) -> hashlib._Hash:
+        digest = hashlib.sha256()
+        hash_leaves(digest, (self.support, self.query))
+        return digest
+
+    def _rows(self, seed: Seed, tasks: int) -> list[tf.Tensor]:
+        """Draw indices of support and query examples of mini-batches, each ``[T, batch]``."""
+        assert self.batch is not None
+        sizes = [tf.nest.flatten(part)[0].shape[0] for part in (self.support, self.query)]
         seeds = split_seed(seed, 2)
-        return Task(
-            support=_drawn(self.support, self.batch, tasks, seeds[0]),
-            query=_drawn(self.query, self.batch, tasks, seeds[1]),
-        )
+        return [
+            draw_distinct(tf.fill([tasks], size), self.batch, own)
+            for size, own in zip(sizes, seeds, strict=True)
+        ]
 
     def __repr__(self) -> str:
         sizes = [tf.nest.flatten(part)[0].shape[0] for part in (self.support, self.query)]
@@ -108,7 +130,5 @@ def _whole(examples: Structure) -> Any:
     return tf.nest.map_structure(lambda leaf: tf.convert_to_tensor(leaf)[None], examples)
 
 
-def _drawn(examples: Structure, batch: int, tasks: int, seed: tf.Tensor) -> Any:
-    size = tf.nest.flatten(examples)[0].shape[0]
-    rows = draw_distinct(tf.fill([tasks], size), batch, seed)
+def _of(examples: Structure, rows: tf.Tensor) -> Any:
     return tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), examples)

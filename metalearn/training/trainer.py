@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from metalearn.checks import require_count
 from metalearn.inner_loop import counted
-from metalearn.nest import names
+from metalearn.nest import matched, names
 from metalearn.problems.learner import Learner
 from metalearn.problems.second_derivatives import SecondDerivatives, check_second_derivatives
 from metalearn.sources import Source, as_source
@@ -23,7 +23,8 @@ from metalearn.training.combine import Clip
 from metalearn.training.errors import History, NonFiniteError
 from metalearn.training.optimizers import Given, Optimizers
 from metalearn.training.program import Outcome, Program
-from metalearn.types import Meta, Structure, Task, TaskMapping
+from metalearn.training.projection import require_projection
+from metalearn.types import Meta, Task, TaskMapping
 
 
 class MetaTrainer:
@@ -96,7 +97,7 @@ class MetaTrainer:
         meta = learner.initialize(seed)
         carrying.require_carry(carry, learner, meta, example)
         phi, _ = learner.parts(meta)
-        _require_projection(projection, phi)
+        require_projection(projection, phi)
         self._structure, self._optimizers = phi, Optimizers(optimizer, phi)
         self._carried = carrying.first(learner, meta, example, carry)
         self.derivatives = self.disagreement = None
@@ -141,6 +142,25 @@ class MetaTrainer:
     def build(self) -> None:
         """Trace the program, as the first :meth:`run` does otherwise."""
         self._program.call.build(*self._arguments(0, 1, keep=False))
+
+    def load(self, meta: Meta) -> None:
+        """Put meta-parameters in the place of those now, such as pretrained ones (:func:`metalearn.load`).
+
+        Nothing else changes: not the iteration, and so the tasks to come, nor the state of the optimizer
+        (moments of gradients, schedule), nor inner loops that are carried. Before the first iteration that is
+        all fresh; for a fresh one later, make a new trainer.
+
+        Args:
+            meta: as :attr:`meta`: nested tensors or arrays.
+
+        Raises:
+            ValueError: naming the leaves that are missing, unknown or of another shape or type; nothing is
+                changed then.
+        """
+        phi, statistics = self.learner.parts(matched("meta", meta, self.meta))
+        for variable, value in zip(self._optimizers.variables, tf.nest.flatten(phi), strict=True):
+            variable.assign(value)
+        self._carried = self._carried._replace(statistics=statistics)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return all that training needs to go on from here: the contents of a checkpoint."""
@@ -262,28 +282,6 @@ class MetaTrainer:
     def _named_carried(self) -> list[tuple[str, tf.Tensor]]:
         leaves = zip(names(self._carried), tf.nest.flatten(self._carried), strict=True)
         return [(f"carried/{name}", leaf) for name, leaf in leaves]
-
-
-def _require_projection(projection: Callable[[Meta], Meta] | None, phi: Meta) -> None:
-    """Raise ValueError unless a projection keeps structure, shapes and types, and returns finite numbers."""
-    if projection is None:
-        return
-    projected: Structure = tf.nest.map_structure(tf.convert_to_tensor, projection(phi))
-    given = dict(zip(names(projected), tf.nest.flatten(projected), strict=True))
-    expected = dict(zip(names(phi), tf.nest.flatten(phi), strict=True))
-    for name in sorted(set(given) | set(expected)):
-        new, old = given.get(name), expected.get(name)
-        if new is None or old is None or new.shape != old.shape or new.dtype != old.dtype:
-            raise ValueError(
-                f"projection has to return phi with the same structure, shapes and types, but differs at "
-                f"{name or 'the tensor itself'}: {_described(new)} in place of {_described(old)}"
-            )
-        if not np.isfinite(new.numpy()).all():
-            raise ValueError(f"projection returns numbers that are not finite at {name}, for the initial phi")
-
-
-def _described(leaf: tf.Tensor | None) -> str:
-    return "nothing" if leaf is None else f"{leaf.dtype.name} {leaf.shape}"
 
 
 def _concatenate(parts: list[History]) -> History:

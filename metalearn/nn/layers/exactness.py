@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from metalearn.nn import functional
+from metalearn.nn.cloning import clone
 from metalearn.nn.layers.activations import softsign
 from metalearn.nn.layers.batch_normalization import BatchNormalization
 from metalearn.nn.layers.group_normalization import GroupNormalization
@@ -77,17 +77,10 @@ def exact(model: keras.Model) -> keras.Model:
     found = inexact_layers(model)
     if not found:
         return model
-    keys = list(functional.parameters(model))
-    known = {keras.saving.get_registered_name(type(layer)): type(layer) for layer in model._flatten_layers()}
     try:
-        config = _rewritten(keras.saving.serialize_keras_object(model))
-        config.pop("compile_config", None)
-        rebuilt = keras.saving.deserialize_keras_object(config, custom_objects=known, safe_mode=False)
-    except (NotImplementedError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"the model {model.name!r} cannot be rebuilt from its configuration ({_root(error)}): build "
-            f"{', '.join(found)} with metalearn.layers"
-        ) from error
+        rebuilt = clone(model, rewrite=_rewritten)
+    except ValueError as error:
+        raise ValueError(f"{error}: build {', '.join(found)} with metalearn.layers") from error
     remaining = inexact_layers(rebuilt)
     if remaining:
         raise ValueError(
@@ -95,12 +88,6 @@ def exact(model: keras.Model) -> keras.Model:
             f"make for themselves with metalearn.layers ({', '.join(REPLACEMENTS)}, softsign); "
             "SpectralNormalization has no exact form, leave it out or use the estimator first_order"
         )
-    if list(functional.parameters(rebuilt)) != keys:
-        raise ValueError(
-            f"the model {model.name!r} comes out of its configuration with other parameters, as one whose "
-            f"nested models share a layer does: build {', '.join(found)} with metalearn.layers"
-        )
-    rebuilt.set_weights(model.get_weights())
     return rebuilt
 
 
@@ -152,10 +139,3 @@ def _rewritten(config: Any) -> Any:
         registered = keras.saving.get_registered_name(ours)
         return {**rewritten, "module": ours.__module__, "registered_name": registered}
     return rewritten
-
-
-def _root(error: BaseException) -> str:
-    """Return what an error came from: Keras wraps what a constructor says in the whole configuration."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return str(error).partition("\n")[0]

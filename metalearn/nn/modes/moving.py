@@ -49,6 +49,17 @@ class Moving(Mode):
         """Call the model in training on the support, and move the statistics."""
         return trained(model, parameters, state, inputs, noise)
 
+    def query_statistics(
+        self,
+        model: keras.Model,
+        parameters: Parameters,
+        state: Structure,
+        support_inputs: Structure,
+        step: Step,
+    ) -> Parameters:
+        """Return the state."""
+        return dict(state)
+
     def outer(
         self,
         model: keras.Model,

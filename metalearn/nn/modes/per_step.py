@@ -64,6 +64,20 @@ class PerStep(Mode):
         """Move the statistics of the step by a training call on the support."""
         return self.inner(model, parameters, state, inputs, step, None)[2]
 
+    def query_statistics(
+        self,
+        model: keras.Model,
+        parameters: Parameters,
+        state: Structure,
+        support_inputs: Structure,
+        step: Step,
+    ) -> Parameters:
+        """Return those of the step, as ``observe`` leaves them."""
+        before = self._set(state, step)
+        if not tf.nest.flatten(support_inputs):
+            return before
+        return trained(model, parameters, before, support_inputs)[2]
+
     def outer(
         self,
         model: keras.Model,
@@ -74,8 +88,8 @@ class PerStep(Mode):
         step: Step,
     ) -> Judged:
         """Call the model on the queries with the statistics of the step, as ``observe`` leaves them."""
-        _, _, after = trained(model, parameters, self._set(state, step), support_inputs)
-        return judged(model, parameters, after, query_inputs)
+        statistics = self.query_statistics(model, parameters, state, support_inputs, step)
+        return judged(model, parameters, statistics, query_inputs)
 
     def _set(self, state: Structure, step: Step) -> Parameters:
         """Return the statistics of one step."""

@@ -58,6 +58,20 @@ class Mode(Protocol):
         """
         return state
 
+    def query_statistics(
+        self,
+        model: keras.Model,
+        parameters: Parameters,
+        state: Structure,
+        support_inputs: Structure,
+        step: Step,
+    ) -> Parameters:
+        """Return the moving statistics, by key, that queries at theta_step are normalised with.
+
+        Arguments are those of ``outer``; without inputs of a support, ``()``, as far as they are known then.
+        """
+        return {}
+
     def outer(
         self,
         model: keras.Model,

@@ -49,6 +49,22 @@ class Support(Mode):
         outputs, losses, _ = trained(model, parameters, {}, inputs, noise)
         return outputs, losses, state
 
+    def query_statistics(
+        self,
+        model: keras.Model,
+        parameters: Parameters,
+        state: Structure,
+        support_inputs: Structure,
+        step: Step,
+    ) -> Parameters:
+        """Return those of a training call on the support; those of the model itself are of no meaning."""
+        if not tf.nest.flatten(support_inputs):
+            return {}
+        own = functional.state(model)
+        zeros = {key: tf.zeros_like(own[key]) for key, _ in self.momenta}
+        _, _, moved = trained(model, parameters, zeros, support_inputs)
+        return {key: moved[key] / (1.0 - momentum) for key, momentum in self.momenta}
+
     def outer(
         self,
         model: keras.Model,
@@ -59,8 +75,5 @@ class Support(Mode):
         step: Step,
     ) -> Judged:
         """Call the model in training on the support, then with its statistics on the queries."""
-        own = functional.state(model)
-        zeros = {key: tf.zeros_like(own[key]) for key, _ in self.momenta}
-        _, _, moved = trained(model, parameters, zeros, support_inputs)
-        statistics = {key: moved[key] / (1.0 - momentum) for key, momentum in self.momenta}
+        statistics = self.query_statistics(model, parameters, state, support_inputs, step)
         return judged(model, parameters, statistics, query_inputs)

@@ -80,3 +80,33 @@ def test_learned_rates_are_differentiated_exactly():
     assert float(found["first_order"]["parameters"]["t"]) == pytest.approx(3.0, rel=1e-15)
     assert float(found["unrolled"]["rule"]["learning_rate"]) == pytest.approx(-6 * 0.75 * 2, rel=1e-15)
     assert float(found["unrolled"]["parameters"]["t"]) == pytest.approx(3 * 0.75**2, rel=1e-15)
+
+
+def decaying(used=True, steps=2):
+    """Return a problem whose phi has a weight decay in the inner loss, and nowhere else; if it is used."""
+    return ml.BilevelProblem(
+        start=lambda phi, task: {"t": phi["start"]},
+        inner_loss=lambda theta, phi, batch, model: tf.square(theta["t"]) * (phi["decay"] if used else 1.0),
+        outer_loss=lambda theta, phi, task, model: 3 * theta["t"],
+        rule=ml.rules.sgd(0.25),
+        steps=steps,
+    )
+
+
+@pytest.mark.parametrize("estimator", [ml.estimators.first_order(), ml.estimators.truncated(0)])
+def test_a_path_that_the_estimator_cuts_is_said_to_be_cut(estimator):
+    """What only inner gradients depend on; and what nothing depends on is said to be just that."""
+    phi = {"decay": tf.constant(0.5, tf.float64), "start": tf.constant(2.0, tf.float64)}
+    task = ml.Task(tf.zeros([1]), tf.zeros([1]))
+    cut = (
+        "no gradient reaches decay: the meta-loss depends on it through inner gradients alone, .*checkpointed"
+    )
+    with pytest.raises(ValueError, match=cut):
+        estimator(decaying(), phi, task)
+    with pytest.raises(ValueError, match="no gradient reaches decay: the loss does not depend on it"):
+        estimator(decaying(used=False), phi, task)
+    # theta_2 = (1 - 0.5 d)^2 theta_0
+    exact = ml.estimators.checkpointed()(decaying(), phi, task)[0].gradient
+    assert float(exact["decay"]) == pytest.approx(-3 * (1 - 0.5 * 0.5) * 2, rel=1e-14)
+    reached = ml.estimators.truncated(1)(decaying(), phi, task)[0].gradient
+    assert float(reached["decay"]) == pytest.approx(-3 * 0.5 * (1 - 0.5 * 0.5) * 2, rel=1e-14)

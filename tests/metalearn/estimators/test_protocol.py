@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+import tensorflow as tf
 
 import metalearn as ml
 from metalearn.estimators import Estimator
@@ -31,24 +32,21 @@ def test_a_plain_function_is_refused():
 
 @dataclasses.dataclass(frozen=True)
 class Recorder(Estimator):
-    """Notes the seeds that it is called with, and estimates as ``frozen`` does."""
-
-    seeds: list
+    """Reports the seed that it is called with, and estimates as ``frozen`` does."""
 
     def __call__(self, problem, phi, tasks, carry=(), seed=(0, 0)):
-        self.seeds.append(seed)
-        return ml.estimators.frozen()(problem, phi, tasks, carry, seed)
+        result, carry = ml.estimators.frozen()(problem, phi, tasks, carry, seed)
+        return result._replace(metrics={"seed": tf.convert_to_tensor(seed)}), carry
 
 
 def test_the_learner_hands_the_seed_on(sinusoids):
     """It defaults to (0, 0)."""
-    seeds = []
     learner = ml.MetaLearner(
-        ml.models.mlp(dtype="float64"), ml.losses.mse, ml.rules.sgd(), estimator=Recorder(seeds)
+        ml.models.mlp(dtype="float64"), ml.losses.mse, ml.rules.sgd(), estimator=Recorder()
     )
-    for arguments in ({}, {"seed": (1, 2)}):
-        learner.meta_gradient(learner.initialize(0), sinusoids, **arguments)
-    assert seeds == [(0, 0), (1, 2)]
+    for arguments, seed in (({}, [0, 0]), ({"seed": (1, 2)}, [1, 2]), ({"seed": (3, 4)}, [3, 4])):
+        result = learner.meta_gradient(learner.initialize(0), sinusoids, **arguments)
+        assert result.metrics["seed"].numpy().tolist() == seed
 
 
 @pytest.mark.parametrize("estimator", RECORDS, ids=lambda record: type(record).__name__)

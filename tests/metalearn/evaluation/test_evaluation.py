@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import metalearn as ml
-from metalearn.evaluation import evaluation
+from metalearn.evaluation import task_list
 
 STEPS, NUM_TASKS = 2, 7
 TASKS = ml.tasks.Sinusoid(shots=5, queries=8)
@@ -43,7 +43,7 @@ def test_statistics(report):
 
 def test_losses_are_those_of_adapting_and_predicting(learner, report, in_graph):
     """Query error after each number of steps, by hand on the same tasks."""
-    drawn, meta = TASKS.sample((1, evaluation.EVALUATION_STREAM), NUM_TASKS), learner.initialize(0)
+    drawn, meta = TASKS.sample((1, task_list.EVALUATION_STREAM), NUM_TASKS), learner.initialize(0)
     for steps in range(STEPS + 1):
         adapt = in_graph(lambda meta, support, steps=steps: learner.adapt(meta, support, steps))
         fitted = adapt(meta, drawn.support)
@@ -74,7 +74,7 @@ def test_the_list_of_an_oracle_is_that_of_the_others(report):
 
 def test_many_tasks_are_evaluated_in_parts(learner, report, monkeypatch):
     """Three, three and one at once give what seven at once give, and the same hash."""
-    monkeypatch.setattr(evaluation, "TASKS_AT_ONCE", 3)
+    monkeypatch.setattr(task_list, "TASKS_AT_ONCE", 3)
     parts = ml.evaluate(learner, learner.initialize(0), TASKS, num_tasks=NUM_TASKS, steps=STEPS, seed=1)
     np.testing.assert_allclose(parts.per_task, report.per_task, rtol=1e-5)
     assert parts.tasks_hash == report.tasks_hash
@@ -95,8 +95,8 @@ def test_hash_is_of_the_tasks(report):
 
 def test_evaluation_tasks_are_not_those_of_training(report):
     """The same seed draws others for training: block numbers are not negative, the evaluation's stream is."""
-    assert evaluation.EVALUATION_STREAM < 0
-    evaluated, trained = (TASKS.sample((1, block), 5) for block in (evaluation.EVALUATION_STREAM, 0))
+    assert task_list.EVALUATION_STREAM < 0
+    evaluated, trained = (TASKS.sample((1, block), 5) for block in (task_list.EVALUATION_STREAM, 0))
     assert not np.intersect1d(evaluated.support.inputs, trained.support.inputs).size
 
 

@@ -107,3 +107,20 @@ def test_modes_without_a_state_carry_none(name):
     trainer = trainer_of(name)
     assert "statistics" not in trainer.meta
     assert not [key for key in trainer.state() if "moving" in key]
+
+
+def test_they_are_loaded_with_the_parameters():
+    """An iteration from what another trainer has come to is that one's next, but for the tasks."""
+    one, other = trainer_of("moving"), trainer_of("moving")
+    one.run(2)
+    other.load(one.meta)
+    for key in STATISTICS:
+        np.testing.assert_array_equal(other.meta["statistics"][key], one.meta["statistics"][key])
+    values, sets = unpacked(one.meta, "moving")
+    tasks = other.training_tasks(0)
+    batches = [(batch.inputs.numpy(), batch.targets.numpy()) for batch in (tasks.support, tasks.query)]
+    values, sets = iteration("moving", values, sets, [[(x[k], y[k]) for x, y in batches] for k in range(3)])
+    other.run(1)
+    found, moved = unpacked(other.meta, "moving")
+    np.testing.assert_allclose(moved, sets, rtol=1e-9)
+    np.testing.assert_allclose(found[0], values[0], rtol=1e-9)

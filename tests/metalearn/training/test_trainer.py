@@ -277,3 +277,35 @@ def test_models_that_do_not_fit_the_tasks_are_refused():
     learner = ml.MetaLearner(ml.models.mlp(3, ()), ml.losses.mse, ml.rules.sgd())
     with pytest.raises(ValueError, match=r"inputs of shape \(3,\), the tasks give \(1,\)"):
         ml.MetaTrainer(learner, ml.tasks.Sinusoid(), keras.optimizers.SGD(0.1))
+
+
+def test_loaded_parameters_are_trained_on():
+    """The update is made from them; all else of the trainer stays, and so does what was loaded before."""
+    trainer = small(keras.optimizers.SGD(0.05, momentum=0.5))
+    trainer.run(2)
+    before, meta = trainer.state(), trainer.learner.initialize(9)
+    trainer.load(tf.nest.map_structure(lambda leaf: leaf.numpy(), meta))
+    after = trainer.state()
+    moved = {name for name in after if after[name].tobytes() != before[name].tobytes()}
+    assert {name for name in moved if name.startswith("meta/")} == moved
+    assert "meta/parameters/hidden_0/kernel" in moved
+    key = "optimizer/parameters.output.bias_momentum"
+    gradient = trainer.learner.meta_gradient(meta, trainer.training_tasks(2)).gradient
+    trainer.run(1)
+    expected = meta["parameters"]["output/bias"] - 0.05 * gradient["parameters"]["output/bias"]
+    expected += 0.5 * before[key]
+    np.testing.assert_allclose(trainer.meta["parameters"]["output/bias"], expected, rtol=1e-5)
+
+
+def test_what_is_not_structured_as_the_meta_parameters_is_not_loaded():
+    trainer, wider = small(), make(hidden=5, jit_compile=False).meta
+    before = trainer.state()
+    with pytest.raises(
+        ValueError, match=r"meta has float32 \(5,\) at parameters/hidden_0/bias, where .*\(4,\) is"
+    ):
+        trainer.load(wider)
+    with pytest.raises(
+        ValueError, match=r"meta is structured otherwise .* missing \['parameters/hidden_0/bias'"
+    ):
+        trainer.load({"parameters": {}, "rule": {}})
+    assert_same_bits(trainer.state(), before)
