@@ -8,8 +8,8 @@ OPERATIONS = {
     "StopGradient": "StopGradient, which tf.nn.moments and keras.ops.layer_normalization contain: write the "
     "variance as tf.reduce_mean(tf.square(x - mean))",
     "FusedBatchNormV3": "FusedBatchNormV3: use metalearn.layers.exact(model)",
-    "ResizeBilinear": "ResizeBilinear: use nearest neighbours, or products with constant matrices",
-    "ResizeBicubic": "ResizeBicubic: use nearest neighbours, or products with constant matrices",
+    "ResizeBilinear": "ResizeBilinear: multiply by constant matrices, or repeat entries (UpSampling2D)",
+    "ResizeBicubic": "ResizeBicubic: multiply by constant matrices, or repeat entries (UpSampling2D)",
     "Prod": "Prod, at zeros: multiply the factors out, or keep them away from zero",
     "Cumprod": "Cumprod, at zeros: multiply the factors out, or keep them away from zero",
     "SoftmaxCrossEntropyWithLogits": "SoftmaxCrossEntropyWithLogits, with respect to its labels: use "
