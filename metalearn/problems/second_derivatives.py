@@ -85,8 +85,8 @@ def check_second_derivatives(posed: Posed, seed: tuple[int, int] = (0, 0)) -> Se
     found = found if found and found.certain else _Check(posed, "float32", seed).run()
     if not found.certain:
         log_once(
-            "whether the derivatives of the inner loss are right could not be found out: it takes no float64, "
-            "and in float32 its kinks and rounding hide them"
+            "whether the derivatives of the inner loss are right could not be found out: it takes no "
+            "float64, and in float32 kinks and rounding hide them"
         )
     return found
 
