@@ -26,11 +26,16 @@ _MOMENTS = "write the variance as tf.reduce_mean(tf.square(x - mean)), or use tf
 _RESIZE = "use metalearn.layers.Resizing or metalearn.layers.UpSampling2D"
 _PRODUCT = "multiply the factors one by one, tf.unstack and *"
 _TARGETS = Culprit(
-    "the mixed second derivative with respect to targets and logits is exactly 0",
+    "the mixed second derivative with respect to targets and logits is exactly 0 (and the first one with "
+    "respect to logits is wrong if targets do not sum to 1)",
     "use metalearn.losses.cross_entropy",
 )
 _SOFTSIGN = Culprit("has no second derivative", "use metalearn.layers.softsign")
 _POWER = Culprit("the third derivative of x ** 2 at 0 is NaN", "use tf.square(x) or x * x")
+_CTC = Culprit("the second derivative is NaN", "use the estimator first_order")
+_RESIZED = Culprit("the second derivative is 0 for bilinear resizing; the other methods have none", _RESIZE)
+_LU = Culprit("has no derivative", "use tf.linalg.solve, tf.linalg.cholesky or tf.linalg.qr")
+_GAMMA = Culprit("has no second derivative with respect to a", "keep a constant")
 _OWN = "write the function out in other operations, or give it a derivative with tf.custom_gradient"
 
 
@@ -40,10 +45,14 @@ def _layer(name: str) -> Culprit:
 
 KNOWN: dict[str, Culprit] = {
     "keras.layers.BatchNormalization": _layer("BatchNormalization"),
+    "keras.layers.GlobalMaxPooling2D": Culprit(
+        "under XLA, the second derivative can be tens of percent off",
+        "use metalearn.layers.MaxPooling2D of the image's size and Flatten",
+    ),
     "keras.layers.GroupNormalization": _layer("GroupNormalization"),
     "keras.layers.LayerNormalization": _layer("LayerNormalization"),
     "keras.layers.MaxPooling2D": Culprit(
-        "under XLA, the second derivative is up to some percent off in float32 and missing in float64",
+        "under XLA, the second derivative takes the wrong one of near entries in float32; float64 has none",
         "use metalearn.layers.MaxPooling2D, or compile without XLA (jit_compile=False)",
     ),
     "keras.layers.Resizing": _layer("Resizing"),
@@ -58,26 +67,32 @@ KNOWN: dict[str, Culprit] = {
     "keras.losses.categorical_crossentropy": Culprit(
         f"with from_logits=True, {_TARGETS.fault}", _TARGETS.remedy
     ),
-    "keras.losses.ctc": Culprit("the second derivative is NaN", "use the estimator first_order"),
+    "keras.losses.ctc": _CTC,
     "keras.activations.softsign": _SOFTSIGN,
     "keras.ops.cumprod": Culprit("the derivative is wrong where a factor is 0", _PRODUCT),
+    "keras.ops.ctc_loss": _CTC,
+    "keras.ops.image.resize": _RESIZED,
     "keras.ops.layer_normalization": Culprit(
         "the second derivative is wrong", "use metalearn.layers.LayerNormalization"
     ),
+    "keras.ops.lu_factor": _LU,
     "keras.ops.moments": Culprit("the second derivative is wrong", _MOMENTS),
     "keras.ops.power": _POWER,
     "keras.ops.prod": Culprit("the second derivative is wrong where a factor is 0", _PRODUCT),
+    "keras.ops.sinc": Culprit("the derivative at 0 is NaN", "keep x away from 0"),
     "keras.ops.softsign": _SOFTSIGN,
-    "tf.image.resize": Culprit(
-        "the second derivative is 0 for bilinear resizing; the other methods have none", _RESIZE
-    ),
+    "tf.image.crop_and_resize": Culprit("has no second derivative", _RESIZE),
+    "tf.image.resize": _RESIZED,
     "tf.linalg.logm": Culprit("has no derivative", _OWN),
-    "tf.linalg.lu": Culprit("has no derivative", "use tf.linalg.solve, tf.linalg.cholesky or tf.linalg.qr"),
+    "tf.linalg.lstsq": Culprit("has no derivative with fast=False", "use fast=True"),
+    "tf.linalg.lu": _LU,
+    "tf.math.betainc": Culprit("has no derivative with respect to a and b", "keep a and b constant"),
     "tf.math.cumprod": Culprit("the derivative is wrong where a factor is 0", _PRODUCT),
     "tf.math.cumulative_logsumexp": Culprit(
-        "the third derivative is NaN", "use tf.math.log(tf.cumsum(tf.exp(x - tf.stop_gradient(max)))) + max"
+        "the third derivative is NaN", "write m + tf.math.log(tf.cumsum(tf.exp(x - m))) with a constant m"
     ),
-    "tf.math.igamma": Culprit("has no second derivative with respect to a", _OWN),
+    "tf.math.igamma": _GAMMA,
+    "tf.math.igammac": _GAMMA,
     "tf.math.pow": _POWER,
     "tf.math.reduce_max": Culprit(
         "of windows under XLA, the second derivative can be tens of percent off",
@@ -85,16 +100,20 @@ KNOWN: dict[str, Culprit] = {
     ),
     "tf.math.reduce_prod": Culprit("the second derivative is wrong where a factor is 0", _PRODUCT),
     "tf.math.unsorted_segment_prod": Culprit("the second derivative is NaN where a factor is 0", _PRODUCT),
-    "tf.nn.ctc_loss": Culprit("the second derivative is NaN", "use the estimator first_order"),
+    "tf.nn.ctc_loss": _CTC,
     "tf.nn.dilation2d": Culprit("has no second derivative", _OWN),
     "tf.nn.fractional_avg_pool": Culprit("has no second derivative", "use keras.layers.AveragePooling2D"),
     "tf.nn.fractional_max_pool": Culprit("has no second derivative", "use metalearn.layers.MaxPooling2D"),
+    "tf.nn.local_response_normalization": Culprit(
+        "has no second derivative", "use metalearn.layers.LayerNormalization"
+    ),
     "tf.nn.max_pool_with_argmax": Culprit("has no second derivative", "use metalearn.layers.MaxPooling2D"),
     "tf.nn.moments": Culprit("the second derivative is wrong", _MOMENTS),
     "tf.nn.softmax_cross_entropy_with_logits": _TARGETS,
     "tf.nn.softsign": _SOFTSIGN,
     "tf.numpy_function": Culprit("has no derivative", "write the function in TensorFlow"),
     "tf.py_function": Culprit("has no second derivative", "write the function in TensorFlow"),
+    "x ** 2": _POWER,
     "tf.recompute_grad": Culprit(
         "has no second derivative",
         "call the function itself; the estimator checkpointed saves memory",

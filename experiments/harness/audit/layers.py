@@ -87,6 +87,7 @@ ONE_INPUT: list[tuple[str, Draw, Layers]] = [
         {
             "MaxPooling2D": lambda: L.MaxPooling2D(2),
             "MaxPooling2D (overlapping)": lambda: L.MaxPooling2D(3, strides=1),
+            "metalearn.layers.MaxPooling2D": lambda: OURS.MaxPooling2D(2),
             "AveragePooling2D": lambda: L.AveragePooling2D(2),
             "GlobalMaxPooling2D": lambda: L.GlobalMaxPooling2D(),
             "GlobalAveragePooling2D": lambda: L.GlobalAveragePooling2D(),
