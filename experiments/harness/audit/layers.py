@@ -252,9 +252,8 @@ OTHER: list[tuple[str, str, tuple[Draw, ...], Callable[..., Any]]] = [
 MERGING = ("Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply", "Subtract")
 
 SINGLE = (
-    *("AdaptiveAveragePooling3D", "AdaptiveMaxPooling3D", "AveragePooling3D", "MaxPooling3D"),
-    *("MelSpectrogram", "Resizing"),
-    *(f"UpSampling2D ({interpolation})" for interpolation in ("bilinear", "bicubic", "lanczos3")),
+    *("AdaptiveAveragePooling3D", "AdaptiveMaxPooling3D", "AveragePooling3D", "MaxPooling3D", "Resizing"),
+    *("MelSpectrogram", *(f"UpSampling2D ({way})" for way in ("bilinear", "bicubic", "lanczos3"))),
 )
 """Cases for which TensorFlow has kernels in float32 alone, or rounds to it."""
 
