@@ -74,17 +74,23 @@ def loss_of_moments(targets, outputs):
 
 
 WRONG = {
-    "own layer": (lambda: model_of(Own(normalised)), "StopGradient, which tf.nn.moments"),
-    "Lambda": (lambda: model_of(LAYERS.Lambda(normalised)), r"moments/StopGradient\)"),
-    "subclassed": (lambda: Subclassed(), "StopGradient"),
-    "layer_normalization": (lambda: model_of(Own(keras_normalised)), "keras.ops.layer_normalization"),
+    "own layer": (lambda: model_of(Own(normalised)), r"tf.nn.moments at .*own.*: write the variance as"),
+    "Lambda": (lambda: model_of(LAYERS.Lambda(normalised)), "tf.nn.moments at .*lambda"),
+    "subclassed": (lambda: Subclassed(), "tf.nn.moments"),
+    "layer_normalization": (lambda: model_of(Own(keras_normalised)), "tf.nn.moments"),
     "bilinear": (
         lambda: grid(lambda x: tf.image.resize(x**3, (4, 6))),
-        "ResizeBilinear: multiply by constant",
+        "tf.image.resize at .*use metalearn.layers.Resizing",
     ),
-    "prod": (lambda: model_of(Own(lambda x: tf.reduce_prod(x, -1)), first=zeros()), "Prod, at zeros"),
-    "cumprod": (lambda: model_of(Own(lambda x: tf.math.cumprod(x, -1)), first=zeros()), "Cumprod, at zeros"),
-    "in float32": (lambda: model_of(Own(normalised), Own(in_single)), "StopGradient"),
+    "prod": (
+        lambda: model_of(Own(lambda x: tf.reduce_prod(x, -1)), first=zeros()),
+        "tf.math.reduce_prod at .*where a factor is 0: multiply",
+    ),
+    "cumprod": (
+        lambda: model_of(Own(lambda x: tf.math.cumprod(x, -1)), first=zeros()),
+        "tf.math.cumprod at .*where a factor is 0: multiply",
+    ),
+    "in float32": (lambda: model_of(Own(normalised), Own(in_single)), "tf.nn.moments"),
 }
 
 RIGHT = {
@@ -201,7 +207,7 @@ def trainer_of(model, source, estimator="checkpointed", **settings):
 def test_a_trainer_refuses_at_construction(source):
     """For the tasks that it has, unless it is told not to, or the estimator takes no second derivatives."""
     wrong = model_of(Own(normalised))
-    with pytest.raises(WrongDerivativesError, match="StopGradient"):
+    with pytest.raises(WrongDerivativesError, match=r"tf.nn.moments"):
         trainer_of(wrong, source)
     assert trainer_of(wrong, source, check_derivatives=False).derivatives is None
     assert trainer_of(wrong, source, "first_order").derivatives is None
