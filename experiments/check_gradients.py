@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from experiments.harness.cli import run_application
-from experiments.harness.quiet import import_tensorflow
+from experiments.harness.app.application import run_application
+from experiments.harness.app.quiet import import_tensorflow
 
 
 def main(config: DictConfig) -> int:
     """Compare all estimators on the configured learner; return 1 if one that promises exactness is off."""
     import_tensorflow()
-    from experiments.harness import console, gradients, terminal
-    from experiments.harness.schema import resolve
+    from experiments.harness import console
+    from experiments.harness.config.schema import resolve
+    from experiments.tools import gradients
 
     audit = gradients.audit(resolve(config))
-    console.console.print(terminal.gradients_table(audit))
+    console.console.print(gradients.table(audit))
     for name, reason in audit.refused.items():
         console.say(f"{name} does not apply: {reason}")
     return 0 if audit.passed else 1

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from experiments.harness.cli import run_application
+from experiments.harness.app.application import run_application
+from experiments.harness.app.quiet import import_tensorflow
 from experiments.harness.errors import UsageError
-from experiments.harness.quiet import import_tensorflow
 
 
 def main(config: DictConfig) -> int:
     """Print, keep and write the tables; return the exit code."""
-    from experiments.harness import kinds, schema
+    from experiments.harness.config import kinds, schema
 
     folder = Path(schema.take(kinds.PATH, "runs", config.runs))
     baseline = schema.take(kinds.TEXT, "baseline", config.baseline)

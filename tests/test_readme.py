@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 import metalearn
-from experiments.harness import gradients, results
-from experiments.harness.audit import report as audit
-from experiments.harness.benchmark import report
-from experiments.harness.cli import run_application
+from experiments.harness.app.application import run_application
+from experiments.harness.session import results
+from experiments.tools import gradients
+from experiments.tools.audit import report as audit
+from experiments.tools.benchmark import report
 
 ROOT = Path(__file__).resolve().parents[1]
 

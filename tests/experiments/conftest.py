@@ -6,7 +6,7 @@ import pytest
 @pytest.fixture(scope="session")
 def short(tmp_path_factory):
     """A short run that nothing happened to, and one that stopped at iteration 40, with two checkpoints."""
-    from experiments.harness import session
+    from experiments.harness.session import training as session
     from tests.experiments.small_runs import SHORT, folder, run, stop_at
 
     runs, stopped = tmp_path_factory.mktemp("short"), tmp_path_factory.mktemp("stopped")

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from experiments import train
-from experiments.harness import checkpoints, metrics, results, rundir, session
-from experiments.harness.cli import run_application
-from experiments.harness.rundir import RunDirectory
+from experiments.harness.app.application import run_application
+from experiments.harness.runs import checkpoints, metrics, rundir
+from experiments.harness.runs.rundir import RunDirectory
+from experiments.harness.session import results
+from experiments.harness.session import training as session
 
 SETTINGS = ["model.hidden=[8]", "training.meta_batch_size=4", "evaluation.tasks=20", "evaluation.steps=1"]
 SETTINGS += ["tracking=none", "diagnostics.interval=null", "run.checkpoint_seconds=0.01"]

@@ -10,9 +10,9 @@ import tensorflow as tf
 from omegaconf import OmegaConf
 
 import metalearn as ml
-from experiments.harness.build import build, build_learner, build_tasks
-from experiments.harness.cli import CONFIGS
-from experiments.harness.schema import check
+from experiments.harness.app.application import CONFIGS
+from experiments.harness.config.build import build, build_learner, build_tasks
+from experiments.harness.config.schema import check
 from metalearn.nn.adapted import select
 
 ALGORITHMS = sorted(path.stem for path in (CONFIGS / "algorithm").glob("*.yaml"))

@@ -9,9 +9,10 @@ import hydra
 import pytest
 from omegaconf import OmegaConf
 
-from experiments.harness import schema, session
-from experiments.harness.cli import CONFIGS
-from experiments.harness.settings import SETTINGS
+from experiments.harness.app.application import CONFIGS
+from experiments.harness.config import schema
+from experiments.harness.config.settings import SETTINGS
+from experiments.harness.session import training as session
 from tests.experiments.small_runs import SHORT, run
 
 VALUES = [

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from experiments import evaluate, reproduce
-from experiments.harness import code, rundir
+from experiments.harness.runs import code, rundir
 from tests.experiments.small_runs import SHORT, call, content, folder, read, run
 
 CHANGED = "metalearn/sources/regression/sinusoid.py"
@@ -129,7 +129,7 @@ def test_uncommitted_changes_have_untracked_files(tmp_path, monkeypatch):
 
 
 def test_changes_of_a_second_start_are_kept_beside_the_first(tmp_path, monkeypatch):
-    from experiments.harness import provenance
+    from experiments.harness.runs import provenance
 
     place = rundir.RunDirectory(tmp_path).uncommitted
     for number in (1, 2):

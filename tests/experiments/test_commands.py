@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.harness import quiet
+from experiments.harness.app import quiet
 
-ROOT = Path(quiet.__file__).resolve().parents[2]
+ROOT = Path(quiet.__file__).resolve().parents[3]
 
 WATCHED = """
 import importlib, os, sys, traceback
@@ -24,14 +24,14 @@ class Watch:
 sys.meta_path.insert(0, Watch())
 name = sys.argv[1]
 module = importlib.import_module(f"experiments.{name}")
-from experiments.harness.cli import run_application
+from experiments.harness.app.application import run_application
 sys.argv = [name, *sys.argv[2:]]
 run_application(module.main, name)
 """
 """Says who imports TensorFlow first, and with how many threads; ends the process then."""
 
 WHOLE = """
-from experiments.harness.quiet import import_tensorflow
+from experiments.harness.app.quiet import import_tensorflow
 import_tensorflow()
 from tensorflow.python.framework import config
 import tensorflow, os

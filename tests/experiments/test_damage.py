@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from experiments.harness.errors import UsageError
-from experiments.harness.rundir import RunDirectory
+from experiments.harness.runs.rundir import RunDirectory
 from tests.experiments.small_runs import SHORT, content, read, run
 
 FILES = ("config", "manifest", "metrics", "evaluation", "losses", "older", "newest")

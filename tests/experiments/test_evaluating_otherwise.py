@@ -9,8 +9,10 @@ import pytest
 
 import metalearn as ml
 from experiments import evaluate
-from experiments.harness import checkpoints, results, session
 from experiments.harness.errors import UsageError
+from experiments.harness.runs import checkpoints
+from experiments.harness.session import results
+from experiments.harness.session import training as session
 from tests.experiments.small_runs import SHORT, call, content, folder, run
 
 OTHERWISE = [*SHORT, "evaluation.steps=3", "evaluation.task.queries=7"]

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from experiments import report
-from experiments.harness.cli import run_application
+from experiments.harness.app.application import run_application
 from experiments.harness.report import write
 from tests.experiments.report import made_runs
 from tests.experiments.report.made_runs import make_run

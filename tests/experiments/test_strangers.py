@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from experiments import evaluate, report, reproduce
-from experiments.harness import arrays, rundir, trust
-from experiments.harness.cli import CONFIGS
+from experiments.harness.app.application import CONFIGS
+from experiments.harness.config import trust
 from experiments.harness.console import clean, say
 from experiments.harness.errors import UsageError
 from experiments.harness.report import render
-from experiments.harness.rundir import RunDirectory
+from experiments.harness.runs import arrays, rundir
+from experiments.harness.runs.rundir import RunDirectory
 from tests.experiments.small_runs import SHORT, call, content, folder, run
 
 OF_HYDRA = {

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.harness import checkpoints, files, lock, session
+from experiments.harness.runs import checkpoints, files, lock
+from experiments.harness.session import training as session
 from metalearn import diagnostics
 from tests.experiments.small_runs import SETTINGS, SHORT, content, folder, read, run, stop_at
 

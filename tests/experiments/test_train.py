@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from experiments import evaluate, train
-from experiments.harness import checkpoints, metrics
-from experiments.harness.cli import run_application
+from experiments.harness.app.application import run_application
+from experiments.harness.runs import checkpoints, metrics
 from tests.experiments import wandb_log
 
 SMALL = ["model.hidden=[8]", "training.iterations=60", "training.meta_batch_size=4", "evaluation.tasks=20"]

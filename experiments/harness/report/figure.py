@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from experiments.harness.figures import GREY, ORANGE, SKY, VERMILLION
+from experiments.harness.figures.drawing import GREY, ORANGE, SKY, VERMILLION
 from experiments.harness.report.panels import plain, short
 from experiments.harness.report.table import Row, Table
 

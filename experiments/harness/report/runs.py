@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from experiments.harness import arrays, identity, rundir
-from experiments.harness.build import failing_as
+from experiments.harness.config.build import failing_as
 from experiments.harness.errors import UsageError
-from experiments.harness.files import WANDB, read_bytes, require_regular
-from experiments.harness.metrics import LARGEST
 from experiments.harness.report.statistics import Value, estimate
-from experiments.harness.results import LARGEST_EVALUATION
-from experiments.harness.rundir import RunDirectory
+from experiments.harness.runs import arrays, identity, rundir
+from experiments.harness.runs.files import WANDB, read_bytes, require_regular
+from experiments.harness.runs.metrics import LARGEST
+from experiments.harness.runs.rundir import RunDirectory
+from experiments.harness.session.results import LARGEST_EVALUATION
 from experiments.harness.sweeps import definition
 
 Config = dict[str, Any]

@@ -8,10 +8,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.harness import figures, marked, rundir
-from experiments.harness.cli import command
+from experiments.harness.config import marked
 from experiments.harness.console import print_table, say
-from experiments.harness.files import make_plain_folder, write_atomically
+from experiments.harness.figures import drawing as figures
+from experiments.harness.invocation import command
 from experiments.harness.report import curves, render
 from experiments.harness.report.figure import comparison
 from experiments.harness.report.grid import grid
@@ -20,7 +20,9 @@ from experiments.harness.report.missing import belonging, listing
 from experiments.harness.report.page import Picture, Section, page
 from experiments.harness.report.runs import Collection, Unused, collect, comparable
 from experiments.harness.report.table import Table, tabulate
-from experiments.harness.results import references
+from experiments.harness.runs import rundir
+from experiments.harness.runs.files import make_plain_folder, write_atomically
+from experiments.harness.session.results import references
 
 MARK = "report"
 

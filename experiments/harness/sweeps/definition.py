@@ -7,11 +7,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.harness import rundir
-from experiments.harness.cli import command
 from experiments.harness.errors import UsageError
-from experiments.harness.files import MIB, read_bytes, write_json
-from experiments.harness.rundir import RunDirectory
+from experiments.harness.invocation import command
+from experiments.harness.runs import rundir
+from experiments.harness.runs.files import MIB, read_bytes, write_json
+from experiments.harness.runs.rundir import RunDirectory
 from experiments.harness.sweeps.setting import Job
 
 FILE = "sweep.json"

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from experiments.harness import rundir
-from experiments.harness.cli import Outcome
+from experiments.harness.app.application import Outcome
 from experiments.harness.console import console, say
 from experiments.harness.errors import UsageError
+from experiments.harness.runs import rundir
 from experiments.harness.sweeps.setting import Job, Setting
 
 NEW, UNREADABLE, OTHERWISE = "new", "unreadable", "evaluated otherwise"

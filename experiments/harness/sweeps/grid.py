@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from hydra.core.override_parser.types import Override
 
-from experiments.harness import identity
 from experiments.harness.errors import UsageError
+from experiments.harness.runs import identity
 from experiments.harness.sweeps import definition
 from experiments.harness.sweeps.execution import execute
 from experiments.harness.sweeps.setting import Job, Setting

@@ -12,10 +12,10 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
-from experiments.harness import rundir
 from experiments.harness.console import cell, print_table, say
 from experiments.harness.errors import UsageError
-from experiments.harness.rundir import RunDirectory
+from experiments.harness.runs import rundir
+from experiments.harness.runs.rundir import RunDirectory
 from experiments.harness.sweeps import definition
 from experiments.harness.sweeps.execution import ENDED, Results, execute, state
 from experiments.harness.sweeps.setting import Job, Setting

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
 
-from experiments.harness import code, provenance, rundir
-from experiments.harness.cli import command
 from experiments.harness.console import say
 from experiments.harness.errors import FAILED, INTERRUPTED
+from experiments.harness.invocation import command
+from experiments.harness.runs import code, provenance, rundir
 from experiments.harness.sweeps.execution import ENDED, NEW, Results
 from experiments.harness.sweeps.setting import Job
 

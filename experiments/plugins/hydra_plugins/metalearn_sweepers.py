@@ -13,7 +13,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from experiments.harness.quiet import import_tensorflow
+from experiments.harness.app.quiet import import_tensorflow
 
 if TYPE_CHECKING:
     from experiments.harness.sweeps.setting import Setting

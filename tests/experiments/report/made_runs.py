@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.harness import code, environment, identity, rundir
 from experiments.harness.report.runs import Group, Run
-from experiments.harness.rundir import RunDirectory
+from experiments.harness.runs import code, environment, identity, rundir
+from experiments.harness.runs.rundir import RunDirectory
 
 TASK = {"_target_": "metalearn.tasks.Sinusoid", "shots": 10, "queries": 10}
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from experiments.harness import rundir
 from experiments.harness.report import runs
+from experiments.harness.runs import rundir
 from tests.experiments.report import made_runs
 from tests.experiments.report.made_runs import make_group, make_run, write_results
 

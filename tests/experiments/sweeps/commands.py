@@ -6,8 +6,8 @@ import subprocess
 import sys
 import time
 
-from experiments.harness import rundir
-from experiments.harness.rundir import RunDirectory
+from experiments.harness.runs import rundir
+from experiments.harness.runs.rundir import RunDirectory
 from experiments.harness.sweeps import definition
 from tests.experiments.small_runs import content
 

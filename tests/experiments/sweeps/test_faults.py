@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from experiments.harness import identity, rundir, session
-from experiments.harness.lock import locked
+from experiments.harness.runs import identity, rundir
+from experiments.harness.runs.lock import locked
+from experiments.harness.session import training as session
 from experiments.harness.sweeps.execution import LauncherError
 from tests.experiments.small_runs import pretend, run
 from tests.experiments.sweeps.commands import SMALL, sweep_of

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from experiments.harness import rundir, session
+from experiments.harness.runs import rundir
+from experiments.harness.session import training as session
 from experiments.harness.sweeps import definition
 from tests.experiments.small_runs import pretend, run
 from tests.experiments.sweeps.commands import SMALL, complete, sweep_of

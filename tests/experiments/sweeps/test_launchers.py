@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from experiments.harness import rundir
+from experiments.harness.runs import rundir
 from tests.experiments.sweeps.commands import contents, finished, start, sweep_of
 
 TWO = ["algorithm=maml,fomaml", "training.iterations=3000"]

@@ -8,7 +8,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from experiments.harness.console import console
-from experiments.harness.rundir import RunDirectory
+from experiments.harness.runs.rundir import RunDirectory
 from experiments.harness.sweeps import definition, membership
 from experiments.harness.sweeps.setting import Job
 

@@ -1,0 +1,1 @@
+"""The commands as programs: their command line, signals and terminal."""

@@ -1,0 +1,207 @@
+"""A Hydra application that answers bad input with one clear message and exit code 2."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+from experiments.harness import console, invocation
+from experiments.harness.config import trust
+from experiments.harness.errors import BAD_INPUT, FAILED, INTERRUPTED, UsageError, nearest
+
+CONFIGS = Path(__file__).resolve().parents[3] / "conf"
+
+PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
+"""Where Hydra finds our sweepers: it takes plugins from packages named ``hydra_plugins`` alone."""
+
+WITHOUT_EFFECT = ("hydra/launcher", "hydra.launcher", "hydra.sweeper.trials", "paths.", "tracking", "run.")
+"""Beginnings of words on the command line that leave a sweep the same."""
+
+EXTRAS = {"hydra/launcher": {"ray": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}}
+"""Which extras bring options of Hydra's groups, where it is not ``sweep``."""
+
+
+class Outcome(NamedTuple):
+    """How a task ended: its exit code, and what was said if it is not 0."""
+
+    code: int
+    message: str = ""
+
+
+@dataclasses.dataclass
+class Application:
+    """A task as Hydra calls it: once, or once for every job of a sweep, in this process or in others.
+
+    Attributes:
+        task: returns an exit code.
+        config_name: of the main configuration file.
+        codes: exit codes; a sweep has one, from its sweeper.
+    """
+
+    task: Callable[[DictConfig], int]
+    config_name: str
+    codes: list[int] = dataclasses.field(default_factory=list)
+
+    def __call__(self, config: DictConfig) -> Outcome:
+        """Run the task; what goes wrong is said, and ends no other job of a sweep.
+
+        Raises:
+            KeyboardInterrupt: if a job was interrupted: the sweep is, too.
+        """
+        sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
+        try:
+            outcome = self._attempt(config)
+        except Exception as error:
+            if not sweeping:
+                raise
+            traceback.print_exc()
+            outcome = Outcome(FAILED, f"{type(error).__name__}: {error}")
+        if not sweeping:
+            self.codes.append(outcome.code)
+        elif outcome.code == INTERRUPTED:
+            raise KeyboardInterrupt
+        return outcome
+
+    def _attempt(self, config: DictConfig) -> Outcome:
+        try:
+            return Outcome(self.task(config))
+        except UsageError as error:
+            return complain(str(error))
+        except OmegaConfBaseException as error:
+            return complain(_explain(error, self.config_name))
+        except KeyboardInterrupt:
+            console.say_error("interrupted")
+            return Outcome(INTERRUPTED)
+
+
+def run_application(task: Callable[[DictConfig], int], config_name: str) -> None:
+    """Compose the configuration from the command line, run ``task`` on it and exit with its code.
+
+    Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.
+    """
+    # Hydra then raises its errors instead of printing them and exiting with 1.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    os.environ[invocation.COMMAND] = invocation.typed()
+    console.accept_any_text()
+    _find_plugins()
+    application = Application(task, config_name)
+    decorate = hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
+    try:
+        trust.require(sys.argv[1:], CONFIGS)
+        _require_names_of_groups(sys.argv[1:])
+        decorate(application)()
+    except UsageError as error:
+        application.codes.append(complain(str(error)).code)
+    except (HydraException, OmegaConfBaseException) as error:
+        application.codes.append(complain(_explain(error, config_name)).code)
+    sys.exit(max(application.codes, default=0))
+
+
+def _require_names_of_groups(arguments: Sequence[str]) -> None:
+    """Raise UsageError for a group that is given no name of a file, of which Hydra raises what it likes."""
+    words = [word for word in arguments if "=" in word and not word.startswith("-")]
+    for override in OverridesParser.create().parse_overrides(words):
+        group, value = override.key_or_group, override.value()
+        if override.is_delete() or override.is_sweep_override() or not (CONFIGS / group).is_dir():
+            continue
+        parts = value if isinstance(value, list) else [value]
+        if not isinstance(value, dict) and not all(isinstance(part, str) and part for part in parts):
+            names = [path.stem for path in (CONFIGS / group).glob("*.yaml")]
+            raise UsageError(
+                f"{override.input_line} names no {group}{nearest('', names) or ': give the name of a file'}; "
+                f"its settings are {group}.<setting>=<value>"
+            )
+
+
+def _sweep_id() -> str:
+    """Return the name of the sweep that the command line asks for, the same for the same sweep.
+
+    It leaves out what changes no result: how jobs are launched, and how many a search has.
+    """
+    told = sorted(word for word in sys.argv[1:] if "=" in word and not word.startswith(WITHOUT_EFFECT))
+    preset = next((word.partition("=")[2] for word in told if word.startswith("sweep=")), "sweep")
+    return f"{re.sub(r'[^A-Za-z0-9_]', '-', preset)}-{hashlib.sha256(repr(told).encode()).hexdigest()[:8]}"
+
+
+# Here and not in a function: processes that a launcher starts resolve it, too, from the parent's cache.
+OmegaConf.register_new_resolver("sweep_id", _sweep_id, use_cache=True, replace=True)
+
+
+def complain(message: str) -> Outcome:
+    """Print what is wrong with the input, and return that."""
+    console.say_error(message, "error:")
+    return Outcome(BAD_INPUT, message)
+
+
+def _find_plugins() -> None:
+    """Let this process find our plugins and packages, and those that a launcher starts for it."""
+    root, plugins = str(CONFIGS.parent), str(PLUGINS)
+    if plugins not in sys.path:
+        sys.path.append(plugins)
+    sweepers = importlib.import_module("hydra_plugins.metalearn_sweepers")
+    for sweeper in (sweepers.GridSweeper, sweepers.OptunaSweeper):
+        Plugins.instance().register(sweeper)  # which may have looked for plugins before
+    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    missing = [path for path in (root, plugins) if path not in known]
+    os.environ["PYTHONPATH"] = os.pathsep.join([*filter(None, known), *missing])
+
+
+def _explain(error: Exception, config_name: str) -> str:
+    """Turn an error of Hydra or OmegaConf into what the user should do."""
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    if isinstance(cause, ConfigKeyError) or "is not in struct" in str(cause):
+        key = str(getattr(cause, "full_key", None) or cause)
+        return f"there is no setting {key}{nearest(key, _known_keys(config_name))}"
+    if isinstance(cause, MissingMandatoryValue):
+        return f"{cause.full_key}=... must be given"
+    extra = re.search(r"Could not load '(hydra/launcher)/(\w+)'", str(error))
+    if extra:  # a preset of ours, of a launcher that is not installed
+        return _install(*extra.groups())
+    missing = re.search(
+        r"Could not find '([^']+)'\s+Available options in '([^']+)':\s+(.*?)\nConfig search", str(error), re.S
+    )
+    if missing:
+        path, group, available = missing.groups()
+        option = path.removeprefix(f"{group}/")
+        if group in EXTRAS:
+            return _install(group, option)
+        return f"there is no {group}={option}{nearest(option, available.split())}"
+    return str(error).split("\nSee https", 1)[0]
+
+
+def _install(group: str, option: str) -> str:
+    return f"there is no {group}={option} here: pip install -e '.[{EXTRAS[group].get(option, 'sweep')}]'"
+
+
+def _known_keys(config_name: str) -> list[str]:
+    """Return every key of the default configuration and every group, for suggestions."""
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = hydra.compose(config_name)
+    groups = [str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*") if path.is_dir()]
+    return [*_keys(OmegaConf.to_container(config), ""), *groups]
+
+
+def _keys(node: object, prefix: str) -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield f"{prefix}{key}"
+            yield from _keys(value, f"{prefix}{key}.")

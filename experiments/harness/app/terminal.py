@@ -1,0 +1,113 @@
+"""What a user sees: the configuration in brief, a live bar, tables. Plain lines when piped to a file."""
+
+from __future__ import annotations
+
+import os
+import time
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+import metalearn as ml
+from experiments.harness.console import cell, console
+from metalearn.training.errors import History
+
+LINES_WHEN_PIPED = 10
+
+SHOWN_LOSSES = 1000
+"""Iterations that the displayed losses are the mean of."""
+
+
+def brief(config: dict[str, Any], trainer: ml.MetaTrainer, place: str) -> None:
+    """Print what is to be done, how, and where it is kept."""
+
+    def settings(section: str) -> str:
+        values = {key: value for key, value in config[section].items() if value is not None}
+        name = str(values.pop("_target_", "")).rpartition(".")[2]
+        return f"{name}({', '.join(f'{key}={value}' for key, value in values.items())})"
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for section in ("task", "model", "rule", "estimator", "optimizer", "learner", "training"):
+        table.add_row(cell(section, "bold"), cell(settings(section)))
+    number = os.environ.get("TF_NUM_INTRAOP_THREADS", "0")
+    threads = {"0": "threads on all cores", "1": "one thread"}.get(number, f"{number} threads")
+    trainer.build()
+    compiler = "XLA" if trainer.jit_compile else "TensorFlow's graphs"
+    table.add_row("[bold]program", f"tasks {trainer.mapping}, compiled with {compiler}, {threads}")
+    table.add_row("[bold]seed", str(config["seed"]))
+    table.add_row("[bold]run", cell(place))
+    console.print(table)
+
+
+def evaluation_table(evaluation: ml.Evaluation, metric: str, title: str) -> Table:
+    """Return the table of query loss and metrics after each number of inner steps, with 95 % intervals.
+
+    Where tasks diverged, what fraction did is a column.
+    """
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    table.caption = cell(
+        f"mean over {evaluation.num_tasks} fresh tasks (list {evaluation.tasks_hash}) ± 95 % interval"
+    )
+    table.add_column("inner steps", justify="right")
+    columns = [(metric.upper(), _shown(evaluation.mean)), ("± 95 %", _shown(evaluation.ci95))]
+    columns.append(("median", _shown(evaluation.median)))
+    if evaluation.diverged.any():
+        columns.append(("diverged", [f"{100 * fraction:.2g} %" for fraction in evaluation.diverged]))
+    for name, curve in evaluation.metrics.items():
+        columns += [(name, _shown(curve.mean)), ("± 95 %", _shown(curve.ci95))]
+    for heading, _ in columns:
+        table.add_column(cell(heading), justify="right")
+    for step, *row in zip(evaluation.steps, *(values for _, values in columns), strict=True):
+        table.add_row(str(step), *row)
+    return table
+
+
+def _shown(values: np.ndarray) -> list[str]:
+    return [f"{value:.4f}" if np.isfinite(value) else "-" for value in values]
+
+
+class Bar:
+    """A live progress bar of meta-training; in a pipe, a line each tenth of the way."""
+
+    def __init__(self, done: int, total: int) -> None:
+        self._total, self._first, self._start = total, done, 0.0
+        self._recent: list[np.ndarray] = []
+        self._next_line = done
+        self._progress = Progress(
+            TextColumn("meta-training"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=total, completed=done, status="compiling")
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def advance(self, done: int, history: History) -> None:
+        """Show that ``done`` iterations are done, the last with these metrics."""
+        self._recent.append(np.stack([history["outer/loss_before"], history["outer/loss"]]))
+        while sum(part.shape[1] for part in self._recent[1:]) >= SHOWN_LOSSES:
+            self._recent.pop(0)
+        before, after = np.concatenate(self._recent, axis=1)[:, -SHOWN_LOSSES:].mean(1)
+        status = f"query loss {before:.3f} → {after:.3f}"
+        if self._start:
+            status += f"  {(done - self._first) / (time.perf_counter() - self._start):.0f} it/s"
+        else:  # the first call compiled: it says nothing of the speed
+            self._first, self._start = done, time.perf_counter()
+        self._progress.update(self._task, completed=done, status=status)
+        if not console.is_terminal and (done >= self._next_line or done == self._total):
+            console.print(f"iteration {done}/{self._total}  {status}")
+            self._next_line = done + max(1, (self._total - self._first) // LINES_WHEN_PIPED)

@@ -1,0 +1,45 @@
+"""A generated table inside a file that people write, between two marks of its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from experiments.harness.errors import UsageError
+from experiments.harness.runs.files import write_atomically
+
+
+def marks(name: str) -> tuple[str, str]:
+    """Return the two marks."""
+    return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+
+
+def require_place(path: Path, name: str) -> None:
+    """Raise UsageError unless the file can be read and has each mark once, in order."""
+    _parts(path, name)
+
+
+def write(path: Path, name: str, table: str) -> None:
+    """Put ``table`` in the place of what stands between the marks.
+
+    Raises:
+        UsageError: as :func:`require_place`.
+    """
+    before, after = _parts(path, name)
+    begin, end = marks(name)
+    text = f"{before}{begin}\n{table}{end}{after}"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def _parts(path: Path, name: str) -> tuple[str, str]:
+    begin, end = marks(name)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"write={path} cannot be read: {error.strerror}") from error
+    before, _, rest = text.partition(begin)
+    between, found, after = rest.partition(end)
+    if not found or begin in between + after or end in before + after:
+        raise UsageError(
+            f"write={path}: no place for the table; the file needs {begin} and, below, {end}, once each"
+        )
+    return before, after

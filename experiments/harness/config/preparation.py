@@ -1,0 +1,39 @@
+"""All that a configuration describes, built and held together before anything is trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import metalearn as ml
+from experiments.harness.config import memory
+from experiments.harness.config.build import build_tasks, build_trainer, failing_as
+from metalearn.evaluation.task_list import EVALUATION_STREAM
+
+Config = dict[str, Any]
+
+LOOKED_AT = 2
+"""Tasks that are drawn to see whether they fit."""
+
+
+def prepare(config: Config) -> ml.MetaTrainer:
+    """Return the trainer of a configuration of which everything has been built: evaluation, validation, too.
+
+    Raises:
+        UsageError: for the first part that cannot be, or if it would need more memory than there is.
+    """
+    memory.require(config)
+    trainer = build_trainer(config)
+    sections = ["evaluation"] if config["validation"]["interval"] is None else ["evaluation", "validation"]
+    for section in sections:
+        with failing_as(section):
+            tasks = tasks_of(config, section)
+            trainer.learner.require_fit(tasks.sample((config[section]["seed"], EVALUATION_STREAM), LOOKED_AT))
+    return trainer
+
+
+def tasks_of(config: Config, section: str) -> ml.tasks.Source:
+    """Return the distribution of ``config["task"]``, changed as the task of evaluation or validation says."""
+    changes = dict(config[section].get("task") or {})
+    if not hasattr(build_tasks(config), "grid"):  # inputs are not numbers: there is no even spacing of them
+        changes.pop("grid", None)
+    return build_tasks(config, f"{section}.task", changes)

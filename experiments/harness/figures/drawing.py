@@ -1,0 +1,249 @@
+"""Figures of a run: pure functions of arrays to matplotlib figures, drawn without a display."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Figure
+
+from experiments.harness.figures.axes import log_scale, positive, tidy, window_in_use, window_means
+from experiments.harness.runs.files import write_atomically
+from metalearn import Learner, MetaLearner
+from metalearn.evaluation.task_list import EVALUATION_STREAM
+from metalearn.problems.bilevel import whole_support
+from metalearn.sources import Source
+from metalearn.training.errors import History
+from metalearn.types import Meta, Task
+
+BLUE, ORANGE, VERMILLION, SKY, GREY = "#0072B2", "#E69F00", "#D55E00", "#56B4E9", "#6B6B6B"
+CYCLE = (BLUE, ORANGE, "#009E73", VERMILLION, SKY, "#CC79A7", GREY)
+"""Told apart under every kind of colour blindness: the palette of Okabe and Ito (2008)."""
+
+STYLES: tuple[Any, ...] = ("-", "--", ":", "-.")
+GRADES = ((":", SKY), ("-.", "#2A93CF"), ("--", BLUE), ("-", "#002B45"))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+LEGEND: dict[str, Any] = {"fontsize": 10, "frameon": False}
+
+MOST_LINES = 16
+"""In a figure."""
+
+
+class AdaptationCase(NamedTuple):
+    """One task as it is learned: one panel of :func:`adaptation`.
+
+    Attributes:
+        shots: support points.
+        inputs: where the rest is drawn, ascending, ``[N]``.
+        truth: the task's targets there, ``[N]``.
+        support_inputs: ``[shots]``.
+        support_targets: ``[shots]``.
+        predictions: outputs after so many inner steps, each ``[N]``.
+    """
+
+    shots: int
+    inputs: np.ndarray
+    truth: np.ndarray
+    support_inputs: np.ndarray
+    support_targets: np.ndarray
+    predictions: dict[int, np.ndarray]
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG of 150 dots an inch, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))
+
+
+def adaptation_cases(
+    learner: Learner,
+    meta: Meta,
+    tasks: Source,
+    shots: Sequence[int] = (5, 10),
+    steps: Sequence[int] = (0, 1, 10),
+    count: int = 3,
+    seed: int = 2,
+) -> list[AdaptationCase]:
+    """Adapt to fresh tasks and return what :func:`adaptation` draws.
+
+    Args:
+        learner: of a model with one input and one output.
+        meta: trained meta-parameters.
+        tasks: a distribution that can put its query points on a ``grid``.
+        shots: support points, a row of panels each.
+        steps: inner steps, a line each.
+        count: tasks for each number of shots.
+        seed: of the tasks, which no training draws.
+
+    Returns:
+        The cases, those of the first number of shots first; none if this is not regression of one
+        variable on another, the tasks have no grid, or each inner step has a support of its own.
+    """
+    if not isinstance(learner, MetaLearner):
+        return []
+    sizes = (tuple(learner.model.input_shape[1:]), tuple(learner.model.output_shape[1:]))
+    gridded: Any = tasks if dataclasses.is_dataclass(tasks) and hasattr(tasks, "grid") else None
+    if sizes != ((1,), (1,)) or gridded is None or learner.batch is not whole_support:
+        return []
+
+    # Without XLA: run once for each number of shots, it would compile for longer than it saves.
+    @tf.function(autograph=False)
+    def predictions(meta: Meta, tasks: Task) -> tf.Tensor:
+        fitted = [learner.adapt(meta, tasks.support, step) for step in steps]
+        return tf.stack([learner.predict(each, tasks.query.inputs) for each in fitted], 1)
+
+    cases: list[AdaptationCase] = []
+    for number in shots:
+        distribution = dataclasses.replace(gridded, shots=number, queries=200, grid=True)
+        drawn = distribution.sample((seed, EVALUATION_STREAM), count)
+        outputs = predictions(meta, drawn).numpy()[..., 0]
+        support, (inputs, truth), *_ = tf.nest.map_structure(lambda leaf: leaf.numpy()[..., 0], drawn)
+        lines = [dict(zip(steps, output, strict=True)) for output in outputs]
+        cases += map(AdaptationCase, [number] * count, inputs, truth, *support, lines)
+    return cases
+
+
+def adaptation(cases: Sequence[AdaptationCase]) -> Figure:
+    """Draw predictions before and after adaptation beside the truth: a row of panels a number of shots.
+
+    After figure 2 of Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning".
+    """
+    shots = dict.fromkeys(case.shots for case in cases)
+    rows = [[case for case in cases if case.shots == number] for number in shots]
+    columns = max(map(len, rows))
+    figure = Figure(figsize=(0.8 + 2.9 * columns, 1.0 + 2.3 * len(rows)), layout="constrained")
+    panels = figure.subplots(len(rows), columns, sharex=True, sharey=True, squeeze=False)
+    figure.suptitle("Predictions before and after adapting to new tasks", fontsize=13)
+    for row, row_panels in zip(rows, panels, strict=True):
+        for panel in row_panels[len(row) :]:
+            panel.set_visible(False)
+        for case, panel in zip(row, row_panels, strict=False):
+            _draw_case(panel, case)
+        row_panels[0].set_ylabel(f"{row[0].shots} shots\n\noutput y", fontsize=10, linespacing=0.8)
+    for panel in panels[-1]:
+        panel.set_xlabel("input x", fontsize=10)
+    truth = np.concatenate([case.truth for case in cases])
+    margin = max(np.ptp(truth), 1e-6) / 2  # for the eye: a prediction may be far off, or not finite
+    low, high = panels[0, 0].get_ylim()
+    panels[0, 0].set_ylim(max(low, truth.min() - margin), min(high, truth.max() + margin))
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    fitting = min(int(figure.get_figwidth() / 1.75), len(labels))
+    figure.legend(handles, labels, loc="outside lower center", ncols=fitting, **LEGEND)
+    return figure
+
+
+def _draw_case(panel: Axes, case: AdaptationCase) -> None:
+    tidy(panel)
+    panel.plot(case.inputs, case.truth, color=ORANGE, alpha=0.55, linewidth=5, label="truth")
+    errors = []
+    for index, step in enumerate(sorted(case.predictions)):
+        style, color = GRADES[round(3 * index / max(len(case.predictions) - 1, 1))]
+        label = f"after {step} step{'s' * (step > 1)}" if step else "before adapting"
+        panel.plot(case.inputs, case.predictions[step], color=color, ls=style, lw=1.8, label=label)
+        errors.append(np.mean((case.predictions[step] - case.truth) ** 2))
+    marks: dict[str, Any] = {"ls": "", "marker": "^", "ms": 7.5, "mfc": VERMILLION, "mec": "white"}
+    panel.plot(case.support_inputs, case.support_targets, **marks, label="support", zorder=3)
+    panel.set_title("MSE " + " → ".join(f"{error:.2g}" for error in errors), fontsize=10)
+
+
+def loss_by_step(
+    evaluations: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
+    metric: str,
+    references: Mapping[str, float],
+) -> Figure:
+    """Draw query loss against inner steps.
+
+    Args:
+        evaluations: by name, steps, mean and half width of the 95 % interval, as of ``ml.evaluate``.
+        metric: what the loss is called.
+        references: losses to compare with, by name.
+    """
+    figure = Figure(figsize=(8.4 if references else 7.2, 4.8), layout="constrained")
+    axes = figure.subplots()
+    starts = [*references.values()]
+    drawn = [np.array(starts)]
+    for index, (name, (steps, mean, half)) in enumerate(evaluations.items()):
+        mean, half = positive(mean), np.nan_to_num(np.asarray(half, float), posinf=0)
+        color, marker = CYCLE[index % len(CYCLE)], MARKERS[index % len(MARKERS)]
+        low = np.maximum(mean - half, mean / 5)  # an interval that reaches 0 has no place on a log axis
+        axes.fill_between(steps, low, mean + half, color=color, alpha=0.22, linewidth=0)
+        axes.plot(steps, mean, color=color, marker=marker, markersize=5, linewidth=1.8, label=name)
+        drawn += [low, mean + half]
+        starts += mean[:1].tolist()
+    y = f"{metric.upper() if len(metric) < 4 else metric.replace('_', ' ')}, mean and 95 % interval"
+    tidy(axes, "Query loss after adapting to new tasks", "inner gradient steps", y)
+    log_scale(axes, drawn, ceiling=10 * np.nanmax([*starts, 0]) or np.inf)
+    (low, high), place = axes.get_ylim(), 1.06
+    for name, value in sorted(references.items(), key=lambda item: -item[1]):
+        axes.axhline(value, color=GREY, linestyle=(0, (6, 3)), linewidth=1, zorder=1)
+        place = min(np.log(value / low) / np.log(high / low), place - 0.06)  # beside its line, or else lower
+        axes.text(1.01, place, f"{name}: {value:g}", transform=axes.transAxes, va="center", fontsize=9)
+    figure.legend(loc="outside lower center", ncols=1 + (max(map(len, evaluations)) < 35), **LEGEND)
+    return figure
+
+
+def training_curves(history: History, window: int) -> Figure:
+    """Draw losses against iterations, averaged over windows, and the learning rate if it changes."""
+    rates = positive(history.get("learning_rate", np.empty(0)), missing=0)
+    scheduled = bool(rates.size) and np.ptp(rates) > 1e-6 * rates.max()
+    figure = Figure(figsize=(7.2, 5.8 if scheduled else 4.8), layout="constrained")
+    ratios = [4, 1] if scheduled else [1]
+    panels = figure.subplots(len(ratios), squeeze=False, sharex=True, height_ratios=ratios)[:, 0]
+    drawn = []
+    for kind, examples, color in (("outer", "query", BLUE), ("inner", "support", ORANGE)):
+        for suffix, when, style in (("_before", "before", "--"), ("", "after", "-")):
+            line = {"color": color, "ls": style, "label": f"{examples} loss {when} adapting"}
+            drawn.append(_draw_curve(panels[0], history[f"{kind}/loss{suffix}"], window, **line))
+    if scheduled:
+        _draw_curve(panels[1], history["learning_rate"], window, color=GREY)
+        tidy(panels[1], y="learning\nrate")
+        panels[1].set_ylim(0, None)
+    tidy(panels[0], "Losses while meta-training", y=f"loss, {_caption(history, window)}")
+    log_scale(panels[0], drawn)
+    panels[-1].set_xlabel("meta-iteration", fontsize=11)
+    figure.legend(loc="outside lower center", ncols=2, **LEGEND)
+    return figure
+
+
+def meta_gradient_norms(history: History, window: int) -> Figure:
+    """Draw the norm of the meta-gradient, in all and of each variable, averaged over windows."""
+    prefix = "meta_gradient/norm/"
+    norms = {name.removeprefix(prefix): norm for name, norm in history.items() if name.startswith(prefix)}
+    typical = {name: np.median(positive(norm, missing=0)) for name, norm in norms.items() if len(norm)}
+    shown = sorted(typical, key=lambda name: -typical[name])[:MOST_LINES]
+    figure = Figure(figsize=(9.2, 4.6), layout="constrained")
+    axes = figure.subplots()
+    total = history["meta_gradient/norm"]
+    drawn = [_draw_curve(axes, total, window, color="black", lw=2.6, label="all")]
+    parts = {name: name.removeprefix("parameters/").rpartition("/") for name in norms}
+    layers = list(dict.fromkeys(parts[name][0] for name in norms if name in shown))
+    kinds = list(dict.fromkeys(parts[name][2] for name in shown))
+    places = {name: (layers.index(parts[name][0]), kinds.index(parts[name][2])) for name in shown}
+    for name, (layer, kind) in sorted(places.items(), key=lambda item: item[1]):
+        color, style = CYCLE[layer % len(CYCLE)], STYLES[(kind + layer // len(CYCLE)) % len(STYLES)]
+        line = {"color": color, "ls": style, "lw": 1.5, "label": "".join(parts[name])}
+        drawn.append(_draw_curve(axes, norms[name], window, **line))
+    tidy(axes, "Norm of the meta-gradient", "meta-iteration", f"Euclidean norm, {_caption(history, window)}")
+    log_scale(axes, drawn)
+    title = f"the largest {len(shown)} of {len(norms)}" if len(shown) < len(norms) else None
+    figure.legend(loc="outside right center", title=title, **LEGEND)
+    return figure
+
+
+def _draw_curve(axes: Axes, values: np.ndarray, window: int, **style: Any) -> np.ndarray:
+    middles, means = window_means(values, window)
+    if len(means) < 3:  # too short for a line: the marker's face stands for the line's style
+        style |= {"marker": "o", "mfc": "white" if style.get("ls") == "--" else style["color"]}
+    axes.plot(middles, means, **{"lw": 1.8, **style})
+    return means
+
+
+def _caption(history: History, window: int) -> str:
+    used = window_in_use(len(next(iter(history.values()), ())), window)
+    return "each iteration" if used == 1 else f"mean over {used} iterations"

@@ -1,0 +1,1 @@
+"""A run that is trained, evaluated, gone on with or reproduced."""

@@ -1,0 +1,93 @@
+"""Diagnoses of the meta-gradient while a run goes on: between its compiled calls, on the tasks to come."""
+
+from __future__ import annotations
+
+import functools
+import time
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+import metalearn as ml
+from experiments.harness.console import say
+from experiments.harness.runs import metrics
+from experiments.harness.tracking.trackers import Tracker
+
+
+class Diagnoses:
+    """What to call before a call of the trainer: it diagnoses if that is due.
+
+    It leaves the trainer as it was: what is trained has the same bits with it and without. Its program is
+    one of its own, made at the first diagnosis. What cannot be diagnosed is said, and trained all the same.
+
+    Args:
+        trainer: that trains.
+        path: of a CSV file, to which a row is appended for every diagnosis.
+        tracker: gets the same row.
+        interval: iterations between diagnoses; None for none.
+
+    Attributes:
+        seconds: that diagnoses have taken, without compiling the training.
+    """
+
+    def __init__(self, trainer: ml.MetaTrainer, path: Path, tracker: Tracker, interval: int | None) -> None:
+        self._trainer, self._path, self._tracker, self._interval = trainer, path, tracker, interval
+        # In a graph without XLA: it is called rarely, and compiling takes longer than is ever saved.
+        self._measure = tf.function(
+            functools.partial(ml.diagnostics.measure, trainer.learner), autograph=False
+        )
+        self.seconds = 0.0
+        self._last = metrics.last_iteration(path)
+
+    def __call__(self) -> int | None:
+        """Return how many iterations there are before the next diagnosis; None for no limit."""
+        if self._interval is None:
+            return None
+        iteration = self._trainer.iteration
+        if iteration % self._interval == 0:
+            self._diagnose()
+        return None if self._interval is None else self._interval - iteration % self._interval
+
+    def at_the_end(self) -> None:
+        """Diagnose the last iterate, unless that has been done, or the run is not diagnosed at all."""
+        if self._interval is not None and self._last != self._trainer.iteration:
+            self._diagnose()
+
+    def _diagnose(self) -> None:
+        if self._trainer.last_gradient is None:
+            next_update(self._trainer)  # compiles the training, which has to be done anyway
+        began = time.perf_counter()
+        try:
+            self._report(self._trainer.iteration)
+        except ValueError as error:  # a model that trains without second derivatives may have none
+            say(str(error), "no diagnoses of this run:", "yellow")
+            self._interval = None
+            return
+        self._last = self._trainer.iteration
+        self.seconds += time.perf_counter() - began
+
+    def _report(self, iteration: int) -> None:
+        trainer = self._trainer
+        seed = tf.constant([trainer.seed, iteration])
+        measured = self._measure(trainer.meta, trainer.training_tasks(iteration), seed)
+        learned = ml.diagnostics.learned_values(trainer.learner, trainer.meta)
+        found = {
+            **ml.diagnostics.evaluate(measured),
+            **ml.diagnostics.learned_statistics(learned),
+            **next_update(trainer),
+        }
+        row = {name: float(value) for name, value in found.items()}
+        metrics.append(self._path, iteration, {name: np.array([value]) for name, value in row.items()})
+        self._tracker.diagnosis(iteration, row, {name: value.numpy() for name, value in learned.items()})
+
+
+def next_update(trainer: ml.MetaTrainer) -> dict[str, tf.Tensor]:
+    """Return :func:`metalearn.diagnostics.update_ratios` of the update that a trainer is about to make.
+
+    NaN if it cannot be made, as something is not finite.
+    """
+    before, _ = trainer.learner.parts(trainer.meta)
+    nothing = tf.nest.map_structure(lambda leaf: leaf * np.nan, before)
+    after, gradient = trainer.next_update() or (nothing, nothing)
+    return ml.diagnostics.update_ratios(before, after, gradient)

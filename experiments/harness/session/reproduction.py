@@ -1,0 +1,163 @@
+"""Training again from a stored configuration, compared with what was stored; nothing is written."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import metalearn as ml
+from experiments.harness.app.terminal import Bar
+from experiments.harness.config import schema
+from experiments.harness.config.build import failing_as
+from experiments.harness.config.preparation import prepare
+from experiments.harness.console import say
+from experiments.harness.errors import BAD_INPUT, FAILED, UsageError
+from experiments.harness.runs import arrays, environment, metrics, provenance, rundir
+from experiments.harness.runs.files import WANDB
+from experiments.harness.runs.rundir import RunDirectory
+from experiments.harness.session.results import digest, evaluate
+from metalearn.training.errors import History
+
+CALL_ITERATIONS = 500
+"""Compared at a time: the first difference ends the comparison."""
+
+SHOWN = 10
+"""Differences between the circumstances that are printed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a comparison found.
+
+    Attributes:
+        iterations: that were compared.
+        difference: what differs first; None if nothing does.
+        circumstances: what was different when the run was made, the most likely cause first.
+    """
+
+    iterations: int
+    difference: str | None
+    circumstances: list[str]
+
+
+def reproduce(folder: Path, until: int | None) -> int:
+    """Compare the run of a folder, or all runs below it; return the exit code: 1 if one differs.
+
+    Raises:
+        UsageError: if there is no run, or the only one cannot be read.
+    """
+    found = sorted({each.parent for each in folder.rglob("config.yaml")})
+    paths = [path for path in found if WANDB not in path.relative_to(folder).parts]
+    if not paths:
+        raise UsageError(f"run={folder} is not the folder of a run, nor are there any below it")
+    if len(paths) == 1:
+        return 0 if _compared(paths[0], until) else FAILED
+    outcomes = [_attempt(path, until) for path in paths]
+    say(f"{sum(map(bool, outcomes))} of {len(outcomes)} runs are the same")
+    return BAD_INPUT if None in outcomes else 0 if all(outcomes) else FAILED
+
+
+def _attempt(path: Path, until: int | None) -> bool | None:
+    """Return whether a run is the same; None if it cannot be compared, which ends no other comparison."""
+    try:
+        return _compared(path, until)
+    except UsageError as error:
+        say(str(error), "not compared:", "bold red")
+        return None
+
+
+def _compared(path: Path, until: int | None) -> bool:
+    with failing_as(str(path)):  # what a stranger's run holds may be wrong in any way
+        return _say(path, compare(RunDirectory(path), until))
+
+
+def compare(run: RunDirectory, until: int | None = None) -> Outcome:
+    """Train a run again, up to iteration ``until`` or its end, until something differs.
+
+    Metrics are compared bit by bit; at the end of a complete run also parameters and evaluation.
+    """
+    config, manifest = rundir.read(run)
+    config = schema.check(config)
+    if manifest["status"] == "complete":
+        rundir.require_unchanged(run, manifest, run.metrics)
+    stored = metrics.read(run.metrics)
+    rows = len(stored["outer/loss"])
+    total = rows if until is None else min(until, rows)
+    trainer = prepare(config)
+    difference = _train(trainer, stored, total)
+    if difference is None and manifest["status"] == "complete" and total == config["training"]["iterations"]:
+        difference = _at_the_end(run, config, manifest, trainer)
+    now = environment.describe(config)
+    then = {**{key: manifest.get(key) for key in now}, "code": provenance.latest(manifest)}
+    circumstances = environment.differences(then, now)
+    return Outcome(trainer.iteration, difference, circumstances)
+
+
+def first_difference(first: int, stored: History, again: History) -> str | None:
+    """Return the first row and the columns in which two histories differ, and by how much; None if equal.
+
+    Args:
+        first: iteration of the first row, counted from 0.
+        stored: arrays of equal length by name.
+        again: the same again.
+    """
+    if list(stored) != list(again):
+        return (
+            f"metrics: there are {', '.join(sorted(set(stored) ^ set(again))) or 'the same in another order'}"
+        )
+    differs = {name: stored[name] != again[name].astype(np.float32) for name in stored}
+    rows = np.any(list(differs.values()), axis=0)
+    if not rows.any():
+        return None
+    row = int(np.argmax(rows))
+    columns = [name for name, wrong in differs.items() if wrong[row]]
+    name = columns[0]
+    then, now = float(stored[name][row]), float(again[name][row])
+    others = f", and {len(columns) - 1} more columns" if len(columns) > 1 else ""
+    return f"iteration {first + row}: {name} was {then:.9g}, is {now:.9g} ({now - then:+.2g}){others}"
+
+
+def _train(trainer: ml.MetaTrainer, stored: History, total: int) -> str | None:
+    with Bar(0, total) as bar:
+        while trainer.iteration < total:
+            first = trainer.iteration
+            count = min(CALL_ITERATIONS, total - first)
+            try:
+                history = trainer.run(count)
+            except ml.NonFiniteError as error:
+                return str(error)
+            bar.advance(trainer.iteration, history)
+            part = {name: values[first : first + count] for name, values in stored.items()}
+            difference = first_difference(first, part, history)
+            if difference:
+                return difference
+    return None
+
+
+def _at_the_end(
+    run: RunDirectory, config: dict[str, Any], manifest: dict[str, Any], trainer: ml.MetaTrainer
+) -> str | None:
+    if digest(trainer.meta) != manifest["parameters_digest"]:
+        return f"the parameters: their digest was {manifest['parameters_digest']}, is {digest(trainer.meta)}"
+    rundir.require_unchanged(run, manifest, run.losses)
+    per_task = arrays.read(run.losses)["per_task"]
+    if not np.array_equal(evaluate(config, trainer.learner, trainer.meta).per_task, per_task, equal_nan=True):
+        return "the evaluation, of equal parameters"
+    return None
+
+
+def _say(path: Path, outcome: Outcome) -> bool:
+    if outcome.difference is None:
+        say(f"{path}, {outcome.iterations} iterations, bit for bit", "same:", "bold green")
+    else:
+        say(f"{path}, {outcome.difference}", "differs:", "bold red")
+    if outcome.circumstances:
+        say("What else is different, the most likely cause first:")
+    for line in outcome.circumstances[:SHOWN]:
+        say(f"  {line}")
+    if len(outcome.circumstances) > SHOWN:
+        say(f"  and {len(outcome.circumstances) - SHOWN} more")
+    return outcome.difference is None

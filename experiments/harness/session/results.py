@@ -1,0 +1,273 @@
+"""What a finished run leaves: the evaluation, the figures, and their copies in the tracker."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import tensorflow as tf
+
+import metalearn as ml
+from experiments.harness.app.terminal import evaluation_table
+from experiments.harness.config import memory, schema
+from experiments.harness.config.build import build_tasks, failing_as
+from experiments.harness.config.preparation import prepare, tasks_of
+from experiments.harness.console import console, say
+from experiments.harness.errors import UsageError
+from experiments.harness.figures import drawing as figures
+from experiments.harness.figures import story
+from experiments.harness.runs import checkpoints, code, identity, metrics, provenance, rundir
+from experiments.harness.runs.files import MIB, read_bytes, require_plain_folder, write_atomically, write_json
+from experiments.harness.runs.rundir import RunDirectory
+from experiments.harness.tracking.trackers import Tracker
+from metalearn.evaluation import Curve
+from metalearn.nest import names
+
+Config = dict[str, Any]
+
+WINDOW = 500
+"""Iterations that a point of the training curves is the mean of."""
+
+LARGEST_EVALUATION = 256 * MIB
+"""Bytes of ``evaluation.json`` that are read."""
+
+STORED = ("mean", "median", "ci95")
+"""What is kept of each curve over the inner steps."""
+
+REFERENCES = {
+    "metalearn.tasks.Harmonic": {"predicting 0": 1.0},
+    "metalearn.tasks.Linear": {"predicting 0": 10.0},
+    "metalearn.tasks.Multimodal": {"predicting 0": 16.251, "best without adapting": 16.201},
+    "metalearn.tasks.Polynomial": {"predicting 0": 43.819},
+    "metalearn.tasks.Sinusoid": {"predicting 0": 4.252, "best without adapting": 3.006},
+    "metalearn.tasks.Step": {"predicting 0": 1.0, "best without adapting": 0.33},
+}
+"""Losses of predictors that do not adapt, under the task's default ranges, at the query inputs of the default
+evaluation; the sinusoid's are the well-known ones for random inputs, at most 0.01 lower."""
+
+
+def evaluate(config: Config, learner: ml.Learner, meta: ml.types.Meta) -> ml.Evaluation:
+    """Evaluate on fresh tasks as ``config["evaluation"]`` says."""
+    settings, tasks = config["evaluation"], tasks_of(config, "evaluation")
+    with failing_as("evaluation"):
+        return ml.evaluate(learner, meta, tasks, settings["tasks"], settings["steps"], settings["seed"])
+
+
+def digest(meta: ml.types.Meta) -> str:
+    """Return the SHA-256 of the meta-parameters' names, types, shapes and bits."""
+    total = hashlib.sha256()
+    for name, leaf in zip(names(meta), tf.nest.flatten(meta), strict=True):
+        total.update(f"{name} {leaf.dtype.name} {leaf.shape}".encode() + leaf.numpy().tobytes())
+    return total.hexdigest()
+
+
+def conclude(run: RunDirectory, trainer: ml.MetaTrainer, tracker: Tracker, config: Config) -> None:
+    """Evaluate a trained learner, draw its figures, and show, keep and track both.
+
+    Raises:
+        UsageError: if it cannot be evaluated so; the training is kept.
+    """
+    metric = config["learner"]["loss"]
+    try:
+        evaluation = evaluate(config, trainer.learner, trainer.meta)
+    except UsageError as error:
+        raise UsageError(
+            f"{error}. The training is kept in {run.path}: the same command with other settings of "
+            "evaluation goes on from it"
+        ) from error
+    write_evaluation(run.evaluation, evaluation, metric, trainer)
+    write_atomically(run.losses, lambda file: np.savez(file, per_task=evaluation.per_task))
+    console.print(evaluation_table(evaluation, metric, "Query loss after adaptation to fresh tasks"))
+    tracker.evaluation(evaluation, metric)
+    paths = draw(run, trainer, evaluation, config)
+    tracker.figures(paths)
+    tracker.checkpoint(sorted(run.checkpoints.glob("*.npz"))[-1])
+    say(f"figures: {', '.join(str(path) for path in paths.values())}")
+
+
+def evaluate_again(run: RunDirectory, config: Config) -> int:
+    """Evaluate the newest checkpoint of a run under another configuration of task and evaluation.
+
+    The result goes to ``evaluations/<id>/`` in the run's folder, the id made from what was asked.
+    """
+    config = schema.check(config)
+    stored, manifest = rundir.read(run)
+    require_plain_folder(run.path)
+    memory.require(config)
+    trainer = prepare(schema.check(stored))
+    if not checkpoints.recover(run.checkpoints, manifest["identity"], lambda state: restore(trainer, state)):
+        raise UsageError(f"run={run.path} has no checkpoint: train it first")
+    if manifest["status"] == "complete":
+        _require_final(run, trainer, manifest)
+    else:
+        say(
+            f"{manifest['status']}; this is its state at iteration {trainer.iteration}",
+            "the run is",
+            "yellow",
+        )
+    other = provenance.changes(stored, manifest)
+    if other:
+        say(code.summary(other), "trained by other code:", "bold yellow")
+    evaluation = evaluate(config, trainer.learner, trainer.meta)
+    place = _place(run, config)
+    metric = config["learner"]["loss"]
+    console.print(evaluation_table(evaluation, metric, "Query loss after adaptation to fresh tasks"))
+    write_evaluation(place / run.evaluation.name, evaluation, metric, trainer)
+    write_atomically(place / run.losses.name, lambda file: np.savez(file, per_task=evaluation.per_task))
+    figures.save(loss_by_step(evaluation, config), place / "loss_by_step.png")
+    say(f"kept in {place}")
+    return 0
+
+
+def _require_final(run: RunDirectory, trainer: ml.MetaTrainer, manifest: Config) -> None:
+    """Raise UsageError unless a trainer has the parameters that a complete run ended with."""
+    if digest(trainer.meta) != manifest.get("parameters_digest"):
+        raise UsageError(
+            f"{run.checkpoints} no longer has the parameters that the run ended with: the newest that can be "
+            f"used are of iteration {trainer.iteration}, the run has {manifest['iteration']}. Train "
+            "it again with run.fresh=true"
+        )
+
+
+def set_aside(run: RunDirectory, config: Config) -> None:
+    """Copy the evaluation that a run has now to ``evaluations/``, for another one takes its place."""
+    place = _place(run, config)
+    for path in (run.evaluation, run.losses):
+        if path.exists():
+            content = read_bytes(path, LARGEST_EVALUATION)
+            write_atomically(place / path.name, functools.partial(_write, content=content))
+
+
+def _write(file: IO[bytes], content: bytes) -> None:
+    file.write(content)
+
+
+def _place(run: RunDirectory, config: Config) -> Path:
+    """Return the folder for what was asked of task and evaluation, with that in it."""
+    asked = {key: config[key] for key in ("task", "evaluation")}
+    place = run.evaluations / identity.digest(asked)
+    place.mkdir(parents=True, exist_ok=True)
+    write_json(place / "config.json", asked)
+    return place
+
+
+def restore(trainer: ml.MetaTrainer, state: checkpoints.State) -> None:
+    """Set a trainer to the state of a checkpoint, of which the positions in files are not its own."""
+    trainer.restore({name: value for name, value in state.items() if ".csv/" not in name})
+
+
+def draw(
+    run: RunDirectory, trainer: ml.MetaTrainer, evaluation: ml.Evaluation, config: Config
+) -> dict[str, Path]:
+    """Draw the figures of a run and return where each was written."""
+    history = metrics.read(run.metrics)
+    window = max(1, min(WINDOW, len(history["outer/loss"]) // 20))
+    drawn = {
+        "loss_by_step": loss_by_step(evaluation, config),
+        "training_curves": figures.training_curves(history, window),
+        "meta_gradient_norms": figures.meta_gradient_norms(history, window),
+    }
+    cases = figures.adaptation_cases(trainer.learner, trainer.meta, build_tasks(config))
+    if cases:
+        drawn["adaptation"] = figures.adaptation(cases)
+    paths = {name: run.figures / f"{name}.png" for name in drawn}
+    for name, figure in drawn.items():
+        figures.save(figure, paths[name])
+    return paths | draw_story(run, config)
+
+
+def draw_story(run: RunDirectory, config: Config) -> dict[str, Path]:
+    """Draw what the diagnoses of a run say, if there were any, and return where it was written."""
+    if not run.diagnostics.exists():
+        return {}
+    steps = config["learner"]["steps"]
+    title = f"{config['name']}, {config['label']}, {steps} inner step{'s' * (steps != 1)}"
+    figure = story.meta_gradients(
+        *metrics.read_table(run.diagnostics), config["training"]["meta_batch_size"], title
+    )
+    path = run.figures / "meta_gradients.png"
+    figures.save(figure, path)
+    return {path.stem: path}
+
+
+def loss_by_step(evaluation: ml.Evaluation, config: Config) -> figures.Figure:
+    """Draw query loss against inner steps, with the reference lines of the default task."""
+    steps = config["learner"]["steps"]
+    label = (
+        f"{config['estimator']['_target_'].rpartition('.')[2]}, trained with {steps} step{'s' * (steps > 1)}"
+    )
+    return figures.loss_by_step(
+        {label: (evaluation.steps, evaluation.mean, evaluation.ci95)},
+        config["learner"]["loss"],
+        references(config),
+    )
+
+
+def references(config: Config) -> dict[str, float]:
+    """Return losses of predictors that do not adapt to ``config["task"]``, by name."""
+    task = config["task"]
+    # Whatever else is set (ranges) changes what a predictor that does not adapt can reach.
+    plain = {key: task[key] for key in ("_target_", "shots", "queries", "informed") if key in task}
+    known = build_tasks(config) == build_tasks({"task": plain})
+    return REFERENCES.get(task["_target_"], {}) if known else {}
+
+
+def write_evaluation(path: Path, evaluation: ml.Evaluation, metric: str, trainer: ml.MetaTrainer) -> None:
+    """Write ``evaluation.json``; null where a task diverged, for JSON has no infinity."""
+    write_json(
+        path,
+        {
+            "steps": evaluation.steps.tolist(),
+            "mean": _finite_or_null(evaluation.mean),
+            "median": _finite_or_null(evaluation.median),
+            "ci95": _finite_or_null(evaluation.ci95),
+            "diverged": evaluation.diverged.tolist(),
+            "metrics": {
+                name: {part: _finite_or_null(getattr(curve, part)) for part in STORED}
+                for name, curve in evaluation.metrics.items()
+            },
+            "num_tasks": evaluation.num_tasks,
+            "tasks_hash": evaluation.tasks_hash,
+            "metric": metric,
+            "iteration": trainer.iteration,
+            "parameters_digest": digest(trainer.meta),
+        },
+    )
+
+
+def _finite_or_null(values: np.ndarray) -> list[float | None]:
+    return [value if np.isfinite(value) else None for value in values.tolist()]
+
+
+def show(run: RunDirectory, manifest: Config) -> None:
+    """Print the evaluation of a finished run again.
+
+    Raises:
+        UsageError: if it cannot be read.
+    """
+    rundir.require_unchanged(run, manifest, run.evaluation)
+    try:
+        stored = json.loads(read_bytes(run.evaluation, LARGEST_EVALUATION))
+        evaluation = ml.Evaluation(
+            steps=np.array(stored["steps"]),
+            **{part: np.array(stored[part], dtype=float) for part in (*STORED, "diverged")},
+            num_tasks=stored["num_tasks"],
+            tasks_hash=stored["tasks_hash"],
+            per_task=np.empty(0),
+            metrics={
+                name: Curve(
+                    per_task=np.empty(0), **{part: np.array(curve[part], dtype=float) for part in STORED}
+                )
+                for name, curve in stored["metrics"].items()
+            },
+        )
+        table = evaluation_table(
+            evaluation, str(stored["metric"]), "Query loss after adaptation to fresh tasks"
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{run.evaluation} cannot be read: {error!r}") from error
+    console.print(table)

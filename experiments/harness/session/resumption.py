@@ -1,0 +1,84 @@
+"""A run that exists: whether it may be gone on with, from where, and how one that is complete is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import metalearn as ml
+from experiments.harness.console import say
+from experiments.harness.errors import UsageError
+from experiments.harness.runs import checkpoints, code, files, identity, metrics, provenance, rundir
+from experiments.harness.runs.lock import locked
+from experiments.harness.runs.rundir import RunDirectory
+from experiments.harness.session.results import restore, set_aside, show
+
+Config = dict[str, Any]
+
+
+def require_own(run: RunDirectory, config: Config, manifest: Config) -> None:
+    """Raise UsageError if a folder holds a run of another configuration."""
+    if manifest["identity"] != identity.training(config):
+        raise UsageError(f"{run.manifest} is of another run; run.fresh=true starts beside it")
+
+
+def require_same_code(run: RunDirectory, config: Config, manifest: Config) -> None:
+    """Raise UsageError if going on would mix two programs without the user's word for it."""
+    other = provenance.changes(config, manifest)
+    if other and config["run"]["resume"] != "changed" and checkpoints.listed(run.checkpoints):
+        raise UsageError(
+            f"{run.path} was made by other code ({code.summary(other)}): run.resume=changed goes on with the "
+            "code of now and records both, run.fresh=true starts anew beside it"
+        )
+
+
+def show_complete(run: RunDirectory, config: Config, manifest: Config) -> int:
+    """Show a complete run, and give it the label that is asked for."""
+    say(f"since {manifest['end']}: {run.path} (run.fresh=true starts anew beside it)", "complete")
+    other = provenance.changes(config, manifest)
+    if other:
+        say(
+            f"{code.summary(other)}. These are its results; run.fresh=true trains anew beside it",
+            "made by other code:",
+            "bold yellow",
+        )
+    for entry in manifest["resumed"]:
+        if "code" in entry:
+            say(f"from iteration {entry['iteration']} by other code than before", "mixed:", "bold yellow")
+    if manifest["afterwards"] != identity.afterwards(config):
+        files.require_plain_folder(run.path)
+        with locked(run.path):
+            rundir.update_manifest(run, afterwards=identity.afterwards(config))
+        say(f"the run is called {config['label']} from now on")
+    show(run, manifest)
+    return 0
+
+
+def resume(run: RunDirectory, trainer: ml.MetaTrainer, config: Config, manifest: Config) -> None:
+    """Go back to the newest checkpoint, or to the start where there is none yet."""
+
+    def accept(state: checkpoints.State) -> None:
+        restore(trainer, state)
+        for path in run.appended:
+            metrics.go_back(path, state)
+
+    if manifest["status"] == "complete":
+        set_aside(run, {**config, **manifest["afterwards"]})
+    if not checkpoints.recover(run.checkpoints, manifest["identity"], accept):
+        for path in run.appended:
+            path.unlink(missing_ok=True)
+    entry: Config = {"at": rundir.now(), "iteration": trainer.iteration}
+    if provenance.changes(config, manifest):
+        entry["code"] = code.describe(config)
+        provenance.keep_uncommitted(run.uncommitted)
+    run.error.unlink(missing_ok=True)
+    rundir.update_manifest(
+        run,
+        status="running",
+        iteration=trainer.iteration,
+        end=None,
+        resumed=[*manifest["resumed"], entry],
+        error=None,
+        diverged=False,
+        afterwards=identity.afterwards(config),
+    )
+    say(f"resuming {run.path} at iteration {trainer.iteration}")

@@ -1,0 +1,1 @@
+"""What a run is told to while it goes on: Weights & Biases, or nobody."""

@@ -1,0 +1,92 @@
+"""The workload in idiomatic JAX: ``jit`` of ``scan`` over iterations of ``vmap`` over tasks of ``grad``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from experiments.tools.benchmark.workload import (
+    AMPLITUDE,
+    INNER_RATE,
+    INPUTS,
+    OUTER_RATE,
+    PHASE,
+    QUERIES,
+    SHOTS,
+    TASKS,
+    Program,
+    layer_sizes,
+)
+
+ITERATIONS = 1000
+
+
+def build(steps: int, width: int) -> Program:
+    """Return the training loop."""
+
+    def loss(parameters: Any, inputs: Any, targets: Any) -> Any:
+        hidden = inputs
+        for weights, bias in parameters[:-1]:
+            hidden = jax.nn.relu(hidden @ weights + bias)
+        weights, bias = parameters[-1]
+        return jnp.mean((hidden @ weights + bias - targets) ** 2)
+
+    def meta_loss(parameters: Any, inputs: Any, targets: Any) -> Any:
+        adapted = parameters
+        for _ in range(steps):
+            gradients = jax.grad(loss)(adapted, inputs[:SHOTS], targets[:SHOTS])
+            adapted = jax.tree.map(lambda p, g: p - INNER_RATE * g, adapted, gradients)
+        return loss(adapted, inputs[SHOTS:], targets[SHOTS:])
+
+    def sample(key: Any) -> tuple[Any, Any]:
+        amplitude_key, phase_key, input_key = jax.random.split(key, 3)
+        amplitude = jax.random.uniform(amplitude_key, (TASKS, 1, 1), minval=AMPLITUDE[0], maxval=AMPLITUDE[1])
+        phase = jax.random.uniform(phase_key, (TASKS, 1, 1), minval=PHASE[0], maxval=PHASE[1])
+        shape = (TASKS, SHOTS + QUERIES, 1)
+        inputs = jax.random.uniform(input_key, shape, minval=INPUTS[0], maxval=INPUTS[1])
+        return inputs, amplitude * jnp.sin(inputs - phase)
+
+    def adam(gradients: Any, state: Any) -> tuple[Any, Any]:
+        """Adam as optax has it, without optax."""
+        first, second, count = state
+        count = count + 1
+        first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, gradients)
+        second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, second, gradients)
+        scale = OUTER_RATE * jnp.sqrt(1 - 0.999**count) / (1 - 0.9**count)
+        return jax.tree.map(lambda m, v: -scale * m / (jnp.sqrt(v) + 1e-7), first, second), (
+            first,
+            second,
+            count,
+        )
+
+    def iteration(carry: Any, index: Any) -> tuple[Any, Any]:
+        parameters, state, key = carry
+        inputs, targets = sample(jax.random.fold_in(key, index))
+        losses, gradients = jax.vmap(jax.value_and_grad(meta_loss), in_axes=(None, 0, 0))(
+            parameters, inputs, targets
+        )
+        updates, state = adam(jax.tree.map(lambda g: g.mean(0), gradients), state)
+        return (jax.tree.map(jnp.add, parameters, updates), state, key), losses.mean()
+
+    @jax.jit
+    def chunk(carry: Any, first: Any) -> tuple[Any, Any]:
+        return jax.lax.scan(iteration, carry, first + jnp.arange(ITERATIONS))
+
+    keys = jax.random.split(jax.random.key(0), 3)
+    initializer = jax.nn.initializers.glorot_uniform()
+    parameters = [
+        (initializer(key, sizes), jnp.zeros(sizes[1]))
+        for key, sizes in zip(keys, layer_sizes(width), strict=True)
+    ]
+    zeros = jax.tree.map(jnp.zeros_like, parameters)
+    carry, done = (parameters, (zeros, zeros, 0.0), jax.random.key(1)), 0
+
+    def run() -> float:
+        nonlocal carry, done
+        carry, losses = chunk(carry, done)
+        done += ITERATIONS
+        return float(losses[-1])
+
+    return Program(run, ITERATIONS)

@@ -1,0 +1,140 @@
+"""Programs measured side by side: all are started, then each is called in turn, round after round."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.harness.app.quiet import THREADS
+
+WORKER = "experiments.tools.benchmark.worker"
+
+PAUSE = 0.5
+"""Seconds before a call: threads of the program before spin on for a while, waiting for work."""
+
+
+class Measurement(NamedTuple):
+    """What was measured of a program.
+
+    Attributes:
+        program: its name.
+        steps: inner steps.
+        width: of the hidden layers.
+        microseconds: of an iteration, one entry a round; empty if it failed.
+        compile_seconds: of the first call, less a later one.
+        megabytes: that its peak memory grew by, from before it was built.
+        failure: why there is nothing to report; empty if there is.
+    """
+
+    program: str
+    steps: int
+    width: int
+    microseconds: np.ndarray
+    compile_seconds: float
+    megabytes: float
+    failure: str = ""
+
+    @property
+    def median(self) -> float:
+        """Of the rounds, in microseconds an iteration; NaN if it failed."""
+        return float(np.median(self.microseconds)) if not self.failure else float("nan")
+
+
+def side_by_side(
+    programs: list[str], steps: int, width: int, rounds: int, limit_seconds: float
+) -> list[Measurement]:
+    """Measure programs in one round-robin; one that fails or takes too long to start is reported as such.
+
+    Args:
+        programs: names, see :data:`experiments.tools.benchmark.worker.MODULES`.
+        steps: inner steps.
+        width: of the hidden layers.
+        rounds: calls of each that are timed.
+        limit_seconds: that a first call, with imports and compilation, may take.
+    """
+    running = {name: _Worker(name, steps, width) for name in programs}
+    firsts: dict[str, dict[str, float]] = {}
+    failures: dict[str, str] = {}
+    try:
+        for name, worker in running.items():  # one compiles at a time
+            try:
+                firsts[name] = worker.call(limit_seconds)
+            except _WorkerError as failed:
+                failures[name] = str(failed)
+        rows: dict[str, list[dict[str, float]]] = {name: [] for name in firsts}
+        for _ in range(rounds):
+            for name, found in rows.items():
+                time.sleep(PAUSE)
+                found.append(running[name].call(limit_seconds))
+    finally:
+        for worker in running.values():
+            worker.stop()
+    return [
+        Measurement(name, steps, width, np.empty(0), np.nan, np.nan, failures[name])
+        if name in failures
+        else _measurement(name, steps, width, firsts[name], rows[name])
+        for name in programs
+    ]
+
+
+def _measurement(
+    name: str, steps: int, width: int, first: dict[str, float], rows: list[dict[str, float]]
+) -> Measurement:
+    seconds = np.array([row["seconds"] for row in rows])
+    return Measurement(
+        name,
+        steps,
+        width,
+        microseconds=1e6 * seconds / rows[0]["iterations"],
+        compile_seconds=first["seconds"] - float(np.median(seconds)),
+        megabytes=rows[-1]["megabytes"],
+    )
+
+
+class _WorkerError(Exception):
+    """A worker that has nothing to say, and why."""
+
+
+class _Worker:
+    def __init__(self, name: str, steps: int, width: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", WORKER, name, str(steps), str(width)],
+            env={**THREADS, **os.environ},  # which concerns TensorFlow alone
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def call(self, limit_seconds: float) -> dict[str, float]:
+        """Let the program run once and return what it measured of itself."""
+        stdin, stdout, stderr = self._process.stdin, self._process.stdout, self._process.stderr
+        assert stdin is not None
+        assert stdout is not None
+        assert stderr is not None
+        try:
+            stdin.write("\n")
+            stdin.flush()
+        except BrokenPipeError:
+            pass  # it has ended; what it wrote says why
+        with selectors.DefaultSelector() as ready:
+            ready.register(stdout, selectors.EVENT_READ)
+            if not ready.select(limit_seconds):
+                raise _WorkerError(f"no result within {limit_seconds:.0f} s")
+        line = stdout.readline()
+        if not line:
+            lines = stderr.read().strip().splitlines()
+            raise _WorkerError(lines[-1] if lines else f"ended with code {self._process.wait()}")
+        return json.loads(line)
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()

@@ -1,0 +1,159 @@
+"""The whole benchmark: measured, printed as tables, kept as CSV and as a figure."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from omegaconf import DictConfig
+from rich.table import Table
+
+from experiments.harness.console import console, say
+from experiments.harness.errors import UsageError
+from experiments.harness.figures import drawing as figures
+from experiments.harness.runs.files import write_atomically
+from experiments.tools.benchmark.measure import Measurement, side_by_side
+from metalearn.checks import require_count, require_positive
+
+OURS = "metalearn"
+
+TRAINING = {
+    OURS: "tensorflow",
+    "JAX, jit of scan": "jax",
+    "torch.func, compiled": "torch",
+    "learn2learn style": "torch",
+    "higher": "higher",
+    "TorchOpt": "torchopt",
+}
+"""Programs that train, and the package that each needs; the extra ``benchmark`` has them all."""
+
+ESTIMATORS = (
+    "checkpointed",
+    "unrolled",
+    "truncated, window 1",
+    "first_order",
+    "reptile",
+    "implicit, proximal 2",
+)
+
+COLUMNS = ("program", "steps", "width", "round", "microseconds", "compile_seconds", "megabytes", "failure")
+
+
+def benchmark(config: DictConfig) -> int:
+    """Run the benchmark and keep it in ``<paths.runs>/benchmark/<time>/``; return the exit code."""
+    _check(config)
+    place = Path(config.paths.runs) / "benchmark" / time.strftime("%Y-%m-%d_%H-%M-%S")
+    found: list[Measurement] = []
+    for steps in config.training.inner_steps:
+        programs = [name for name, needs in TRAINING.items() if importlib.util.find_spec(needs)]
+        found += _measured(programs, steps, config.training.width, config.training.rounds, config)
+        console.print(_table(f"an iteration of training, {steps} inner steps", found[-len(programs) :]))
+    missing = [name for name, needs in TRAINING.items() if not importlib.util.find_spec(needs)]
+    if missing:
+        say(f"not installed, so left out: {', '.join(missing)} (pip install '.[benchmark]')")
+    for width in config.estimators.widths:
+        for steps in config.estimators.inner_steps:
+            rounds = config.estimators.rounds
+            group = _measured(list(ESTIMATORS), steps, width, rounds, config)
+            console.print(_table(f"a meta-gradient, {steps} inner steps, width {width}", group))
+            found += group
+    place.mkdir(parents=True)
+    write_atomically(place / "benchmark.csv", lambda file: file.write(_csv(found).encode()))
+    drawn = [row for row in found if row.program in ESTIMATORS and not row.failure]
+    if drawn:
+        figures.save(_figure(drawn), place / "estimators.png")
+    say(f"kept in {place}")
+    return int(any(row.failure and row.program in (OURS, "checkpointed") for row in found))
+
+
+def _check(config: DictConfig) -> None:
+    """Raise UsageError for the first number that cannot be."""
+    try:
+        for section in ("training", "estimators"):
+            require_count(f"{section}.rounds", config[section].rounds)
+            for steps in config[section].inner_steps:
+                require_count(f"{section}.inner_steps", steps)
+        require_count("training.width", config.training.width)
+        for width in config.estimators.widths:
+            require_count("estimators.widths", width)
+        require_positive("limit_seconds", config.limit_seconds)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _measured(
+    programs: list[str], steps: int, width: int, rounds: int, config: DictConfig
+) -> list[Measurement]:
+    with console.status(f"{len(programs)} programs, {steps} inner steps, width {width}"):
+        return side_by_side(programs, steps, width, rounds, config.limit_seconds)
+
+
+def _table(title: str, group: list[Measurement]) -> Table:
+    """Return a table of programs that were measured side by side; ratios are to the first."""
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    table.add_column("program")
+    for heading in ("µs, median", "times the first", "compile s", "MB"):
+        table.add_column(heading, justify="right")
+    for row in group:
+        if row.failure:
+            table.add_row(row.program, "failed", row.failure[:60])
+            continue
+        low, middle, high = _ratios(row, group[0])
+        spread = f"{middle:.2f} ({low:.2f} to {high:.2f})" if row is not group[0] else ""
+        numbers = f"{row.median:.0f}", spread, f"{row.compile_seconds:.1f}", f"{row.megabytes:.0f}"
+        table.add_row(row.program, *numbers)
+    table.caption = "ratios: median and quartiles over rounds, the programs of a round run in turn"
+    return table
+
+
+def _ratios(row: Measurement, first: Measurement) -> tuple[float, float, float]:
+    """Return the quartiles over rounds of the time as a multiple of the first program's in that round."""
+    if first.failure:
+        return np.nan, np.nan, np.nan
+    low, middle, high = np.quantile(row.microseconds / first.microseconds, [0.25, 0.5, 0.75])
+    return float(low), float(middle), float(high)
+
+
+def _csv(found: list[Measurement]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    writer.writerows(line for row in found for line in _lines(row))
+    return text.getvalue()
+
+
+def _lines(row: Measurement) -> Iterator[tuple[object, ...]]:
+    of_program = row.program, row.steps, row.width
+    if row.failure:
+        yield *of_program, "", "", "", "", row.failure
+    for index, microseconds in enumerate(row.microseconds):
+        yield *of_program, index, f"{microseconds:.3f}", row.compile_seconds, row.megabytes, ""
+
+
+def _figure(found: list[Measurement]) -> Figure:
+    """Draw time, compile time and memory of the estimators against inner steps, a line of panels a width."""
+    widths = sorted({row.width for row in found})
+    quantities = (
+        ("time of a meta-gradient [ms]", lambda row: row.median / 1000),
+        ("compile time [s]", lambda row: row.compile_seconds),
+        ("growth of peak memory [MB]", lambda row: row.megabytes),
+    )
+    with matplotlib.rc_context({"font.size": 9, "axes.grid": True, "grid.alpha": 0.3}):
+        figure = Figure(figsize=(11, 3.2 * len(widths)), layout="constrained")
+        axes = figure.subplots(len(widths), len(quantities), squeeze=False)
+        for width, panels in zip(widths, axes, strict=True):
+            for (label, quantity), panel in zip(quantities, panels, strict=True):
+                for name in ESTIMATORS:
+                    rows = [row for row in found if (row.program, row.width) == (name, width)]
+                    panel.plot([row.steps for row in rows], [quantity(row) for row in rows], "o-", label=name)
+                panel.set(xscale="log", yscale="log", xlabel="inner steps", ylabel=label)
+                panel.set_title(f"1-{width}-{width}-1, 25 tasks of 10 + 10 points")
+        axes[0, 0].legend(fontsize=7)
+    return figure

@@ -1,0 +1,57 @@
+"""A program in a process of its own, which runs when it is told to and says how long it took.
+
+``python -m experiments.tools.benchmark.worker <program> <inner steps> <width>``: for every line on standard
+input, one call, and on standard output a line of JSON. The first call compiles.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import time
+from pathlib import Path
+
+MODULES = {
+    "metalearn": "metalearn_program:build",
+    "JAX, jit of scan": "jax_program:build",
+    "torch.func, compiled": "torch_programs:torch_func",
+    "learn2learn style": "torch_programs:learn2learn_style",
+    "higher": "torch_programs:higher",
+    "TorchOpt": "torch_programs:torchopt",
+    "checkpointed": "estimator_programs:checkpointed",
+    "unrolled": "estimator_programs:unrolled",
+    "truncated, window 1": "estimator_programs:truncated",
+    "first_order": "estimator_programs:first_order",
+    "reptile": "estimator_programs:reptile",
+    "implicit, proximal 2": "estimator_programs:implicit",
+}
+"""Where each program is: ``module:function``."""
+
+
+def main(name: str, steps: int, width: int) -> None:
+    """Serve until standard input ends."""
+    module, _, function = MODULES[name].partition(":")
+    with_library = importlib.import_module(f"{__package__}.{module}")
+    before = _peak_megabytes()
+    program = getattr(with_library, function)(steps, width)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        loss = program.run()
+        seconds = time.perf_counter() - start
+        row = {"seconds": seconds, "iterations": program.iterations, "loss": loss}
+        sys.stdout.write(json.dumps({**row, "megabytes": _peak_megabytes() - before}) + "\n")
+        sys.stdout.flush()
+
+
+def _peak_megabytes() -> float:
+    """Return the most memory that this program has held; not getrusage, which counts the parent's too."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return float("nan")
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,209 @@
+"""Every estimator of a configuration, held to a float64 reference that is held to finite differences."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from omegaconf import OmegaConf
+from rich.table import Table
+
+from experiments.harness.app.application import CONFIGS
+from experiments.harness.config.build import build_learner, build_tasks
+from experiments.harness.errors import UsageError
+from metalearn.autodiff import central_differences
+from metalearn.execution.compiled import Compiled
+from metalearn.types import Meta, Task
+
+Config = dict[str, Any]
+
+REFERENCE: Config = {"_target_": "metalearn.estimators.unrolled"}
+"""Nested tapes: the textbook."""
+
+EXACT = 1e-9
+"""Relative error that an exact estimator may have in float64."""
+
+DIFFERENCES = 1e-6
+"""Error that the reference may have against finite differences, relative to its own length."""
+
+DIRECTIONS, ATTEMPTS = 3, 30
+"""Random directions of the differences; and how many to try, as those that cross a kink prove nothing."""
+
+EPSILON = 1e-6
+"""Step of the differences: small, for every unit of a network that switches within it is a kink."""
+
+CALLS = 5
+"""Timed calls, of which the median counts."""
+
+
+class Row(NamedTuple):
+    """What was found of an estimator, in float64.
+
+    Attributes:
+        name: of the estimator.
+        exact: whether it promises the exact gradient.
+        error: relative error of its gradient, ``|g - reference| / |reference|``.
+        cosine: between its gradient and the reference.
+        milliseconds: of one meta-gradient of a meta-batch, compiled.
+        compile_seconds: of the first call, less one later call.
+    """
+
+    name: str
+    exact: bool
+    error: float
+    cosine: float
+    milliseconds: float
+    compile_seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is what it promises to be."""
+        return self.error <= EXACT if self.exact else bool(np.isfinite(self.error))
+
+
+class Audit(NamedTuple):
+    """What was found of a configuration.
+
+    Attributes:
+        difference: largest error of the reference against finite differences, relative to its length.
+        directions: that differences were taken along, no kink between.
+        rows: estimators that apply.
+        refused: those that do not, and why.
+    """
+
+    difference: float
+    directions: int
+    rows: list[Row]
+    refused: dict[str, str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the reference and all exact estimators are right."""
+        return self.directions > 0 and self.difference <= DIFFERENCES and all(row.passed for row in self.rows)
+
+
+def audit(config: Config) -> Audit:
+    """Compare all estimators on a configuration's learner, at its initial meta-parameters."""
+    double = {**config, "model": {**config["model"], "dtype": "float64"}}
+    reference = _Program({**double, "estimator": REFERENCE})
+    meta = reference.learner.initialize(config["seed"])
+    drawn = build_tasks(config).sample((config["seed"], 0), config["training"]["meta_batch_size"])
+    reference.learner.require_fit(drawn)
+    tasks = tf.nest.map_structure(lambda leaf: tf.cast(leaf, tf.float64), drawn)
+    exact, *times = reference.timed(meta, tasks)
+    difference, directions = _against_differences(reference.loss, meta, tasks, exact)
+    rows, refused = [], {}
+    for name, estimator in estimators(config).items():
+        try:
+            if estimator == REFERENCE:
+                rows.append(_row(name, reference, exact, exact, *times))
+                continue
+            program = _Program({**double, "estimator": estimator})
+            rows.append(_row(name, program, exact, *program.timed(meta, tasks)))
+        except (ValueError, UsageError) as error:
+            refused[name] = str(error).removeprefix("learner: ")
+    return Audit(difference, directions, rows, refused)
+
+
+def estimators(config: Config) -> dict[str, Config]:
+    """Return the configuration of each estimator in ``conf/estimator``, the chosen one as it is chosen."""
+    known = {
+        path.stem: OmegaConf.to_container(OmegaConf.load(path))
+        for path in sorted((CONFIGS / "estimator").glob("*.yaml"))
+    }
+    distinct = {name: each for name, each in known.items() if each != known.get("checkpointed")}
+    chosen = {config["estimator"]["_target_"].rpartition(".")[2]: config["estimator"]}
+    return {**distinct, "checkpointed": known["checkpointed"], **chosen}  # not its older name, too
+
+
+class _Program:
+    """The compiled meta-gradient of a configuration."""
+
+    def __init__(self, config: Config) -> None:
+        self.learner = build_learner(config)
+        self._call = Compiled(
+            lambda meta, tasks: self.learner.meta_gradient(meta, tasks)[:2], self.learner.mapping
+        )
+
+    def loss(self, meta: Meta, tasks: Task) -> tf.Tensor:
+        """Return the mean meta-loss."""
+        return tf.reduce_mean(self._call(meta, tasks)[0])
+
+    def timed(self, meta: Meta, tasks: Task) -> tuple[np.ndarray, float, float]:
+        """Return the meta-gradient as a vector, the milliseconds it takes and the seconds of compilation."""
+
+        def call() -> tuple[np.ndarray, float]:
+            start = time.perf_counter()
+            gradient = _flat(self._call(meta, tasks)[1])
+            return gradient, time.perf_counter() - start
+
+        gradient, first = call()
+        later = float(np.median([call()[1] for _ in range(CALLS)]))
+        return gradient, 1000 * later, first - later
+
+
+def _row(
+    name: str,
+    program: _Program,
+    exact: np.ndarray,
+    found: np.ndarray,
+    milliseconds: float,
+    compile_seconds: float,
+) -> Row:
+    return Row(
+        name=name,
+        exact=program.learner.estimator.exact,
+        error=float(np.linalg.norm(found - exact) / np.linalg.norm(exact)),
+        cosine=float(found @ exact / max(np.linalg.norm(found) * np.linalg.norm(exact), 1e-300)),
+        milliseconds=milliseconds,
+        compile_seconds=compile_seconds,
+    )
+
+
+def _against_differences(
+    loss: Callable[[Meta, Task], tf.Tensor], meta: Meta, tasks: Task, exact: np.ndarray
+) -> tuple[float, int]:
+    """Return the largest error relative to the gradient's length, and the number of directions."""
+    random = np.random.default_rng(0)
+    leaves, length = tf.nest.flatten(meta), float(np.linalg.norm(exact))
+    errors: list[float] = []
+    for _ in range(ATTEMPTS):
+        if len(errors) == DIRECTIONS:
+            break
+        along = random.normal(size=exact.shape)
+        along /= np.linalg.norm(along)
+        parts = np.split(along, np.cumsum([leaf.shape.num_elements() for leaf in leaves])[:-1])
+        direction = tf.nest.pack_sequence_as(
+            meta, [tf.constant(part.reshape(leaf.shape)) for part, leaf in zip(parts, leaves, strict=True)]
+        )
+        numeric, uncertainty = central_differences(lambda meta: loss(meta, tasks), meta, direction, EPSILON)
+        if float(uncertainty) <= DIFFERENCES * length:
+            errors.append(abs(float(numeric) - float(exact @ along)) / length)
+    return max(errors, default=float("nan")), len(errors)
+
+
+def table(audit: Audit) -> Table:
+    """Return the table of estimators against the float64 reference."""
+    shown = Table(title="meta-gradient by estimator", title_justify="left", caption_justify="left")
+    right = "[green]✓[/]" if audit.difference <= DIFFERENCES else "[red]✗[/]"
+    shown.caption = (
+        "all in float64; error and cosine against nested tapes; these against finite differences along "
+        f"{audit.directions} directions: {audit.difference:.0e} {right}"
+    )
+    shown.add_column("estimator")
+    for heading in ("error", "cosine", "ms", "compile s"):
+        shown.add_column(heading, justify="right")
+    shown.add_column("verdict")
+    for row in audit.rows:
+        biased = "biased" if row.error > EXACT else "equal here"
+        verdict = ("[green]exact[/]" if row.passed else "[red]OFF[/]") if row.exact else biased
+        numbers = f"{row.error:.0e}", f"{row.cosine:.4f}", f"{row.milliseconds:.2f}"
+        shown.add_row(row.name, *numbers, f"{row.compile_seconds:.1f}", verdict)
+    return shown
+
+
+def _flat(gradient: Meta) -> np.ndarray:
+    return np.concatenate([np.ravel(leaf) for leaf in tf.nest.flatten(gradient)])

@@ -1,0 +1,142 @@
+"""Bad input: one message that names the thing, the value and the remedy; exit code 2; no traceback."""
+
+import sys
+
+import pytest
+
+from experiments import evaluate, train
+from experiments.harness.app import application as cli
+from experiments.harness.app.application import run_application
+from experiments.harness.errors import nearest
+
+CASES = [
+    # what is typed, what the message must contain
+    ("task.shotz=5", ["task.shotz", "task.shots"]),
+    ("taks=sinusoid", ["taks", "task"]),
+    ("task=sinusoids", ["task=sinusoids", "did you mean sinusoid"]),
+    ("algorithm=mamll", ["algorithm=mamll", "maml"]),
+    ("+task.shotz=5", ["task.shotz", "task.shots"]),
+    ("+model.hiden=[4]", ["model.hiden", "hidden"]),
+    ("+traning.iterations=5", ["traning", "training"]),
+    ("+evaluation.task_count=5", ["evaluation.task_count", "tasks"]),
+    ("training.meta_batch_sizes=5", ["training.meta_batch_size"]),
+    ("task.shots", ["task.shots"]),
+    ("task=null", ["task=null", "names no task", "sinusoid", "task.<setting>"]),
+    ("rule=[1,2]", ["rule=[1,2]", "names no rule"]),
+    ("run.fresh=maybe", ["run.fresh='maybe' must be true or false"]),
+    ("optimizer.clipnorm=-1", ["optimizer.clipnorm=-1 must be a finite number above 0, or null"]),
+    ("learner.steps=2.5", ["learner.steps=2.5 must be an integer"]),
+    ("learner.steps=null", ["learner.steps=null must be an integer"]),
+    ("evaluation.tasks=1000000000", ["evaluation.tasks", "need at least", "GiB", "this machine has"]),
+    ("model.hidden=[100000,1000000]", ["model.hidden", "need at least", "this machine has"]),
+    ("evaluation.task.queries=0", ["evaluation.task.queries=0 must be an integer"]),
+    ("run.resume=yes", ["run.resume='yes' must be one of same, changed"]),
+    ("task.shots=0", ["task.shots=0", "an integer from 1 to"]),
+    ("task.shots=abc", ["shots", "'abc'"]),
+    ("task.queries=-3", ["queries", "-3"]),
+    ("task.amplitude=[5,0.1]", ["amplitude", "wrong way round", "[0.1, 5.0]"]),
+    ("task.phase=1", ["phase", "[low, high]"]),
+    ("training.meta_batch_size=0", ["meta_batch_size", "0"]),
+    ("training.iterations=0", ["training.iterations", "0"]),
+    ("training.iterations=1.5", ["training.iterations", "1.5"]),
+    ("learner.steps=-1", ["learner.steps", "-1"]),
+    ("learner.adapted=heads", ["adapted", "heads", "output/kernel"]),
+    ("learner.loss=mze", ["learner.loss=mze", "mse"]),
+    ("model.hidden=[40,0]", ["model.hidden=[40, 0]", "at least 1"]),
+    ("model.hidden=40", ["hidden", "40"]),
+    ("model.activation=rellu", ["activation", "rellu"]),
+    ("model.input_size=2", ["inputs of shape (2,)", "(1,)", "input size"]),
+    ("model.output_size=3", ["outputs of shape (3,)", "(1,)", "output size"]),
+    ("rule.learning_rate=-1", ["rule", "learning_rate", "-1"]),
+    ("rule.learning_rate=nan", ["rule", "learning_rate", "nan"]),
+    ("optimizer.learning_rate=inf", ["learning_rate", "inf"]),
+    ("optimizer.learning_rate=0", ["learning_rate", "0"]),
+    ("optimizer.learning_rate=fast", ["optimizer", "learning_rate", "fast"]),
+    ("evaluation.tasks=1", ["evaluation.tasks", "1"]),
+    ("evaluation.steps=-1", ["evaluation.steps", "-1"]),
+    ("tracking.mode=of", ["mode", "of", "offline"]),
+    ("tracking.interval=0", ["interval", "0"]),
+    ("run.checkpoint_seconds=0", ["run.checkpoint_seconds", "0"]),
+    ("seed=-1", ["seed", "-1"]),
+    ("name=../elsewhere", ["name", "../elsewhere"]),
+    ("paths.runs=/proc/nowhere", ["/proc/nowhere", "paths.runs"]),
+    ("rule._target_=os.system", ["rule._target_=os.system", "not allowed"]),
+    ("rule._target_=metalearn.rules.sgd.tf", ["not allowed"]),
+    ("optimizer._target_=keras.optimizers.deserialize", ["not allowed"]),
+    ("seed=${oc.env:NO_SUCH_VARIABLE}", ["NO_SUCH_VARIABLE"]),
+]
+
+
+def outcome(monkeypatch, capfd, main, config_name, *arguments):
+    monkeypatch.setattr(sys, "argv", [config_name, *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        run_application(main, config_name)
+    captured = capfd.readouterr()
+    return stopped.value.code, captured.out, captured.err
+
+
+@pytest.mark.parametrize(("argument", "expected"), CASES, ids=[case[0] for case in CASES])
+def test_bad_input_gets_one_clear_message(argument, expected, monkeypatch, capfd, tmp_path):
+    """Exit code 2, what is wrong named, no traceback, and no folder left behind."""
+    runs = [] if argument.startswith("paths") else [f"paths.runs={tmp_path}"]
+    code, _, message = outcome(monkeypatch, capfd, train.main, "train", argument, *runs)
+    assert code == 2
+    assert "Traceback" not in message
+    for part in expected:
+        assert part in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_evaluate_names_a_folder_that_is_no_run(monkeypatch, capfd, tmp_path):
+    code, _, message = outcome(monkeypatch, capfd, evaluate.main, "evaluate", f"run={tmp_path}")
+    assert code == 2
+    assert str(tmp_path) in message
+    assert "config.yaml" in message
+
+
+def test_evaluate_asks_for_the_run(monkeypatch, capfd):
+    code, _, message = outcome(monkeypatch, capfd, evaluate.main, "evaluate")
+    assert code == 2
+    assert "run=... must be given" in message
+
+
+def test_help_lists_the_groups(monkeypatch, capfd):
+    monkeypatch.setattr(sys, "argv", ["train", "--help"])
+    with pytest.raises(SystemExit) as stopped:
+        run_application(train.main, "train")
+    text = capfd.readouterr().out
+    assert text.startswith("Meta-train")
+    assert not stopped.value.code
+    for group in (
+        "algorithm",
+        "task",
+        "model",
+        "rule",
+        "estimator",
+        "optimizer",
+        "tracking",
+        "experiment/sinusoid",
+    ):
+        assert f"\n{group}: " in text
+
+
+def test_nearest_names_what_is_near_or_all():
+    assert nearest("shotz", ["shots", "queries"]) == " (did you mean shots?)"
+    assert nearest("zzz", ["b", "a"]) == " (there is a, b)"
+
+
+def test_a_sweep_keeps_its_name_whatever_does_not_matter(monkeypatch):
+    def name(*words):
+        monkeypatch.setattr(sys, "argv", ["train", "-m", *words])
+        return cli._sweep_id()
+
+    same = [
+        ("seed=0,1", "rule=sgd"),
+        ("rule=sgd", "seed=0,1"),
+        ("seed=0,1", "rule=sgd", "hydra/launcher=ray"),
+    ]
+    assert len({name(*words) for words in same}) == 1
+    assert name(*same[0]).startswith("sweep-")
+    assert name("seed=0,2", "rule=sgd") != name(*same[0])
+    assert name("sweep=a", "seed=0").startswith("a-")
+    assert name("sweep=a", "sweep=../b").startswith("---b-")

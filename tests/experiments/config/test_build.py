@@ -1,0 +1,81 @@
+"""Objects from configuration, and nothing but what the list allows."""
+
+import hydra
+import keras
+import pytest
+from omegaconf import OmegaConf
+
+from experiments.harness.app.application import CONFIGS
+from experiments.harness.config.build import build, build_trainer
+from experiments.harness.config.schema import check
+from experiments.harness.errors import UsageError
+
+EXPERIMENTS = sorted(
+    path.relative_to(CONFIGS / "experiment").with_suffix("").as_posix()
+    for path in (CONFIGS / "experiment").rglob("*.yaml")
+)
+
+
+def test_nested_targets_are_built():
+    schedule = {
+        "_target_": "keras.optimizers.schedules.CosineDecay",
+        "initial_learning_rate": 0.5,
+        "decay_steps": 10,
+    }
+    optimizer = build({"_target_": "keras.optimizers.SGD", "learning_rate": schedule}, "optimizer")
+    assert isinstance(optimizer, keras.optimizers.SGD)
+    assert float(optimizer.learning_rate) == 0.5
+
+
+def test_a_task_is_built_with_its_settings():
+    tasks = build({"_target_": "metalearn.tasks.Sinusoid", "shots": 3, "amplitude": [1.0, 2.0]}, "task")
+    assert (tasks.shots, list(tasks.amplitude)) == (3, [1.0, 2.0])
+    assert tasks.sample((0, 0), 2).support.inputs.shape == (2, 3, 1)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "builtins.eval",
+        "subprocess.run",
+        "metalearn.rules.sgd.tf",
+        "metalearn.rules.__dict__",
+        "metalearn.training.MetaTrainer",
+        "keras.optimizers.deserialize",
+        "keras.layers.Lambda",
+        "keras.models.load_model",
+        "sgd",
+        "",
+        None,
+        7,
+    ],
+)
+def test_other_targets_are_refused(target):
+    with pytest.raises(UsageError, match="not allowed"):
+        build({"_target_": target}, "rule")
+
+
+@pytest.mark.parametrize("group", ["model", "task", "rule", "estimator", "optimizer"])
+def test_every_yaml_of_a_group_can_be_built(group):
+    files = sorted((CONFIGS / group).glob("*.yaml"))
+    assert files
+    for file in files:
+        # Schedules are as long as the training.
+        whole = OmegaConf.create({"training": {"iterations": 10}, group: OmegaConf.load(file)})
+        assert build(OmegaConf.to_container(whole, resolve=True)[group], group) is not None
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_can_be_built(experiment):
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        composed = hydra.compose("train", [f"experiment={experiment}", "label=test", "name=test"])
+    config = OmegaConf.to_container(composed, resolve=True)
+    check(config)
+    assert build_trainer(config).iteration == 0
+
+
+def test_the_sweep_over_algorithms_leaves_none_out():
+    sweep = OmegaConf.load(CONFIGS / "sweep" / "sinusoid_algorithms.yaml")
+    swept = sweep.hydra.sweeper.params.experiment.split(",")
+    assert sorted(swept) == [name for name in EXPERIMENTS if name.startswith("sinusoid/")]

@@ -1,0 +1,119 @@
+"""Diagnoses beside a training: nothing built where they are off, nothing changed where they are on."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import metalearn as ml
+from experiments.harness.runs import metrics
+from experiments.harness.session.diagnosis import Diagnoses, next_update
+from experiments.harness.tracking.trackers import no_tracker
+
+
+def make_trainer(rate=0.01):
+    """Return a trainer of a small network that learns its inner rates, not compiled with XLA."""
+    rule = ml.rules.sgd(ml.rules.learned(rate, per="variable"))
+    learner = ml.MetaLearner(ml.models.mlp(1, (4,), 1), ml.losses.mse, rule)
+    optimizer = keras.optimizers.Adam(1e-2)
+    return ml.MetaTrainer(learner, ml.tasks.Sinusoid(), optimizer, meta_batch_size=3, jit_compile=False)
+
+
+def bits(trainer):
+    """Return all that training goes on from."""
+    return {name: value.tobytes() for name, value in trainer.state().items()}
+
+
+def test_the_next_update_is_the_one_that_follows():
+    """Ratios and rates of the update that is then made, to 1e-6; the trainer is as before, to the bit."""
+    trainer = make_trainer()
+    trainer.run(3)
+    before, state, gradient = trainer.meta, bits(trainer), trainer.last_gradient
+    found = next_update(trainer)
+    assert bits(trainer) == state
+    assert trainer.last_gradient is gradient
+    trainer.run(1)
+    leaves = (tf.nest.flatten(part) for part in (before, trainer.meta, trainer.last_gradient))
+    for name, old, new, slope in zip(ml.derivatives.names(before), *leaves, strict=True):
+        moved = np.linalg.norm(new - old)
+        np.testing.assert_allclose(found[f"update/ratio/{name}"], moved / np.linalg.norm(old), rtol=1e-5)
+        np.testing.assert_allclose(found[f"update/rate/{name}"], moved / np.linalg.norm(slope), rtol=1e-5)
+
+
+def test_an_update_that_cannot_be_made_is_nan():
+    """At a rate that makes the loss overflow; the trainer is as before."""
+    trainer = make_trainer(1e30)
+    state = bits(trainer)
+    assert all(np.isnan(value) for value in next_update(trainer).values())
+    assert bits(trainer) == state
+
+
+def test_nothing_is_built_without_an_interval(tmp_path, monkeypatch):
+    """No diagnosis is asked for, no file written, no limit set, and no time taken."""
+    monkeypatch.setattr(ml.diagnostics, "measure", lambda *_: pytest.fail("a diagnosis is built"))
+    trainer = make_trainer()
+    diagnose = Diagnoses(trainer, tmp_path / "diagnostics.csv", no_tracker(), None)
+    assert diagnose() is None
+    assert diagnose.seconds == 0
+    assert list(tmp_path.iterdir()) == []
+    assert trainer._program.call.experimental_get_tracing_count() == 0
+
+
+def test_the_training_s_program_is_the_same(tmp_path):
+    """With diagnoses at 0 and 4 as without: one trace, the same graph, the same bits, a row each."""
+    plain, diagnosed = make_trainer(), make_trainer()
+    path = tmp_path / "diagnostics.csv"
+    diagnose = Diagnoses(diagnosed, path, no_tracker(), 4)
+    for trainer in (plain, diagnosed):
+        while trainer.iteration < 6:
+            limit = diagnose() if trainer is diagnosed else None
+            trainer.run(min(3, 6 - trainer.iteration, limit or 6))
+        assert trainer._program.call.experimental_get_tracing_count() == 1
+    assert bits(plain) == bits(diagnosed)
+    assert operations(plain) == operations(diagnosed)
+    iterations, rows = metrics.read_table(path)
+    assert iterations.tolist() == [0, 4]
+    rates = rows["learned/mean/learning_rate/output/bias"]
+    assert rates[0] == np.float32(0.01)
+    assert rates[1] != rates[0]
+    assert diagnose.seconds > 0
+
+
+def operations(trainer):
+    """Return the operations of a trainer's program."""
+    (program,) = trainer._program.call._list_all_concrete_functions()
+    return [operation.type for operation in program.graph.get_operations()]
+
+
+def test_what_cannot_be_diagnosed_is_trained(tmp_path, capsys):
+    """A layer with wrong second derivatives under a first-order estimator: named once, and no row."""
+    layers = [keras.layers.Dense(2), keras.layers.LayerNormalization(name="norm"), keras.layers.Dense(1)]
+    learner = ml.MetaLearner(
+        keras.Sequential([keras.Input((1,)), *layers]),
+        ml.losses.mse,
+        ml.rules.sgd(0.1),
+        estimator=ml.estimators.first_order(),
+    )
+    optimizer = keras.optimizers.Adam(1e-2)
+    trainer = ml.MetaTrainer(learner, ml.tasks.Sinusoid(), optimizer, meta_batch_size=2, jit_compile=False)
+    diagnose = Diagnoses(trainer, tmp_path / "diagnostics.csv", no_tracker(), 1)
+    assert diagnose() is None
+    assert "norm" in capsys.readouterr().out
+    trainer.run(1)
+    assert diagnose() is None
+    assert capsys.readouterr().out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interval_beyond_the_end_leaves_the_first(tmp_path, monkeypatch):
+    """A run shorter than the interval has a row of its beginning, from what the library returns."""
+    monkeypatch.setattr(ml.diagnostics, "measure", lambda *_: tf.constant(2.0))
+    monkeypatch.setattr(ml.diagnostics, "evaluate", lambda measured: {"order/norm": measured})
+    trainer = make_trainer()
+    diagnose = Diagnoses(trainer, tmp_path / "diagnostics.csv", no_tracker(), 7000)
+    assert diagnose() == 7000
+    trainer.run(5)
+    assert diagnose() == 6995
+    iterations, rows = metrics.read_table(tmp_path / "diagnostics.csv")
+    assert iterations.tolist() == [0]
+    assert rows["order/norm"] == pytest.approx([2.0])

@@ -1,0 +1,76 @@
+"""The benchmark: programs of other libraries train the same learner, and failures are reported."""
+
+import csv
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+
+from experiments import benchmark
+from experiments.harness.app.application import run_application
+from experiments.tools.benchmark import measure, report, worker
+
+
+def test_every_program_is_there():
+    assert {*report.TRAINING, *report.ESTIMATORS} == set(worker.MODULES)
+
+
+@pytest.mark.slow
+def test_the_whole_command_on_little(monkeypatch, tmp_path, capfd):
+    """Tables, CSV and figure of a single program and a failing one."""
+    monkeypatch.setattr(report, "TRAINING", {"metalearn": "tensorflow", "TorchOpt": "no_such_package"})
+    monkeypatch.setattr(report, "ESTIMATORS", ("first_order", "no such estimator"))
+    arguments = [
+        "training.inner_steps=[1]",
+        "training.width=4",
+        "training.rounds=2",
+        f"paths.runs={tmp_path}",
+    ]
+    arguments += ["estimators.inner_steps=[2]", "estimators.widths=[4]", "estimators.rounds=2"]
+    monkeypatch.setattr(sys, "argv", ["benchmark", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        run_application(benchmark.main, "benchmark")
+    assert stopped.value.code == 0
+    printed = capfd.readouterr().out
+    assert "left out: TorchOpt" in printed
+    assert "KeyError" in printed
+    (table,) = tmp_path.glob("benchmark/*/benchmark.csv")
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert [row["program"] for row in rows] == ["metalearn"] * 2 + ["first_order"] * 2 + ["no such estimator"]
+    assert all(float(row["microseconds"]) > 0 for row in rows[:4])
+    assert rows[4]["failure"]
+    assert (table.parent / "estimators.png").stat().st_size > 10_000
+
+
+def test_ratios_are_of_programs_in_the_same_round():
+    def of(microseconds):
+        return measure.Measurement("", 1, 1, np.array(microseconds), 0.0, 0.0)
+
+    first, other = of([1.0, 2.0, 4.0, 1.0, 1.0]), of([2.0, 8.0, 4.0, 3.0, 3.0])
+    assert report._ratios(other, first) == (2.0, 3.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    "argument", ["training.rounds=0", "training.width=0", "estimators.inner_steps=[0]", "limit_seconds=-1"]
+)
+def test_bad_numbers_are_refused(monkeypatch, capfd, argument):
+    monkeypatch.setattr(sys, "argv", ["benchmark", argument])
+    with pytest.raises(SystemExit) as stopped:
+        run_application(benchmark.main, "benchmark")
+    assert stopped.value.code == 2
+    assert argument.split("=")[0] in capfd.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", list(report.TRAINING))
+def test_programs_learn(program):
+    """After 300 iterations at one inner step the query loss is that of an untrained network no more."""
+    if not importlib.util.find_spec(report.TRAINING[program]):
+        pytest.skip(f"{report.TRAINING[program]} is not installed")
+    module, _, function = worker.MODULES[program].partition(":")
+    build = getattr(importlib.import_module(f"experiments.tools.benchmark.{module}"), function)
+    trained = build(1, 40)
+    losses = [trained.run() for _ in range(max(2, 300 // trained.iterations))]
+    assert np.mean(losses[-20:]) < 4.5
+    assert np.isfinite(losses).all()

@@ -1,0 +1,59 @@
+"""The audit of meta-gradients: what it shows of a configuration, and that it notices a wrong estimator."""
+
+import sys
+
+import pytest
+
+import metalearn as ml
+from experiments import check_gradients
+from experiments.harness.app.application import run_application
+from experiments.tools import gradients
+
+SMALL = ["model.hidden=[4]", "training.meta_batch_size=3"]
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["check_gradients", *SMALL, *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        run_application(check_gradients.main, "check_gradients")
+    return stopped.value.code
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Restrict the audit to two estimators besides the configured one, for time."""
+    every = gradients.estimators
+    names = ("first_order", "checkpointed", "implicit")
+
+    def chosen(config):
+        configured = config["estimator"]["_target_"].rpartition(".")[2]
+        return {name: each for name, each in every(config).items() if name in (*names, configured)}
+
+    monkeypatch.setattr(gradients, "estimators", chosen)
+
+
+def test_every_estimator_is_in_the_table():
+    """But for a combination of others and for zero; and the configured one has its own settings."""
+    chosen = {"_target_": "metalearn.estimators.truncated", "window": 3}
+    found = gradients.estimators({"estimator": chosen})
+    others = {"Estimator", "annealed", "frozen", "get", "mixed_mode"}
+    assert set(ml.estimators.__all__) - others == set(found)
+    assert found["truncated"] == chosen
+
+
+def test_right_estimators_pass_and_the_others_are_explained(monkeypatch, capfd, few):
+    """Exit code 0, exact ones to 1e-9, biased ones said to be so, what does not apply with the reason."""
+    assert run(monkeypatch) == 0
+    printed = capfd.readouterr().out
+    lines = {line.split("│")[1].strip(): line for line in printed.splitlines() if "│" in line}
+    assert "exact" in lines["checkpointed"]
+    assert "biased" in lines["first_order"]
+    assert "implicit" not in lines
+    assert "implicit does not apply" in printed
+
+
+def test_a_wrong_estimator_is_noticed(monkeypatch, capfd, few):
+    """An estimator cut to first order that calls itself exact: exit code 1."""
+    monkeypatch.setattr(ml.estimators.first_order, "exact", True)
+    assert run(monkeypatch) == 1
+    assert "OFF" in capfd.readouterr().out
