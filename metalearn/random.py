@@ -121,7 +121,7 @@ def normal(
     radial, angular = tf.unstack(fractions)
     standard = tf.sqrt(-2.0 * tf.math.log1p(-radial)) * tf.cos(2 * math.pi * angular)
     drawn = as_type(mean, tf.float64) + as_type(deviation, tf.float64) * standard
-    # TensorFlow casts float64 to float16 by way of float32, which rounds twice, XLA at once: so both do it twice.
+    # TensorFlow casts float64 to float16 by way of float32, which rounds twice, and XLA at once.
     return drawn if dtype == tf.float64 else tf.cast(tf.cast(drawn, tf.float32), dtype)
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 import metalearn
-from experiments.harness import gradients, results
+from experiments.harness import gradients, preparation, results
 from experiments.harness.audit import report as audit
 from experiments.harness.benchmark import report
+from experiments.harness.build import build_trainer
 from experiments.harness.cli import run_application
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,6 +85,11 @@ LIKE_OTHERS = (
 """What these commands do is tested elsewhere, or done by the others here: they wait for the slow tests."""
 
 
+def unchecked(config):
+    """Return the trainer of a configuration, whose derivatives are not checked."""
+    return build_trainer({**config, "run": {**config["run"], "check_derivatives": False}})
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -92,9 +98,10 @@ LIKE_OTHERS = (
     ],
 )
 def test_training_commands_work(command, runs, execute, monkeypatch):
-    """The first of them draws its figures too."""
+    """The first of them draws its figures too, and has its derivatives checked."""
     if command != TRAINING[0]:
         monkeypatch.setattr(results, "draw", lambda *_: {})
+        monkeypatch.setattr(preparation, "build_trainer", unchecked)
     arguments = shlex.split(re.sub(f"^{SETUP}&& ", "", command))
     for argument in list(arguments):
         arguments += SHORTER.get(argument, [])
