@@ -12,6 +12,8 @@ import pytest
 
 import metalearn
 from experiments.harness.app.application import run_application
+from experiments.harness.config import preparation
+from experiments.harness.config.build import build_trainer
 from experiments.harness.session import results
 from experiments.tools import gradients
 from experiments.tools.audit import report as audit
@@ -85,6 +87,11 @@ LIKE_OTHERS = (
 """What these commands do is tested elsewhere, or done by the others here: they wait for the slow tests."""
 
 
+def unchecked(config):
+    """Return the trainer of a configuration, whose derivatives are not checked."""
+    return build_trainer({**config, "run": {**config["run"], "check_derivatives": False}})
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -93,9 +100,10 @@ LIKE_OTHERS = (
     ],
 )
 def test_training_commands_work(command, runs, execute, monkeypatch):
-    """The first of them draws its figures too."""
+    """The first of them draws its figures too, and has its derivatives checked."""
     if command != TRAINING[0]:
         monkeypatch.setattr(results, "draw", lambda *_: {})
+        monkeypatch.setattr(preparation, "build_trainer", unchecked)
     arguments = shlex.split(re.sub(f"^{SETUP}&& ", "", command))
     for argument in list(arguments):
         arguments += SHORTER.get(argument, [])

@@ -1,5 +1,7 @@
 """Small runs of the training command in this process, and what is left of them."""
 
+import copy
+import functools
 import json
 import sys
 
@@ -8,6 +10,7 @@ import pytest
 
 from experiments import train
 from experiments.harness.app.application import run_application
+from experiments.harness.config import build, preparation
 from experiments.harness.runs import checkpoints, metrics, rundir
 from experiments.harness.runs.rundir import RunDirectory
 from experiments.harness.session import results
@@ -15,18 +18,43 @@ from experiments.harness.session import training as session
 
 SETTINGS = ["model.hidden=[8]", "training.meta_batch_size=4", "evaluation.tasks=20", "evaluation.steps=1"]
 SETTINGS += ["tracking=none", "diagnostics.interval=null", "run.checkpoint_seconds=0.01"]
+SETTINGS += ["run.check_derivatives=false"]
 
 SHORT = [*SETTINGS, "training.iterations=60", "training.jit_compile=false"]
 
 
-def run(runs, arguments):
+@functools.lru_cache(maxsize=4)
+def _trainer(described):
+    """Return a trainer, and its state before the first iteration."""
+    trainer = build.build_trainer(json.loads(described))
+    trainer.build = functools.cache(trainer.build)
+    return trainer, trainer.state()
+
+
+def built(config):
+    """Return the trainer of a configuration as it is before the first iteration, with its program kept.
+
+    Runs that meet different faults have the same program, and building it takes longer than they do.
+    """
+    parts = ("model", "rule", "estimator", "learner", "task", "optimizer", "seed", "training", "run")
+    described = copy.deepcopy({part: config[part] for part in parts})
+    described["run"] = {"check_derivatives": config["run"]["check_derivatives"]}
+    trainer, state = _trainer(json.dumps(described, sort_keys=True))
+    trainer.restore(state)
+    trainer.last_gradient = None
+    return trainer
+
+
+def run(runs, arguments, reuse=True):
     """Run the command in this process, without figures; return its exit code.
 
-    It runs into a folder, unless that is None.
+    It runs into a folder, unless that is None; and with a program that a run before has built.
     """
     place = [] if runs is None else [f"paths.runs={runs}"]
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(results, "draw", lambda *_: {})
+        if reuse:
+            monkeypatch.setattr(preparation, "build_trainer", built)
         monkeypatch.setattr(sys, "argv", ["train", *arguments, *place])
         with pytest.raises(SystemExit) as stopped:
             run_application(train.main, "train")

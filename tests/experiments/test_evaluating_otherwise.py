@@ -1,7 +1,6 @@
 """What only concerns the evaluation never trains again, and an evaluation that fails loses no training."""
 
 import json
-import os
 import shutil
 import signal
 
@@ -78,8 +77,8 @@ def test_interrupted_in_the_evaluation_it_says_how_to_go_on(copy, tmp_path, monk
     before = content(copy)
 
     def interrupt(*_):
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as stopped:
         if again:

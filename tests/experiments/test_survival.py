@@ -22,7 +22,7 @@ from experiments.harness.session import training as session
 from metalearn import diagnostics
 from tests.experiments.small_runs import SETTINGS, SHORT, content, folder, read, run, stop_at
 
-LONG = [*SETTINGS, "training.iterations=4000", "training.jit_compile=false", "training.carry=1500"]
+LONG = [*SETTINGS, "training.iterations=2000", "training.jit_compile=false", "training.carry=700"]
 """With inner loops that are carried on: what is killed is in the middle of one."""
 
 
@@ -63,7 +63,7 @@ def test_killed_and_stopped_it_ends_with_equal_bits(tmp_path, whole):
     assert manifest["status"] == "interrupted"
     assert manifest["environment"]["TF_NUM_INTRAOP_THREADS"] == "1"
     assert len(manifest["resumed"]) == 1
-    assert 0 < manifest["iteration"] < 4000
+    assert 0 < manifest["iteration"] < 2000
     assert run(tmp_path, LONG) == 0
     assert content(folder(tmp_path)) == whole
 

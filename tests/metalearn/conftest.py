@@ -1,5 +1,7 @@
 """Functions whose second derivatives are known, and random nested tensors to take them at."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -26,6 +28,31 @@ def _drawn(spec, rng):
     if isinstance(spec, dict):
         return {key: _drawn(child, rng) for key, child in spec.items()}
     return type(spec)(_drawn(child, rng) for child in spec)
+
+
+@contextmanager
+def _graphs_optimized(value):
+    before = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not value})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": before})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def graphs_as_traced():
+    """Graphs run as they are traced: TensorFlow optimizes each for longer than these tests run it.
+
+    Whole programs are optimized in the tests of commands and algorithms.
+    """
+    with _graphs_optimized(False):
+        yield
+
+
+@pytest.fixture
+def optimized():
+    """Graphs are optimized as usual, for claims of equal bits."""
+    with _graphs_optimized(True):
+        yield
 
 
 @st.composite

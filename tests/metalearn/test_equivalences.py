@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import metalearn as ml
 
-RATE, STEPS = 0.05, 3
+RATE, STEPS = 0.05, 2
 
 
 def mlp():

@@ -15,8 +15,9 @@ from rich.table import Table
 from experiments.harness.config import marked
 from experiments.harness.console import console, print_table, say
 from experiments.tools.audit.cases import Case
+from experiments.tools.audit.excluded import EXCLUDED
 from experiments.tools.audit.functions import activations, losses
-from experiments.tools.audit.layers import EXCLUDED, layers
+from experiments.tools.audit.layers import layers
 from experiments.tools.audit.measure import EXACT, NONE, Row, measure
 from experiments.tools.audit.sections import SECTIONS, Section
 

@@ -26,48 +26,20 @@ ITERATIONS = 1000
 def build(steps: int, width: int) -> Program:
     """Return the training loop."""
 
-    def loss(parameters: Any, inputs: Any, targets: Any) -> Any:
-        hidden = inputs
-        for weights, bias in parameters[:-1]:
-            hidden = jax.nn.relu(hidden @ weights + bias)
-        weights, bias = parameters[-1]
-        return jnp.mean((hidden @ weights + bias - targets) ** 2)
-
     def meta_loss(parameters: Any, inputs: Any, targets: Any) -> Any:
         adapted = parameters
         for _ in range(steps):
-            gradients = jax.grad(loss)(adapted, inputs[:SHOTS], targets[:SHOTS])
+            gradients = jax.grad(_loss)(adapted, inputs[:SHOTS], targets[:SHOTS])
             adapted = jax.tree.map(lambda p, g: p - INNER_RATE * g, adapted, gradients)
-        return loss(adapted, inputs[SHOTS:], targets[SHOTS:])
-
-    def sample(key: Any) -> tuple[Any, Any]:
-        amplitude_key, phase_key, input_key = jax.random.split(key, 3)
-        amplitude = jax.random.uniform(amplitude_key, (TASKS, 1, 1), minval=AMPLITUDE[0], maxval=AMPLITUDE[1])
-        phase = jax.random.uniform(phase_key, (TASKS, 1, 1), minval=PHASE[0], maxval=PHASE[1])
-        shape = (TASKS, SHOTS + QUERIES, 1)
-        inputs = jax.random.uniform(input_key, shape, minval=INPUTS[0], maxval=INPUTS[1])
-        return inputs, amplitude * jnp.sin(inputs - phase)
-
-    def adam(gradients: Any, state: Any) -> tuple[Any, Any]:
-        """Adam as optax has it, without optax."""
-        first, second, count = state
-        count = count + 1
-        first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, gradients)
-        second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, second, gradients)
-        scale = OUTER_RATE * jnp.sqrt(1 - 0.999**count) / (1 - 0.9**count)
-        return jax.tree.map(lambda m, v: -scale * m / (jnp.sqrt(v) + 1e-7), first, second), (
-            first,
-            second,
-            count,
-        )
+        return _loss(adapted, inputs[SHOTS:], targets[SHOTS:])
 
     def iteration(carry: Any, index: Any) -> tuple[Any, Any]:
         parameters, state, key = carry
-        inputs, targets = sample(jax.random.fold_in(key, index))
+        inputs, targets = _sample(jax.random.fold_in(key, index))
         losses, gradients = jax.vmap(jax.value_and_grad(meta_loss), in_axes=(None, 0, 0))(
             parameters, inputs, targets
         )
-        updates, state = adam(jax.tree.map(lambda g: g.mean(0), gradients), state)
+        updates, state = _adam(jax.tree.map(lambda g: g.mean(0), gradients), state)
         return (jax.tree.map(jnp.add, parameters, updates), state, key), losses.mean()
 
     @jax.jit
@@ -90,3 +62,34 @@ def build(steps: int, width: int) -> Program:
         return float(losses[-1])
 
     return Program(run, ITERATIONS)
+
+
+def _loss(parameters: Any, inputs: Any, targets: Any) -> Any:
+    hidden = inputs
+    for weights, bias in parameters[:-1]:
+        hidden = jax.nn.relu(hidden @ weights + bias)
+    weights, bias = parameters[-1]
+    return jnp.mean((hidden @ weights + bias - targets) ** 2)
+
+
+def _sample(key: Any) -> tuple[Any, Any]:
+    amplitude_key, phase_key, input_key = jax.random.split(key, 3)
+    amplitude = jax.random.uniform(amplitude_key, (TASKS, 1, 1), minval=AMPLITUDE[0], maxval=AMPLITUDE[1])
+    phase = jax.random.uniform(phase_key, (TASKS, 1, 1), minval=PHASE[0], maxval=PHASE[1])
+    shape = (TASKS, SHOTS + QUERIES, 1)
+    inputs = jax.random.uniform(input_key, shape, minval=INPUTS[0], maxval=INPUTS[1])
+    return inputs, amplitude * jnp.sin(inputs - phase)
+
+
+def _adam(gradients: Any, state: Any) -> tuple[Any, Any]:
+    """Adam as optax has it, without optax."""
+    first, second, count = state
+    count = count + 1
+    first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, gradients)
+    second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, second, gradients)
+    scale = OUTER_RATE * jnp.sqrt(1 - 0.999**count) / (1 - 0.9**count)
+    return jax.tree.map(lambda m, v: -scale * m / (jnp.sqrt(v) + 1e-7), first, second), (
+        first,
+        second,
+        count,
+    )

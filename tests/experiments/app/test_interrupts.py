@@ -1,6 +1,5 @@
 """Signals: collected while Python runs, and not waited for for long while it does not."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -25,7 +24,7 @@ with interrupts.interruptible(lambda: print("last words", flush=True)):
 def test_a_signal_is_collected_and_handlers_are_put_back(number):
     before = [signal.getsignal(each) for each in interrupts.SIGNALS]
     with interrupts.interruptible(lambda: None) as received:
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
         assert received == [number]
     assert [signal.getsignal(each) for each in interrupts.SIGNALS] == before
     assert signal.set_wakeup_fd(-1) == -1

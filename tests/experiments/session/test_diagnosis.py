@@ -16,7 +16,8 @@ def make_trainer(rate=0.01):
     rule = ml.rules.sgd(ml.rules.learned(rate, per="variable"))
     learner = ml.MetaLearner(ml.models.mlp(1, (4,), 1), ml.losses.mse, rule)
     optimizer = keras.optimizers.Adam(1e-2)
-    return ml.MetaTrainer(learner, ml.tasks.Sinusoid(), optimizer, meta_batch_size=3, jit_compile=False)
+    options = {"jit_compile": False, "check_derivatives": False}
+    return ml.MetaTrainer(learner, ml.tasks.Sinusoid(), optimizer, meta_batch_size=3, **options)
 
 
 def bits(trainer):

@@ -8,10 +8,12 @@ import yaml
 
 from experiments import reproduce, train
 from experiments.harness.app.application import run_application
+from experiments.harness.config import preparation
 from experiments.harness.runs import identity, metrics, rundir
 from experiments.harness.runs.rundir import RunDirectory
 from experiments.harness.session import reproduction, results
 from metalearn import losses
+from tests.experiments.small_runs import built
 
 SMALL = [
     "diagnostics.interval=null",
@@ -21,6 +23,7 @@ SMALL = [
     "evaluation.tasks=4",
 ]
 SMALL += ["evaluation.steps=1", "training.jit_compile=false", "tracking=none"]
+SMALL += ["run.check_derivatives=false"]
 
 
 def execute(monkeypatch, capfd, main, name, *arguments):
@@ -75,6 +78,13 @@ def test_other_code_and_other_packages_are_named(run, monkeypatch, capfd):
     assert "tensorflow 2.0.0 then, 2." in captured.out
 
 
+@pytest.fixture
+def reuse(monkeypatch):
+    """Reproductions go on from one program: see ``small_runs``."""
+    monkeypatch.setattr(preparation, "build_trainer", built)
+
+
+@pytest.mark.usefixtures("reuse")
 def test_the_end_of_a_run_is_compared_too(run):
     rundir.update_manifest(run, parameters_digest="0" * 64)
     outcome = reproduction.compare(run)
@@ -85,6 +95,7 @@ def test_the_end_of_a_run_is_compared_too(run):
     assert (outcome.iterations, outcome.difference) == (29, None)
 
 
+@pytest.mark.usefixtures("reuse")
 def test_the_evaluation_is_compared_too(run):
     """Of one task, by the last bit; with checksums that fit it."""
     with np.load(run.losses) as arrays:

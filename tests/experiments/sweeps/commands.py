@@ -18,6 +18,7 @@ SMALL += [
     "training.jit_compile=false",
     "tracking=none",
     "run.checkpoint_seconds=0.01",
+    "run.check_derivatives=false",
 ]
 
 

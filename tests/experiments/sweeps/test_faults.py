@@ -34,6 +34,7 @@ def stand_in(monkeypatch):
     return asked
 
 
+@pytest.mark.usefixtures("unbuilt")
 @pytest.mark.parametrize("arguments", [GRID, TRIALS], ids=["grid", "search"])
 def test_a_second_start_says_that_it_is_being_run(tmp_path, capfd, stand_in, arguments):
     assert run(tmp_path, arguments) == 0
@@ -49,6 +50,7 @@ def test_a_second_start_says_that_it_is_being_run(tmp_path, capfd, stand_in, arg
     assert run(tmp_path, arguments) == 0
 
 
+@pytest.mark.usefixtures("unbuilt")
 def test_a_file_in_the_way_leaves_a_trial_to_be_run_again(tmp_path, capfd, stand_in):
     """It is no fault of the values that were chosen: the same trial is complete when the file is gone."""
     (tmp_path / "sinusoid").write_text("in the way")
@@ -66,6 +68,7 @@ def test_a_file_in_the_way_leaves_a_trial_to_be_run_again(tmp_path, capfd, stand
     assert trials[0].params == trial.params
 
 
+@pytest.mark.usefixtures("unbuilt")
 def test_a_full_disk_leaves_a_trial_to_be_run_again(tmp_path, monkeypatch, capfd, stand_in):
     complete = session.train
 
@@ -83,6 +86,7 @@ def test_a_full_disk_leaves_a_trial_to_be_run_again(tmp_path, monkeypatch, capfd
     assert [each.state.name for each in study_of(tmp_path).trials] == ["COMPLETE", "COMPLETE"]
 
 
+@pytest.mark.usefixtures("unbuilt")
 def test_jobs_that_are_complete_are_evaluated_otherwise(tmp_path, stand_in):
     """Each of them is asked for anew, once; what varies in the evaluation alone is no sweep."""
     assert run(tmp_path, GRID) == 0
@@ -113,6 +117,7 @@ def test_every_job_is_built_before_the_first_is_trained(tmp_path, capfd, stand_i
     assert stand_in == []
 
 
+@pytest.mark.usefixtures("unbuilt")
 def test_a_launcher_that_loses_a_worker_launches_the_other_jobs_again(tmp_path, monkeypatch, capfd, stand_in):
     """A worker is killed with the first job done: no other ends with it. What always fails is given up."""
     from experiments.harness.sweeps import execution
@@ -144,6 +149,7 @@ def test_a_launcher_that_loses_a_worker_launches_the_other_jobs_again(tmp_path, 
     assert "2 not complete" in capfd.readouterr().out
 
 
+@pytest.mark.usefixtures("unbuilt")
 def test_jobs_by_other_code_are_named(tmp_path, capfd, stand_in):
     """They are complete, and not trained again unasked."""
     assert run(tmp_path, GRID) == 0

@@ -41,6 +41,7 @@ def test_what_is_complete_is_not_run_again(swept, capfd):
     assert "go on with: python" in printed
 
 
+@pytest.mark.usefixtures("unbuilt")
 def test_a_job_that_is_interrupted_ends_the_sweep(tmp_path, monkeypatch, capfd):
     """And the same command goes on; training is a stand-in, which leaves manifests."""
     ends = iter(["complete", "interrupted", "complete", "complete"])
@@ -83,6 +84,7 @@ def test_bad_input_is_said_before_any_job_starts(tmp_path, capfd, arguments, nam
     assert not (tmp_path / "sinusoid").exists()
 
 
+@pytest.mark.usefixtures("unbuilt")
 def test_the_command_line_replaces_values_of_a_preset(tmp_path, monkeypatch):
     """And the same run is one job: the label changes no result."""
     monkeypatch.setattr("experiments.harness.sweeps.grid.execute", lambda *_: pytest.skip("not reached"))

@@ -43,6 +43,7 @@ def trials(runs):
     return [(trial.params, trial.value, trial.state) for trial in study_of(runs).trials]
 
 
+@pytest.mark.usefixtures("unbuilt")
 def test_it_chooses_the_same_wherever_it_was_stopped(tmp_path, monkeypatch):
     """Eight trials, two at a time, by TPE after the first three; stopped in the middle of two batches."""
     sampler = ["+hydra.sweeper.sampler.n_startup_trials=3", "hydra.sweeper.parallel=2"]

@@ -111,7 +111,7 @@ def test_equals_nested_tapes(result, as_vector, estimator, steps, mode):
         np.testing.assert_allclose(ours, reference, rtol=0, atol=1e-9)
 
 
-@cases(*QUICK, ("unrolled", 10, "graph"))
+@cases(*QUICK, ("checkpointed", 10, "graph"))
 def test_equals_finite_differences(result, initial, sinusoids, as_vector, estimator, steps, mode):
     """Along random directions and coordinates of every variable, to 1e-6."""
     meta_gradient = result(estimator, steps, mode)

@@ -24,7 +24,8 @@ def trainer_of(name, optimizer=None):
     )
     source = ml.tasks.from_function(drawn, dtype="float64")
     optimizer = optimizer or keras.optimizers.SGD(LEARNING_RATE)
-    return ml.MetaTrainer(learner, source, optimizer, meta_batch_size=3, jit_compile=False)
+    options = {"jit_compile": False, "check_derivatives": False}
+    return ml.MetaTrainer(learner, source, optimizer, meta_batch_size=3, **options)
 
 
 def unpacked(meta, name):

@@ -136,7 +136,8 @@ class TestSeeds:
         ends = []
         for runs in ((3,), (1, 2)):
             source = ml.tasks.from_function(shifted, dtype="float64")
-            trainer = ml.MetaTrainer(learner, source, keras.optimizers.SGD(0.125), meta_batch_size=2)
+            options = {"meta_batch_size": 2, "check_derivatives": False}
+            trainer = ml.MetaTrainer(learner, source, keras.optimizers.SGD(0.125), **options)
             for iterations in runs:
                 trainer.run(iterations)
             ends.append(trainer.state())

@@ -71,8 +71,17 @@ def test_models_are_those_of_keras():
     np.testing.assert_array_equal(again(inputs(6, 3)), ours(inputs(6, 3)))
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("wrap", ["eager", "in_graph", "with_xla"])
+QUICK = [(MODES[0], "with_xla"), (MODES[1], "eager"), (MODES[1], "in_graph")]
+
+
+@pytest.mark.parametrize(
+    ("mode", "wrap"),
+    [
+        pytest.param(mode, wrap, marks=[] if (mode, wrap) in QUICK else pytest.mark.slow)
+        for mode in MODES
+        for wrap in ("eager", "in_graph", "with_xla")
+    ],
+)
 def test_second_derivatives_are_those_of_keras(mode, wrap, request):
     """Also of their own products: derivatives of fourth order, compiled and not, in float64."""
     wrapped = (lambda function: function) if wrap == "eager" else request.getfixturevalue(wrap)
