@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import wandb
 from matplotlib.figure import Figure
-from tests.experiments.test_tracking import GRADIENT, make_history, start
+from tests.experiments.tracking.test_trackers import GRADIENT, make_history, start
 
 from experiments.harness.tracking import trackers as tracking
 from experiments.harness.tracking.trackers import Tracker, no_tracker
