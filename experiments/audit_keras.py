@@ -9,7 +9,7 @@ from experiments.harness.quiet import import_tensorflow
 
 
 def main(config: DictConfig) -> int:
-    """Measure all cases, print the table and write it where asked to; return the exit code."""
+    """Measure all cases, print the tables and write them where asked to; return the exit code."""
     import_tensorflow()
     from experiments.harness.audit.report import audit
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from experiments.harness.build import build
 from experiments.harness.errors import UsageError
 from metalearn.sources import BLOCK_BYTES
 
@@ -56,7 +57,8 @@ def estimate(config: Config) -> dict[str, float]:
         "model.hidden, input_size and output_size": 4 * parameters,
         "training.meta_batch_size, with a copy of the model for each task,": 2 * tasks * parameters,
     }
-    if _keeps_steps(config["estimator"]):
+    # What can weigh the loss of every step goes back through all of them.
+    if build(config["estimator"], "estimator").weighs_steps:
         needed["learner.steps, whose losses are kept for the way back,"] = tasks * steps
     return {what: float(NUMBER) * count for what, count in needed.items()}
 
@@ -88,11 +90,6 @@ def _parameters(model: Mapping[str, Any], inputs: int) -> int:
         return 0
     widths = [inputs, *hidden, _count(model.get("output_size"), 1)]
     return sum((before + 1) * after for before, after in pairwise(widths))
-
-
-def _keeps_steps(estimator: Mapping[str, Any]) -> bool:
-    """Say whether an estimator goes back through inner steps, so that something of each of them is kept."""
-    return str(estimator.get("_target_")).rpartition(".")[2] in ("unrolled", "mixed_mode", "checkpointed")
 
 
 def _count(value: Any, otherwise: int) -> int:

@@ -32,6 +32,7 @@ from experiments.harness.preparation import prepare, tasks_of
 from experiments.harness.rundir import RunDirectory
 from experiments.harness.terminal import evaluation_table
 from experiments.harness.tracking import Tracker
+from metalearn.evaluation import Curve
 from metalearn.nest import names
 
 Config = dict[str, Any]
@@ -41,6 +42,9 @@ WINDOW = 500
 
 LARGEST_EVALUATION = 256 * MIB
 """Bytes of ``evaluation.json`` that are read."""
+
+STORED = ("mean", "median", "ci95")
+"""What is kept of each curve over the inner steps."""
 
 REFERENCES = {
     "metalearn.tasks.Harmonic": {"predicting 0": 1.0},
@@ -227,7 +231,13 @@ def write_evaluation(path: Path, evaluation: ml.Evaluation, metric: str, trainer
         {
             "steps": evaluation.steps.tolist(),
             "mean": _finite_or_null(evaluation.mean),
+            "median": _finite_or_null(evaluation.median),
             "ci95": _finite_or_null(evaluation.ci95),
+            "diverged": evaluation.diverged.tolist(),
+            "metrics": {
+                name: {part: _finite_or_null(getattr(curve, part)) for part in STORED}
+                for name, curve in evaluation.metrics.items()
+            },
             "num_tasks": evaluation.num_tasks,
             "tasks_hash": evaluation.tasks_hash,
             "metric": metric,
@@ -252,11 +262,16 @@ def show(run: RunDirectory, manifest: Config) -> None:
         stored = json.loads(read_bytes(run.evaluation, LARGEST_EVALUATION))
         evaluation = ml.Evaluation(
             steps=np.array(stored["steps"]),
-            mean=np.array(stored["mean"], dtype=float),
-            ci95=np.array(stored["ci95"], dtype=float),
+            **{part: np.array(stored[part], dtype=float) for part in (*STORED, "diverged")},
             num_tasks=stored["num_tasks"],
             tasks_hash=stored["tasks_hash"],
             per_task=np.empty(0),
+            metrics={
+                name: Curve(
+                    per_task=np.empty(0), **{part: np.array(curve[part], dtype=float) for part in STORED}
+                )
+                for name, curve in stored["metrics"].items()
+            },
         )
         table = evaluation_table(
             evaluation, str(stored["metric"]), "Query loss after adaptation to fresh tasks"

@@ -45,18 +45,30 @@ def brief(config: dict[str, Any], trainer: ml.MetaTrainer, place: str) -> None:
 
 
 def evaluation_table(evaluation: ml.Evaluation, metric: str, title: str) -> Table:
-    """Return the table of query loss after each number of inner steps, with its 95 % interval."""
+    """Return the table of query loss and metrics after each number of inner steps, with 95 % intervals.
+
+    Where tasks diverged, what fraction did is a column.
+    """
     table = Table(title=title, title_justify="left", caption_justify="left")
     table.caption = cell(
         f"mean over {evaluation.num_tasks} fresh tasks (list {evaluation.tasks_hash}) ± 95 % interval"
     )
     table.add_column("inner steps", justify="right")
-    table.add_column(cell(metric.upper()), justify="right")
-    table.add_column("± 95 %", justify="right")
-    for step, mean, ci95 in zip(evaluation.steps, evaluation.mean, evaluation.ci95, strict=True):
-        shown = (f"{mean:.4f}", f"{ci95:.4f}") if np.isfinite(mean) else ("diverged", "")
-        table.add_row(str(step), *shown)
+    columns = [(metric.upper(), _shown(evaluation.mean)), ("± 95 %", _shown(evaluation.ci95))]
+    columns.append(("median", _shown(evaluation.median)))
+    if evaluation.diverged.any():
+        columns.append(("diverged", [f"{100 * fraction:.2g} %" for fraction in evaluation.diverged]))
+    for name, curve in evaluation.metrics.items():
+        columns += [(name, _shown(curve.mean)), ("± 95 %", _shown(curve.ci95))]
+    for heading, _ in columns:
+        table.add_column(cell(heading), justify="right")
+    for step, *row in zip(evaluation.steps, *(values for _, values in columns), strict=True):
+        table.add_row(str(step), *row)
     return table
+
+
+def _shown(values: np.ndarray) -> list[str]:
+    return [f"{value:.4f}" if np.isfinite(value) else "-" for value in values]
 
 
 def gradients_table(audit: Audit) -> Table:

@@ -19,6 +19,9 @@ from metalearn.problems.learner import Learner
 from metalearn.sources import Source, as_source, check_sampler, spec
 from metalearn.types import Inner, Meta, Structure, Task
 
+DIVERGED = 10
+"""How many times the largest loss before adaptation a loss has to be for its task to have diverged."""
+
 
 class Curve(NamedTuple):
     """A metric of the query against inner steps.
@@ -28,11 +31,13 @@ class Curve(NamedTuple):
         ci95: half width of the normal 95 % interval of the mean, ``1.96 std / sqrt(num_tasks)``, ``[S+1]``;
             NaN for a single task.
         per_task: of each task, ``[num_tasks, S+1]``.
+        median: over the tasks, ``[S+1]``.
     """
 
     mean: np.ndarray
     ci95: np.ndarray
     per_task: np.ndarray
+    median: np.ndarray
 
 
 class Evaluation(NamedTuple):
@@ -46,6 +51,10 @@ class Evaluation(NamedTuple):
         num_tasks: number of tasks.
         tasks_hash: digest of the tasks; equal for evaluations that can be compared task by task.
         per_task: loss of each task, ``[num_tasks, S+1]``.
+        median: over the tasks, ``[S+1]``, which the few tasks with very large losses do not move as they move
+            the mean.
+        diverged: fraction of the tasks whose loss is not finite, or more than ``DIVERGED`` times the largest
+            finite one before the first step, ``[S+1]``.
         metrics: what the outer loss reports beside its value, by name.
     """
 
@@ -55,6 +64,8 @@ class Evaluation(NamedTuple):
     num_tasks: int
     tasks_hash: str
     per_task: np.ndarray
+    median: np.ndarray
+    diverged: np.ndarray
     metrics: Mapping[str, Curve] = types.MappingProxyType({})
 
 
@@ -118,6 +129,7 @@ def evaluator(
             **_curve(losses)._asdict(),
             num_tasks=num_tasks,
             tasks_hash=drawn.digest,
+            diverged=_diverged(losses),
             metrics={name: _curve(values) for name, values in metrics.items()},
         )
 
@@ -139,4 +151,11 @@ def _measured(
 def _curve(per_task: np.ndarray) -> Curve:
     count = len(per_task)
     deviation = per_task.std(0, ddof=1, dtype=np.float64) if count > 1 else np.full(per_task.shape[1], np.nan)
-    return Curve(per_task.mean(0, dtype=np.float64), 1.96 * deviation / np.sqrt(count), per_task)
+    mean, ci95 = per_task.mean(0, dtype=np.float64), 1.96 * deviation / np.sqrt(count)
+    return Curve(mean, ci95, per_task, np.median(per_task, 0))
+
+
+def _diverged(losses: np.ndarray) -> np.ndarray:
+    before = losses[:, 0]
+    largest = np.max(before, initial=0.0, where=np.isfinite(before))
+    return np.mean(~(losses <= DIVERGED * largest), axis=0)  # a comparison with NaN is false

@@ -33,7 +33,8 @@ def draw(model: keras.Model, seed: int) -> Parameters:
             initializer = rebuilt[owner].get(id(named.variable))
         if initializer is None:
             raise _refusal(named, "its initializer is not to be found")
-        drawn[named.key] = _draw(named, initializer, entropy)
+        with tf.init_scope():  # in eager execution: XLA would draw other numbers
+            drawn[named.key] = _draw(named, initializer, entropy)
     return drawn
 
 

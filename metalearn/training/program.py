@@ -159,7 +159,7 @@ class Program:
     ) -> tuple[dict[str, tf.Tensor], Meta, Carried]:
         """Update phi; return the metrics, the gradient, and what is carried on."""
         optimizers, seed = self._optimizers, tf.stack([self._seed, iteration])
-        meta, tasks, result, carry = self._estimate(tasks, iteration, carried)
+        meta, tasks, result, carry = self._estimate(self._phi(), tasks, iteration, carried)
         gradient = combined(result, self._clip)
         gradients = tf.nest.flatten(gradient)
         squares = tf.stack([tf.cast(tf.reduce_sum(tf.square(leaf)), tf.float32) for leaf in gradients])
@@ -186,17 +186,17 @@ class Program:
         return {name: tf.cast(value, tf.float32) for name, value in row.items()}, gradient, after
 
     def _estimate(
-        self, tasks: Task, iteration: tf.Tensor, carried: Carried
+        self, phi: Meta, tasks: Task, iteration: tf.Tensor, carried: Carried
     ) -> tuple[Meta, Task, MetaGradient, Structure]:
         """Return the meta-parameters, the tasks with what is carried, the meta-gradient, and the carry."""
-        meta = self._learner.whole(self._phi(), carried.statistics)
+        meta = self._learner.whole(phi, carried.statistics)
         tasks = continued(tasks, carried.inner, self._carry, iteration)
         seed = tf.stack([self._seed, iteration])
         return meta, tasks, *estimate(self._learner, meta, tasks, carried.estimator, seed)
 
-    def gradient(self, tasks: Task, iteration: tf.Tensor, carried: Carried) -> Meta:
-        """Return the meta-gradient that an iteration's update is made from, without making it."""
-        return combined(self._estimate(tasks, iteration, carried)[2], self._clip)
+    def gradient(self, phi: Meta, tasks: Task, iteration: tf.Tensor, carried: Carried) -> Meta:
+        """Return the meta-gradient at phi that an iteration's update would be made from."""
+        return combined(self._estimate(phi, tasks, iteration, carried)[2], self._clip)
 
     def _phi(self) -> Meta:
         values = [tf.convert_to_tensor(variable.value) for variable in self._optimizers.variables]

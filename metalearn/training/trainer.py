@@ -262,9 +262,8 @@ class MetaTrainer:
         outcome = self._program.call(same, *numbers, carried)
         tasks = tf.nest.map_structure(lambda leaf: leaf[0], same)
         estimate = functools.partial(self._program.gradient, iteration=tf.constant(self.iteration))
-        self.disagreement = disagreement(
-            outcome.gradient, estimate, self.learner.posed(self.meta, tasks, (self.seed, 0)), tasks, carried
-        )
+        posed = self.learner.posed(self.meta, tasks, (self.seed, 0))
+        self.disagreement = disagreement(outcome.gradient, estimate, posed, tasks, carried)
         self._compares = False
 
     def _culprits(self, outcome: Outcome, row: np.ndarray) -> list[str]:

@@ -17,6 +17,8 @@ from experiments.harness.audit.functions import LOSSES, UTILITIES, functions_of
 from experiments.harness.audit.layers import EXCLUDED, layers
 from experiments.harness.audit.measure import EXACT, NONE, WRONG, Row, measure
 from experiments.harness.audit.report import MARK, cases, markdown, terminal_table
+from experiments.harness.audit.sections import SECTIONS
+from experiments.harness.audit.targets import losses_of_targets
 from experiments.harness.cli import run_application
 from experiments.harness.marked import marks
 
@@ -80,7 +82,8 @@ def test_the_readme_has_the_table(rows):
     """Names under verdicts: figures differ by version and machine, and older versions have fewer names."""
     _, found, rest = (ROOT / "README.md").read_text().partition(BEGIN)
     assert found, f"README.md needs {BEGIN} and {END}: python -m experiments.audit_keras write=README.md"
-    here, there = (verdicts(text) for text in (markdown(rows), rest.partition(END)[0]))
+    table = rest.partition(END)[0].partition("\n### ")[0]
+    here, there = verdicts(markdown(rows)), verdicts(table)
     assert here.items() <= there.items()
     assert {name for name in there if "Adaptive" not in name} <= set(here)
 
@@ -180,12 +183,19 @@ def test_the_table_goes_between_the_marks(tmp_path, monkeypatch, capfd):
     path = tmp_path / "page.md"
     path.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     monkeypatch.setattr(report, "cases", lambda: [CASES["relu"]])
+    monkeypatch.setattr(report, "SECTIONS", [SECTIONS[0]._replace(cases=lambda: [*losses_of_targets()][-1:])])
     monkeypatch.setattr(sys, "argv", ["audit_keras", f"write={path}"])
     with pytest.raises(SystemExit) as stopped:
         run_application(audit_keras.main, "audit_keras")
     assert not stopped.value.code
-    assert "relu" in capfd.readouterr().out
-    assert re.fullmatch(rf"before\n{BEGIN}\n1 cases.*`relu`.*\n{END}\nafter\n", path.read_text(), re.DOTALL)
+    printed = capfd.readouterr().out
+    assert "relu" in printed
+    assert "metalearn.losses.mse" in printed
+    assert re.fullmatch(
+        rf"before\n{BEGIN}\n1 cases.*`relu`.*\n### Losses.*`metalearn.losses.mse`.*\n{END}\nafter\n",
+        path.read_text(),
+        re.DOTALL,
+    )
 
 
 def test_a_file_that_is_not_there_is_refused_before_anything_is_measured(tmp_path, monkeypatch, capfd):

@@ -62,7 +62,16 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tracker.log(first, part(history, first, end), GRADIENT, seconds)
     steps = np.arange(3)
     tracker.evaluation(
-        Evaluation(steps, np.array([3.0, 0.3, np.inf]), np.array([0.3, 0.03, np.nan]), 600, "", np.empty(0)),
+        Evaluation(
+            steps,
+            np.array([3.0, 0.3, np.inf]),
+            np.array([0.3, 0.03, np.nan]),
+            600,
+            "",
+            np.empty(0),
+            np.array([2.0, 0.2, np.inf]),
+            np.array([0.0, 0.0, 1.0]),
+        ),
         "mse",
     )
     image, checkpoint = directory / "image.png", directory / "00000250.npz"

@@ -90,7 +90,9 @@ def test_a_tracker_that_does_not_start_is_done_without_offline(capfd: pytest.Cap
 def test_a_tracker_that_keeps_nothing(make: Any) -> None:
     tracker = make()
     tracker.log(0, make_history(3), GRADIENT, 1.0)
-    tracker.evaluation(Evaluation(np.arange(1), np.ones(1), np.ones(1), 2, "", np.empty(0)), "mse")
+    tracker.evaluation(
+        Evaluation(np.arange(1), np.ones(1), np.ones(1), 2, "", np.empty(0), np.ones(1), np.zeros(1)), "mse"
+    )
     tracker.figures({"adaptation": Path("nowhere.png")})
     tracker.checkpoint(Path("nowhere.npz"))
     tracker.finish(exit_code=1)

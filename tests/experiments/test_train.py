@@ -72,7 +72,9 @@ def test_the_offline_run_has_every_group(finished):
 def test_evaluation_and_manifest_have_the_documented_keys(finished):
     evaluation = json.loads((finished / "evaluation.json").read_text())
     assert evaluation["steps"] == list(range(11))
-    assert len(evaluation["mean"]) == len(evaluation["ci95"]) == 11
+    assert len(evaluation["mean"]) == len(evaluation["median"]) == len(evaluation["ci95"]) == 11
+    assert evaluation["diverged"] == [0.0] * 11
+    assert evaluation["metrics"] == {}
     assert (evaluation["num_tasks"], evaluation["metric"], evaluation["iteration"]) == (20, "mse", 60)
     manifest = json.loads((finished / "manifest.json").read_text())
     assert manifest["status"] == "complete"

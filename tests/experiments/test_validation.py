@@ -69,7 +69,16 @@ def test_a_run_is_given_up_when_it_is_told_to_and_can_go_on(validated, tmp_path)
 def test_a_run_whose_loss_is_infinite_can_be_given_up(validated, tmp_path, monkeypatch, capfd):
     """JSON has no infinity."""
     config, _ = read(validated)
-    infinite = ml.Evaluation(np.arange(3), np.full(3, np.inf), np.full(3, np.nan), 20, "", np.empty(0))
+    infinite = ml.Evaluation(
+        np.arange(3),
+        np.full(3, np.inf),
+        np.full(3, np.nan),
+        20,
+        "",
+        np.empty(0),
+        np.full(3, np.inf),
+        np.ones(3),
+    )
     monkeypatch.setattr(ml, "evaluator", lambda *_: lambda meta: infinite)
     assert session.train({**config, "paths": {"runs": str(tmp_path)}}, lambda *_: True) == 0
     _, manifest = read(folder(tmp_path))

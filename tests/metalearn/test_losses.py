@@ -88,6 +88,20 @@ def test_gradients_of_targets_and_logits_against_differences():
     assert report.passed(1e-9), report.worst
 
 
+def test_mixed_second_derivatives_in_closed_form():
+    """``d^2 L / d targets_nc d logits_nj = (p_nj - [c = j]) / N``, for targets of any sum."""
+    probabilities = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
+    v = np.sin(np.arange(15.0)).reshape(5, 3)
+
+    def along(targets):
+        _, slope = value_and_gradient(lambda o: losses.cross_entropy(targets, o), tf.constant(LOGITS))
+        return tf.reduce_sum(slope * v)
+
+    _, mixed = value_and_gradient(along, tf.constant(3 * SOFT - 1))
+    expected = ((probabilities * v).sum(1, keepdims=True) - v) / 5
+    np.testing.assert_allclose(mixed, expected, rtol=1e-12)
+
+
 @pytest.fixture
 def as_by_default():
     """Switch the determinism of operations off, which other tests' commands switch on for the process.

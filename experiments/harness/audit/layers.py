@@ -87,6 +87,7 @@ ONE_INPUT: list[tuple[str, Draw, Layers]] = [
         {
             "MaxPooling2D": lambda: L.MaxPooling2D(2),
             "MaxPooling2D (overlapping)": lambda: L.MaxPooling2D(3, strides=1),
+            "metalearn.layers.MaxPooling2D": lambda: OURS.MaxPooling2D(2),
             "AveragePooling2D": lambda: L.AveragePooling2D(2),
             "GlobalMaxPooling2D": lambda: L.GlobalMaxPooling2D(),
             "GlobalAveragePooling2D": lambda: L.GlobalAveragePooling2D(),
@@ -251,9 +252,8 @@ OTHER: list[tuple[str, str, tuple[Draw, ...], Callable[..., Any]]] = [
 MERGING = ("Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply", "Subtract")
 
 SINGLE = (
-    *("AdaptiveAveragePooling3D", "AdaptiveMaxPooling3D", "AveragePooling3D", "MaxPooling3D"),
-    *("MelSpectrogram", "Resizing"),
-    *(f"UpSampling2D ({interpolation})" for interpolation in ("bilinear", "bicubic", "lanczos3")),
+    *("AdaptiveAveragePooling3D", "AdaptiveMaxPooling3D", "AveragePooling3D", "MaxPooling3D", "Resizing"),
+    *("MelSpectrogram", *(f"UpSampling2D ({way})" for way in ("bilinear", "bicubic", "lanczos3"))),
 )
 """Cases for which TensorFlow has kernels in float32 alone, or rounds to it."""
 

@@ -16,6 +16,7 @@ from tensorflow.python.framework import config as tensorflow_config
 
 import metalearn as ml
 from experiments.harness.audit.cases import Case
+from metalearn.autodiff.failures import UNCOMPILED
 from metalearn.autodiff.gradients import dense
 from metalearn.autodiff.products import MODES
 from metalearn.types import Structure
@@ -80,7 +81,7 @@ def measure(case: Case) -> Row:
         The row of the table; the same in every process.
     """
     random = np.random.default_rng(0)
-    with _computing_in(precision(case)), warnings.catch_warnings():
+    with computing_in(precision(case)), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecated arguments are audited as long as they work
         function, x, flagged = _function_and_point(case, random)
         outputs = function(x)
@@ -96,11 +97,11 @@ def measure(case: Case) -> Row:
             )
             products = [ml.derivatives.hvp(scalar, x, v, mode) for mode in MODES]
         except (ValueError, LookupError) as raised:
-            return Row(case, np.nan, np.nan, _operation(raised), "", np.nan, flagged)
-        size = _norm(numeric)
-        error = max((_distance(product, numeric) / size for product in products), key=_badness)
+            return Row(case, np.nan, np.nan, operation_of(raised), "", np.nan, flagged)
+        size = norm(numeric)
+        error = max((distance(product, numeric) / size for product in products), key=_badness)
         unmapped, map_error = _mapped(scalar, x, v, products[0])
-        return Row(case, error, _norm(resolution) / size, "", unmapped, map_error, flagged)
+        return Row(case, error, norm(resolution) / size, "", unmapped, map_error, flagged)
 
 
 def _function_and_point(
@@ -178,18 +179,18 @@ def _mapped(
         of_one_task = tf.autograph.experimental.do_not_convert(
             lambda x, mode=mode: ml.derivatives.hvp(function, x, v, mode)
         )
-        with _silenced():
+        with silenced():
             try:
                 mapped = tf.vectorized_map(of_one_task, tasks, fallback_to_while_loop=False)
             except (ValueError, TypeError, NotImplementedError, LookupError) as error:
-                reason = reason or _obstacle(error)
+                reason = reason or obstacle(error)
             else:
-                size = _norm(expected)
-                return "", _distance(mapped, expected) / size if size else 0.0
+                size = norm(expected)
+                return "", distance(mapped, expected) / size if size else 0.0
     return reason, np.nan
 
 
-def _obstacle(error: BaseException) -> str:
+def obstacle(error: BaseException) -> str:
     """Say in a few words what stands in the way of a map over tasks."""
     text = str(error)
     differing = re.search(r"Input \"(\w+)\" of op '(\w+)' expected to be (not )?loop invariant", text)
@@ -201,22 +202,25 @@ def _obstacle(error: BaseException) -> str:
     missing = re.search(r"operation (\w+) has no derivative", text)
     if missing:
         return f"{missing[1]} has no derivative"
+    uncompiled = UNCOMPILED.search(text)
+    if uncompiled:
+        return f"XLA has no {uncompiled[1]} in this type"
     if "while_loop" in text or "variant" in text or "handle data" in text:
         return "a loop or branch in the graph"
     return text.strip().splitlines()[-1].strip()
 
 
-def _operation(error: BaseException) -> str:
+def operation_of(error: BaseException) -> str:
     """Name the operation without a derivative."""
     named = re.search(r"operation (\w+) has no|no entry for: (\w+)", str(error))
     return next(filter(None, named.groups())) if named else str(error).partition("\n")[0]
 
 
-def _distance(left: Structure, right: Structure) -> float:
-    return _norm(tf.nest.map_structure(tf.subtract, left, right))
+def distance(left: Structure, right: Structure) -> float:
+    return norm(tf.nest.map_structure(tf.subtract, left, right))
 
 
-def _norm(structure: Structure) -> float:
+def norm(structure: Structure) -> float:
     return float(tf.linalg.global_norm(tf.nest.flatten(structure)))
 
 
@@ -225,7 +229,7 @@ def _badness(error: float) -> float:
 
 
 @contextmanager
-def _computing_in(dtype: str) -> Iterator[None]:
+def computing_in(dtype: str) -> Iterator[None]:
     """Make Keras build layers of a type, on TensorFlow as it is by default; leave everything as it was."""
     floatx, policy = keras.config.floatx(), keras.config.dtype_policy()
     deterministic = tensorflow_config.is_op_determinism_enabled()
@@ -243,7 +247,7 @@ def _computing_in(dtype: str) -> Iterator[None]:
 
 
 @contextmanager
-def _silenced() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """Keep TensorFlow from logging the operations that it cannot map."""
     logger: Any = tf.get_logger()
     level = logger.level

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from rich.markup import escape
 from rich.table import Table
 
 from experiments.harness import marked
@@ -15,6 +17,7 @@ from experiments.harness.audit.cases import Case
 from experiments.harness.audit.functions import activations, losses
 from experiments.harness.audit.layers import EXCLUDED, layers
 from experiments.harness.audit.measure import EXACT, NONE, Row, measure
+from experiments.harness.audit.sections import SECTIONS, Section
 from experiments.harness.console import console, print_table, say
 
 MARK = "audit"
@@ -29,9 +32,9 @@ WIDTH = 150
 REMEDIES = {
     "SpectralNormalization": "by design: it takes singular vectors for constants",
     "categorical_crossentropy (logits, soft targets)": (
-        "what mixes targets and logits is taken for zero; for targets that are learned, write "
-        "-sum(targets * log_softmax(outputs)), or call `tf.config.experimental.enable_op_determinism()`, "
-        "as the commands here do"
+        "what mixes targets and logits is taken for zero; for targets that are learned, use "
+        "`metalearn.losses.cross_entropy`, or call `tf.config.experimental.enable_op_determinism()`, as the "
+        "commands here do"
     ),
 }
 """What to say of a fault that no layer of ours mends."""
@@ -53,16 +56,37 @@ def audit(write: str | None) -> int:
     """
     if write is not None:
         marked.require_place(Path(write), MARK)
+    rows = _measured("layers, activations and losses", cases(), measure)
+    print_table(terminal_table(rows), WIDTH)
+    text = markdown(rows)
+    for section in SECTIONS:
+        of_section = _measured(section.title, list(section.cases()), section.measure)
+        print_table(section_table(section, of_section), WIDTH)
+        text += f"\n### {section.title}\n\n{section.markdown(of_section)}"
+    if write is not None:
+        marked.write(Path(write), MARK, text)
+        say(f"tables written to {write}")
+    return 0
+
+
+def _measured(title: str, every: Sequence[Any], measure_one: Callable[[Any], Any]) -> list[Any]:
+    """Return the row of every case, saying in the terminal which is measured."""
     rows = []
     with console.status("") as status:
-        for number, case in enumerate(every := cases(), 1):
-            status.update(f"case {number} of {len(every)}: {case.name}")
-            rows.append(measure(case))
-    print_table(terminal_table(rows), WIDTH)
-    if write is not None:
-        marked.write(Path(write), MARK, markdown(rows))
-        say(f"table written to {write}")
-    return 0
+        for number, case in enumerate(every, 1):
+            status.update(f"{title}: case {number} of {len(every)}")
+            rows.append(measure_one(case))
+    return rows
+
+
+def section_table(section: Section, rows: Sequence[Any]) -> Table:
+    """Return a table with a line for each row of a section."""
+    table = Table(box=None, padding=(0, 2, 0, 0), title=section.title, title_justify="left")
+    for column in section.columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*map(escape, section.cells(row)))
+    return table
 
 
 def terminal_table(rows: Sequence[Row]) -> Table:

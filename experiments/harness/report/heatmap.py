@@ -56,7 +56,7 @@ def heat_map(table: Table, grid: Grid) -> Figure:
 
 def _text(row: Row, most: int) -> str:
     loss, runs = row.losses[-1], len(row.group.runs)
-    text = f"diverged\nat {row.group.diverged}" if loss is None else f"{loss.mean:.3g}"
+    text = row.group.missing.replace(" at", "\nat") if loss is None else f"{loss.mean:.3g}"
     return text + (f"\nn = {runs}" if runs < most else "")
 
 

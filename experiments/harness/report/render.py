@@ -97,11 +97,7 @@ def comma_separated(table: Table) -> str:
         [
             *map(in_spreadsheet, row.cells),
             len(row.group.runs),
-            *(
-                number
-                for loss in row.losses
-                for number in _numbers(loss, f"diverged at {row.group.diverged}")
-            ),
+            *(number for loss in row.losses for number in _numbers(loss, row.group.missing)),
             *(_numbers(row.difference, "") if table.baseline is not None else ()),
             _milliseconds(row.group),
             row.group.first.meta_parameters,
@@ -146,7 +142,7 @@ def in_spreadsheet(text: str) -> str:
 
 def _texts(row: Row, compared: bool, escape: Style, bold: Style) -> list[str]:
     losses = [
-        _diverged(row) if loss is None else bold(str(loss)) if best else str(loss)
+        row.group.missing if loss is None else bold(str(loss)) if best else str(loss)
         for loss, best in zip(row.losses, row.best, strict=True)
     ]
     return [
@@ -157,10 +153,6 @@ def _texts(row: Row, compared: bool, escape: Style, bold: Style) -> list[str]:
         f"{_milliseconds(row.group):.2f}",
         f"{row.group.first.meta_parameters:.0f}",
     ]
-
-
-def _diverged(row: Row) -> str:
-    return f"diverged at {row.group.diverged}"
 
 
 def _numbers(value: Value | None, missing: str) -> tuple[float | str, float | str]:

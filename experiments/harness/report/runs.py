@@ -115,9 +115,15 @@ class Group:
         return int(np.argmax(bad)) if bad.any() else None
 
     def loss(self, step: int) -> Value | None:
-        """Return the mean over seeds after an inner step; None from the one at which a run diverges."""
-        diverged = self.diverged
-        return estimate(self.per_seed[:, step]) if diverged is None or step < diverged else None
+        """Return the mean over seeds after an inner step; None if it diverges or was not evaluated so far."""
+        means, diverged = self.per_seed, self.diverged
+        known = means.shape[1] if diverged is None else diverged
+        return estimate(means[:, step]) if step < known else None
+
+    @property
+    def missing(self) -> str:
+        """What stands in place of a loss that is None."""
+        return "-" if self.diverged is None else f"diverged at {self.diverged}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +187,7 @@ def comparable(groups: Sequence[Group]) -> list[list[Group]]:
     lists: dict[str, list[Group]] = {}
     for group in groups:
         run = group.first
-        lists.setdefault(f"{run.tasks_hash} {run.per_task.shape} {run.metric}", []).append(group)
+        lists.setdefault(f"{run.tasks_hash} {len(run.per_task)} {run.metric}", []).append(group)
     return [sorted(each, key=_last_loss) for each in lists.values()]
 
 

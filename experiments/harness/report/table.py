@@ -23,9 +23,10 @@ class Row(NamedTuple):
         group: its runs.
         title: what it is called, unlike all others.
         cells: its settings in the columns of what varies.
-        losses: by column over seeds; None from where it diverges.
+        losses: by column over seeds; None from where it diverges, and where it was not evaluated.
         best: whether the loss of a column is below all others by more than chance.
-        difference: to the baseline after the last step, task by task; None where there is none.
+        difference: to the baseline after the last step, task by task; None where there is none, or where the
+            two were evaluated after other numbers of steps.
     """
 
     group: Group
@@ -69,10 +70,13 @@ def tabulate(groups: Sequence[Group], baseline: str) -> Table:
     """
     settings = [columns.settings(group.first.config) for group in groups]
     paths = columns.varying(settings)
-    last = groups[0].per_task.shape[1] - 1
+    last = max(group.per_task.shape[1] for group in groups) - 1
     steps = sorted({step for step in STEPS if step < last} | {last})
     losses = [[group.loss(step) for step in steps] for group in groups]
-    best = np.transpose([_best(column) for column in zip(*losses, strict=True)]).tolist()
+    evaluated = [sum(step < group.per_task.shape[1] for group in groups) for step in steps]
+    best = np.transpose(
+        [_best(column, count) for column, count in zip(zip(*losses, strict=True), evaluated, strict=True)]
+    ).tolist()
     titles = columns.titles(paths, settings)
     reference = baseline_of(groups, baseline)
     differences = [difference(group, reference) for group in groups]
@@ -103,14 +107,20 @@ def difference(group: Group, reference: Group | None) -> Value | None:
     """
     if reference is None or reference is group or group.diverged or reference.diverged:
         return None
-    return estimate(group.per_task[:, -1] - reference.per_task[:, -1])
+    own, other = group.per_task, reference.per_task
+    return estimate(own[:, -1] - other[:, -1]) if own.shape == other.shape else None
 
 
-def _best(losses: Sequence[Value | None]) -> list[bool]:
-    """Mark the loss whose interval lies wholly below all others; what has diverged is above any."""
+def _best(losses: Sequence[Value | None], evaluated: int) -> list[bool]:
+    """Mark the loss whose interval lies wholly below all others; what has diverged is above any.
+
+    Args:
+        losses: of a column.
+        evaluated: how many rows were evaluated so far.
+    """
     known = [loss for loss in losses if loss is not None]
     return [
-        len(losses) > 1
+        evaluated > 1
         and loss is not None
         and all(loss.high < other.low for other in known if other is not loss)
         and np.isfinite(loss.high)

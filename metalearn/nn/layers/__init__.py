@@ -6,6 +6,7 @@ from metalearn.nn.layers.dense import Dense
 from metalearn.nn.layers.exactness import exact, inexact_layers
 from metalearn.nn.layers.group_normalization import GroupNormalization
 from metalearn.nn.layers.layer_normalization import LayerNormalization
+from metalearn.nn.layers.max_pooling import MaxPooling2D
 from metalearn.nn.layers.resizing import Resizing, UpSampling2D
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Dense",
     "GroupNormalization",
     "LayerNormalization",
+    "MaxPooling2D",
     "Resizing",
     "UpSampling2D",
     "exact",

@@ -13,6 +13,7 @@ from metalearn.nn.layers.activations import softsign
 from metalearn.nn.layers.batch_normalization import BatchNormalization
 from metalearn.nn.layers.group_normalization import GroupNormalization
 from metalearn.nn.layers.layer_normalization import LayerNormalization
+from metalearn.nn.layers.max_pooling import MaxPooling2D
 from metalearn.nn.layers.resizing import Resizing, UpSampling2D
 
 Config = dict[str, Any]
@@ -27,6 +28,9 @@ INEXACT: dict[str, Callable[[Config], bool]] = {
 }
 """Layers of Keras whose second derivatives are wrong or missing, given their configuration."""
 
+INEXACT_COMPILED = ("MaxPooling2D",)
+"""Layers of Keras whose second derivatives are right, but not under XLA."""
+
 INEXACT_OPERATIONS = ("LayerNorm", "Moments", "Resize", "Softsign")
 """Functions of ``keras.ops`` likewise, as functional models keep them."""
 
@@ -36,9 +40,13 @@ REPLACEMENTS: dict[str, type[keras.Layer]] = {
     "BatchNormalization": BatchNormalization,
     "GroupNormalization": GroupNormalization,
     "LayerNormalization": LayerNormalization,
+    "MaxPooling2D": MaxPooling2D,
     "Resizing": Resizing,
     "UpSampling2D": UpSampling2D,
 }
+
+REPLACED = {**INEXACT, **dict.fromkeys(INEXACT_COMPILED, lambda config: True)}
+"""What ``exact`` puts something in the place of, given the configuration."""
 
 
 def inexact_layers(model: keras.Layer) -> list[str]:
@@ -54,11 +62,13 @@ def inexact_layers(model: keras.Layer) -> list[str]:
     Returns:
         ``"encoder/norm_1 (LayerNormalization)"``: path and kind, in the order of the model.
     """
-    return [f"{path} ({fault})" for path, layer in _walk(model, "", set()) if (fault := _fault(layer))]
+    return _faulty(model, INEXACT)
 
 
 def exact(model: keras.Model) -> keras.Model:
     """Return the model with every inexact layer replaced by one that can be differentiated twice.
+
+    Max-pooling of images is replaced as well: Keras' own is right, but not under XLA.
 
     Functional and sequential models, nested in each other and with wrappers (``TimeDistributed``), are
     rebuilt from their configuration, with the same names, values of weights and keys of parameters.
@@ -74,14 +84,14 @@ def exact(model: keras.Model) -> keras.Model:
             them: those that a subclassed model makes for itself, and spectral normalisation, which takes
             its singular vectors for constants by design.
     """
-    found = inexact_layers(model)
+    found = _faulty(model, REPLACED)
     if not found:
         return model
     try:
         rebuilt = clone(model, rewrite=_rewritten)
     except ValueError as error:
         raise ValueError(f"{error}: build {', '.join(found)} with metalearn.layers") from error
-    remaining = inexact_layers(rebuilt)
+    remaining = _faulty(rebuilt, REPLACED)
     if remaining:
         raise ValueError(
             f"nothing exact can be put in the place of {', '.join(remaining)}: build what subclassed models "
@@ -89,6 +99,11 @@ def exact(model: keras.Model) -> keras.Model:
             "SpectralNormalization has no exact form, leave it out or use the estimator first_order"
         )
     return rebuilt
+
+
+def _faulty(model: keras.Layer, kinds: dict[str, Callable[[Config], bool]]) -> list[str]:
+    """Name the layers of the kinds, and all uses of inexact functions."""
+    return [f"{path} ({fault})" for path, layer in _walk(model, "", set()) if (fault := _fault(layer, kinds))]
 
 
 def _walk(layer: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
@@ -106,12 +121,12 @@ def _is_layer(candidate: Any) -> bool:
     return isinstance(candidate, keras.layers.Layer)
 
 
-def _fault(layer: Any) -> str | None:
+def _fault(layer: Any, kinds: dict[str, Callable[[Config], bool]]) -> str | None:
     """Return the kind of a layer or operation whose second derivatives are wrong."""
     if not _is_layer(layer):
         kind = type(layer).__name__
         return f"keras.ops, {kind}" if kind in INEXACT_OPERATIONS else None
-    for kind, inexact in INEXACT.items():
+    for kind, inexact in kinds.items():
         if isinstance(layer, getattr(keras.layers, kind)) and inexact(layer.get_config()):
             return kind
     if any(value is function for value in vars(layer).values() for function in SOFTSIGNS):
@@ -134,7 +149,7 @@ def _rewritten(config: Any) -> Any:
         else _rewritten(value)
         for key, value in config.items()
     }
-    if config.get("module") == "keras.layers" and kind in REPLACEMENTS and INEXACT[kind](config["config"]):
+    if config.get("module") == "keras.layers" and kind in REPLACEMENTS and REPLACED[kind](config["config"]):
         ours = REPLACEMENTS[kind]
         registered = keras.saving.get_registered_name(ours)
         return {**rewritten, "module": ours.__module__, "registered_name": registered}

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from experiments.harness.report import render
+from experiments.harness.report.runs import comparable
 from experiments.harness.report.statistics import Value
 from experiments.harness.report.table import baseline_of, tabulate
 from tests.experiments.report.made_runs import make_group
@@ -35,6 +36,18 @@ def test_what_diverges_is_worse_than_all():
     assert [row.losses[1] for row in table.rows] == [pytest.approx((1.05, 0.635310), rel=1e-5), None]
     assert [row.difference for row in table.rows] == [None, None]
     assert render.cells(table, str, str)[1][2:4] == ["4.000 ± 0.000", "diverged at 1"]
+
+
+def test_what_was_evaluated_after_fewer_steps_stands_beside_the_others():
+    """An oracle has no inner steps: where it has no number there is a dash, and nobody is best alone."""
+    oracle = make_group("oracle", [[0.5], [0.6]])
+    (groups,) = comparable([FAR, oracle])
+    table = tabulate(groups, "far")
+    assert table.steps == [0, 1]
+    assert [row.title for row in table.rows] == ["oracle", "far"]
+    assert [row.best for row in table.rows] == [[True, False], [False, False]]
+    assert render.cells(table, str, str)[0][2:4] == ["0.550 ± 0.635", "-"]
+    assert [row.difference for row in table.rows] == [None, None]
 
 
 def test_the_last_step_always_has_a_column():

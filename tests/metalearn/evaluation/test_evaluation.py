@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import metalearn as ml
 from metalearn.evaluation import task_list
@@ -39,6 +40,33 @@ def test_statistics(report):
     np.testing.assert_allclose(report.mean, mean, rtol=1e-12)
     deviation = np.sqrt(np.square(losses - mean).sum(0) / (NUM_TASKS - 1))
     np.testing.assert_allclose(report.ci95, 1.96 * deviation / np.sqrt(NUM_TASKS), rtol=1e-12)
+
+
+def test_tasks_that_diverge_are_counted_and_leave_the_median():
+    """One of four grows tenfold and beyond, one is not a number from the second step on."""
+    losses = np.array([[1.0, 0.5, 0.1], [2.0, 19.0, 21.0], [0.5, 0.4, np.nan], [1.5, 0.2, 0.2]])
+
+    problem = ml.BilevelProblem(
+        start=lambda phi, task: {"step": tf.zeros([])},
+        inner_loss=lambda theta, phi, batch, model: -theta["step"] + 0 * phi,
+        outer_loss=lambda theta, phi, task, model: tf.gather(task.query, tf.cast(theta["step"], tf.int32)),
+        rule=ml.rules.sgd(1.0),
+        steps=1,
+    )
+    learner = ml.BilevelLearner(problem, "first_order", tf.constant(0.0))
+    data = ml.Task(tf.constant(losses, tf.float32), tf.constant(losses, tf.float32))
+
+    class Listed:
+        def sample(self, seed, tasks):
+            seed = tf.cast(tf.convert_to_tensor(seed), tf.int32)
+            # In the evaluation's order where its own list is drawn, in others elsewhere.
+            places = (tf.range(tasks) + tf.where(seed[1] == -1, 0, seed[0] + 2 * seed[1])) % len(losses)
+            return tf.nest.map_structure(lambda leaf: tf.gather(leaf, places), data)
+
+    found = ml.evaluate(learner, tf.constant(0.0), Listed(), num_tasks=4, steps=2, seed=1)
+    np.testing.assert_allclose(found.per_task, losses, rtol=1e-6)
+    np.testing.assert_allclose(found.median, [1.25, 0.45, np.nan], rtol=1e-6)
+    np.testing.assert_array_equal(found.diverged, [0, 0, 0.5])
 
 
 def test_losses_are_those_of_adapting_and_predicting(learner, report, in_graph):

@@ -71,6 +71,16 @@ def test_two_processes_draw_the_same():
     assert len(set(here)) == len(here)
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_program_draws_the_same(jit_compile):
+    """Also XLA, which draws other numbers from Keras' seeds."""
+    model = ml.models.mlp(hidden=(8,))
+    program = tf.function(
+        lambda: ml.functional.initialize(model, 3), jit_compile=jit_compile, autograph=False
+    )
+    tf.nest.map_structure(np.testing.assert_array_equal, program(), ml.functional.initialize(model, 3))
+
+
 def test_every_variable_is_drawn_afresh():
     """None keeps what the model holds, and none is drawn like another."""
     for name, model in build_models().items():

@@ -51,9 +51,7 @@ def test_carried_adam_finds_the_modes_of_a_mixture(carry, finds_all):
         targets = [0.9, 0.0]
         return tf.add_n(
             [
-                tf.reduce_mean(
-                    tf.nn.sigmoid_cross_entropy_with_logits(tf.fill(tf.shape(logit), target), logit)
-                )
+                tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.zeros_like(logit) + target, logit))
                 for logit, target in zip(logits, targets, strict=True)
             ]
         )

@@ -1,0 +1,134 @@
+"""What the audit measures beside layers, activations and losses as functions of outputs, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from experiments.harness.audit.operations import operations
+from experiments.harness.audit.orders import Orders, measure_orders
+from experiments.harness.audit.pooling import CASES, Pooled, measure_pooling
+from experiments.harness.audit.targets import ByTargets, losses_of_targets, measure_targets
+from metalearn.autodiff.culprits import KNOWN
+
+
+class Section(NamedTuple):
+    """One more table of the audit.
+
+    Attributes:
+        title: of the section.
+        cases: what to measure, when called.
+        measure: of one case, to a row.
+        markdown: of all rows, to a table and what it shows.
+        columns: of the table in the terminal.
+        cells: of one row.
+    """
+
+    title: str
+    cases: Callable[[], Iterable[Any]]
+    measure: Callable[[Any], Any]
+    markdown: Callable[[Sequence[Any]], str]
+    columns: tuple[str, ...]
+    cells: Callable[[Any], tuple[str, ...]]
+
+
+def of_targets(rows: Sequence[ByTargets]) -> str:
+    """Return a line for each loss that cannot be differentiated by its targets, then those that can."""
+    right = [row.name for row in rows if not row.fault]
+    return (
+        f"{len(rows)} losses with targets that are real numbers: gradients with respect to the targets, and "
+        "the derivative of those with respect to the outputs, which learned targets need (mixed), against "
+        "differences in float64.\n\n"
+        + _table([(row.fault, row.name) for row in rows if row.fault], [("exact", right)], "derivative")
+    )
+
+
+def of_operations(rows: Sequence[Orders]) -> str:
+    """Return a line for each function whose derivatives are not right, then those whose are."""
+    right = [row.case.name for row in rows if not row.fault and not row.is_constant]
+    single = {row.case.name for row in rows if row.case.single}
+    constant = [row.case.name for row in rows if row.is_constant]
+    labelled = [
+        ("exact to the third", [name for name in right if name not in single]),
+        ("exact to the second, in float32", [name for name in right if name in single]),
+        ("0: piecewise constant", constant),
+    ]
+    return (
+        f"{len(rows)} functions of `keras.ops` and TensorFlow as operations: first, second and third "
+        "derivatives, each against differences of the one before; the first that is not right is named. "
+        "`keras.ops`, `tf.nn`, `tf.math` and `tf.linalg` were searched for functions of matrices; others are "
+        "listed by hand.\n\n"
+        + _table([(row.fault, row.case.name) for row in rows if row.fault], labelled, "derivative")
+    )
+
+
+def of_pooling(rows: Sequence[Pooled]) -> str:
+    """Return a line for each way to pool, with the error under each way to run it."""
+    lines = ["| pooling | in | eager | graph, mapped | XLA, mapped |", "|---|---|---|---|---|"]
+    for row in rows:
+        found = (row.eager, *row.mapped.values())
+        remedy = "" if all(map(row.is_exact, found)) else _remedy(row.name)
+        errors = " | ".join(_error(row, error) for error in found)
+        lines.append(f"| `{row.name}`{remedy} | {row.precision} | {errors} |")
+    return (
+        "Meta-gradients after two inner steps of a convolution, normalisation and pooling: tasks one after "
+        "the other (against differences of the meta-loss), and by `vectorized_map` (against those). The "
+        "losses are equal in all. How far a fault goes under XLA depends on the program.\n\n"
+        + "\n".join(lines)
+        + "\n"
+    )
+
+
+SECTIONS = (
+    Section(
+        "Losses with respect to their targets",
+        losses_of_targets,
+        measure_targets,
+        of_targets,
+        ("name", "derivatives by targets", "gradient", "mixed"),
+        lambda row: (row.name, row.fault or "exact", f"{row.gradient:.0e}", f"{row.mixed:.0e}"),
+    ),
+    Section(
+        "Operations",
+        operations,
+        measure_orders,
+        of_operations,
+        ("name", "derivatives", "errors"),
+        lambda row: (
+            row.case.name,
+            row.fault or ("constant" if row.is_constant else "exact"),
+            " ".join(f"{error:.0e}" for error in row.errors),
+        ),
+    ),
+    Section(
+        "Pooling in every program",
+        lambda: CASES,
+        lambda case: measure_pooling(*case),
+        of_pooling,
+        ("name", "in", "eager", "graph, mapped", "XLA, mapped"),
+        lambda row: (
+            row.name,
+            row.precision,
+            *(_error(row, error).replace("*", "") for error in (row.eager, *row.mapped.values())),
+        ),
+    ),
+)
+
+
+def _table(faults: Sequence[tuple[str, str]], right: Sequence[tuple[str, Sequence[str]]], what: str) -> str:
+    lines = [f"| {what} | of |", "|---|---|"]
+    lines += [f"| **{fault}** | `{name}`{_remedy(name)} |" for fault, name in faults]
+    lines += [f"| {label} | {', '.join(f'`{name}`' for name in names)} |" for label, names in right if names]
+    return "\n".join(lines) + "\n"
+
+
+def _remedy(name: str) -> str:
+    """Return what to do about a known culprit; ``x ** 2`` and ``tf.math.pow`` are one."""
+    known = KNOWN.get(name.partition(" (")[0])
+    return f"; {known.remedy}" if known else ""
+
+
+def _error(row: Pooled, error: float | str) -> str:
+    if isinstance(error, str):
+        return f"**none: {error}**"
+    return "exact" if row.is_exact(error) else f"**wrong by {100 * error:.2g}%**"

@@ -1,0 +1,134 @@
+"""Max-pooling whose second derivatives are right in every program.
+
+Under XLA, the second derivative of TensorFlow's max-pooling compares float32 entries by their first 16 bits,
+takes the wrong one of two that are near, and does not exist in float64. That of ``tf.reduce_max`` looks for
+the entry that equals the maximum: XLA computes both anew, and rounds them differently. ``tf.maximum`` of two
+slices compares once, and passes the derivative of every order to one of them.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from metalearn.checks import require_count
+from metalearn.nn.layers.normalization import Shape
+
+PADDINGS = ("valid", "same")
+
+
+@keras.saving.register_keras_serializable(package="metalearn")
+class MaxPooling2D(keras.layers.Layer):
+    """The largest entry of every window of an image; ``keras.layers.MaxPooling2D``, differentiable often.
+
+    ::
+
+        y[i, j] = max_{m < P, n < Q} x[S i + m, R j + n]
+
+    with windows ``[P, Q]`` and strides ``(S, R)``; windows may overlap. Values and arguments are those of
+    Keras. Of equal entries, one has the whole derivative. Height and width of the inputs have to be known.
+
+    Args:
+        pool_size: height and width of the windows, P and Q; a number for both.
+        strides: between windows, S and R; a number for both; None for ``pool_size``.
+        padding: ``"valid"``: windows within the image alone; ``"same"``: as many as strides fit, cut at its
+            edges.
+        data_format: ``"channels_last"`` or ``"channels_first"``; None for what Keras is set to.
+
+    Raises:
+        ValueError: if a size or stride is not an integer of at least 1, or the padding is not known.
+    """
+
+    def __init__(
+        self,
+        pool_size: int | tuple[int, int] = (2, 2),
+        strides: int | tuple[int, int] | None = None,
+        padding: str = "valid",
+        data_format: str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.pool_size = _pair("pool_size", pool_size)
+        self.strides = self.pool_size if strides is None else _pair("strides", strides)
+        if padding not in PADDINGS:
+            raise ValueError(f"padding must be one of {', '.join(PADDINGS)}, got {padding!r}")
+        self.padding = padding
+        self.data_format = data_format or keras.config.image_data_format()
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Pool images ``[N, height, width, channels]``, or as ``data_format`` says.
+
+        Raises:
+            ValueError: if height or width are not known, or smaller than a window within the image.
+        """
+        outputs = tf.convert_to_tensor(inputs)
+        for axis, window, stride in zip(self._axes, self.pool_size, self.strides, strict=True):
+            size = outputs.shape[axis]
+            if size is None:
+                raise ValueError(
+                    f"{self.name} takes images of known height and width, got {inputs.shape}: give both to "
+                    "keras.Input"
+                )
+            count = self._count(size, window, stride)
+            if count < 1:
+                raise ValueError(
+                    f"{self.name}: pool_size={self.pool_size} does not fit into inputs {inputs.shape}: use a "
+                    "smaller one, or padding='same'"
+                )
+            before = max((count - 1) * stride + window - size, 0) // 2 if self.padding == "same" else 0
+            parts = (_every(outputs, axis, offset - before, stride, count) for offset in range(window))
+            outputs = functools.reduce(tf.maximum, parts)
+        return outputs
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Return the shape of the inputs with the new height and width."""
+        shape = list(input_shape)
+        for axis, window, stride in zip(self._axes, self.pool_size, self.strides, strict=True):
+            size = shape[axis]
+            shape[axis] = None if size is None else self._count(size, window, stride)
+        return tuple(shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        config = {
+            "pool_size": self.pool_size,
+            "strides": self.strides,
+            "padding": self.padding,
+            "data_format": self.data_format,
+        }
+        return {**super().get_config(), **config}
+
+    @property
+    def _axes(self) -> tuple[int, int]:
+        return (2, 3) if self.data_format == "channels_first" else (1, 2)
+
+    def _count(self, size: int, window: int, stride: int) -> int:
+        """Return the number of windows along an axis."""
+        return -(-size // stride) if self.padding == "same" else (size - window) // stride + 1
+
+
+def _every(x: tf.Tensor, axis: int, start: int, stride: int, count: int) -> tf.Tensor:
+    """Return entries ``start, start + stride, ...`` of an axis, those outside moved to its edge.
+
+    The edge is in the window already, and an entry taken twice changes no maximum. No ``tf.pad``: its
+    gradient is a ``tf.slice``, which has no second derivative under XLA.
+    """
+    size, last = x.shape[axis], start + (count - 1) * stride
+    if start >= 0 and last < size:
+        return x[(slice(None),) * axis + (slice(start, last + 1, stride),)]
+    return tf.gather(x, np.clip(start + stride * np.arange(count), 0, size - 1), axis=axis)
+
+
+def _pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
+    """Return sizes along both axes."""
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2:
+        raise ValueError(f"{name} must be an integer or two of them, got {value!r}")
+    for size in pair:
+        require_count(name, size)
+    return pair

@@ -1,0 +1,166 @@
+"""What the audit measures beside layers: targets, operations, pooling; and that the known culprits are."""
+
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from experiments.harness.audit.cases import Case, normal
+from experiments.harness.audit.operations import EXCLUDED, LISTED, operations
+from experiments.harness.audit.orders import Orders, measure_orders
+from experiments.harness.audit.pooling import CASES, Pooled, measure_pooling
+from experiments.harness.audit.sections import SECTIONS, of_operations, of_pooling, of_targets
+from experiments.harness.audit.targets import ByTargets, losses_of_targets, measure_targets
+from metalearn.autodiff.culprits import KNOWN
+
+ROOT = Path(__file__).resolve().parents[2]
+
+LOSSES = {case.name: case for case in losses_of_targets()}
+
+ELSEWHERE = re.compile(r"keras\.(layers|losses|activations)\.")
+"""Culprits that are measured as layers, losses and activations."""
+
+
+@pytest.fixture(scope="module")
+def functions():
+    return {case.name: case for case in operations()}
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("keras.losses.categorical_crossentropy (logits)", "mixed: exactly 0"),
+        ("tf.nn.softmax_cross_entropy_with_logits", "mixed: exactly 0"),
+        ("keras.losses.categorical_crossentropy", ""),
+        ("keras.losses.mean_absolute_error", ""),
+        ("metalearn.losses.cross_entropy", ""),
+        ("metalearn.losses.mse", ""),
+    ],
+)
+def test_losses_by_their_targets(name, fault):
+    assert measure_targets(LOSSES[name]).fault == fault
+
+
+def test_faults_by_targets_are_seen():
+    """A gradient that is half of what it should be, and targets that are cut off."""
+
+    def judged(function):
+        return measure_targets(Case("tried", "loss", function, (normal(2, 3), normal(2, 3)))).fault
+
+    assert judged(lambda t, o: t * o) == ""
+    assert judged(lambda t, o: (t + tf.stop_gradient(t)) * tf.sin(o)) == "gradient: wrong by 50%"
+    assert judged(lambda t, o: t + tf.stop_gradient(t * o) - tf.stop_gradient(t) + o**2).startswith(
+        "gradient"
+    )
+    assert "SoftsignGrad" in judged(lambda t, o: tf.nn.softsign(t * o))
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("tf.nn.moments", "second: wrong"),
+        ("keras.ops.layer_normalization", "second: wrong"),
+        ("x ** 2 (at 0)", "third: not a number"),
+        ("tf.square (at 0)", ""),
+        ("tf.math.reduce_prod", ""),
+        ("tf.math.reduce_prod (at a 0)", "second: wrong"),
+        ("tf.math.cumprod (at a 0)", "first: wrong"),
+        ("tf.nn.softsign", "second: none, SoftsignGrad has none"),
+        ("tf.numpy_function", "first: none, None in its place"),
+        ("tf.linalg.cholesky", ""),
+        ("keras.ops.gelu", ""),
+        ("tf.image.resize (bilinear)", "second: wrong by 100%"),
+        ("tf.nn.max_pool3d", ""),
+    ],
+)
+def test_operations(functions, name, fault):
+    found = measure_orders(functions[name]).fault
+    assert found.startswith(fault) if fault else not found
+
+
+def test_steps_are_constant_and_no_fault(functions):
+    for name in ("tf.math.floor", "tf.math.sign"):
+        row = measure_orders(functions[name])
+        assert row.is_constant
+        assert row.fault == ""
+
+
+def test_every_operation_has_one_name():
+    names = [name for _, calls in LISTED for name in calls]
+    assert len(names) == len(set(names))
+    assert not {name for names in EXCLUDED.values() for name in names} & set(names)
+
+
+def test_every_function_of_neural_networks_is_covered(functions):
+    """A new function in a new version of Keras shows here."""
+    covered = {name.partition(" ")[0] for name in functions}
+    covered |= {name for names in EXCLUDED.values() for name in names}
+    tried = [case.function for case in functions.values()]  # some have two names
+    missing = [
+        name
+        for name, value in vars(keras.ops).items()
+        if getattr(value, "__module__", "") == "keras.src.ops.nn"
+        if value not in tried and f"keras.ops.{name}" not in covered
+    ]
+    assert not missing
+
+
+def test_known_culprits_are_among_what_is_measured(functions):
+    """By the name alone; that they are at fault is in the slow test."""
+    measured = {name.partition(" (")[0] for name in [*functions, *LOSSES, *(name for name, _ in CASES)]}
+    assert {name for name in KNOWN if not ELSEWHERE.match(name)} <= measured
+
+
+def test_remedies_of_ours_exist():
+    import metalearn
+
+    for name in re.findall(r"metalearn\.\w+\.\w+", " ".join(culprit.remedy for culprit in KNOWN.values())):
+        _, module, member = name.split(".")
+        assert hasattr(getattr(metalearn, module), member), name
+
+
+def test_max_pooling_of_ours_is_exact_in_every_program():
+    row = measure_pooling("metalearn.layers.MaxPooling2D", "float64")
+    assert all(map(row.is_exact, (row.eager, *row.mapped.values())))
+
+
+@pytest.mark.slow
+def test_known_culprits_are_at_fault_and_ours_are_not(functions):
+    """Everything that the tables name, but for layers, and the README has the same names under the same."""
+    rows = [section.measure(case) for section in SECTIONS[:2] for case in section.cases()]
+    faulty = {getattr(row, "name", None) or row.case.name for row in rows if row.fault}
+    assert not [name for name in faulty if name.startswith("metalearn.")]
+    known = {name for name in KNOWN if not ELSEWHERE.match(name)} - {"tf.math.reduce_max"}
+    assert known <= {name.partition(" (")[0] for name in faulty}
+    readme = (ROOT / "README.md").read_text()
+    missing = [name for name in faulty if not re.search(rf"\| \*\*.*\| `{re.escape(name)}`", readme)]
+    assert not missing
+    for case in CASES:
+        row = measure_pooling(*case)
+        assert row.is_exact(row.eager)
+        assert row.is_exact(row.mapped["graph"])
+        assert row.is_exact(row.mapped["XLA"]) or row.name.partition(" (")[0] in KNOWN
+
+
+def test_the_markdown_names_every_row_once():
+    text = of_targets([ByTargets("good", 0.0, 0.0, False), ByTargets("bad", 0.0, 1.0, True)])
+    assert "| **mixed: exactly 0** | `bad` |" in text
+    assert "| exact | `good` |" in text
+    cases = {name: Case(name, "operation", abs, ()) for name in ("good", "x ** 2 (at 0)", "none", "step")}
+    text = of_operations(
+        [
+            Orders(cases["good"], (0.0, 0.0, 0.0)),
+            Orders(cases["x ** 2 (at 0)"], (0.0, 0.0, np.nan)),
+            Orders(cases["none"], (0.0,), "SomeGrad has none"),
+            Orders(cases["step"], (), is_constant=True),
+        ]
+    )
+    assert "| exact to the third | `good` |" in text
+    assert "| **third: not a number** | `x ** 2 (at 0)`; use tf.square(x) or x * x |" in text
+    assert "| **second: none, SomeGrad has none** | `none` |" in text
+    assert "| 0: piecewise constant | `step` |" in text
+    text = of_pooling([Pooled("some", "float64", 1e-9, {"graph": 0.25, "XLA": "XLA has no Some"})])
+    assert "| `some` | float64 | exact | **wrong by 25%** | **none: XLA has no Some** |" in text
