@@ -12,9 +12,9 @@ import pytest
 
 
 def pytest_collection_finish():
-    """Spare the garbage collector what was imported, and have it look at graphs less often.
+    """Spare the garbage collector what was imported, and let it look at graphs less often.
 
-    It took a tenth of the time.
+    They are many objects: it took a tenth of the time.
     """
     gc.collect()
     gc.freeze()

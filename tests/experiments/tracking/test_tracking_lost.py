@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import wandb
 from matplotlib.figure import Figure
-from tests.experiments.tracking.test_trackers import GRADIENT, make_history, start
 
 from experiments.harness.tracking import trackers as tracking
 from experiments.harness.tracking.trackers import Tracker, no_tracker
 from metalearn import Evaluation
+from tests.experiments.tracking.test_trackers import GRADIENT, make_history, start
 from tests.experiments.wandb_log import read
 
 

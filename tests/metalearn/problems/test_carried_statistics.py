@@ -1,5 +1,7 @@
 """Moving statistics in a training: carried, averaged over tasks, in checkpoints, and not optimized."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -28,6 +30,19 @@ def trainer_of(name, optimizer=None):
     return ml.MetaTrainer(learner, source, optimizer, meta_batch_size=3, **options)
 
 
+@functools.cache
+def _kept(name):
+    trainer = trainer_of(name)
+    return trainer, trainer.state()
+
+
+def first(name):
+    """Return a trainer before its first iteration: the same one, for building its program takes long."""
+    trainer, state = _kept(name)
+    trainer.restore(state)
+    return trainer
+
+
 def unpacked(meta, name):
     """Return the initial parameters and the sets of moving statistics, in the order of the program."""
     leaves = [np.asarray(meta["statistics"][key]) for key in STATISTICS]
@@ -51,7 +66,7 @@ def iteration(name, values, sets, tasks):
 @pytest.mark.parametrize("name", ["moving", "per_step"])
 def test_three_iterations_are_those_of_numpy(name):
     """Parameters and the mean over tasks of m_K, which the next iteration starts from, to 1e-9."""
-    trainer = trainer_of(name)
+    trainer = first(name)
     values, sets = unpacked(trainer.meta, name)
     begun = sets
     losses = []
@@ -72,7 +87,7 @@ def test_three_iterations_are_those_of_numpy(name):
 
 def test_no_optimizer_moves_them():
     """They are no variables of the optimizer: not with decay of all weights, whose parameters do decay."""
-    plain, decayed = trainer_of("moving"), trainer_of("moving", keras.optimizers.SGD(0.125, weight_decay=0.5))
+    plain, decayed = first("moving"), trainer_of("moving", keras.optimizers.SGD(0.125, weight_decay=0.5))
     for trainer in (plain, decayed):
         trainer.run(1)
         names = [name for name in trainer.state() if "moving" in name]
@@ -86,7 +101,7 @@ def test_no_optimizer_moves_them():
 @pytest.mark.parametrize("name", ["moving", pytest.param("per_step", marks=pytest.mark.slow)])
 def test_a_training_that_is_resumed_ends_with_the_same_bits(name):
     """Statistics are in the state, in ``meta``, and go on from where they were."""
-    whole = trainer_of(name)
+    whole = first(name)
     whole.run(2)
     state = whole.state()
     for key in STATISTICS:
@@ -112,7 +127,7 @@ def test_modes_without_a_state_carry_none(name):
 
 def test_they_are_loaded_with_the_parameters():
     """An iteration from what another trainer has come to is that one's next, but for the tasks."""
-    one, other = trainer_of("moving"), trainer_of("moving")
+    one, other = first("moving"), trainer_of("moving")
     one.run(2)
     other.load(one.meta)
     for key in STATISTICS:

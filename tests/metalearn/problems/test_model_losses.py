@@ -194,7 +194,8 @@ class TestFrozenLayers:
     def test_nothing_moves_them(self, frozen, source):
         """Neither training nor adaptation: the variables keep their bits, and have no place in phi."""
         before = frozen.model.get_weights()
-        trainer = ml.MetaTrainer(frozen, source, keras.optimizers.SGD(0.125), meta_batch_size=2)
+        options = {"meta_batch_size": 2, "jit_compile": False, "check_derivatives": False}
+        trainer = ml.MetaTrainer(frozen, source, keras.optimizers.SGD(0.125), **options)
         trainer.run(2)
         assert {key for key in trainer.state() if "hidden" in key} == set()
         adapted = frozen.adapt(trainer.meta, source.sample((0, 0), 2).support)

@@ -48,7 +48,8 @@ def trainer(**limits):
     """Return a trainer of a small model by plain descent at the rate 0.05, not compiled with XLA."""
     learner = ml.MetaLearner(ml.models.mlp(hidden=(4,)), ml.losses.mse, ml.rules.sgd(0.1))
     optimizer = keras.optimizers.SGD(0.05)
-    return ml.MetaTrainer(learner, ml.tasks.Sinusoid(), optimizer, 10, 3, jit_compile=False, **limits)
+    limits |= {"jit_compile": False, "check_derivatives": False}
+    return ml.MetaTrainer(learner, ml.tasks.Sinusoid(), optimizer, 10, 3, **limits)
 
 
 @pytest.mark.parametrize("limit", ["value", "norm"])

@@ -38,7 +38,8 @@ def problem():
 def trainer(optimizer, start=PHI):
     """Return a trainer of that problem."""
     learner = ml.BilevelLearner(problem(), start=tf.nest.map_structure(tf.constant, start))
-    return ml.MetaTrainer(learner, Nothing(), optimizer, 1, jit_compile=False)
+    options = {"jit_compile": False, "check_derivatives": False}
+    return ml.MetaTrainer(learner, Nothing(), optimizer, 1, **options)
 
 
 def momentum(value, curvature, rate, decay):
