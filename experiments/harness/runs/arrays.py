@@ -1,0 +1,56 @@
+"""Arrays in ``.npz`` files, which may be a stranger's: nothing is allocated that the file does not hold."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from experiments.harness.errors import UsageError
+from experiments.harness.runs.files import MIB, require_regular
+
+LARGEST = 16384 * MIB
+"""Bytes of a file that is read."""
+
+MOST = 100_000
+"""Arrays of a file."""
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a file that ``numpy.savez`` wrote, by name.
+
+    Raises:
+        OSError, ValueError, zipfile.BadZipFile: if it cannot be read.
+        UsageError: if it is no file, or what it says of its arrays is not what it holds: compressed members,
+            shapes beyond the bytes that are there, objects.
+    """
+    size = require_regular(path, LARGEST)
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        # Members that are stored as they are are no larger than the file, unless they lie on one another.
+        stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+        if not stored or len(members) > MOST or sum(member.file_size for member in members) > size:
+            raise UsageError(f"{path} is not an archive that a run wrote: it is larger inside than outside")
+        for member in members:
+            with archive.open(member) as file:
+                _require_whole(path, member, file)
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def _require_whole(path: Path, member: zipfile.ZipInfo, file: IO[bytes]) -> None:
+    version = np.lib.format.read_magic(file)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in read_header:
+        raise UsageError(f"{path}: {member.filename} has a format of arrays that no run writes: {version}")
+    shape, _, dtype = read_header[version](file)
+    count = 1
+    for length in shape:
+        count *= length
+    there = member.file_size - file.tell()
+    if dtype.hasobject or min(shape, default=0) < 0 or count * dtype.itemsize != there:
+        raise UsageError(
+            f"{path}: {member.filename} is said to be {dtype} {shape}, which the {there} bytes there are not"
+        )

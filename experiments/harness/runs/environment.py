@@ -1,0 +1,85 @@
+"""What a result may depend on beside its configuration: code, packages, processor, threads, environment."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from experiments.harness.runs import code
+
+VARIABLES = ("TF_", "XLA_", "KERAS_", "OMP_", "MKL_", "CUDA_", "PYTHONHASHSEED")
+"""Prefixes of environment variables that are kept: of the libraries that compute."""
+
+SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+
+LIKELY = ("processor", "threads", "environment", "python", "packages")
+"""What most often makes two runs of one configuration and one code differ, first."""
+
+Description = dict[str, Any]
+
+
+def describe(config: Any) -> Description:
+    """Return what the results of a configuration may depend on here and now, as plain data."""
+    return {
+        "code": code.describe(config),
+        "packages": dict(
+            sorted(
+                (found.name.lower(), found.version)
+                for found in importlib.metadata.distributions()
+                if found.name
+            )
+        ),
+        "python": platform.python_version(),
+        "processor": {
+            "model": _processor("model name"),
+            "flags": _processor("flags"),
+            "cores": os.cpu_count(),
+        },
+        "threads": {
+            "intra": tf.config.threading.get_intra_op_parallelism_threads(),
+            "inter": tf.config.threading.get_inter_op_parallelism_threads(),
+        },
+        "environment": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name.startswith(VARIABLES) and not any(word in name for word in SECRET)
+        },
+        "system": platform.platform(),
+    }
+
+
+def differences(then: Description, now: Description) -> list[str]:
+    """Return what two descriptions differ in, a line each, the most likely cause of other results first.
+
+    The code comes first, compared as whoever shows or resumes a run compares it.
+    """
+    before, after = (_flat({**each, "code": None}) for each in (then, now))
+    changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+
+    def rank(key: str) -> int:
+        return next((place for place, prefix in enumerate(LIKELY) if key.startswith(prefix)), len(LIKELY))
+
+    return code.changes(then.get("code"), now["code"]) + [
+        f"{key}: {before.get(key, 'none')} then, {after.get(key, 'none')} now"
+        for key in sorted(changed, key=lambda key: (rank(key), key))
+    ]
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, str]:
+    if not isinstance(node, dict):
+        return {prefix: str(node)}
+    parts = [_flat(value, f"{prefix}/{key}" if prefix else str(key)) for key, value in node.items()]
+    return {key: value for part in parts for key, value in part.items()}
+
+
+def _processor(field: str) -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")

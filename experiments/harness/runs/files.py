@@ -1,0 +1,155 @@
+"""Files of runs, which may come from strangers: written whole or not at all, and read within bounds.
+
+Links are not followed for writing, what is no file is not opened, and a size is known before it is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from experiments.harness.errors import UsageError
+
+MIB = 2**20
+
+TEMPORARY = ".tmp"
+"""The end of the names of files that are being written."""
+
+WANDB, WANDB_LINKS = "wandb", ("latest-run", "debug.log", "debug-internal.log", "debug-cli.log")
+"""The folder of W&B, and the links that it makes in there and replaces."""
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, flush it to disk, and put it in place.
+
+    A link in that place is replaced, not followed.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    temporary.unlink(missing_ok=True)
+    try:
+        with open_plain(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON."""
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def open_plain(path: Path, flags: int, mode: str, **settings: Any) -> IO[Any]:
+    """Open a regular file that is no link, as ``open`` does.
+
+    Raises:
+        OSError: if it is a link, or cannot be opened.
+        UsageError: if it is a pipe, a device or the like.
+    """
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    try:
+        _require_regular(path, descriptor)
+        return os.fdopen(descriptor, mode, **settings)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """Return what is in a regular file of at most ``limit`` bytes.
+
+    Raises:
+        OSError: if it cannot be opened.
+        UsageError: if it is larger, or a pipe, a device or the like: it is not read then.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        size = _require_regular(path, descriptor)
+        if size > limit:
+            raise UsageError(f"{path} has {size} bytes, of a file of its kind at most {limit} are read")
+        return file.read(limit)
+
+
+def require_regular(path: Path, limit: int) -> int:
+    """Return the size of a regular file of at most ``limit`` bytes.
+
+    Raises:
+        OSError: if it cannot be opened.
+        UsageError: as :func:`read_bytes`.
+    """
+    size = _require_mode(path, path.stat())
+    if size > limit:
+        raise UsageError(f"{path} has {size} bytes, of a file of its kind at most {limit} are read")
+    return size
+
+
+def require_plain_folder(folder: Path) -> None:
+    """Raise UsageError for the first link or special file in the folder of a run.
+
+    The folder itself may be reached by a link; what W&B makes its own links of may be links.
+    """
+    for place, folders, names in os.walk(folder):
+        own = Path(place).name == WANDB and Path(place).parent == folder
+        if WANDB in Path(place).relative_to(folder).parts[:1] and not own:
+            folders.clear()
+            continue
+        for name in (*folders, *names):
+            path = Path(place, name)
+            mode = path.lstat().st_mode
+            if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode) or (own and name in WANDB_LINKS)):
+                kind = "a link" if stat.S_ISLNK(mode) else "no file"
+                raise UsageError(
+                    f"{path} is {kind}: the folder of a run that is written to has files and folders alone. "
+                    "Remove it, or copy the run without it"
+                )
+
+
+def make_plain_folder(folder: Path) -> None:
+    """Make a folder to write results into, if it does not exist.
+
+    Raises:
+        UsageError: if it cannot be, or is a link or holds one.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}") from error
+    if folder.is_symlink():
+        raise UsageError(f"{folder} is a link, which is not followed for writing: remove it")
+    require_plain_folder(folder)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes have left half written in a folder that nobody else writes to."""
+    for path in folder.rglob(f".*{TEMPORARY}"):
+        path.unlink(missing_ok=True)
+
+
+def sha256(path: Path, size: int | None = None) -> str:
+    """Return the SHA-256 of a regular file, or of its first ``size`` bytes."""
+    total, left = hashlib.sha256(), size
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        _require_regular(path, descriptor)
+        while part := file.read(MIB if left is None else min(MIB, left)):
+            total.update(part)
+            left = None if left is None else left - len(part)
+    return total.hexdigest()
+
+
+def _require_regular(path: Path, descriptor: int) -> int:
+    return _require_mode(path, os.fstat(descriptor))
+
+
+def _require_mode(path: Path, found: os.stat_result) -> int:
+    if not stat.S_ISREG(found.st_mode):
+        raise UsageError(f"{path} is no file: it is not read")
+    return found.st_size

@@ -1,0 +1,51 @@
+"""Which settings make a run: what its training depends on, and what only what comes after it does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+Config = dict[str, Any]
+
+WITHOUT_EFFECT = ("label", "tracking", "diagnostics", "paths", "run")
+"""Settings that cannot change a result."""
+
+AFTERWARDS = ("label", "evaluation")
+"""Settings that a trained run can be given anew: they are no part of what it was trained by."""
+
+
+def training(config: Config) -> str:
+    """Return eight hexadecimal digits that any setting which can change the training changes.
+
+    What concerns the evaluation alone does not, nor does a validation that is not asked for. Equal numbers
+    are equal: 0 and 0.0.
+    """
+    without = {*WITHOUT_EFFECT, *AFTERWARDS}
+    if (config.get("validation") or {}).get("interval") is None:
+        without.add("validation")
+    return digest({key: value for key, value in config.items() if key not in without})
+
+
+def afterwards(config: Config) -> Config:
+    """Return the settings of what comes after the training."""
+    return {key: config[key] for key in AFTERWARDS if key in config}
+
+
+def same_evaluation(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Say whether two configurations, or parts of them, ask for the same evaluation."""
+    return digest(first.get("evaluation")) == digest(second.get("evaluation"))
+
+
+def digest(value: Any) -> str:
+    """Return eight hexadecimal digits of plain data, equal for equal numbers."""
+    return hashlib.sha256(json.dumps(_canonical(value), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _canonical(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(part) for part in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,74 @@
+"""A folder belongs to one process at a time; a killed owner leaves no lock behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import fcntl
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from experiments.harness.errors import UsageError
+from experiments.harness.runs.files import open_plain, read_bytes
+
+LONGEST = 1000
+"""Bytes of what an owner says of itself."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Lock:
+    """A lock that this process has.
+
+    Attributes:
+        path: of its file.
+        descriptor: of the file that was locked.
+    """
+
+    path: Path
+    descriptor: int
+
+    def require(self) -> None:
+        """Raise OSError unless the folder is still this process's: call it before writing."""
+        try:
+            found, own = self.path.lstat(), os.fstat(self.descriptor)
+            lost = (found.st_dev, found.st_ino) != (own.st_dev, own.st_ino)
+        except FileNotFoundError:
+            lost = True
+        if lost:
+            reason = (
+                "it was removed or replaced, so another process may write to this folder, and this one stops"
+            )
+            raise OSError(errno.ESTALE, reason, str(self.path))
+
+
+@contextmanager
+def locked(folder: Path, remedy: str = "take run.fresh=true for a run beside it") -> Iterator[Lock]:
+    """Lock the folder for the time of the context.
+
+    The kernel has the lock for this process and drops it with it, however it ends; the file says who.
+
+    Args:
+        folder: which exists.
+        remedy: what to do beside waiting.
+
+    Raises:
+        UsageError: naming the process that has it, or if the lock's file is a link or no file.
+    """
+    path = folder / ".lock"
+    with open_plain(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = read_bytes(path, LONGEST).decode(errors="replace").strip()
+            raise UsageError(
+                f"{folder} is in use by another process ({owner}): wait for it, or {remedy}"
+            ) from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}\n")
+        file.flush()
+        lock = Lock(path, file.fileno())
+        lock.require()  # it may have been removed between opening and locking
+        yield lock

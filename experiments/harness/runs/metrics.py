@@ -1,0 +1,103 @@
+"""CSV files that are only appended to; numbers with the nine digits that fix a float32."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+
+from experiments.harness.errors import UsageError
+from experiments.harness.runs.files import MIB, open_plain, require_regular, sha256
+from metalearn.training.errors import History
+
+State = dict[str, np.ndarray]
+
+SIZE, CONTENT = "bytes", "sha256"
+"""Entries of a checkpoint, below the file's name: where the file ended, and the checksum of what it held."""
+
+LARGEST = 4096 * MIB
+"""Bytes of a file that is read: some thirty million iterations."""
+
+EMPTY = hashlib.sha256().hexdigest()
+
+
+def append(path: Path, first_iteration: int, history: History) -> None:
+    """Append the rows of consecutive iterations, with a header if the file is new."""
+    columns = list(history)
+    iterations = np.arange(first_iteration, first_iteration + len(history[columns[0]]))
+    rows = np.stack([iterations, *history.values()], 1)
+    template = ",".join(["%d"] + ["%.9g"] * len(columns)) + "\n"
+    with open_plain(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, "a", newline="") as file:
+        if file.tell() == 0:
+            file.write(",".join(["iteration", *columns]) + "\n")
+        file.write(template * len(rows) % tuple(rows.ravel().tolist()))
+
+
+def read(path: Path) -> History:
+    """Read all rows.
+
+    Raises:
+        UsageError: if the file is not one that :func:`append` wrote.
+    """
+    iterations, columns = read_table(path)
+    if not np.array_equal(iterations, np.arange(len(iterations))):
+        raise UsageError(f"{path} cannot be read as metrics: iterations are not 0, 1, 2, ...")
+    return columns
+
+
+def read_table(path: Path) -> tuple[np.ndarray, History]:
+    """Read all rows, of any iterations, which come first.
+
+    Raises:
+        UsageError: if the file is not one that :func:`append` wrote.
+    """
+    try:
+        require_regular(path, LARGEST)
+        with path.open(newline="") as file:
+            header = next(csv.reader(file))
+            table = np.loadtxt(file, delimiter=",", ndmin=2)
+        if header[0] != "iteration" or table.shape[1] != len(header):
+            raise ValueError("columns and header differ")
+    except (OSError, ValueError, StopIteration) as error:
+        raise UsageError(f"{path} cannot be read as metrics: {error}") from error
+    columns = {name: table[:, index + 1].astype(np.float32) for index, name in enumerate(header[1:])}
+    return table[:, 0].astype(np.int64), columns
+
+
+def last_iteration(path: Path) -> int | None:
+    """Return the iteration of the last row; None where there is none."""
+    return int(read_table(path)[0][-1]) if path.exists() else None
+
+
+def position(path: Path) -> State:
+    """Return where the file ends now and what is in it, for a checkpoint; everything is on disk after."""
+    size, content = 0, EMPTY
+    if path.exists():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        size = path.stat().st_size
+        content = sha256(path, size)
+    return {f"{path.name}/{SIZE}": np.int64(size), f"{path.name}/{CONTENT}": np.array(content)}
+
+
+def go_back(path: Path, state: State) -> None:
+    """Cut the file to where it ended at a checkpoint: what follows will be made again.
+
+    Raises:
+        UsageError: if it does not hold what it held then.
+    """
+    size, content = int(state[f"{path.name}/{SIZE}"]), str(state[f"{path.name}/{CONTENT}"])
+    try:
+        if size == 0:
+            path.unlink(missing_ok=True)
+            return
+        if path.stat().st_size < size or sha256(path, size) != content:
+            raise UsageError(f"{path} is not what it was at the checkpoint: it was changed or cut since")
+        with open_plain(path, os.O_RDWR, "rb+") as file:
+            file.truncate(size)
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UsageError(f"{path} cannot be cut to the checkpoint: {error}") from error

@@ -1,0 +1,267 @@
+"""The folder of a run: its identity, what is in it, and its manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments.harness.errors import UsageError
+from experiments.harness.invocation import command
+from experiments.harness.runs import environment, identity, provenance
+from experiments.harness.runs.files import MIB, read_bytes, sha256, write_atomically, write_json
+
+FORMAT = 3
+"""Version of the layout of a run's folder."""
+
+KINDS = {"status": str, "identity": str, "config": str, "iteration": int, "afterwards": dict, "resumed": list}
+"""What every manifest has."""
+
+LARGEST_CONFIG, LARGEST_MANIFEST = MIB, 16 * MIB
+"""Bytes of files that are read."""
+
+Config = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunDirectory:
+    """Paths inside the folder of a run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        """What made the run, and how far it is."""
+        return self.path / "manifest.json"
+
+    @property
+    def uncommitted(self) -> Path:
+        """Changes to the code since its last commit, if there were any."""
+        return self.path / "uncommitted.diff"
+
+    @property
+    def metrics(self) -> Path:
+        """One row an iteration."""
+        return self.path / "metrics.csv"
+
+    @property
+    def diagnostics(self) -> Path:
+        """One row a diagnosis of the meta-gradient, if any were asked for."""
+        return self.path / "diagnostics.csv"
+
+    @property
+    def validation(self) -> Path:
+        """One row a validation, if any were asked for."""
+        return self.path / "validation.csv"
+
+    @property
+    def evaluation(self) -> Path:
+        """The final evaluation."""
+        return self.path / "evaluation.json"
+
+    @property
+    def evaluations(self) -> Path:
+        """Evaluations beside the final one."""
+        return self.path / "evaluations"
+
+    @property
+    def losses(self) -> Path:
+        """Each evaluation task's loss at each step."""
+        return self.path / "evaluation.npz"
+
+    @property
+    def appended(self) -> tuple[Path, ...]:
+        """Files that grow while the run goes on, and are cut when it goes back."""
+        return self.metrics, self.diagnostics, self.validation
+
+    @property
+    def error(self) -> Path:
+        """The traceback of the fault that the run ended with, if it did."""
+        return self.path / "error.txt"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The trainer's states."""
+        return self.path / "checkpoints"
+
+    @property
+    def figures(self) -> Path:
+        """PNG files."""
+        return self.path / "figures"
+
+
+def locate(config: Config) -> RunDirectory:
+    """Return the folder for a configuration, whether it exists or not.
+
+    With ``run.fresh``, the first of ``<id>``, ``<id>-2``, ``<id>-3``, … that does not.
+    """
+    base = Path(config["paths"]["runs"]) / str(config["name"]) / identity.training(config)
+    if not config["run"]["fresh"]:
+        return RunDirectory(base)
+    attempt = 1
+    while (path := base if attempt == 1 else base.with_name(f"{base.name}-{attempt}")).exists():
+        attempt += 1
+    return RunDirectory(path)
+
+
+def create(run: RunDirectory, config: Config) -> None:
+    """Write configuration and manifest into the run's folder, which exists.
+
+    Raises:
+        UsageError: if it cannot be written, or holds results that no manifest tells of.
+    """
+    if run.metrics.exists() or any(run.checkpoints.glob("*")):
+        raise UsageError(
+            f"{run.path} has results in it but no manifest.json: run.fresh=true starts beside it"
+        )
+    try:
+        run.checkpoints.mkdir(exist_ok=True)
+        run.figures.mkdir(exist_ok=True)
+        text = OmegaConf.to_yaml(OmegaConf.create(config))
+        write_atomically(run.config, lambda file: file.write(text.encode()))
+        provenance.keep_uncommitted(run.uncommitted)
+        _write_manifest(run, _new_manifest(config))
+    except OSError as error:
+        raise unwritable(run.path, error) from error
+
+
+def make(run: RunDirectory) -> None:
+    """Make the folder of a run, if it does not exist.
+
+    Raises:
+        UsageError: if that cannot be done.
+    """
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(run.path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> UsageError:
+    """Return the error that says that a run cannot be kept in a folder."""
+    return UsageError(f"cannot write to {path}: {error.strerror}; choose another paths.runs=<dir>")
+
+
+def read(run: RunDirectory) -> tuple[Config, Config]:
+    """Return configuration and manifest of an existing run, with the label and evaluation of last time.
+
+    Raises:
+        UsageError: if one is missing, damaged, of another version, or they are of different runs.
+    """
+    config, manifest = _read_config(run), read_manifest(run)
+    if manifest is None:
+        raise UsageError(f"run={run.path} is not the folder of a run: it has no manifest.json")
+    if manifest.get("config") != identity.digest(config):
+        raise UsageError(f"{run.config} is not the configuration that {run.manifest} was written for")
+    later = identity.afterwards(manifest["afterwards"])
+    return {**config, **later}, manifest
+
+
+def _read_config(run: RunDirectory) -> Config:
+    if not run.config.exists():
+        raise UsageError(f"run={run.path} is not the folder of a run: it has no config.yaml")
+    try:
+        text = read_bytes(run.config, LARGEST_CONFIG).decode()
+        # A few lines of them can stand for more than fits into memory; we write none.
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise ValueError("it has aliases")
+        if "${" in text:
+            raise ValueError("it has interpolations, and what is stored is resolved")
+        config = OmegaConf.to_container(OmegaConf.create(text))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise UsageError(f"{run.config} cannot be read: {error}") from error
+    if not isinstance(config, dict) or not config:
+        raise UsageError(f"{run.config} is not a configuration")
+    return config  # type: ignore[return-value]
+
+
+def read_manifest(run: RunDirectory) -> Config | None:
+    """Return the manifest, or None where there is no run yet.
+
+    Raises:
+        UsageError: if it cannot be read, is damaged, or its format is not this version's.
+    """
+    if not run.manifest.exists():
+        return None
+    try:
+        manifest = json.loads(read_bytes(run.manifest, LARGEST_MANIFEST))
+        found, seal = manifest["format"], manifest.pop("seal", None)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UsageError(
+            f"{run.manifest} cannot be read: {error!r}; run.fresh=true starts beside it"
+        ) from error
+    if found != FORMAT:
+        raise UsageError(
+            f"{run.path} has format {found!r}, this version reads {FORMAT}: read it with the version that "
+            "wrote it, or train it again"
+        )
+    if seal != _seal(manifest):
+        raise UsageError(
+            f"{run.manifest} is damaged: it was changed after it was written; run.fresh=true starts beside it"
+        )
+    for key, kind in KINDS.items():
+        if not isinstance(manifest.get(key), kind):
+            raise UsageError(f"{run.manifest} is damaged: it has no {key}; run.fresh=true starts beside it")
+    return manifest
+
+
+def update_manifest(run: RunDirectory, **changes: Any) -> None:
+    """Change entries of the manifest."""
+    _write_manifest(run, {**(read_manifest(run) or {}), **changes})
+
+
+def require_unchanged(run: RunDirectory, manifest: Config, path: Path) -> None:
+    """Raise UsageError unless a file of a complete run is what the run left."""
+    try:
+        if sha256(path) != manifest["files"][path.name]:
+            raise UsageError(f"{path} is damaged: it was changed after the run was complete")
+    except (OSError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} cannot be read: {error!r}") from error
+
+
+def checksums(run: RunDirectory) -> dict[str, str]:
+    """Return the SHA-256 of the files that hold a complete run's results."""
+    return {path.name: sha256(path) for path in (run.metrics, run.evaluation, run.losses)}
+
+
+def _write_manifest(run: RunDirectory, manifest: Config) -> None:
+    write_json(run.manifest, {**manifest, "seal": _seal(manifest)})
+
+
+def _seal(manifest: Config) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def now() -> str:
+    """Return the time in UTC, ISO 8601."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _new_manifest(config: Config) -> Config:
+    return {
+        "format": FORMAT,
+        "status": "running",
+        "command": command(),
+        "identity": identity.training(config),
+        "config": identity.digest(config),
+        "afterwards": identity.afterwards(config),
+        "seeds": {"training": config["seed"], "evaluation": config["evaluation"]["seed"]},
+        "start": now(),
+        "end": None,
+        "iteration": 0,
+        "resumed": [],
+        "parameters_digest": None,
+        **environment.describe(config),
+    }
