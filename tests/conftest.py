@@ -2,9 +2,12 @@
 
 import gc
 import os
+import signal
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ.pop("WANDB_MODE", None)
+# A shell starts what runs in its background with SIGINT ignored; here it is to arrive.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 
