@@ -6,10 +6,11 @@ import signal
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ.pop("WANDB_MODE", None)
-# A shell starts what runs in its background with SIGINT ignored; here it is to arrive.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
+
+# A shell starts what runs in its background with SIGINT ignored; here it is to arrive.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # TensorFlow is imported where it is used: the process that hands the tests out to workers does without.
 
