@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
+from tensorflow.python.framework import config as tensorflow_config
 
 import metalearn as ml
 
@@ -121,3 +122,17 @@ def positive_definite():
         return (basis * np.logspace(0, -np.log10(condition), size)) @ basis.T
 
     return draw
+
+
+@pytest.fixture
+def as_by_default():
+    """Switch the determinism of operations off, which other tests' commands switch on for the process.
+
+    With it, TensorFlow writes its softmax cross-entropy out, whose derivatives are then right, and XLA has no
+    gradient of max-pooling.
+    """
+    was_on = tensorflow_config.is_op_determinism_enabled()
+    tensorflow_config.disable_op_determinism()
+    yield
+    if was_on:
+        tensorflow_config.enable_op_determinism()

@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow.python.framework import config as tensorflow_config
 
 import metalearn as ml
 from metalearn import losses
@@ -100,19 +99,6 @@ def test_mixed_second_derivatives_in_closed_form():
     _, mixed = value_and_gradient(along, tf.constant(3 * SOFT - 1))
     expected = ((probabilities * v).sum(1, keepdims=True) - v) / 5
     np.testing.assert_allclose(mixed, expected, rtol=1e-12)
-
-
-@pytest.fixture
-def as_by_default():
-    """Switch the determinism of operations off, which other tests' commands switch on for the process.
-
-    With it, TensorFlow writes its softmax cross-entropy out, and the derivatives are right.
-    """
-    was_on = tensorflow_config.is_op_determinism_enabled()
-    tensorflow_config.disable_op_determinism()
-    yield
-    if was_on:
-        tensorflow_config.enable_op_determinism()
 
 
 @pytest.mark.usefixtures("as_by_default")

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import metalearn as ml
 from metalearn.nn.stateful import require_silence, seeded_layers
-from metalearn.nn.vectorizable import mapping_for
+from metalearn.nn.vectorizable import is_sequential
 
 LAYERS = keras.layers
 
@@ -113,7 +113,7 @@ def test_draws_are_a_function_of_the_seed(name, in_graph):
         np.testing.assert_array_equal(after[key], value)
     for variable, value in zip(model.variables, before, strict=True):
         np.testing.assert_array_equal(variable.value, value)
-    assert mapping_for(model) == "sequential"
+    assert is_sequential(model)
     require_silence(model)
 
 
@@ -174,7 +174,7 @@ class TestSeededLayers:
     def test_what_never_draws_is_vectorised(self):
         model = sequential(LAYERS.Dropout(0.0), LAYERS.Dense(1))
         assert seeded_layers(model) == seeded_layers(ml.models.mlp()) == []
-        assert mapping_for(model) == "vectorized"
+        assert not is_sequential(model)
 
     def test_what_cannot_be_switched_off_is_refused(self):
         with pytest.raises(

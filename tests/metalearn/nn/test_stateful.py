@@ -7,7 +7,6 @@ import tensorflow as tf
 
 import metalearn as ml
 from metalearn.nn.stateful import batch_statistics, statistic_keys
-from metalearn.nn.vectorizable import mapping_for
 
 LAYERS = keras.layers
 
@@ -84,21 +83,3 @@ def test_subclassed_models_are_traced_on_the_shapes_they_were_built_with():
     model(ones)
     with pytest.raises(ValueError, match=r"shapes of the inputs of model 'unknown.*' are not known"):
         batch_statistics(model)
-
-
-def test_batch_statistics_can_be_vectorised():
-    """Asked of a layer of other origin with its training call: this one sorts in training."""
-
-    class Sorting(Centre):
-        def call(self, inputs, training=False):
-            if training:
-                inputs = tf.nn.conv1d(inputs[..., None], self.mean[:, None, None] + inputs[0, 0], 1, "SAME")[
-                    ..., 0
-                ]
-            return super().call(inputs, training=training)
-
-    def mapping(layer):
-        return mapping_for(keras.Sequential([keras.Input((4,)), layer, LAYERS.Dense(2)]))
-
-    assert mapping(Centre()) == "vectorized"
-    assert mapping(Sorting()) == "sequential"
