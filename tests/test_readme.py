@@ -16,6 +16,7 @@ from experiments.harness.audit import report as audit
 from experiments.harness.benchmark import report
 from experiments.harness.build import build_trainer
 from experiments.harness.cli import run_application
+from tests.experiments.small_runs import quick_programs
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -36,6 +37,12 @@ SHORTER = {
 
 def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    with quick_programs():
+        yield
 
 
 @pytest.fixture
@@ -76,6 +83,7 @@ TRAINING = [line for line in commands() if "experiments.train" in line]
 
 LIKE_OTHERS = (
     "learner.steps=5",
+    "algorithm=fomaml",
     "algorithm=cavia",
     "task=harmonic",
     "optimizer.clipnorm",
