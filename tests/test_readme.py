@@ -18,6 +18,7 @@ from experiments.harness.session import results
 from experiments.tools import gradients
 from experiments.tools.audit import report as audit
 from experiments.tools.benchmark import report
+from tests.experiments.small_runs import quick_programs
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,6 +39,12 @@ SHORTER = {
 
 def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    with quick_programs():
+        yield
 
 
 @pytest.fixture
@@ -78,6 +85,7 @@ TRAINING = [line for line in commands() if "experiments.train" in line]
 
 LIKE_OTHERS = (
     "learner.steps=5",
+    "algorithm=fomaml",
     "algorithm=cavia",
     "task=harmonic",
     "optimizer.clipnorm",

@@ -4,9 +4,11 @@ import copy
 import functools
 import json
 import sys
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from experiments import train
 from experiments.harness.app.application import run_application
@@ -15,6 +17,8 @@ from experiments.harness.runs import checkpoints, metrics, rundir
 from experiments.harness.runs.rundir import RunDirectory
 from experiments.harness.session import results
 from experiments.harness.session import training as session
+from metalearn.evaluation import evaluation
+from metalearn.execution.compiled import Compiled
 
 SETTINGS = ["model.hidden=[8]", "training.meta_batch_size=4", "evaluation.tasks=20", "evaluation.steps=1"]
 SETTINGS += ["tracking=none", "diagnostics.interval=null", "run.checkpoint_seconds=0.01"]
@@ -45,16 +49,29 @@ def built(config):
     return trainer
 
 
-def run(runs, arguments, reuse=True):
+@contextmanager
+def quick_programs():
+    """Keep programs, evaluate without XLA, and run graphs as they are traced: all bits within are alike."""
+    options = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    try:
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(preparation, "build_trainer", built)
+            monkeypatch.setattr(evaluation, "Compiled", functools.partial(Compiled, jit_compile=False))
+            yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": options})
+
+
+def run(runs, arguments, quick=True):
     """Run the command in this process, without figures; return its exit code.
 
-    It runs into a folder, unless that is None; and with a program that a run before has built.
+    It runs into a folder, unless that is None; with programs as users have them, unless it is to be quick.
     """
     place = [] if runs is None else [f"paths.runs={runs}"]
-    with pytest.MonkeyPatch.context() as monkeypatch:
+    programs = quick_programs() if quick else nullcontext()
+    with programs, pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(results, "draw", lambda *_: {})
-        if reuse:
-            monkeypatch.setattr(preparation, "build_trainer", built)
         monkeypatch.setattr(sys, "argv", ["train", *arguments, *place])
         with pytest.raises(SystemExit) as stopped:
             run_application(train.main, "train")
@@ -64,7 +81,7 @@ def run(runs, arguments, reuse=True):
 def call(module, *arguments):
     """Run another command in this process; return its exit code."""
     name = module.__name__.rpartition(".")[2]
-    with pytest.MonkeyPatch.context() as monkeypatch:
+    with quick_programs(), pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(sys, "argv", [name, *arguments])
         with pytest.raises(SystemExit) as stopped:
             run_application(module.main, name)

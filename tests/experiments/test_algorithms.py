@@ -20,8 +20,8 @@ ALGORITHMS = sorted(path.stem for path in (CONFIGS / "algorithm").glob("*.yaml")
 SMALL = ["model.hidden=[5]", "model.activation=tanh", "learner.steps=2"]
 
 
-LONG = ("imaml",)
-"""Algorithms whose programs take long to build: they wait for the slow tests."""
+LONG = ("imaml", "lslr")
+"""Algorithms whose programs take long to build: they have tests in the library, and wait for the slow ones."""
 
 PARAMETERS = [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in ALGORITHMS]
 

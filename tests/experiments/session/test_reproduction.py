@@ -9,11 +9,12 @@ import yaml
 from experiments import reproduce, train
 from experiments.harness.app.application import run_application
 from experiments.harness.config import preparation
+from experiments.harness.config.build import build_trainer
 from experiments.harness.runs import identity, metrics, rundir
 from experiments.harness.runs.rundir import RunDirectory
 from experiments.harness.session import reproduction, results
 from metalearn import losses
-from tests.experiments.small_runs import built
+from tests.experiments.small_runs import quick_programs
 
 SMALL = [
     "diagnostics.interval=null",
@@ -31,6 +32,12 @@ def execute(monkeypatch, capfd, main, name, *arguments):
     with pytest.raises(SystemExit) as stopped:
         run_application(main, name)
     return stopped.value.code, capfd.readouterr()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    with quick_programs():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -72,19 +79,13 @@ def test_other_code_and_other_packages_are_named(run, monkeypatch, capfd):
     libraries = {**manifest["code"]["libraries"], "tensorflow": "2.0.0"}
     rundir.update_manifest(run, code={**manifest["code"], "libraries": libraries})
     monkeypatch.setitem(losses.OWN, "mse", lambda *arguments: 1.000001 * losses.mse(*arguments))
+    monkeypatch.setattr(preparation, "build_trainer", build_trainer)  # anew
     code, captured = execute(monkeypatch, capfd, reproduce.main, "reproduce", f"run={run.path}", "until=5")
     assert code == 1
     assert f"differs: {run.path}, iteration 0: inner/loss_before was" in captured.out
     assert "tensorflow 2.0.0 then, 2." in captured.out
 
 
-@pytest.fixture
-def reuse(monkeypatch):
-    """Reproductions go on from one program: see ``small_runs``."""
-    monkeypatch.setattr(preparation, "build_trainer", built)
-
-
-@pytest.mark.usefixtures("reuse")
 def test_the_end_of_a_run_is_compared_too(run):
     rundir.update_manifest(run, parameters_digest="0" * 64)
     outcome = reproduction.compare(run)
@@ -95,7 +96,6 @@ def test_the_end_of_a_run_is_compared_too(run):
     assert (outcome.iterations, outcome.difference) == (29, None)
 
 
-@pytest.mark.usefixtures("reuse")
 def test_the_evaluation_is_compared_too(run):
     """Of one task, by the last bit; with checksums that fit it."""
     with np.load(run.losses) as arrays:

@@ -10,7 +10,7 @@ from experiments.harness.config.build import build_trainer
 from experiments.harness.config.preparation import tasks_of
 from experiments.harness.runs.rundir import read
 from experiments.harness.session import training as session
-from tests.experiments.small_runs import SHORT, content, folder, run, stop_at
+from tests.experiments.small_runs import SHORT, content, folder, quick_programs, run, stop_at
 
 VALIDATED = [*SHORT, "validation.interval=20", "validation.tasks=20", "validation.steps=2"]
 
@@ -18,6 +18,12 @@ VALIDATED = [*SHORT, "validation.interval=20", "validation.tasks=20", "validatio
 def rows(run):
     with run.validation.open() as file:
         return [(int(row["iteration"]), float(row["validation/loss"])) for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    with quick_programs():
+        yield
 
 
 @pytest.fixture(scope="module")
