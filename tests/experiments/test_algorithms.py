@@ -21,7 +21,7 @@ SMALL = ["model.hidden=[5]", "model.activation=tanh", "learner.steps=2"]
 
 
 LONG = ("imaml", "lslr")
-"""Algorithms whose programs take long to build: they have tests in the library, and wait for the slow ones."""
+"""Algorithms whose programs take long to build: they have tests in the library, and here are slow."""
 
 PARAMETERS = [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in ALGORITHMS]
 
