@@ -11,7 +11,7 @@ import metalearn as ml
 def trainer_of(factor=lambda: 1.0, model=None, **settings):
     """Return a trainer with an inner loss that a compiler gets wrong by a factor."""
     model = model or ml.models.mlp(hidden=(8,))
-    learner = ml.MetaLearner(model, lambda y, z: factor() * tf.reduce_mean(tf.square(y - z)), "sgd", steps=2)
+    learner = ml.MetaLearner(model, lambda y, z: factor() * tf.reduce_mean(tf.square(y - z)), "sgd", steps=1)
     settings = {"jit_compile": False, **settings}
     return ml.MetaTrainer(learner, ml.tasks.Sinusoid(), keras.optimizers.Adam(), 3, **settings)
 
