@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from experiments.harness.app.application import run_application
-from experiments.harness.app.quiet import import_tensorflow
+from .harness.app.application import run_application
+from .harness.app.quiet import import_tensorflow
 
 
 def main(config: DictConfig) -> int:
     """Measure all cases, print the tables and write them where asked to; return the exit code."""
     import_tensorflow()
-    from experiments.tools.audit.report import audit
+    from .tools.audit.report import audit
 
     return audit(None if config.write is None else str(config.write))
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from experiments.harness.app.application import run_application
+from .harness.app.application import run_application
 
 
 def main(config: DictConfig) -> int:
     """Measure as configured; return 1 if a program that should run failed."""
-    from experiments.tools.benchmark import report
+    from .tools.benchmark import report
 
     return report.benchmark(config)
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from experiments.harness.app.application import run_application
-from experiments.harness.app.quiet import import_tensorflow
+from .harness.app.application import run_application
+from .harness.app.quiet import import_tensorflow
 
 
 def main(config: DictConfig) -> int:
     """Compare all estimators on the configured learner; return 1 if one that promises exactness is off."""
     import_tensorflow()
-    from experiments.harness import console
-    from experiments.harness.config.schema import resolve
-    from experiments.tools import gradients
+    from .harness import console
+    from .harness.config.schema import resolve
+    from .tools import gradients
 
     audit = gradients.audit(resolve(config))
     console.console.print(gradients.table(audit))

@@ -5,15 +5,15 @@ from __future__ import annotations
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from experiments.harness.app.application import run_application
-from experiments.harness.app.quiet import import_tensorflow
+from .harness.app.application import run_application
+from .harness.app.quiet import import_tensorflow
 
 
 def main(config: DictConfig) -> int:
     """Evaluate as configured; return the exit code."""
     import_tensorflow()
-    from experiments.harness.config.overrides import changes
-    from experiments.harness.session.results import evaluate_again
+    from .harness.config.overrides import changes
+    from .harness.session.results import evaluate_again
 
     return evaluate_again(*changes(config, HydraConfig.get().overrides.task))
 

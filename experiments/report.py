@@ -6,14 +6,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from experiments.harness.app.application import run_application
-from experiments.harness.app.quiet import import_tensorflow
-from experiments.harness.errors import UsageError
+from .harness.app.application import run_application
+from .harness.app.quiet import import_tensorflow
+from .harness.errors import UsageError
 
 
 def main(config: DictConfig) -> int:
     """Print, keep and write the tables; return the exit code."""
-    from experiments.harness.config import kinds, schema
+    from .harness.config import kinds, schema
 
     folder = Path(schema.take(kinds.PATH, "runs", config.runs))
     baseline = schema.take(kinds.TEXT, "baseline", config.baseline)
@@ -21,7 +21,7 @@ def main(config: DictConfig) -> int:
     if not folder.is_dir():
         raise UsageError(f"runs={folder} is not a folder: give the one that the runs are in")
     import_tensorflow()
-    from experiments.harness.report.write import report
+    from .harness.report.write import report
 
     return report(folder, baseline, write)
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from experiments.harness.app.application import run_application
-from experiments.harness.app.quiet import import_tensorflow
+from .harness.app.application import run_application
+from .harness.app.quiet import import_tensorflow
 
 
 def main(config: DictConfig) -> int:
     """Reproduce as configured; return the exit code, 1 if something differs."""
     import_tensorflow()
-    from experiments.harness.config import kinds, schema
-    from experiments.harness.session.reproduction import reproduce
+    from .harness.config import kinds, schema
+    from .harness.session.reproduction import reproduce
 
     until = schema.take(kinds.optional(kinds.COUNT), "until", config.until)
     return reproduce(Path(schema.take(kinds.PATH, "run", config.run)), until)

@@ -34,15 +34,23 @@ def package(parts):
     return ".".join(parts[:2]) if parts[0] == "harness" else parts[0]
 
 
-def targets(tree):
+def targets(path, tree):
     """Yield what a module imports of ``experiments``, as parts of names."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "experiments":
-            base = node.module.split(".")[1:]
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = [*path.parts[: -node.level], *filter(None, (node.module or "").split("."))]
             yield from ([*base, alias.name] for alias in node.names)
-        elif isinstance(node, ast.Import):
-            names = [alias.name.split(".") for alias in node.names]
-            yield from (name[1:] for name in names if name[0] == "experiments")
+
+
+def test_imports_are_relative():
+    """Where the package is installed, it has another name; Hydra finds plugins as packages of their own."""
+    wrong = []
+    for path, tree in modules().items():
+        names = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        names += [each.name for node in ast.walk(tree) if isinstance(node, ast.Import) for each in node.names]
+        if path.parts[0] != "plugins":
+            wrong += [f"{path}: {name}" for name in names if name.split(".")[0] == "experiments"]
+    assert not wrong
 
 
 def test_every_package_has_a_place():
@@ -58,7 +66,9 @@ def test_imports_point_down():
         if own not in ORDER:
             continue
         allowed = ORDER[: ORDER.index(own) + 1]
-        wrong += [f"{path}: {'.'.join(target)}" for target in targets(tree) if package(target) not in allowed]
+        wrong += [
+            f"{path}: {'.'.join(target)}" for target in targets(path, tree) if package(target) not in allowed
+        ]
     assert not wrong
 
 
@@ -66,7 +76,7 @@ def test_tools_are_imported_by_commands_alone():
     wrong = [
         f"{path}: {'.'.join(target)}"
         for path, tree in modules().items()
-        for target in targets(tree)
+        for target in targets(path, tree)
         if target[0] == "tools" and len(path.parts) > 1 and path.parts[0] != "tools"
     ]
     assert not wrong

@@ -11,12 +11,13 @@ import tensorflow as tf
 from omegaconf import OmegaConf
 from rich.table import Table
 
-from experiments.harness.app.application import CONFIGS
-from experiments.harness.config.build import build_learner, build_tasks
-from experiments.harness.errors import UsageError
 from metalearn.autodiff import central_differences
 from metalearn.execution.compiled import Compiled
 from metalearn.types import Meta, Task
+
+from ..harness.app.application import CONFIGS
+from ..harness.config.build import build_learner, build_tasks
+from ..harness.errors import UsageError
 
 Config = dict[str, Any]
 

@@ -23,9 +23,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from experiments.harness import console, invocation
-from experiments.harness.config import trust
-from experiments.harness.errors import BAD_INPUT, FAILED, INTERRUPTED, UsageError, nearest
+from .. import console, invocation
+from ..config import trust
+from ..errors import BAD_INPUT, FAILED, INTERRUPTED, UsageError, nearest
 
 CONFIGS = Path(__file__).resolve().parents[3] / "conf"
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from experiments.harness.errors import INTERRUPTED
+from ..errors import INTERRUPTED
 
 GRACE_SECONDS = 4.0
 """Time for the call that runs to end. Only one that compiles takes longer, and has nothing to lose."""

@@ -12,8 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import metalearn as ml
-from experiments.harness.console import cell, console
 from metalearn.training.errors import History
+
+from ..console import cell, console
 
 LINES_WHEN_PIPED = 10
 

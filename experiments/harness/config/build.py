@@ -10,9 +10,10 @@ from typing import Any
 import keras
 
 import metalearn as ml
-from experiments.harness.errors import UsageError, nearest
-from experiments.harness.runs.rundir import RunDirectory
-from experiments.harness.tracking.trackers import Tracker, no_tracker, wandb_tracker
+
+from ..errors import UsageError, nearest
+from ..runs.rundir import RunDirectory
+from ..tracking.trackers import Tracker, no_tracker, wandb_tracker
 
 Config = dict[str, Any]
 

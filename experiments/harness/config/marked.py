@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.harness.errors import UsageError
-from experiments.harness.runs.files import write_atomically
+from ..errors import UsageError
+from ..runs.files import write_atomically
 
 
 def marks(name: str) -> tuple[str, str]:

@@ -9,9 +9,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from experiments.harness.config.build import build
-from experiments.harness.errors import UsageError
 from metalearn.sources import BLOCK_BYTES
+
+from ..errors import UsageError
+from .build import build
 
 Config = dict[str, Any]
 

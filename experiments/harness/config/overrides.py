@@ -10,10 +10,10 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.harness.config import kinds, schema
-from experiments.harness.errors import UsageError
-from experiments.harness.runs import rundir
-from experiments.harness.runs.rundir import Config, RunDirectory
+from ..errors import UsageError
+from ..runs import rundir
+from ..runs.rundir import Config, RunDirectory
+from . import kinds, schema
 
 CHANGEABLE = ("task", "evaluation")
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import metalearn as ml
-from experiments.harness.config import memory
-from experiments.harness.config.build import build_tasks, build_trainer, failing_as
 from metalearn.evaluation.task_list import EVALUATION_STREAM
+
+from . import memory
+from .build import build_tasks, build_trainer, failing_as
 
 Config = dict[str, Any]
 

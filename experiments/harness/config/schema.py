@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.harness.config import kinds
-from experiments.harness.config.kinds import Kind
-from experiments.harness.config.settings import SETTINGS
-from experiments.harness.errors import UsageError, nearest
+from ..errors import UsageError, nearest
+from . import kinds
+from .kinds import Kind
+from .settings import SETTINGS
 
 Config = dict[str, Any]
 

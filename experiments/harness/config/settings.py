@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from experiments.harness.config import kinds
-from experiments.harness.config.kinds import Kind, either, one_of, optional
+from . import kinds
+from .kinds import Kind, either, one_of, optional
 
 BACKENDS, MODES = ("wandb", "none"), ("offline", "online", "disabled")
 

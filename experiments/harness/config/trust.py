@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from experiments.harness.errors import UsageError
-from experiments.harness.runs.files import MIB, read_bytes
+from ..errors import UsageError
+from ..runs.files import MIB, read_bytes
 
 LARGEST = MIB
 """Bytes of a file."""

@@ -12,14 +12,15 @@ import tensorflow as tf
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Figure
 
-from experiments.harness.figures.axes import log_scale, positive, tidy, window_in_use, window_means
-from experiments.harness.runs.files import write_atomically
 from metalearn import Learner, MetaLearner
 from metalearn.evaluation.task_list import EVALUATION_STREAM
 from metalearn.problems.bilevel import whole_support
 from metalearn.sources import Source
 from metalearn.training.errors import History
 from metalearn.types import Meta, Task
+
+from ..runs.files import write_atomically
+from .axes import log_scale, positive, tidy, window_in_use, window_means
 
 BLUE, ORANGE, VERMILLION, SKY, GREY = "#0072B2", "#E69F00", "#D55E00", "#56B4E9", "#6B6B6B"
 CYCLE = (BLUE, ORANGE, "#009E73", VERMILLION, SKY, "#CC79A7", GREY)

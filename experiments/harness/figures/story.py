@@ -9,9 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.harness.figures.axes import log_scale, tidy
-from experiments.harness.figures.drawing import BLUE, CYCLE, GREY, ORANGE, VERMILLION
 from metalearn.diagnostics.inner import STABLE
+
+from .axes import log_scale, tidy
+from .drawing import BLUE, CYCLE, GREY, ORANGE, VERMILLION
 
 Rows = Mapping[str, np.ndarray]
 

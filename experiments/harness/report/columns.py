@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from experiments.harness.report.runs import SEEDED, Config, label
+from .runs import SEEDED, Config, label
 
 Settings = dict[str, str]
 """What a configuration sets, as text, by its dotted path."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.harness.report.panels import Line, draw
-from experiments.harness.report.table import Row, Table
+from .panels import Line, draw
+from .table import Row, Table
 
 POINTS = 100
 """Of a learning curve."""

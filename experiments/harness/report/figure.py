@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from experiments.harness.figures.drawing import GREY, ORANGE, SKY, VERMILLION
-from experiments.harness.report.panels import plain, short
-from experiments.harness.report.table import Row, Table
+from ..figures.drawing import GREY, ORANGE, SKY, VERMILLION
+from .panels import plain, short
+from .table import Row, Table
 
 MARKS = {0: ("o", GREY), 1: ("D", SKY), 5: ("s", ORANGE), 10: ("^", VERMILLION)}
 """How losses after so many inner steps are drawn."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from experiments.harness.report.table import Row, Table
+from .table import Row, Table
 
 FILLED = 0.5
 """Of the cells of a grid that must have runs: few points in a plane are not a grid."""

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator
 
-from experiments.harness.report.grid import Grid
-from experiments.harness.report.panels import plain
-from experiments.harness.report.table import Row, Table
+from .grid import Grid
+from .panels import plain
+from .table import Row, Table
 
 COLORS = colormaps["cividis_r"]
 """The same for all kinds of colour vision; the lower a loss, the lighter."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.harness.report import columns
-from experiments.harness.report.grid import grid
-from experiments.harness.report.runs import Config, Unused, configuration
-from experiments.harness.report.table import Table
+from . import columns
+from .grid import grid
+from .runs import Config, Unused, configuration
+from .table import Table
 
 
 def belonging(table: Table, unused: Sequence[Unused]) -> list[Unused]:

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from experiments.harness.figures.axes import log_scale, tidy
-from experiments.harness.figures.drawing import BLUE, CYCLE, LEGEND, MARKERS, STYLES
+from ..figures.axes import log_scale, tidy
+from ..figures.drawing import BLUE, CYCLE, LEGEND, MARKERS, STYLES
 
 MOST_TOGETHER = 8
 """Lines in one panel."""

@@ -13,10 +13,10 @@ import numpy as np
 import rich.markup
 import rich.table
 
-from experiments.harness.console import clean
-from experiments.harness.report.runs import Group
-from experiments.harness.report.statistics import Value
-from experiments.harness.report.table import Row, Table
+from ..console import clean
+from .runs import Group
+from .statistics import Value
+from .table import Row, Table
 
 Style = Callable[[str], str]
 

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from experiments.harness.config.build import failing_as
-from experiments.harness.errors import UsageError
-from experiments.harness.report.statistics import Value, estimate
-from experiments.harness.runs import arrays, identity, rundir
-from experiments.harness.runs.files import WANDB, read_bytes, require_regular
-from experiments.harness.runs.metrics import LARGEST
-from experiments.harness.runs.rundir import RunDirectory
-from experiments.harness.session.results import LARGEST_EVALUATION
-from experiments.harness.sweeps import definition
+from ..config.build import failing_as
+from ..errors import UsageError
+from ..runs import arrays, identity, rundir
+from ..runs.files import WANDB, read_bytes, require_regular
+from ..runs.metrics import LARGEST
+from ..runs.rundir import RunDirectory
+from ..session.results import LARGEST_EVALUATION
+from ..sweeps import definition
+from .statistics import Value, estimate
 
 Config = dict[str, Any]
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.harness.report import columns
-from experiments.harness.report.runs import Group
-from experiments.harness.report.statistics import Value, estimate
+from . import columns
+from .runs import Group
+from .statistics import Value, estimate
 
 STEPS = (0, 1, 5, 10)
 """Inner steps that have a column, as far as they were evaluated; the last one has too."""

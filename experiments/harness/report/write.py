@@ -8,21 +8,21 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.harness.config import marked
-from experiments.harness.console import print_table, say
-from experiments.harness.figures import drawing as figures
-from experiments.harness.invocation import command
-from experiments.harness.report import curves, render
-from experiments.harness.report.figure import comparison
-from experiments.harness.report.grid import grid
-from experiments.harness.report.heatmap import heat_map
-from experiments.harness.report.missing import belonging, listing
-from experiments.harness.report.page import Picture, Section, page
-from experiments.harness.report.runs import Collection, Unused, collect, comparable
-from experiments.harness.report.table import Table, tabulate
-from experiments.harness.runs import rundir
-from experiments.harness.runs.files import make_plain_folder, write_atomically
-from experiments.harness.session.results import references
+from ..config import marked
+from ..console import print_table, say
+from ..figures import drawing as figures
+from ..invocation import command
+from ..runs import rundir
+from ..runs.files import make_plain_folder, write_atomically
+from ..session.results import references
+from . import curves, render
+from .figure import comparison
+from .grid import grid
+from .heatmap import heat_map
+from .missing import belonging, listing
+from .page import Picture, Section, page
+from .runs import Collection, Unused, collect, comparable
+from .table import Table, tabulate
 
 MARK = "report"
 

@@ -8,8 +8,8 @@ from typing import IO
 
 import numpy as np
 
-from experiments.harness.errors import UsageError
-from experiments.harness.runs.files import MIB, require_regular
+from ..errors import UsageError
+from .files import MIB, require_regular
 
 LARGEST = 16384 * MIB
 """Bytes of a file that is read."""

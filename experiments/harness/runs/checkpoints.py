@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.harness.console import say
-from experiments.harness.errors import UsageError
-from experiments.harness.runs import arrays
-from experiments.harness.runs.files import write_atomically
+from ..console import say
+from ..errors import UsageError
+from . import arrays
+from .files import write_atomically
 
 KEPT = 2
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from experiments.harness.runs import code
+from . import code
 
 VARIABLES = ("TF_", "XLA_", "KERAS_", "OMP_", "MKL_", "CUDA_", "PYTHONHASHSEED")
 """Prefixes of environment variables that are kept: of the libraries that compute."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from experiments.harness.errors import UsageError
+from ..errors import UsageError
 
 MIB = 2**20
 

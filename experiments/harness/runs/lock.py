@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from experiments.harness.errors import UsageError
-from experiments.harness.runs.files import open_plain, read_bytes
+from ..errors import UsageError
+from .files import open_plain, read_bytes
 
 LONGEST = 1000
 """Bytes of what an owner says of itself."""

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.harness.errors import UsageError
-from experiments.harness.runs.files import MIB, open_plain, require_regular, sha256
 from metalearn.training.errors import History
+
+from ..errors import UsageError
+from .files import MIB, open_plain, require_regular, sha256
 
 State = dict[str, np.ndarray]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from experiments.harness.runs import code
-from experiments.harness.runs.files import write_atomically
+from . import code
+from .files import write_atomically
 
 Config = dict[str, Any]
 

@@ -13,10 +13,10 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.harness.errors import UsageError
-from experiments.harness.invocation import command
-from experiments.harness.runs import environment, identity, provenance
-from experiments.harness.runs.files import MIB, read_bytes, sha256, write_atomically, write_json
+from ..errors import UsageError
+from ..invocation import command
+from . import environment, identity, provenance
+from .files import MIB, read_bytes, sha256, write_atomically, write_json
 
 FORMAT = 3
 """Version of the layout of a run's folder."""

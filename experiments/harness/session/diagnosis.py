@@ -10,9 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 import metalearn as ml
-from experiments.harness.console import say
-from experiments.harness.runs import metrics
-from experiments.harness.tracking.trackers import Tracker
+
+from ..console import say
+from ..runs import metrics
+from ..tracking.trackers import Tracker
 
 
 class Diagnoses:

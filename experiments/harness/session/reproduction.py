@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 
 import metalearn as ml
-from experiments.harness.app.terminal import Bar
-from experiments.harness.config import schema
-from experiments.harness.config.build import failing_as
-from experiments.harness.config.preparation import prepare
-from experiments.harness.console import say
-from experiments.harness.errors import BAD_INPUT, FAILED, UsageError
-from experiments.harness.runs import arrays, environment, metrics, provenance, rundir
-from experiments.harness.runs.files import WANDB
-from experiments.harness.runs.rundir import RunDirectory
-from experiments.harness.session.results import digest, evaluate
 from metalearn.training.errors import History
+
+from ..app.terminal import Bar
+from ..config import schema
+from ..config.build import failing_as
+from ..config.preparation import prepare
+from ..console import say
+from ..errors import BAD_INPUT, FAILED, UsageError
+from ..runs import arrays, environment, metrics, provenance, rundir
+from ..runs.files import WANDB
+from ..runs.rundir import RunDirectory
+from .results import digest, evaluate
 
 CALL_ITERATIONS = 500
 """Compared at a time: the first difference ends the comparison."""

@@ -12,20 +12,21 @@ import numpy as np
 import tensorflow as tf
 
 import metalearn as ml
-from experiments.harness.app.terminal import evaluation_table
-from experiments.harness.config import memory, schema
-from experiments.harness.config.build import build_tasks, failing_as
-from experiments.harness.config.preparation import prepare, tasks_of
-from experiments.harness.console import console, say
-from experiments.harness.errors import UsageError
-from experiments.harness.figures import drawing as figures
-from experiments.harness.figures import story
-from experiments.harness.runs import checkpoints, code, identity, metrics, provenance, rundir
-from experiments.harness.runs.files import MIB, read_bytes, require_plain_folder, write_atomically, write_json
-from experiments.harness.runs.rundir import RunDirectory
-from experiments.harness.tracking.trackers import Tracker
 from metalearn.evaluation import Curve
 from metalearn.nest import names
+
+from ..app.terminal import evaluation_table
+from ..config import memory, schema
+from ..config.build import build_tasks, failing_as
+from ..config.preparation import prepare, tasks_of
+from ..console import console, say
+from ..errors import UsageError
+from ..figures import drawing as figures
+from ..figures import story
+from ..runs import checkpoints, code, identity, metrics, provenance, rundir
+from ..runs.files import MIB, read_bytes, require_plain_folder, write_atomically, write_json
+from ..runs.rundir import RunDirectory
+from ..tracking.trackers import Tracker
 
 Config = dict[str, Any]
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import metalearn as ml
-from experiments.harness.console import say
-from experiments.harness.errors import UsageError
-from experiments.harness.runs import checkpoints, code, files, identity, metrics, provenance, rundir
-from experiments.harness.runs.lock import locked
-from experiments.harness.runs.rundir import RunDirectory
-from experiments.harness.session.results import restore, set_aside, show
+
+from ..console import say
+from ..errors import UsageError
+from ..runs import checkpoints, code, files, identity, metrics, provenance, rundir
+from ..runs.lock import locked
+from ..runs.rundir import RunDirectory
+from .results import restore, set_aside, show
 
 Config = dict[str, Any]
 

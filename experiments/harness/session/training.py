@@ -12,22 +12,23 @@ import numpy as np
 import tensorflow as tf
 
 import metalearn as ml
-from experiments.harness.app.interrupts import interruptible
-from experiments.harness.app.terminal import Bar, brief
-from experiments.harness.config.build import build_tracker
-from experiments.harness.config.preparation import prepare
-from experiments.harness.console import say
-from experiments.harness.errors import FAILED, INTERRUPTED, UsageError
-from experiments.harness.invocation import command
-from experiments.harness.runs import checkpoints, files, identity, metrics, rundir
-from experiments.harness.runs.files import write_atomically
-from experiments.harness.runs.lock import Lock, locked
-from experiments.harness.runs.rundir import RunDirectory
-from experiments.harness.session.diagnosis import Diagnoses
-from experiments.harness.session.results import conclude, digest, draw_story
-from experiments.harness.session.resumption import require_own, require_same_code, resume, show_complete
-from experiments.harness.session.validation import Report, Validation
-from experiments.harness.tracking.trackers import Tracker
+
+from ..app.interrupts import interruptible
+from ..app.terminal import Bar, brief
+from ..config.build import build_tracker
+from ..config.preparation import prepare
+from ..console import say
+from ..errors import FAILED, INTERRUPTED, UsageError
+from ..invocation import command
+from ..runs import checkpoints, files, identity, metrics, rundir
+from ..runs.files import write_atomically
+from ..runs.lock import Lock, locked
+from ..runs.rundir import RunDirectory
+from ..tracking.trackers import Tracker
+from .diagnosis import Diagnoses
+from .results import conclude, digest, draw_story
+from .resumption import require_own, require_same_code, resume, show_complete
+from .validation import Report, Validation
 
 Config = dict[str, Any]
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 import metalearn as ml
-from experiments.harness.config.preparation import tasks_of
-from experiments.harness.errors import UsageError
-from experiments.harness.runs import metrics
-from experiments.harness.tracking.trackers import Tracker
+
+from ..config.preparation import tasks_of
+from ..errors import UsageError
+from ..runs import metrics
+from ..tracking.trackers import Tracker
 
 Config = dict[str, Any]
 

@@ -7,12 +7,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.harness.errors import UsageError
-from experiments.harness.invocation import command
-from experiments.harness.runs import rundir
-from experiments.harness.runs.files import MIB, read_bytes, write_json
-from experiments.harness.runs.rundir import RunDirectory
-from experiments.harness.sweeps.setting import Job
+from ..errors import UsageError
+from ..invocation import command
+from ..runs import rundir
+from ..runs.files import MIB, read_bytes, write_json
+from ..runs.rundir import RunDirectory
+from .setting import Job
 
 FILE = "sweep.json"
 

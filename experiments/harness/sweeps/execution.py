@@ -10,11 +10,11 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from experiments.harness.app.application import Outcome
-from experiments.harness.console import console, say
-from experiments.harness.errors import UsageError
-from experiments.harness.runs import rundir
-from experiments.harness.sweeps.setting import Job, Setting
+from ..app.application import Outcome
+from ..console import console, say
+from ..errors import UsageError
+from ..runs import rundir
+from .setting import Job, Setting
 
 NEW, UNREADABLE, OTHERWISE = "new", "unreadable", "evaluated otherwise"
 """States beside those of a manifest: the last is of a run that is trained and asked for in another way."""

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 
 from hydra.core.override_parser.types import Override
 
-from experiments.harness.errors import UsageError
-from experiments.harness.runs import identity
-from experiments.harness.sweeps import definition
-from experiments.harness.sweeps.execution import execute
-from experiments.harness.sweeps.setting import Job, Setting
-from experiments.harness.sweeps.summary import summarize
+from ..errors import UsageError
+from ..runs import identity
+from . import definition
+from .execution import execute
+from .setting import Job, Setting
+from .summary import summarize
 
 
 def sweep(setting: Setting, params: Mapping[str, object], arguments: Sequence[str]) -> None:

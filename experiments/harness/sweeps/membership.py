@@ -9,9 +9,9 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from experiments.harness.console import console, say
-from experiments.harness.sweeps import definition
-from experiments.harness.sweeps.setting import Job
+from ..console import console, say
+from . import definition
+from .setting import Job
 
 Config = dict[str, Any]
 
@@ -43,6 +43,6 @@ def reporter(place: Path, job: Job) -> Callable[[int, float], bool] | None:
     """Return what tells a search of a job's validation losses, and whether to stop; None outside a search."""
     if job.trial is None:
         return None
-    from experiments.harness.sweeps.study import trial_reporter
+    from .study import trial_reporter
 
     return trial_reporter(place, job.trial, HydraConfig.get().sweeper.pruner)

@@ -12,17 +12,18 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
-from experiments.harness.console import cell, print_table, say
-from experiments.harness.errors import UsageError
-from experiments.harness.runs import rundir
-from experiments.harness.runs.rundir import RunDirectory
-from experiments.harness.sweeps import definition
-from experiments.harness.sweeps.execution import ENDED, Results, execute, state
-from experiments.harness.sweeps.setting import Job, Setting
-from experiments.harness.sweeps.space import distribution, suggest
-from experiments.harness.sweeps.study import address, build, open_study
-from experiments.harness.sweeps.summary import summarize
 from metalearn.checks import require_count
+
+from ..console import cell, print_table, say
+from ..errors import UsageError
+from ..runs import rundir
+from ..runs.rundir import RunDirectory
+from . import definition
+from .execution import ENDED, Results, execute, state
+from .setting import Job, Setting
+from .space import distribution, suggest
+from .study import address, build, open_study
+from .summary import summarize
 
 SHOWN = 5
 """Best trials in the closing table."""

@@ -17,13 +17,13 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.harness.config.preparation import prepare
-from experiments.harness.config.schema import resolve
-from experiments.harness.errors import UsageError
-from experiments.harness.runs import identity, rundir
-from experiments.harness.runs.files import require_plain_folder
-from experiments.harness.runs.lock import locked
-from experiments.harness.runs.rundir import RunDirectory
+from ..config.preparation import prepare
+from ..config.schema import resolve
+from ..errors import UsageError
+from ..runs import identity, rundir
+from ..runs.files import require_plain_folder
+from ..runs.lock import locked
+from ..runs.rundir import RunDirectory
 
 ALIKE = ("name", "label", "seed", "tracking", "diagnostics", "run", "paths")
 """Settings that no object is built of, or that cannot decide whether one can be."""

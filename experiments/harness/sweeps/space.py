@@ -11,7 +11,7 @@ from optuna.distributions import (
 )
 from optuna.trial import Trial
 
-from experiments.harness.errors import UsageError
+from ..errors import UsageError
 
 
 def distribution(override: Override) -> BaseDistribution:

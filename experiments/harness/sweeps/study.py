@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from experiments.harness.errors import UsageError, nearest
+from ..errors import UsageError, nearest
 
 FILE = "study.db"
 

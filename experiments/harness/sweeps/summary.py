@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
 
-from experiments.harness.console import say
-from experiments.harness.errors import FAILED, INTERRUPTED
-from experiments.harness.invocation import command
-from experiments.harness.runs import code, provenance, rundir
-from experiments.harness.sweeps.execution import ENDED, NEW, Results
-from experiments.harness.sweeps.setting import Job
+from ..console import say
+from ..errors import FAILED, INTERRUPTED
+from ..invocation import command
+from ..runs import code, provenance, rundir
+from .execution import ENDED, NEW, Results
+from .setting import Job
 
 REASON = 160
 """Characters of a reason; the run's manifest has all of it."""

@@ -11,13 +11,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from experiments.harness.console import say
-from experiments.harness.tracking.charts import STEP, array_histogram, define, histograms, in_groups
-from experiments.harness.tracking.windows import Window, Windows, length
 from metalearn.checks import require_count
 from metalearn.evaluation.evaluation import Evaluation
 from metalearn.training.errors import History
 from metalearn.types import Meta
+
+from ..console import say
+from .charts import STEP, array_histogram, define, histograms, in_groups
+from .windows import Window, Windows, length
 
 MODES = ("offline", "online", "disabled")
 

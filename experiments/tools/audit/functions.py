@@ -10,7 +10,8 @@ from typing import Any
 import keras
 
 import metalearn as ml
-from experiments.tools.audit.cases import Case, Draw, integers, normal, one_hot, probabilities, signs
+
+from .cases import Case, Draw, integers, normal, one_hot, probabilities, signs
 
 UTILITIES = ("deserialize", "get", "serialize")
 """Functions in ``keras.activations`` and ``keras.losses`` that compute nothing."""

@@ -9,7 +9,8 @@ from typing import Any
 import keras
 
 import metalearn as ml
-from experiments.tools.audit.cases import Case, Draw, integers, normal, spaced
+
+from .cases import Case, Draw, integers, normal, spaced
 
 L = keras.layers
 OURS = ml.layers

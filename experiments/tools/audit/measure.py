@@ -15,11 +15,12 @@ import tensorflow as tf
 from tensorflow.python.framework import config as tensorflow_config
 
 import metalearn as ml
-from experiments.tools.audit.cases import Case
 from metalearn.autodiff.failures import UNCOMPILED
 from metalearn.autodiff.gradients import dense
 from metalearn.autodiff.products import MODES
 from metalearn.types import Structure
+
+from .cases import Case
 
 EXACT, WRONG, NONE = "exact", "wrong", "none"
 """The verdicts on second derivatives: right, not what the gradient's differences say, or not to be had."""

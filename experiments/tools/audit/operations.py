@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from experiments.tools.audit.cases import Case, Draw, normal, spaced
+from .cases import Case, Draw, normal, spaced
 
 MODULES: dict[str, ModuleType] = {
     "keras.ops": keras.ops,

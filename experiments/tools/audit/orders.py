@@ -11,8 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 import metalearn as ml
-from experiments.tools.audit.cases import Case
-from experiments.tools.audit.measure import (
+from metalearn.autodiff.failures import explained
+from metalearn.autodiff.gradients import dense
+
+from .cases import Case
+from .measure import (
     STEP,
     TOLERANCE,
     computing_in,
@@ -22,8 +25,6 @@ from experiments.tools.audit.measure import (
     precision,
     silenced,
 )
-from metalearn.autodiff.failures import explained
-from metalearn.autodiff.gradients import dense
 
 ORDINALS = ("first", "second", "third")
 

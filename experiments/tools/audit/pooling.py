@@ -11,9 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 import metalearn as ml
-from experiments.tools.audit.measure import computing_in, distance, norm, obstacle, silenced
 from metalearn.execution.task_map import map_tasks
 from metalearn.types import Parameters, Structure
+
+from .measure import computing_in, distance, norm, obstacle, silenced
 
 TASKS, EXAMPLES, SIZE, FILTERS, STEPS, RATE = 2, 3, 9, 6, 2, 0.2
 

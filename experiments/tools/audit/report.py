@@ -12,14 +12,14 @@ import tensorflow as tf
 from rich.markup import escape
 from rich.table import Table
 
-from experiments.harness.config import marked
-from experiments.harness.console import console, print_table, say
-from experiments.tools.audit.cases import Case
-from experiments.tools.audit.excluded import EXCLUDED
-from experiments.tools.audit.functions import activations, losses
-from experiments.tools.audit.layers import layers
-from experiments.tools.audit.measure import EXACT, NONE, Row, measure
-from experiments.tools.audit.sections import SECTIONS, Section
+from ...harness.config import marked
+from ...harness.console import console, print_table, say
+from .cases import Case
+from .excluded import EXCLUDED
+from .functions import activations, losses
+from .layers import layers
+from .measure import EXACT, NONE, Row, measure
+from .sections import SECTIONS, Section
 
 MARK = "audit"
 

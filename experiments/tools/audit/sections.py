@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from experiments.tools.audit.operations import operations
-from experiments.tools.audit.orders import Orders, measure_orders
-from experiments.tools.audit.pooling import CASES, Pooled, measure_pooling
-from experiments.tools.audit.targets import ByTargets, losses_of_targets, measure_targets
 from metalearn.autodiff.culprits import KNOWN
+
+from .operations import operations
+from .orders import Orders, measure_orders
+from .pooling import CASES, Pooled, measure_pooling
+from .targets import ByTargets, losses_of_targets, measure_targets
 
 
 class Section(NamedTuple):

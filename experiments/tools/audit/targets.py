@@ -11,11 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 import metalearn as ml
-from experiments.tools.audit.cases import Case, Draw, normal, probabilities
-from experiments.tools.audit.functions import losses
-from experiments.tools.audit.measure import STEP, TOLERANCE, computing_in, operation_of
-from experiments.tools.audit.orders import FLAT
 from metalearn.autodiff.failures import explained
+
+from .cases import Case, Draw, normal, probabilities
+from .functions import losses
+from .measure import STEP, TOLERANCE, computing_in, operation_of
+from .orders import FLAT
 
 ROWS, LIKELY = normal(4, 3), probabilities(4, 3)
 

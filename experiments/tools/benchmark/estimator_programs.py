@@ -7,8 +7,9 @@ import functools
 import tensorflow as tf
 
 import metalearn as ml
-from experiments.tools.benchmark.workload import INNER_RATE, QUERIES, SHOTS, TASKS, Program
 from metalearn.estimators.protocol import Estimator
+
+from .workload import INNER_RATE, QUERIES, SHOTS, TASKS, Program
 
 CALLS = 20
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from experiments.tools.benchmark.workload import (
+from .workload import (
     AMPLITUDE,
     INNER_RATE,
     INPUTS,

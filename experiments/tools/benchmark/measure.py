@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.harness.app.quiet import THREADS
+from ...harness.app.quiet import THREADS
 
-WORKER = "experiments.tools.benchmark.worker"
+WORKER = f"{__package__}.worker"
 
 PAUSE = 0.5
 """Seconds before a call: threads of the program before spin on for a while, waiting for work."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import keras
 
 import metalearn as ml
-from experiments.tools.benchmark.workload import (
+
+from .workload import (
     AMPLITUDE,
     INNER_RATE,
     INPUTS,

@@ -15,12 +15,13 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from rich.table import Table
 
-from experiments.harness.console import console, say
-from experiments.harness.errors import UsageError
-from experiments.harness.figures import drawing as figures
-from experiments.harness.runs.files import write_atomically
-from experiments.tools.benchmark.measure import Measurement, side_by_side
 from metalearn.checks import require_count, require_positive
+
+from ...harness.console import console, say
+from ...harness.errors import UsageError
+from ...harness.figures import drawing as figures
+from ...harness.runs.files import write_atomically
+from .measure import Measurement, side_by_side
 
 OURS = "metalearn"
 
