@@ -2,10 +2,14 @@
 
 TensorFlow's kernels and XLA draw the same Philox bits from a seed, but turn them into different floats. So
 only integers are drawn with TensorFlow, and turned into floats here, by operations that round alike.
+
+The integers are those of ``tf.random`` with ``alg="philox"``. Its functions scramble a seed in Python, by
+some forty operations a draw, which cost more than the draw and have to be traced each time; here it is a few.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -26,6 +30,12 @@ BITS = 24
 DOUBLE_BITS = 53
 """Bits of a float64's significand."""
 
+PHILOX = 1
+"""The generator, as TensorFlow's operations number it."""
+
+SCRAMBLING_KEY = 0x02461E293EC8F720
+"""The key with which TensorFlow scrambles seeds (``stateless_random_ops.cc``)."""
+
 
 def split_seed(seed: Seed, count: int) -> list[tf.Tensor]:
     """Return ``count`` seeds, each for an independent stream; more streams leave the first ones as they are.
@@ -34,7 +44,17 @@ def split_seed(seed: Seed, count: int) -> list[tf.Tensor]:
         seed: two integers.
         count: at least 1.
     """
-    return tf.unstack(tf.random.experimental.stateless_split(seed, count, alg="philox"))
+    return tf.unstack(seeds(seed, count))
+
+
+def seeds(seed: Seed, count: int) -> tf.Tensor:
+    """Return :func:`split_seed` as one tensor, ``[count, 2]``: ``tf.random.experimental.stateless_split``.
+
+    Args:
+        seed: two integers.
+        count: at least 1.
+    """
+    return integers([count, 2], seed, tf.int32)
 
 
 def fold_in(seed: Seed, *numbers: int | tf.Tensor) -> tf.Tensor:
@@ -51,8 +71,24 @@ def fold_in(seed: Seed, *numbers: int | tf.Tensor) -> tf.Tensor:
     """
     folded = tf.cast(seed, tf.int32)
     for number in numbers:
-        folded = tf.random.experimental.stateless_fold_in(folded, tf.cast(number, tf.int32), alg="philox")
+        folded = tf.stack([integers([], folded, tf.int32), tf.cast(number, tf.int32)])
     return folded
+
+
+def integers(shape: Shape, seed: Seed, dtype: tf.DType) -> tf.Tensor:
+    """Draw from all integers of a type, as ``tf.random.stateless_uniform(..., alg="philox")`` does.
+
+    The seed is the counter of a first draw, whose numbers are key and counter of the second.
+
+    Args:
+        shape: of what is drawn.
+        seed: two integers, ``[2]``.
+        dtype: an integer type of 32 or 64 bits.
+    """
+    draw = functools.partial(tf.raw_ops.StatelessRandomUniformFullIntV2, alg=PHILOX)
+    mixed = draw(shape=[2], key=[SCRAMBLING_KEY], counter=tf.cast(seed, tf.uint64), dtype=tf.uint64)
+    key, counter = tf.split(mixed, 2)
+    return draw(shape=shape, key=key, counter=tf.pad(counter, [[1, 0]]), dtype=dtype)
 
 
 def uniform(
@@ -137,8 +173,8 @@ def rademacher(shape: Shape, seed: Seed, dtype: tf.DType = tf.float32) -> tf.Ten
         ValueError: if ``dtype`` is not a floating type.
     """
     _require_floating(dtype)
-    integers = tf.random.stateless_uniform(shape, seed, None, None, tf.uint32, alg="philox")
-    top = tf.bitwise.right_shift(integers, tf.constant(31, tf.uint32))
+    drawn = integers(shape, seed, tf.uint32)
+    top = tf.bitwise.right_shift(drawn, tf.constant(31, tf.uint32))
     return tf.cast(2 * tf.cast(top, tf.int32) - 1, dtype)
 
 
@@ -153,8 +189,8 @@ def sample_uniform(shape: Shape, seed: Seed, bounds: Range) -> tf.Tensor:
     Raises:
         ValueError: if the range is not one.
     """
-    integers = tf.random.stateless_uniform(shape, seed, None, None, tf.uint32, alg="philox")
-    leading = tf.bitwise.right_shift(integers, tf.constant(32 - BITS, tf.uint32))
+    drawn = integers(shape, seed, tf.uint32)
+    leading = tf.bitwise.right_shift(drawn, tf.constant(32 - BITS, tf.uint32))
     return _scaled(tf.cast(leading, tf.float32) * 2.0**-BITS, bounds)
 
 
@@ -174,8 +210,8 @@ def sample_normal(
 
 def _double_fractions(shape: Shape, seed: Seed) -> tf.Tensor:
     """Draw float64 multiples of ``2^-53`` in ``[0, 1)``."""
-    integers = tf.random.stateless_uniform(shape, seed, None, None, tf.uint64, alg="philox")
-    leading = tf.bitwise.right_shift(integers, tf.constant(64 - DOUBLE_BITS, tf.uint64))
+    drawn = integers(shape, seed, tf.uint64)
+    leading = tf.bitwise.right_shift(drawn, tf.constant(64 - DOUBLE_BITS, tf.uint64))
     return tf.cast(leading, tf.float64) * 2.0**-DOUBLE_BITS
 
 

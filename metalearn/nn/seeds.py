@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from metalearn.nn.names import named_variables
+from metalearn.random import fold_in
 from metalearn.types import Parameters
 
 
@@ -43,10 +44,7 @@ def generator_states(model: keras.Model, noise: tf.Tensor) -> Parameters:
     found: Parameters = {}
     for named in named_variables(model):
         if named.key in keys:
-            seed = tf.random.experimental.stateless_fold_in(
-                tf.cast(noise, tf.int32), len(found), alg="philox"
-            )
-            found[named.key] = tf.cast(seed, named.variable.dtype)
+            found[named.key] = tf.cast(fold_in(noise, len(found)), named.variable.dtype)
     return found
 
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from metalearn.random import (
     fold_in,
+    integers,
     normal,
     rademacher,
     sample_normal,
@@ -40,6 +41,28 @@ def test_uniform_numbers_fill_their_range_evenly(dtype):
     assert_mean(np.square(values - 1.0), 16 / 12)
     for tenth in range(10):
         assert_mean((values >= -1 + 0.4 * tenth) & (values < -0.6 + 0.4 * tenth), 0.1)
+
+
+@pytest.mark.parametrize("seed", [(0, 0), (5, 6), (-5, 7), (2**31 - 1, -(2**31)), (1234, -1)])
+def test_integers_are_those_of_tensorflow(seed, in_graph, with_xla):
+    """Seeds of any sign, eagerly, in a graph and under XLA, and the seeds derived from them."""
+    philox = {"alg": "philox"}
+    seed = tf.constant(seed)
+    expected = [
+        tf.random.stateless_uniform([5], seed, None, None, tf.uint32, **philox),
+        tf.random.stateless_uniform([2, 3], seed, None, None, tf.uint64, **philox),
+        tf.random.experimental.stateless_split(seed, 4, **philox),
+        tf.random.experimental.stateless_fold_in(seed, 9, **philox),
+    ]
+
+    def draw(seed):
+        drawn = [integers([5], seed, tf.uint32), integers([2, 3], seed, tf.uint64)]
+        return [*drawn, tf.stack(split_seed(seed, 4)), fold_in(seed, 9)]
+
+    for way in (draw, in_graph(draw), with_xla(draw)):
+        for found, right in zip(way(seed), expected, strict=True):
+            assert found.dtype == right.dtype
+            np.testing.assert_array_equal(found, right)
 
 
 def test_the_bits_of_the_task_families_stay():
