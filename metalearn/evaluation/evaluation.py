@@ -110,7 +110,7 @@ def evaluator(
     check_sampler(source)
     shapes = spec(source, 1)
     learner.require_fit(tf.nest.map_structure(lambda leaf: tf.zeros(leaf.shape, leaf.dtype), shapes))
-    drawn = TaskList(source, num_tasks, seed)
+    drawn = TaskList(source, num_tasks, seed, shapes)
 
     def evaluate_meta(meta: Meta) -> Evaluation:
         measured = kept(

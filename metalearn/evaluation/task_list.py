@@ -30,15 +30,16 @@ class TaskList:
         source: of the tasks.
         count: their number, at least 1.
         seed: at least 0.
+        shapes: the source's spec, where it is known.
 
     Attributes:
         digest: of the tasks, known when :meth:`chunks` has come to its end: that of support and query as
             drawn; of a longer list, where the source has a ``fingerprint``, that of the blocks' fingerprints.
     """
 
-    def __init__(self, source: Source, count: int, seed: int) -> None:
+    def __init__(self, source: Source, count: int, seed: int, shapes: Task | None = None) -> None:
         self._source, self._count, self._seed = source, count, seed
-        size = max(task_bytes(source), 1)
+        size = max(task_bytes(source, shapes), 1)
         self._chunk = max(1, min(TASKS_AT_ONCE, BLOCK_BYTES // size))
         is_kept = is_constant(source) or count * size <= BLOCK_BYTES
         # Whole chunks: every other size would be a program of its own.

@@ -44,7 +44,7 @@ class Blocks:
         if not tf.nest.flatten(self.spec):  # no data at all: what makes T tasks is their number
             source = _Nothing()
             self._source, self.spec = source, spec(source, tasks)
-        fitting = BLOCK_BYTES // max(tasks * task_bytes(source), 1)
+        fitting = BLOCK_BYTES // max(tasks * task_bytes(source, self.spec), 1)
         self.length = BLOCK_ITERATIONS if is_constant(source) else int(np.clip(fitting, 1, BLOCK_ITERATIONS))
         self.stored = 1 if is_constant(source) else self.length
         self._kept: tuple[int, Task] | None = None
