@@ -14,6 +14,7 @@ from experiments.harness.app.application import CONFIGS
 from experiments.harness.config.build import build, build_learner, build_tasks
 from experiments.harness.config.schema import check
 from metalearn.nn.adapted import select
+from tests.experiments.small_runs import quick_programs
 
 ALGORITHMS = sorted(path.stem for path in (CONFIGS / "algorithm").glob("*.yaml"))
 
@@ -24,6 +25,12 @@ LONG = ("imaml", "lslr")
 """Algorithms whose programs take long to build: they have tests in the library, and here are slow."""
 
 PARAMETERS = [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in ALGORITHMS]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    with quick_programs():
+        yield
 
 
 @pytest.fixture(scope="module", params=PARAMETERS)

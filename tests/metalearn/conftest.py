@@ -43,7 +43,7 @@ def _graphs_optimized(value):
 def graphs_as_traced():
     """Graphs run as they are traced: TensorFlow optimizes each for longer than these tests run it.
 
-    Whole programs are optimized in the tests of commands and algorithms.
+    Whole programs are optimized in the tests of the training command.
     """
     with _graphs_optimized(False):
         yield
