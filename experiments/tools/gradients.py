@@ -15,8 +15,8 @@ from metalearn.autodiff import central_differences
 from metalearn.execution.compiled import Compiled
 from metalearn.types import Meta, Task
 
-from ..harness.app.application import CONFIGS
 from ..harness.config.build import build_learner, build_tasks
+from ..harness.config.trust import CONFIGS
 from ..harness.errors import UsageError
 
 Config = dict[str, Any]

@@ -10,9 +10,9 @@ import tensorflow as tf
 from omegaconf import OmegaConf
 
 import metalearn as ml
-from experiments.harness.app.application import CONFIGS
 from experiments.harness.config.build import build, build_learner, build_tasks
 from experiments.harness.config.schema import check
+from experiments.harness.config.trust import CONFIGS
 from metalearn.nn.adapted import select
 from tests.experiments.small_runs import quick_programs
 

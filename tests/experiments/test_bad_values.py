@@ -9,9 +9,9 @@ import hydra
 import pytest
 from omegaconf import OmegaConf
 
-from experiments.harness.app.application import CONFIGS
 from experiments.harness.config import schema
 from experiments.harness.config.settings import SETTINGS
+from experiments.harness.config.trust import CONFIGS
 from experiments.harness.session import training as session
 from tests.experiments.small_runs import SHORT, run
 

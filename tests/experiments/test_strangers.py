@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from experiments import evaluate, report, reproduce
-from experiments.harness.app.application import CONFIGS
 from experiments.harness.config import trust
+from experiments.harness.config.trust import CONFIGS
 from experiments.harness.console import clean, say
 from experiments.harness.errors import UsageError
 from experiments.harness.report import render
@@ -65,35 +65,79 @@ def test_what_is_hydra_s_own_is_not_a_file_s(strange, capfd, text):
 
 @pytest.mark.parametrize("text", NOT_READ.values(), ids=NOT_READ)
 def test_files_hold_settings_and_nothing_else(strange, text):
-    (strange / "experiment" / "mine.yaml").write_text(text)
+    (strange / "mine.yaml").write_text(text)
     with pytest.raises(UsageError, match=r"mine\.yaml"):
-        trust.require(["--config-dir", str(strange)], CONFIGS)
+        trust.examined(strange / "mine.yaml")
 
 
-@pytest.mark.parametrize(
-    "option", ["--config-dir={}", "-cd={}", "--config-d={}", "hydra.searchpath=[file://{}]"]
-)
-def test_every_way_to_add_a_folder_is_seen(strange, option):
-    (strange / "mine.yaml").write_text(OF_HYDRA["callbacks"])
-    with pytest.raises(UsageError, match="callbacks"):
-        trust.require([option.format(strange)], CONFIGS)
+WAYS = {
+    "folder": ["--config-dir={}", "experiment=mine"],
+    "two words": ["--config-dir", "{}", "experiment=mine"],
+    "short": ["-cd={}", "experiment=mine"],
+    "shortened": ["--config-d={}", "experiment=mine"],
+    "search path": ["hydra.searchpath=[file://{}]", "experiment=mine"],
+    "search path without a scheme": ["hydra.searchpath=[{}]", "experiment=mine"],
+    "path upwards": ["experiment=../../../../../../../../../..{}/experiment/mine"],
+    "link to a folder": ["--config-dir={}", "experiment=folder/mine"],
+    "link to a file": ["--config-dir={}", "experiment=linked"],
+    "path upwards in a file": ["--config-dir={}", "experiment=upwards"],
+}
 
 
-def test_files_beside_ours_are_held_to_the_same(tmp_path):
+@pytest.mark.parametrize("words", WAYS.values(), ids=WAYS)
+def test_a_file_is_examined_however_it_is_reached(strange, capfd, words):
+    experiments = strange / "experiment"
+    (experiments / "mine.yaml").write_text(OF_HYDRA["callbacks"])
+    elsewhere = strange.parent / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mine.yaml").write_text(OF_HYDRA["callbacks"])
+    (experiments / "folder").symlink_to(elsewhere)
+    (experiments / "linked.yaml").symlink_to(elsewhere / "mine.yaml")
+    (experiments / "upwards.yaml").write_text("defaults: [../../elsewhere/mine]\n")
+    assert run(None, [word.format(strange) for word in words]) == 2
+    message = capfd.readouterr().err
+    assert "mine.yaml has 'callbacks" in message or 'mine.yaml has "hydra: ' in message
+    assert "Traceback" not in message
+    assert not (strange.parent / "evil").exists()
+
+
+def test_packages_are_not_imported_for_their_files(strange, capfd):
+    (strange / "theirs").mkdir()
+    (strange / "theirs" / "__init__.py").write_text("open('evil', 'w')")
+    assert run(None, ["hydra.searchpath=[pkg://strange.theirs]"]) == 2
+    assert "pkg://strange.theirs: packages would be imported" in capfd.readouterr().err
+    assert not (strange.parent / "evil").exists()
+
+
+def test_files_beside_ours_are_held_to_the_same(tmp_path, monkeypatch):
     """A preset may give the sweeper values, as ours do; our own files are as they should be."""
-    trust.require([], CONFIGS)
-    configs = tmp_path / "conf"
-    shutil.copytree(CONFIGS, configs)
-    preset = configs / "sweep" / "mine.yaml"
+    for path in CONFIGS.rglob("*.yaml"):
+        trust.examined(path)
+    monkeypatch.setattr(trust, "CONFIGS", tmp_path)
+    for name in ("sweep", "experiment", "hydra"):
+        (tmp_path / name).mkdir()
+    for name in ("hydra/mine.yaml", "mine.yaml"):
+        (tmp_path / name).write_text(OF_HYDRA["callbacks"])
+        trust.examined(tmp_path / name)
+    preset = tmp_path / "sweep" / "mine.yaml"
     preset.write_text("# @package _global_\nhydra: {sweeper: {params: {seed: '1,2'}}}\n")
-    trust.require([], configs)
+    trust.examined(preset)
     preset.write_text(OF_HYDRA["values and more"])
-    with pytest.raises(UsageError, match=r"sweep/mine\.yaml"):
-        trust.require([], configs)
-    preset.unlink()
-    (configs / "experiment" / "mine.yaml").write_text(OF_HYDRA["callbacks"])
+    link = tmp_path / "experiment" / "link.yaml"
+    link.symlink_to(preset)
+    for path in (preset, link):
+        with pytest.raises(UsageError, match=r"sweep/mine\.yaml"):
+            trust.examined(path)
+    (tmp_path / "experiment" / "mine.yaml").write_text(OF_HYDRA["callbacks"])
     with pytest.raises(UsageError, match=r"experiment/mine\.yaml"):
-        trust.require([], configs)
+        trust.examined(tmp_path / "experiment" / "mine.yaml")
+
+
+def test_a_large_file_is_not_read(strange, capfd):
+    with (strange / "experiment" / "mine.yaml").open("wb") as file:
+        file.truncate(2**40)
+    assert run(None, [f"--config-dir={strange}", "experiment=mine"]) == 2
+    assert "mine.yaml" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

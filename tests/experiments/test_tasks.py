@@ -10,10 +10,11 @@ from omegaconf import OmegaConf
 
 import metalearn as ml
 from experiments import evaluate, train
-from experiments.harness.app.application import CONFIGS, run_application
+from experiments.harness.app.application import run_application
 from experiments.harness.config.build import build, build_learner, build_tasks
 from experiments.harness.config.preparation import tasks_of
 from experiments.harness.config.schema import resolve
+from experiments.harness.config.trust import CONFIGS
 from experiments.harness.session.results import REFERENCES
 
 NAMES = sorted(path.stem for path in (CONFIGS / "task").glob("*.yaml"))

@@ -25,9 +25,8 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 
 from .. import console, invocation
 from ..config import trust
+from ..config.trust import CONFIGS
 from ..errors import BAD_INPUT, FAILED, INTERRUPTED, UsageError, nearest
-
-CONFIGS = Path(__file__).resolve().parents[3] / "conf"
 
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
 """Where Hydra finds our sweepers: it takes plugins from packages named ``hydra_plugins`` alone."""
@@ -54,11 +53,13 @@ class Application:
         task: returns an exit code.
         config_name: of the main configuration file.
         codes: exit codes; a sweep has one, from its sweeper.
+        began: whether the configuration has been composed: what goes wrong from then on is a fault.
     """
 
     task: Callable[[DictConfig], int]
     config_name: str
     codes: list[int] = dataclasses.field(default_factory=list)
+    began: bool = False
 
     def __call__(self, config: DictConfig) -> Outcome:
         """Run the task; what goes wrong is said, and ends no other job of a sweep.
@@ -67,6 +68,7 @@ class Application:
             KeyboardInterrupt: if a job was interrupted: the sweep is, too.
         """
         sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
+        self.began = True
         try:
             outcome = self._attempt(config)
         except Exception as error:
@@ -105,13 +107,24 @@ def run_application(task: Callable[[DictConfig], int], config_name: str) -> None
     application = Application(task, config_name)
     decorate = hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
     try:
-        trust.require(sys.argv[1:], CONFIGS)
+        trust.guard()
+        trust.require(sys.argv[1:])
         _require_names_of_groups(sys.argv[1:])
         decorate(application)()
     except UsageError as error:
         application.codes.append(complain(str(error)).code)
     except (HydraException, OmegaConfBaseException) as error:
         application.codes.append(complain(_explain(error, config_name)).code)
+    except OSError as error:
+        if application.began:
+            raise
+        console.say_error(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "), "error:")
+        application.codes.append(FAILED)
+    except Exception as error:
+        # Hydra and OmegaConf raise whatever they stumble over in words and files that are not well-formed.
+        if application.began:
+            raise
+        application.codes.append(complain(f"no configuration comes of this: {error!r}").code)
     sys.exit(max(application.codes, default=0))
 
 

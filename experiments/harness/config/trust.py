@@ -1,30 +1,38 @@
 """What files of configuration may do: hold settings, and name what is built; Hydra's own are not theirs.
 
 Hydra calls what its own settings name (launchers, sweepers, callbacks, logging) before a task of ours starts.
-They come from our files and the command line alone: files that a user adds to ``conf/`` or that
-``--config-dir`` finds are read here first, and the command is refused for the first that would do more.
+They come from our files and the command line alone. So Hydra reads through this module: every other file is
+examined when it is read, however it was reached (``--config-dir``, a file beside ours, a link, a path in
+another file), and the command is refused for the first that would do more.
 """
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra._internal.core_plugins import file_config_source, importlib_resources_config_source
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult, ConfigSource
+from omegaconf import OmegaConf
 
 from ..errors import UsageError
 from ..runs.files import MIB, read_bytes
 
+CONFIGS = Path(__file__).resolve().parents[3] / "conf"
+"""Our folder of configuration."""
+
 LARGEST = MIB
 """Bytes of a file."""
 
-MOST = 10_000
-"""Files below a folder."""
-
-OURS = ("hydra",)
-"""Folders below ours whose files may hold Hydra's settings; files beside them may, too."""
+OURS = "hydra"
+"""Folder below ours whose files may hold Hydra's settings; files beside it may, too."""
 
 PRESETS = "sweep"
 """Folder of files that may give the sweeper values, and nothing else of Hydra's."""
@@ -43,13 +51,8 @@ PLAIN = re.compile(r"\$\{(oc\.select:)?[\w.]+(,[\w.-]*)?\}")
 """Interpolations that files may have: another setting, and a value where there is none."""
 
 
-def require(arguments: Sequence[str], configs: Path) -> None:
-    """Raise UsageError if a file that a command may read does what only our files and the command line may.
-
-    Args:
-        arguments: of the command line.
-        configs: our folder of configuration.
-    """
+def require(arguments: Sequence[str]) -> None:
+    """Raise UsageError if a command line replaces the main configuration."""
     for argument in arguments:
         name = argument.partition("=")[0]
         if any(_is(name, full, short) for full, short in NOT_TAKEN.items()):
@@ -57,33 +60,80 @@ def require(arguments: Sequence[str], configs: Path) -> None:
                 f"{name} is not taken: the main configuration is ours, and other files are found with "
                 "--config-dir=<folder>"
             )
-    places = {
-        configs.resolve(): True,
-        **dict.fromkeys((place.resolve() for place in _added(arguments)), False),
-    }
-    for place, ours in places.items():
-        for number, path in enumerate(sorted((*place.rglob("*.yaml"), *place.rglob("*.yml")))):
-            if number >= MOST:
-                raise UsageError(
-                    f"{place} has more than {MOST} files of configuration: choose a smaller folder"
-                )
-            parts = path.relative_to(place).parts
-            if not ours or (len(parts) > 1 and parts[0] not in OURS):
-                _require_settings(path, preset=ours and parts[0] == PRESETS)
 
 
-def _added(arguments: Sequence[str]) -> Iterator[Path]:
-    """Yield the folders that a command line adds to where configuration is found."""
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
-        name, equals, value = argument.partition("=")
-        if _is(name, "--config-dir", "-cd"):
-            yield Path(value if equals else following)
-        elif name.lstrip("+~") == "hydra.searchpath":
-            yield from (Path(found) for found in re.findall(r"file://([^\],'\"]+)", value))
-            if "pkg://" in value:
-                raise UsageError(
-                    "hydra.searchpath takes folders, file://<folder>: packages would be imported"
-                )
+def guard() -> None:
+    """Have Hydra read files and packages by the classes of this module, in this process."""
+    Plugins.instance()  # which registers those of Hydra, and keeps what is there already
+    SourcesRegistry.instance().types.update(file=FileConfigSource, pkg=ImportlibResourcesConfigSource)
+
+
+class FileConfigSource(ConfigSource):
+    """A folder of configuration, as Hydra's class of this name, but for what is read."""
+
+    def __init__(self, provider: str, path: str) -> None:
+        self._files = file_config_source.FileConfigSource(provider, path)
+        super().__init__(provider, f"{self.scheme()}://{self._files.path}")
+
+    @staticmethod
+    def scheme() -> str:
+        return "file"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        text = examined(Path(self.path, self._normalize_file_name(config_path)))
+        return ConfigResult(
+            config=OmegaConf.load(io.StringIO(text)),
+            path=f"{self.scheme()}://{self.path}",
+            provider=self.provider,
+            header=self._get_header_dict(text),
+        )
+
+    def available(self) -> bool:
+        return self._files.available()
+
+    def is_group(self, config_path: str) -> bool:
+        return self._files.is_group(config_path)
+
+    def is_config(self, config_path: str) -> bool:
+        return self._files.is_config(config_path)
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        return self._files.list(config_path, results_filter)
+
+
+class ImportlibResourcesConfigSource(ConfigSource):
+    """Configuration in a package, as Hydra's class of this name: Hydra's own packages, and of its plugins.
+
+    Raises:
+        UsageError: if a search path names the package: it would be imported.
+    """
+
+    def __init__(self, provider: str, path: str) -> None:
+        if provider.startswith("hydra.searchpath"):
+            raise UsageError(
+                f"hydra.searchpath takes folders, file://<folder>, not {path}: packages would be imported"
+            )
+        self._package = importlib_resources_config_source.ImportlibResourcesConfigSource(provider, path)
+        super().__init__(provider, path)
+
+    @staticmethod
+    def scheme() -> str:
+        return "pkg"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        return self._package.load_config(config_path)
+
+    def available(self) -> bool:
+        return self._package.available()
+
+    def is_group(self, config_path: str) -> bool:
+        return self._package.is_group(config_path)
+
+    def is_config(self, config_path: str) -> bool:
+        return self._package.is_config(config_path)
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        return self._package.list(config_path, results_filter)
 
 
 def _is(name: str, full: str, short: str) -> bool:
@@ -91,20 +141,29 @@ def _is(name: str, full: str, short: str) -> bool:
     return name == short or (len(name) > 2 and name.startswith("--") and full.startswith(name))
 
 
-def _require_settings(path: Path, preset: bool) -> None:
-    """Raise UsageError if a file holds more than settings; a preset may give the sweeper values."""
+def examined(path: Path) -> str:
+    """Return the text of a file of configuration.
+
+    Raises:
+        UsageError: if it cannot be read, is no YAML, or holds more than settings and is not ours; a preset of
+            ours may give the sweeper values.
+    """
+    path = path.resolve()
+    parts = path.relative_to(CONFIGS).parts if path.is_relative_to(CONFIGS) else ()
     try:
         text = read_bytes(path, LARGEST).decode()
-        if not SUSPICIOUS.search(text):
-            return
-        _require_package(path, text)
-        if any(isinstance(token, (yaml.AliasToken, yaml.TagToken)) for token in yaml.scan(text)):
-            raise UsageError(
-                f"{path} has aliases or tags, which configuration is not read with: write them out"
-            )
-        node = yaml.safe_load(text)
+        if len(parts) != 1 and parts[:1] != (OURS,) and SUSPICIOUS.search(text):
+            _require_settings(path, text, preset=parts[:1] == (PRESETS,))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
+    return text
+
+
+def _require_settings(path: Path, text: str, preset: bool) -> None:
+    _require_package(path, text)
+    if any(isinstance(token, (yaml.AliasToken, yaml.TagToken)) for token in yaml.scan(text)):
+        raise UsageError(f"{path} has aliases or tags, which configuration is not read with: write them out")
+    node = yaml.safe_load(text)
     if preset and isinstance(node, dict):
         hydra = node.get("hydra")
         sweeper = hydra.get("sweeper") if isinstance(hydra, dict) and set(hydra) == {"sweeper"} else None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep
 
 from ..errors import UsageError
 from ..runs import identity
@@ -13,6 +14,9 @@ from . import definition
 from .execution import execute
 from .setting import Job, Setting
 from .summary import summarize
+
+MOST_JOBS = 10_000
+"""Of a sweep: all are composed and checked before the first starts."""
 
 
 def sweep(setting: Setting, params: Mapping[str, object], arguments: Sequence[str]) -> None:
@@ -31,6 +35,12 @@ def sweep(setting: Setting, params: Mapping[str, object], arguments: Sequence[st
 def plan(setting: Setting, params: Mapping[str, object], arguments: Sequence[str]) -> list[Job]:
     """Return the jobs; combinations that are one and the same run are one job."""
     values = [_values(override) for override in setting.parse(params, arguments)]
+    if math.prod(map(len, values)) > MOST_JOBS:
+        several = ", ".join(lines[0].partition("=")[0] for lines in values if len(lines) > 1)
+        raise UsageError(
+            f"the values of {several} make more than {MOST_JOBS} jobs: give fewer, or let "
+            "hydra/sweeper=optuna choose among them"
+        )
     varying = {line for lines in values if len(lines) > 1 for line in lines}
     jobs: dict[str, Job] = {}
     for overrides in itertools.product(*values):
@@ -54,4 +64,11 @@ def _values(override: Override) -> list[str]:
             f"{override.input_line} has no end of values: give some, {key}=1,2, or let hydra/sweeper=optuna "
             "choose"
         )
+    found = override.value()
+    if isinstance(found, RangeSweep):  # which Hydra may make a list of, to shuffle it
+        if not found.step:
+            raise UsageError(f"{override.input_line} has a step of 0: it has no end of values")
+        found = list(itertools.islice(found.range(), MOST_JOBS + 1))
+    if isinstance(found, list) and len(found) > MOST_JOBS:
+        raise UsageError(f"{override.input_line} has more than {MOST_JOBS} values: give fewer")
     return [f"{key}={value}" for value in override.sweep_string_iterator()]

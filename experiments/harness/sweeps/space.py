@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from decimal import Decimal
+
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from optuna.distributions import (
     BaseDistribution,
@@ -27,10 +30,9 @@ def distribution(override: Override) -> BaseDistribution:
         if isinstance(value, IntervalSweep):
             return _between(value.start, value.end, None, "log" in value.tags)
         if isinstance(value, RangeSweep):
-            numbers = [_number(word) for word in override.sweep_string_iterator()]
-            return _between(min(numbers), max(numbers), abs(value.step), "log" in value.tags)
+            return _between(*_ends(value), abs(value.step), "log" in value.tags)
         return CategoricalDistribution(list(override.sweep_string_iterator()))
-    except (ValueError, TypeError, AssertionError) as error:
+    except (ValueError, TypeError, AssertionError, ArithmeticError) as error:
         raise UsageError(f"{override.input_line} is nothing to choose from: {error}") from error
 
 
@@ -42,8 +44,15 @@ def _between(low: float | None, high: float | None, step: float | None, log: boo
     return FloatDistribution(float(low), float(high), log=log, step=step)
 
 
-def _number(word: str) -> int | float:
-    return int(word) if word.lstrip("-").isdigit() else float(word)
+def _ends(values: RangeSweep) -> tuple[float, float]:
+    """Return the least and the largest number of a range, without going through it."""
+    first, stop, step = map(Decimal, (values.start or 0, values.stop or 0, values.step))
+    count = math.ceil((stop - first) / step)
+    if count < 1:
+        raise ValueError("it is empty")
+    kind = int if isinstance(values.range(), range) else float
+    low, high = sorted((first, first + (count - 1) * step))
+    return kind(low), kind(high)
 
 
 def suggest(trial: Trial, key: str, space: BaseDistribution) -> None:

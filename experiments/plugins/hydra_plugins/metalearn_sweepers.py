@@ -57,6 +57,7 @@ def _setting(context: HydraContext, task: Any, config: DictConfig) -> Setting:
     import_tensorflow()
     from experiments.harness.sweeps.setting import Setting
 
+    task.began = True
     launcher = Plugins.instance().instantiate_launcher(
         hydra_context=context, task_function=task, config=config
     )

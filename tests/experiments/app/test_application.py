@@ -1,12 +1,16 @@
 """Bad input: one message that names the thing, the value and the remedy; exit code 2; no traceback."""
 
+import errno
+import os
 import sys
 
 import pytest
+from hydra._internal.hydra import Hydra
 
 from experiments import evaluate, train
 from experiments.harness.app import application as cli
 from experiments.harness.app.application import run_application
+from experiments.harness.config.schema import resolve
 from experiments.harness.errors import nearest
 
 CASES = [
@@ -85,6 +89,45 @@ def test_bad_input_gets_one_clear_message(argument, expected, monkeypatch, capfd
     for part in expected:
         assert part in message
     assert list(tmp_path.iterdir()) == []
+
+
+ODD = """task.shots=${ = x= ~ ~seed + @: task@=x task@a:b=x seed@x=1 ~task += seed=[ task.shots={a: hydra=null
+    hydra.run=null task=.. experiment=../../../etc/passwd hydra.searchpath=[nowhere://x] hydra.searchpath=3
+    hydra/launcher=null +hydra.callbacks.a=3 hydra.job.name=null seed=${seed} name=${hydra:nothing}
+    task.shots=${..} defaults=[a]"""
+
+
+def resolved(config):
+    resolve(config)
+    return 0
+
+
+@pytest.mark.parametrize("word", [*ODD.split(), "a=" + "[" * 500])
+def test_odd_words_get_a_message(word, monkeypatch, capfd, tmp_path):
+    """What Hydra stumbles over before a task begins."""
+    monkeypatch.chdir(tmp_path)
+    code, _, message = outcome(monkeypatch, capfd, resolved, "train", word)
+    assert code == 2
+    assert "Traceback" not in message
+    assert message.startswith("error: ")
+
+
+def test_a_disk_that_is_full_before_anything_begins_is_said(monkeypatch, capfd):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "outputs")
+
+    monkeypatch.setattr(Hydra, "run", full)
+    code, _, message = outcome(monkeypatch, capfd, train.main, "train")
+    assert (code, message) == (1, "error: outputs: No space left on device\n")
+
+
+def test_a_fault_of_ours_is_not_called_bad_input(monkeypatch):
+    def fault(config):
+        raise AssertionError("ours")
+
+    monkeypatch.setattr(sys, "argv", ["train"])
+    with pytest.raises(AssertionError, match="ours"):
+        run_application(fault, "train")
 
 
 def test_evaluate_names_a_folder_that_is_no_run(monkeypatch, capfd, tmp_path):

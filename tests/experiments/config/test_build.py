@@ -5,9 +5,9 @@ import keras
 import pytest
 from omegaconf import OmegaConf
 
-from experiments.harness.app.application import CONFIGS
 from experiments.harness.config.build import build, build_trainer
 from experiments.harness.config.schema import check
+from experiments.harness.config.trust import CONFIGS
 from experiments.harness.errors import UsageError
 
 EXPERIMENTS = sorted(

@@ -68,6 +68,10 @@ def test_a_job_that_is_interrupted_ends_the_sweep(tmp_path, monkeypatch, capfd):
     [
         (["seed=0,-1"], ["seed=-1: seed", "-1"]),
         (["rule.learning_rate=interval(0.1,1)"], ["rule.learning_rate=1,2", "hydra/sweeper=optuna"]),
+        (["seed=range(0,1000000000)"], ["seed=range(0,1000000000) has more than 10000 values"]),
+        (["seed=shuffle(range(0,1e18,0.5))"], ["has more than 10000 values"]),
+        (["seed=range(0,5,0)"], ["seed=range(0,5,0)"]),
+        (["seed=range(0,200)", "task.shots=range(1,101)"], ["values of seed, task.shots", "10000 jobs"]),
         (["algorithm=maml,mamll"], ["algorithm=mamll", "maml"]),
         (["task.shotz=1,2"], ["task.shotz", "task.shots"]),
         (["sweep=sinusoid"], ["sweep=sinusoid", "sinusoid_algorithms"]),
