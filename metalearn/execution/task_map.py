@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -9,6 +10,12 @@ import tensorflow as tf
 
 from metalearn.execution.choice import NotVectorizableError, chosen, quiet, resolved
 from metalearn.types import Structure, TaskMapping
+
+AT_A_TIME = min(os.cpu_count() or 1, 8)
+"""Tasks that a loop over them works on at once, if TensorFlow has threads for it; bits do not depend on it.
+
+As many as there are cores: memory holds the activations of each.
+"""
 
 
 def map_tasks(
@@ -86,8 +93,8 @@ def _one_by_one(of_one_task: Callable[[Structure], Structure], stacked: Structur
     # Traced before the loop, which has to know what it will return.
     traced = _call_of_its_own(of_one_task).get_concrete_function(one)
     returned = tf.nest.map_structure(tf.TensorSpec.from_tensor, traced.structured_outputs)
-    # One at a time: in a graph, map_fn would hold the activations of ten tasks.
-    return tf.map_fn(traced, stacked, fn_output_signature=returned, parallel_iterations=1)
+    at_a_time = 1 if tf.executing_eagerly() else AT_A_TIME
+    return tf.map_fn(traced, stacked, fn_output_signature=returned, parallel_iterations=at_a_time)
 
 
 def _call_of_its_own(function: Callable[[Structure], Structure]) -> Any:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import keras
 
+from metalearn.nn.layers import Conv2D
 from metalearn.nn.stateful import seeded_layers
 
 NOT_VECTORIZABLE: tuple[type, ...] = (
     *(getattr(keras.layers, name) for name in dir(keras.layers) if "Conv" in name and name[0].isupper()),
+    Conv2D,
     keras.layers.STFTSpectrogram,
     keras.layers.MelSpectrogram,
     keras.layers.SpectralNormalization,

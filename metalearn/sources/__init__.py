@@ -4,6 +4,7 @@ from metalearn.sources.arrays import from_arrays
 from metalearn.sources.contract import BLOCK_BYTES, check_sampler, spec, task_bytes
 from metalearn.sources.conversion import as_source
 from metalearn.sources.function import from_function
+from metalearn.sources.images import FewShot
 from metalearn.sources.prefetch import prefetched
 from metalearn.sources.protocol import Source
 from metalearn.sources.regression import Harmonic, Linear, Multimodal, Polynomial, Sinusoid, Step
@@ -11,6 +12,7 @@ from metalearn.sources.single_dataset import dataset
 
 __all__ = [
     "BLOCK_BYTES",
+    "FewShot",
     "Harmonic",
     "Linear",
     "Multimodal",

@@ -15,8 +15,8 @@ import keras
 import tensorflow as tf
 
 from metalearn.checks import require_count
-
-Shape = tuple[int | None, ...]
+from metalearn.nn.layers import weights
+from metalearn.nn.layers.normalization import Shape
 
 FEW_EXAMPLES = 16
 """N up to which outer products are faster: XLA's loop over more than 32 is 7 times as slow as the library."""
@@ -45,34 +45,21 @@ class Dense(keras.layers.Layer):
         units: int,
         activation: Any = None,
         use_bias: bool = True,
-        *,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        activity_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        bias_constraint: Any = None,
         **options: Any,
     ) -> None:
-        super().__init__(activity_regularizer=activity_regularizer, **options)
+        weights.take(self, options)
+        super().__init__(**options)
         require_count("units", units)
         self.units = units
         self.activation = keras.activations.get(activation)
         self.use_bias = use_bias
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
-        self.kernel_constraint = keras.constraints.get(kernel_constraint)
-        self.bias_constraint = keras.constraints.get(bias_constraint)
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
         self.supports_masking = True
 
     def build(self, input_shape: Shape) -> None:
         """Make the weights: W ``[I, units]``, b ``[units]``."""
-        self.kernel = self._weight("kernel", (input_shape[-1], self.units))
-        self.bias = self._weight("bias", (self.units,)) if self.use_bias else None
+        self.kernel = weights.add(self, "kernel", (input_shape[-1], self.units))
+        self.bias = weights.add(self, "bias", (self.units,)) if self.use_bias else None
         self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: input_shape[-1]})
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -88,23 +75,8 @@ class Dense(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
-        config: dict[str, Any] = {"units": self.units, "use_bias": self.use_bias}
-        config["activation"] = keras.activations.serialize(self.activation)
-        for module, kind in (
-            (keras.initializers, "initializer"),
-            (keras.regularizers, "regularizer"),
-            (keras.constraints, "constraint"),
-        ):
-            for name in (f"kernel_{kind}", f"bias_{kind}"):
-                config[name] = module.serialize(getattr(self, name))
-        config["activity_regularizer"] = keras.regularizers.serialize(self.activity_regularizer)
-        return {**super().get_config(), **config}
-
-    def _weight(self, name: str, shape: Shape) -> keras.Variable:
-        options = {
-            kind: getattr(self, f"{name}_{kind}") for kind in ("initializer", "regularizer", "constraint")
-        }
-        return self.add_weight(name=name, shape=shape, **options)
+        own = {"units": self.units, "use_bias": self.use_bias}
+        return {**super().get_config(), **weights.config(self), **own}
 
 
 def product(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:

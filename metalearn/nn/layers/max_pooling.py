@@ -15,10 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from metalearn.checks import require_count
 from metalearn.nn.layers.normalization import Shape
-
-PADDINGS = ("valid", "same")
+from metalearn.nn.layers.patches import pair, require_padding
 
 
 @keras.saving.register_keras_serializable(package="metalearn")
@@ -52,10 +50,9 @@ class MaxPooling2D(keras.layers.Layer):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.pool_size = _pair("pool_size", pool_size)
-        self.strides = self.pool_size if strides is None else _pair("strides", strides)
-        if padding not in PADDINGS:
-            raise ValueError(f"padding must be one of {', '.join(PADDINGS)}, got {padding!r}")
+        self.pool_size = pair("pool_size", pool_size)
+        self.strides = self.pool_size if strides is None else pair("strides", strides)
+        require_padding(padding)
         self.padding = padding
         self.data_format = data_format or keras.config.image_data_format()
         self.input_spec = keras.layers.InputSpec(ndim=4)
@@ -122,13 +119,3 @@ def _every(x: tf.Tensor, axis: int, start: int, stride: int, count: int) -> tf.T
     if start >= 0 and last < size:
         return x[(slice(None),) * axis + (slice(start, last + 1, stride),)]
     return tf.gather(x, np.clip(start + stride * np.arange(count), 0, size - 1), axis=axis)
-
-
-def _pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
-    """Return sizes along both axes."""
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2:
-        raise ValueError(f"{name} must be an integer or two of them, got {value!r}")
-    for size in pair:
-        require_count(name, size)
-    return pair

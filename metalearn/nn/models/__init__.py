@@ -1,6 +1,7 @@
 """Models: ordinary Keras models whose layers are named, so that their parameters have readable keys."""
 
 from metalearn.nn.models.context_mlp import context_mlp
+from metalearn.nn.models.conv4 import conv4
 from metalearn.nn.models.mlp import mlp
 
-__all__ = ["context_mlp", "mlp"]
+__all__ = ["context_mlp", "conv4", "mlp"]

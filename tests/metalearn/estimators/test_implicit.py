@@ -71,7 +71,9 @@ def test_at_convergence_it_is_the_gradient_through_the_steps(sinusoids, as_vecto
     meta = implicit.initialize(0)
     found, reference = (in_graph(learner.meta_gradient)(meta, sinusoids) for learner in (implicit, unrolled))
     scale = np.abs(as_vector(reference.gradient)).max()
-    np.testing.assert_allclose(as_vector(found), as_vector(reference), rtol=0, atol=1e-6 * scale)
+    assert found.residual.keys() > {"stationarity", "solver"}
+    same = found._replace(residual=reference.residual)  # which nested tapes have none of
+    np.testing.assert_allclose(as_vector(same), as_vector(reference), rtol=0, atol=1e-6 * scale)
     losses = implicit.adapt(meta, sinusoids.support, steps=0).support_loss
     plain = dataclasses.replace(unrolled, proximal=0.0)
     np.testing.assert_array_equal(losses, plain.adapt(meta, sinusoids.support, steps=0).support_loss)

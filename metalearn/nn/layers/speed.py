@@ -1,0 +1,54 @@
+"""The same model with the layers of this package that are faster in meta-gradients than Keras' own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from metalearn.nn.cloning import clone
+from metalearn.nn.layers.conv2d import Conv2D
+from metalearn.nn.layers.dense import Dense
+from metalearn.nn.layers.max_pooling import MaxPooling2D
+
+FASTER: dict[str, type[keras.Layer]] = {"Conv2D": Conv2D, "Dense": Dense, "MaxPooling2D": MaxPooling2D}
+"""By the names of Keras' layers."""
+
+UNKNOWN = ("lora_rank", "quantization_config")
+"""Settings of Keras' layers that ours have not."""
+
+
+def fast(model: keras.Model) -> keras.Model:
+    """Return the model with convolutions, dense layers and max-pooling of this package in place of Keras'.
+
+    Functional and sequential models, nested in each other and with wrappers, are rebuilt from their
+    configuration, with the same names, values of weights and keys of parameters. Layers with adapters (LoRA)
+    or quantisation, and what subclassed models make for themselves, stay as they are. Normalisation is
+    :func:`metalearn.layers.exact`'s affair.
+
+    Args:
+        model: a built model; it is left as it is. Height and width of its images have to be known.
+
+    Returns:
+        A new model that is not compiled.
+
+    Raises:
+        ValueError: if the model is not built or cannot be rebuilt.
+    """
+    return clone(model, rewrite=_rewritten)
+
+
+def _rewritten(config: Any) -> Any:
+    if isinstance(config, list | tuple):
+        return type(config)(map(_rewritten, config))
+    if not isinstance(config, dict):
+        return config
+    rewritten = {key: _rewritten(value) for key, value in config.items()}
+    ours = FASTER.get(config.get("class_name", ""))
+    if ours is None or config.get("module") != "keras.layers":
+        return rewritten
+    settings = rewritten["config"]
+    if any(settings.pop(name, None) is not None for name in UNKNOWN):
+        return config
+    registered = keras.saving.get_registered_name(ours)
+    return {**rewritten, "module": ours.__module__, "registered_name": registered}

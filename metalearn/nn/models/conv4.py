@@ -1,0 +1,81 @@
+"""The four-block convolutional network of few-shot classification."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+
+from metalearn.checks import require_count
+from metalearn.nn.layers import BatchNormalization, Conv2D, Dense, MaxPooling2D
+
+BLOCKS = 4
+
+KINDS = ("stride", "pool")
+
+
+def conv4(
+    image: Sequence[int] = (28, 28, 1),
+    ways: int = 5,
+    filters: int = 64,
+    reduce: str = "stride",
+    dtype: str | None = None,
+) -> keras.Model:
+    """Build four blocks of convolution, batch normalisation and ReLU, and a linear layer.
+
+    ==========  =====================================================  ====================  ===============
+    reduce      a block                                                before ``output``     used for
+    ==========  =====================================================  ====================  ===============
+    stride      3 x 3 convolution with stride 2                        mean over the image   Omniglot
+    pool        3 x 3 convolution, largest of 2 x 2 after the ReLU     all that is left      mini-ImageNet
+    ==========  =====================================================  ====================  ===============
+
+    Kernels are drawn Glorot-uniform, biases are zero. What batch normalisation takes the statistics of is the
+    learner's affair (``MetaLearner(statistics=...)``), and has to be said beside every number.
+
+    Args:
+        image: height, width and channels of an image; 84 x 84 x 3 in mini-ImageNet.
+        ways: classes, the length of an output, at least 2.
+        filters: of each convolution; 64 in the paper for Omniglot, 32 for mini-ImageNet.
+        reduce: how a block halves the image: ``"stride"`` or ``"pool"``.
+        dtype: of parameters and arithmetic; Keras' ``floatx`` if not given.
+
+    Returns:
+        A built model ``[N, H, W, C] -> [N, ways]`` (logits).
+
+    Raises:
+        ValueError: if a size is not an integer of at least 1, ``reduce`` is not known, or the image is too
+            small for four blocks.
+
+    References: Vinyals et al. (2016), "Matching Networks for One Shot Learning", section 4.1; Finn, Abbeel
+    and Levine (2017), "Model-Agnostic Meta-Learning", section 5.2.
+    """
+    _require(image, ways, filters, reduce)
+    strides = 2 if reduce == "stride" else 1
+    layers: list[keras.layers.Layer] = [keras.Input(tuple(image), dtype=dtype)]
+    for block in range(BLOCKS):
+        layers += [
+            Conv2D(filters, 3, strides, "same", name=f"conv_{block}", dtype=dtype),
+            BatchNormalization(name=f"norm_{block}", dtype=dtype),
+            keras.layers.ReLU(name=f"relu_{block}", dtype=dtype),
+        ]
+        if reduce == "pool":
+            layers.append(MaxPooling2D(name=f"pool_{block}", dtype=dtype))
+    flat = keras.layers.Flatten if reduce == "pool" else keras.layers.GlobalAveragePooling2D
+    layers += [flat(name="features", dtype=dtype), Dense(ways, name="output", dtype=dtype)]
+    return keras.Sequential(layers, name="conv4")
+
+
+def _require(image: Sequence[int], ways: int, filters: int, reduce: str) -> None:
+    """Raise ValueError for the first argument that cannot be."""
+    require_count("filters", filters)
+    require_count("ways", ways, minimum=2)
+    if reduce not in KINDS:
+        raise ValueError(f"reduce must be one of {', '.join(KINDS)}, got {reduce!r}")
+    if isinstance(image, str) or len(tuple(image)) != 3:
+        raise ValueError(f"image must be height, width and channels, got {image!r}")
+    for name, size in zip(("height", "width", "channels"), image, strict=True):
+        require_count(f"image {name}", size)
+    smallest = 2**BLOCKS if reduce == "pool" else 1
+    if min(image[:2]) < smallest:
+        raise ValueError(f"image={tuple(image)} is smaller than {smallest} x {smallest}: use reduce='stride'")

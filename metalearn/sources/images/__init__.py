@@ -1,0 +1,5 @@
+"""Tasks of images."""
+
+from metalearn.sources.images.few_shot import FewShot
+
+__all__ = ["FewShot"]

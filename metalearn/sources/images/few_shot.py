@@ -1,0 +1,253 @@
+"""Few-shot classification: tasks that choose classes of images, and images of each."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from metalearn.checks import require_count
+from metalearn.random import split_seed
+from metalearn.sources.distinct import draw_distinct
+from metalearn.sources.leaves import as_variables, hash_leaves
+from metalearn.types import Batch, Seed, Task
+
+FRACTIONS = (0.62, 0.785)
+"""Of the classes, where those for validation and those for the test begin: 150, 40 and 52 of 242."""
+
+TURNS = 4
+"""Quarter turns that make classes of a class."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Episodes:
+    """Tasks of some classes of images. Made by :func:`few_shot`.
+
+    Attributes:
+        images: of all classes, one behind the other, in a variable, uint8 ``[sum D, H, W, C]``.
+        sizes: images of each class.
+        classes: those that tasks choose from.
+        ways: classes of a task.
+        shots: support images of a class.
+        queries: query images of a class.
+        rotations: whether the quarter turns of a class are classes of their own.
+        parts: the classes of each part, by its name.
+    """
+
+    images: tf.Variable
+    sizes: tuple[int, ...]
+    classes: tuple[int, ...]
+    ways: int
+    shots: int
+    queries: int
+    rotations: bool
+    parts: dict[str, tuple[int, ...]]
+
+    def sample(self, seed: Seed, tasks: int) -> Task:
+        """Draw tasks as a pure function of the seed, eagerly or in a graph.
+
+        Args:
+            seed: two integers.
+            tasks: T, at least 1.
+
+        Returns:
+            A task with inputs ``[T, N, H, W, C]`` from 0 to 1, in float32, N = ways shots in the support and
+            ways queries in the query; targets int32 ``[T, N]`` from 0 to ``ways - 1``, class after class; and
+            the numbers of the classes in ``info``, ``[T, ways]``.
+        """
+        chosen, turns, rows = self._rows(seed, tasks)
+        images = tf.cast(tf.gather(self.images, rows), tf.float32) / 255.0  # [T, ways, examples, H, W, C]
+        if self.rotations:
+            images = _turned(images, turns)
+        labels = tf.tile(tf.range(self.ways)[None, :, None], [tasks, 1, self.shots + self.queries])
+
+        def batch(part: slice) -> Batch:
+            drawn, targets = images[:, :, part], labels[:, :, part]
+            shape = [tasks, -1, *self.images.shape[1:]]
+            return Batch(tf.reshape(drawn, shape), tf.reshape(targets, [tasks, -1]))
+
+        return Task(batch(slice(self.shots)), batch(slice(self.shots, None)), info=chosen)
+
+    def split(self, part: str) -> Episodes:
+        """Return the tasks of the classes of a part; turns are classes in training only.
+
+        Args:
+            part: ``"train"``, ``"validation"`` or ``"test"``.
+
+        Raises:
+            ValueError: if there is no such part, or it has fewer classes than a task takes.
+        """
+        if part not in self.parts:
+            raise ValueError(f"there is no part {part!r}: it is one of {', '.join(self.parts)}")
+        classes, rotations = self.parts[part], self.rotations and part == "train"
+        _require_ways(self.ways, len(classes) * (TURNS if rotations else 1), f"the part {part}")
+        return dataclasses.replace(self, classes=classes, rotations=rotations)
+
+    def fingerprint(self, seed: Seed, tasks: int) -> bytes:
+        """Return a digest of the images, which is computed once, and of their numbers in the tasks."""
+        digest = self._digest.copy()
+        hash_leaves(digest, self._rows(seed, tasks))
+        return digest.digest()
+
+    @functools.cached_property
+    def _digest(self) -> hashlib._Hash:
+        digest = hashlib.sha256()
+        hash_leaves(digest, self.images)
+        return digest
+
+    def _rows(self, seed: Seed, tasks: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Draw classes and turns, ``[T, ways]``, and the rows of their images, ``[T, ways, examples]``."""
+        require_count("tasks", tasks)
+        of_classes, of_images = split_seed(seed, 2)
+        count, examples = len(self.classes), self.shots + self.queries
+        known = tf.fill([tasks], count * (TURNS if self.rotations else 1))
+        drawn = draw_distinct(known, self.ways, of_classes)
+        chosen = tf.gather(tf.constant(self.classes, tf.int32), drawn % count)
+        sizes = tf.gather(tf.constant(self.sizes, tf.int32), tf.reshape(chosen, [-1]))
+        which = tf.reshape(draw_distinct(sizes, examples, of_images), [tasks, self.ways, examples])
+        first = tf.constant(np.cumsum([0, *self.sizes[:-1]]), tf.int32)
+        return chosen, drawn // count, tf.gather(first, chosen)[:, :, None] + which
+
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.images.shape[1:]))
+        return (
+            f"<{len(self.classes)} classes of {size} images, {self.ways} ways, {self.shots} shots, "
+            f"{self.queries} queries{', rotations' * self.rotations}>"
+        )
+
+
+def FewShot(  # noqa: N802 - a source by its name, like the families of regression
+    images: np.ndarray | Sequence[np.ndarray],
+    ways: int = 5,
+    shots: int = 1,
+    queries: int = 15,
+    *,
+    rotations: bool = False,
+    split: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
+    split_seed: int = 0,
+) -> Episodes:
+    """Return the source of few-shot classification tasks that classes of images make.
+
+    ::
+
+        tasks = ml.tasks.FewShot(images, ways=5, shots=1, queries=15, rotations=True, split=(150, 40, 52))
+        trainer = ml.MetaTrainer(learner, tasks.split("train"), ...)
+        report = ml.evaluate(learner, trainer.meta, tasks.split("test"), num_tasks=600)
+
+    A task chooses ``ways`` different classes, gives them labels 0, 1, ... by chance, and chooses
+    ``shots + queries`` different images of each.
+
+    Args:
+        images: uint8; ``[classes, D, H, W, C]``, or a list of ``[D, H, W, C]`` for classes of other sizes.
+        ways: classes of a task, at least 2.
+        shots: support images of a class, at least 1.
+        queries: query images of a class, at least 1.
+        rotations: whether the turns of a class by 90, 180 and 270 degrees are classes of their own (Santoro
+            et al. 2016); of the parts, in ``split("train")`` only.
+        split: numbers of classes for training, validation and test; or the classes of each by name; if not
+            given, 62, 16.5 and 21.5 % of them. The parts share no class.
+        split_seed: of the choice of classes for the parts: the order of the SHA-256 of seed and class.
+
+    Raises:
+        ValueError: naming what cannot be: types and shapes, fewer classes than a task or the parts take,
+            fewer images than a task takes of a class.
+
+    Reference: Vinyals et al. (2016), "Matching Networks for One Shot Learning", section 4.
+    """
+    for name, count, least in (("ways", ways, 2), ("shots", shots, 1), ("queries", queries, 1)):
+        require_count(name, count, minimum=least)
+    arrays = _arrays(images, shots, queries, rotations)
+    _require_ways(ways, len(arrays) * (TURNS if rotations else 1), "this set")
+    parts = _parts(split, len(arrays), split_seed)
+    sizes = tuple(map(len, arrays))
+    joined = as_variables(np.concatenate(arrays))
+    return Episodes(joined, sizes, tuple(range(len(arrays))), ways, shots, queries, rotations, parts)
+
+
+def _arrays(
+    images: np.ndarray | Sequence[np.ndarray], shots: int, queries: int, rotations: bool
+) -> list[np.ndarray]:
+    """Return the images of each class; raise ValueError for the first that cannot be."""
+    arrays = [np.asarray(each) for each in images]
+    if not arrays:
+        raise ValueError("there are no images: give an array [classes, D, H, W, C]")
+    for number, each in enumerate(arrays):
+        if each.dtype != np.uint8 or each.ndim != 4:
+            raise ValueError(
+                f"class {number} holds {each.dtype} of shape {each.shape}: images have to be uint8 "
+                "[D, H, W, C], 0 to 255, C = 1 for grey ones"
+            )
+        if each.shape[1:] != arrays[0].shape[1:]:
+            raise ValueError(
+                f"class {number} has images of shape {each.shape[1:]}, class 0 of {arrays[0].shape[1:]}: "
+                "bring them to one size"
+            )
+        if len(each) < shots + queries:
+            raise ValueError(
+                f"class {number} has {len(each)} images, and a task takes {shots} shots + {queries} queries "
+                f"= {shots + queries} different ones: lower them, or leave the class out"
+            )
+    if rotations and arrays[0].shape[1] != arrays[0].shape[2]:
+        raise ValueError(
+            f"turned images have to be square, these are {arrays[0].shape[1:3]}: rotations=False"
+        )
+    return arrays
+
+
+def _require_ways(ways: int, classes: int, what: str) -> None:
+    if ways > classes:
+        raise ValueError(f"ways={ways} are more than the {classes} classes of {what}: lower them")
+
+
+def _parts(
+    split: Sequence[int] | Mapping[str, Sequence[int]] | None, classes: int, seed: int
+) -> dict[str, tuple[int, ...]]:
+    """Return the classes of each part."""
+    names = ("train", "validation", "test")
+    if split is None:
+        ends = [round(classes * fraction) for fraction in (0, *FRACTIONS, 1)]
+        split = [end - start for start, end in itertools.pairwise(ends)]
+    if isinstance(split, Mapping):
+        parts = {name: tuple(int(each) for each in split[name]) for name in split}
+        chosen = [each for part in parts.values() for each in part]
+        unknown = [each for each in chosen if not 0 <= each < classes]
+        if set(parts) != set(names) or unknown or len(set(chosen)) < len(chosen):
+            raise ValueError(
+                f"split has to give train, validation and test classes from 0 to {classes - 1}, none of them "
+                f"twice; it has {', '.join(parts)}{f', and the class {unknown[0]}' if unknown else ''}"
+            )
+        return parts
+    counts = [int(each) for each in split]
+    if len(counts) != len(names) or min(counts) < 0 or sum(counts) > classes:
+        raise ValueError(
+            f"split={tuple(split)} has to be the numbers of classes for {', '.join(names)}, of {classes} "
+            "together at most"
+        )
+    order = sorted(range(classes), key=lambda each: hashlib.sha256(f"{seed} {each}".encode()).digest())
+    starts = np.cumsum([0, *counts])
+    return {
+        name: tuple(order[start:end])
+        for name, (start, end) in zip(names, itertools.pairwise(starts), strict=True)
+    }
+
+
+def _turned(images: tf.Tensor, turns: tf.Tensor) -> tf.Tensor:
+    """Turn images ``[T, ways, examples, H, W, C]`` by quarter turns ``[T, ways]``."""
+    upside_down, mirrored = tf.reverse(images, [3]), tf.reverse(images, [4])
+    swap = [0, 1, 2, 4, 3, 5]
+    ways = [
+        images,
+        tf.transpose(mirrored, swap),  # as np.rot90 turns: columns, last first, become rows
+        tf.reverse(upside_down, [4]),
+        tf.transpose(upside_down, swap),
+    ]
+    turns = turns[:, :, None, None, None, None]
+    turned = ways[0]
+    for number in range(1, TURNS):
+        turned = tf.where(turns == number, ways[number], turned)
+    return turned
