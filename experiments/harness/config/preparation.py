@@ -8,9 +8,13 @@ import metalearn as ml
 from metalearn.evaluation.task_list import EVALUATION_STREAM
 
 from . import memory
-from .build import build_tasks, build_trainer, failing_as
+from .build import build_tasks, build_trainer, failing_as, takes
 
 Config = dict[str, Any]
+
+DEFAULTS = ("queries", "grid")
+"""Changes of the task that are asked for unless others are, and passed over by tasks that have no such setting:
+inputs of many dimensions have no even spacing."""
 
 LOOKED_AT = 2
 """Tasks that are drawn to see whether they fit."""
@@ -34,7 +38,8 @@ def prepare(config: Config) -> ml.MetaTrainer:
 
 def tasks_of(config: Config, section: str) -> ml.tasks.Source:
     """Return the distribution of ``config["task"]``, changed as the task of evaluation or validation says."""
-    changes = dict(config[section].get("task") or {})
-    if not hasattr(build_tasks(config), "grid"):  # inputs are not numbers: there is no even spacing of them
-        changes.pop("grid", None)
+    changes, packages = dict(config[section].get("task") or {}), config.get("packages", ())
+    for name in DEFAULTS:
+        if not takes(config["task"], name, "task", packages):
+            changes.pop(name, None)
     return build_tasks(config, f"{section}.task", changes)

@@ -9,7 +9,7 @@ from typing import Any
 
 Config = dict[str, Any]
 
-WITHOUT_EFFECT = ("label", "tracking", "diagnostics", "paths", "run")
+WITHOUT_EFFECT = ("label", "tracking", "diagnostics", "paths", "run", "packages")
 """Settings that cannot change a result."""
 
 AFTERWARDS = ("label", "evaluation")
@@ -31,6 +31,11 @@ def training(config: Config) -> str:
 def afterwards(config: Config) -> Config:
     """Return the settings of what comes after the training."""
     return {key: config[key] for key in AFTERWARDS if key in config}
+
+
+def kept(config: Config) -> Config:
+    """Return the settings that are kept with a run: what the user trusts is for the user to say, each time."""
+    return {key: value for key, value in config.items() if key != "packages"}
 
 
 def same_evaluation(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
