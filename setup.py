@@ -1,4 +1,4 @@
-"""The packages of the distribution: what is called otherwise in here than where it is installed, setup.cfg maps."""
+"""The packages of the distribution, by the names that they have when installed; setup.cfg maps them."""
 
 from setuptools import find_namespace_packages, find_packages, setup
 

@@ -1,4 +1,4 @@
-"""The console command: ``metalearn train``, ``metalearn evaluate``, ...; ``python -m experiments train`` is the same."""
+"""The console command: ``metalearn train``, ``metalearn evaluate``, ...; ``python -m experiments train``."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def _help() -> str:
 def _completed(arguments: Sequence[str]) -> list[str]:
     """Return the command that answers the shell, which asks this one whatever command is on its line.
 
-    The name of that command is taken from the line, and folders of configuration that the line adds are passed on.
+    The name is taken from the line, and folders of configuration that the line adds are passed on.
     """
     if not any(word.startswith("query=") for word in arguments):
         return ["train", *arguments]  # installs completion for all of them
     line = os.environ.get("COMP_LINE", "")
-    program, *words = line.split()
+    words = line.split()[1:]
     if not words or (len(words) == 1 and not line.endswith(" ")):
         print(" ".join(COMMANDS))  # noqa: T201
         sys.exit(0)

@@ -16,7 +16,7 @@ DISTRIBUTION, SCRIPT = "metalearn-tf", "metalearn"
 """What this is called where it is installed, and its command."""
 
 HOUSE = Path(__file__).resolve().parents[1]
-"""The folder of this package: ``experiments`` in a checkout, ``metalearn_experiments`` where it is installed."""
+"""The folder of this package: ``experiments`` in a checkout, ``metalearn_experiments`` if installed."""
 
 IN_CHECKOUT = (HOUSE.parent / "setup.cfg").is_file()
 
@@ -34,7 +34,7 @@ def typed(name: str) -> str:
 def program(name: str) -> list[str]:
     """Return the words that call a command of ours in the way that this process was called."""
     script = Path(getattr(sys.modules["__main__"], "__file__", None) or "").name
-    return [SCRIPT, name] if script == SCRIPT else ["python", "-m", f"{__package__.partition('.')[0]}.{name}"]
+    return [SCRIPT, name] if script == SCRIPT else ["python", "-m", f"{__name__.partition('.')[0]}.{name}"]
 
 
 def installation(extra: str) -> str:

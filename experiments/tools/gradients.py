@@ -145,8 +145,8 @@ def _in_double(config: Config) -> ml.Learner:
     others = {leaf.dtype.name for leaf in tf.nest.flatten(learner.initialize(0))} - {"float64"}
     if others:
         raise UsageError(
-            f"the learner computes in {', '.join(others)}, and gradients are checked in float64: let your model or "
-            "problem make its numbers in the type of keras.config.floatx()"
+            f"the learner computes in {', '.join(others)}, and gradients are checked in float64: let your "
+            "model or problem make its numbers in the type of keras.config.floatx()"
         )
     return learner
 

@@ -94,7 +94,7 @@ def test_the_environment_trusts_as_the_command_line_does(project, monkeypatch, c
 
 
 def test_a_run_and_a_file_cannot_trust(project, tmp_path, capfd):
-    """A stored configuration that says so is another one than the manifest's, and a file that does is refused."""
+    """What a stored configuration says of packages is passed over, and a file that says so is refused."""
     shutil.copytree(only_run(project).path, tmp_path / "run")
     with (tmp_path / "run" / "config.yaml").open("a") as file:
         file.write("packages: [mylab]\n")

@@ -10,7 +10,6 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import hydra
@@ -130,7 +129,7 @@ def run_application(task: Callable[[DictConfig], int], config_name: str) -> None
 
 
 def _ordered(arguments: Sequence[str], free: tuple[str, ...]) -> list[str]:
-    """Return a command line with options before settings, as Hydra's parser wants them; some may be new ones."""
+    """Return a command line with options before settings, as Hydra's parser wants; ``free`` may be new."""
     settings = [word for word in arguments if "=" in word and not word.startswith("-")]
     others = [word for word in arguments if word not in settings]
     return [*others, *(f"++{word}" if word.startswith(free) else word for word in settings)]
@@ -145,10 +144,8 @@ def _require_values(arguments: Sequence[str]) -> None:
     for override in OverridesParser.create().parse_overrides(words):
         group, value = override.key_or_group, override.value()
         if group == "packages" and override.is_sweep_override():
-            names = override.input_line.partition("=")[2]
-            raise UsageError(
-                f"{override.input_line} is a choice between packages: a list is packages=[{names}]"
-            )
+            listed = f"packages=[{str(override.input_line).partition('=')[2]}]"
+            raise UsageError(f"{override.input_line} is a choice between packages: a list is {listed}")
         if override.is_delete() or override.is_sweep_override() or not (CONFIGS / group).is_dir():
             continue
         parts = value if isinstance(value, list) else [value]

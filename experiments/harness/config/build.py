@@ -14,7 +14,7 @@ import metalearn as ml
 from ..errors import UsageError, nearest
 from ..runs.rundir import RunDirectory
 from ..tracking.trackers import Tracker, no_tracker, wandb_tracker
-from .packages import find
+from .targets import find
 
 Config = dict[str, Any]
 
@@ -38,15 +38,15 @@ def build_tasks(config: Config, path: str = "task", changes: Config | None = Non
 
 
 def build_learner(config: Config) -> ml.Learner:
-    """Return the learner of the sections model, rule, estimator and learner; or the one that problem makes."""
+    """Return the learner of the sections model, rule, estimator and learner; or that of problem."""
     packages = config.get("packages", ())
     if config.get("problem"):
         learner = build(config["problem"], "problem", packages)
         missing = [name for name in LEARNER if not hasattr(learner, name)]
         if missing:
             raise UsageError(
-                f"problem._target_={config['problem']['_target_']} returns a {type(learner).__name__}, which is no "
-                f"learner: it has no {missing[0]}. Let it return a metalearn.BilevelLearner"
+                f"problem._target_={config['problem']['_target_']} returns a {type(learner).__name__}, which is "
+                f"no learner: it has no {missing[0]}. Let it return a metalearn.BilevelLearner"
             )
         return learner
     settings = dict(config["learner"])
@@ -54,8 +54,8 @@ def build_learner(config: Config) -> ml.Learner:
     model = build(config["model"], "model", packages)
     if not isinstance(model, keras.Model) or not model.built:
         raise UsageError(
-            f"model._target_={config['model']['_target_']} returns {model!r}, which has to be a built Keras model: "
-            "give it an Input"
+            f"model._target_={config['model']['_target_']} returns {model!r}, which has to be a built "
+            "Keras model: give it an Input"
         )
     return _call(
         ml.MetaLearner,

@@ -13,8 +13,8 @@ from .build import build_tasks, build_trainer, failing_as, takes
 Config = dict[str, Any]
 
 DEFAULTS = ("queries", "grid")
-"""Changes of the task that are asked for unless others are, and passed over by tasks that have no such setting:
-inputs of many dimensions have no even spacing."""
+"""Changes of the task that are asked for unless others are; tasks without such a setting pass them over: there
+is no even spacing of inputs of many dimensions."""
 
 LOOKED_AT = 2
 """Tasks that are drawn to see whether they fit."""

@@ -34,7 +34,7 @@ class Described(NamedTuple):
 
 
 OPTIONAL = ("packages", "problem")
-"""Settings that are left out where there is nothing in them: they came later than many a run."""
+"""Settings that a run need not have: they say nothing of most, and nothing of those before there were any."""
 
 VALUES = tuple(path for path in SETTINGS if "." not in path)
 
@@ -46,7 +46,7 @@ SECTIONS = {
 
 
 def resolve(config: DictConfig) -> Config:
-    """Return the configuration as plain, checked data, interpolations resolved, with the packages that are trusted.
+    """Return the configuration as plain, checked data, interpolations resolved, with all that is trusted.
 
     Raises:
         UsageError: as :func:`check`.
@@ -64,7 +64,6 @@ def check(config: Any) -> Config:
     """
     known = [*VALUES, *OBJECTS, *SECTIONS]
     _require_known("", config, known)
-    config = {key: value for key, value in config.items() if key not in OPTIONAL or value not in (None, [])}
     for key in known:
         if key not in config and key not in OPTIONAL:
             raise UsageError(f"the configuration lacks {key}")

@@ -37,7 +37,7 @@ NOT_TAKEN = {
 """Arguments of Hydra that replace the main configuration, or unpickle one; and their short forms."""
 
 SUSPICIOUS = re.compile(r"hydra|packages|\\|\$\{|[&*!]|\?\?\?")
-"""In a file that has none of this, nothing is Hydra's, trusts a package, or is an alias or an interpolation."""
+"""In a file that has none of this, nothing is Hydra's, trusts a package, is an alias or an interpolation."""
 
 PLAIN = re.compile(r"\$\{(oc\.select:)?[\w.]+(,[\w.-]*)?\}")
 """Interpolations that files may have: another setting, and a value where there is none."""
@@ -118,8 +118,8 @@ def _require_settings(path: Path, preset: bool) -> None:
             raise _refused(path, f"{key}: {value}")
         if re.match(r"\W*packages\b", key):
             raise UsageError(
-                f"{path} has {key}: what packages are trusted is said on the command line, packages=[...], or in "
-                "the environment, and by no file"
+                f"{path} has {key}: what packages are trusted is said on the command line, packages=[...], "
+                "or in the environment, and by no file"
             )
         if isinstance(value, str) and "${" in value and "${" in PLAIN.sub("", value):
             raise UsageError(

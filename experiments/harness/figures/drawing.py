@@ -92,8 +92,9 @@ def adaptation_cases(
     if not isinstance(learner, MetaLearner):
         return []
     shapes = [getattr(learner.model, name, None) for name in ("input_shape", "output_shape")]
-    fields = {field.name for field in dataclasses.fields(tasks)} if dataclasses.is_dataclass(tasks) else set()
-    if shapes != [(None, 1), (None, 1)] or not GRIDDED <= fields or learner.batch is not whole_support:
+    settings = getattr(tasks, "__dataclass_fields__", {}).keys()
+    plain = shapes == [(None, 1), (None, 1)] and learner.batch is whole_support
+    if not plain or not settings >= GRIDDED:
         return []
     gridded: Any = tasks
 

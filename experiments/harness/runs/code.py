@@ -60,7 +60,7 @@ def sources(config: Any) -> Code:
 
 
 def named(config: Any) -> Iterator[tuple[str, str]]:
-    """Yield each function or class that a configuration names by its dotted name, after the path of the setting."""
+    """Yield the path of each setting that names a function or class, and the dotted name."""
     yield from _targets(config, "")
     learner = config.get("learner") if isinstance(config, dict) else None
     if isinstance(learner, dict):
@@ -119,8 +119,9 @@ def summary(lines: list[str]) -> str:
 def uncommitted(config: Any) -> str:
     """Return the changes to the code since its last commit, untracked files included, as a diff.
 
-    It is empty if there are none, or none are known. Of a user's repository, the packages that the configuration
-    names are looked at. Untracked files that are not code or are large are left out, and so are links.
+    It is empty if there are none, or none are known. Of a user's repository, the packages that the
+    configuration names are looked at. Untracked files that are not code or are large are left out, and so are
+    links.
     """
     ours = [(HOUSE.parent, HOUSE.parent)] if IN_CHECKOUT else []
     return "\n".join(filter(None, (_changes(*each) for each in (*ours, *_repositories(config)))))
@@ -138,17 +139,14 @@ def _changes(root: Path, folder: Path) -> str:
 
 
 def _repositories(config: Any) -> Iterator[tuple[Path, Path]]:
-    """Yield root and folder of each package of the user's that is in a repository of Git, and no part of ours."""
+    """Yield root and folder of each package of the user's that is in a repository of Git other than ours."""
     for package in theirs(config):
         for place in _places(package):
             folder = place if place.is_dir() else place.parent
-            root = _git(folder, "rev-parse", "--show-toplevel")
-            if (
-                root
-                and _git(folder, "ls-files", "--", str(place))
-                and not (IN_CHECKOUT and Path(root) == HOUSE.parent)
-            ):
-                yield Path(root), place
+            root = Path(_git(folder, "rev-parse", "--show-toplevel") or "/")
+            known = _git(folder, "ls-files", "--cached", "--others", "--exclude-standard", "--", str(place))
+            if known and root != HOUSE.parent:
+                yield root, place
 
 
 def _is_small(path: Path) -> bool:
@@ -188,7 +186,7 @@ def _places(package: str) -> list[Path]:
     if spec is None:
         return []
     if spec.submodule_search_locations is None:
-        return [Path(spec.origin)] if str(spec.origin).endswith(".py") else []
+        return [Path(spec.origin)] if spec.origin and spec.origin.endswith(".py") else []
     places = [Path(place, *within) for place in spec.submodule_search_locations]
     return [each for place in places for each in (place, place.with_suffix(".py")) if each.exists()]
 

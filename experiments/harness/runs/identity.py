@@ -9,7 +9,7 @@ from typing import Any
 
 Config = dict[str, Any]
 
-WITHOUT_EFFECT = ("label", "tracking", "diagnostics", "paths", "run", "packages")
+WITHOUT_EFFECT = ("label", "tracking", "diagnostics", "paths", "run")
 """Settings that cannot change a result."""
 
 AFTERWARDS = ("label", "evaluation")
@@ -25,7 +25,7 @@ def training(config: Config) -> str:
     without = {*WITHOUT_EFFECT, *AFTERWARDS}
     if (config.get("validation") or {}).get("interval") is None:
         without.add("validation")
-    return digest({key: value for key, value in config.items() if key not in without})
+    return digest({key: value for key, value in kept(config).items() if key not in without})
 
 
 def afterwards(config: Config) -> Config:
@@ -34,8 +34,12 @@ def afterwards(config: Config) -> Config:
 
 
 def kept(config: Config) -> Config:
-    """Return the settings that are kept with a run: what the user trusts is for the user to say, each time."""
-    return {key: value for key, value in config.items() if key != "packages"}
+    """Return the settings that are kept with a run.
+
+    What is trusted is for the user to say, each time; a problem that there is not says nothing.
+    """
+    without = {"packages"} if config.get("problem") else {"packages", "problem"}
+    return {key: value for key, value in config.items() if key not in without}
 
 
 def same_evaluation(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:

@@ -1,7 +1,7 @@
 """Hydra's door to our sweepers: it accepts plugins from packages of this name alone.
 
-Every command of ours imports this file, so it imports nothing large until there is a sweep. What it imports is of
-the package that the command is of, which is called ``experiments`` or, installed, ``metalearn_experiments``.
+Every command of ours imports this file, so it imports nothing large until there is a sweep. What it imports
+is of the package that the command is of: ``experiments`` or, installed, ``metalearn_experiments``.
 """
 
 from __future__ import annotations

@@ -5,11 +5,14 @@ import sys
 import pytest
 
 from experiments.harness.config import packages
+from experiments.harness.config.targets import find
 from experiments.harness.errors import UsageError
 from experiments.harness.runs import code
 
 FILES = {
-    "aa_lab/__init__.py": "import os\nfrom os import system\nfrom json import dumps\nfrom .parts import Part, made\n",
+    "aa_lab/__init__.py": (
+        "import os\nfrom os import system\nfrom json import dumps\nfrom .parts import Part, made\n"
+    ),
     "aa_lab/parts.py": (
         "import functools\nclass Part:\n    pass\ndef made():\n    return Part()\ndef _hidden():\n    pass\n"
         "value = 3\npartial = functools.partial(made)\ncached = functools.lru_cache(made)\n"
@@ -52,7 +55,7 @@ def lab(tmp_path, monkeypatch):
     ],
 )
 def test_what_a_trusted_package_defines_may_be_named(target, trusted):
-    assert callable(packages.find(target, "task._target_", trusted))
+    assert callable(find(target, "task._target_", trusted))
 
 
 @pytest.mark.parametrize(
@@ -80,14 +83,14 @@ def test_what_a_trusted_package_defines_may_be_named(target, trusted):
 )
 def test_nothing_else_may_be(target, expected):
     with pytest.raises(UsageError, match=expected) as raised:
-        packages.find(target, "task._target_", ["aa_lab", "aa_nowhere"])
+        find(target, "task._target_", ["aa_lab", "aa_nowhere"])
     assert f"task._target_={target}" in str(raised.value)
 
 
 def test_what_is_private_or_not_trusted_is_not_imported():
     for target in ("aa_lab._private.made", "aa_module.made"):
         with pytest.raises(UsageError):
-            packages.find(target, "task._target_", ["aa_lab"])
+            find(target, "task._target_", ["aa_lab"])
     assert not any(name.startswith("aa_") for name in sys.modules)
 
 
