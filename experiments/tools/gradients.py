@@ -96,8 +96,8 @@ def audit(config: Config) -> Audit:
     reference = _Program(learner, build(REFERENCE, "estimator"))
     meta = reference.learner.initialize(config["seed"])
     drawn = build_tasks(config).sample((config["seed"], 0), config["training"]["meta_batch_size"])
-    reference.learner.require_fit(drawn)
     tasks = tf.nest.map_structure(_doubled, drawn)
+    reference.learner.require_fit(tasks)
     exact, *times = reference.timed(meta, tasks)
     difference, directions = _against_differences(reference.loss, meta, tasks, exact)
     rows, refused = [], {}

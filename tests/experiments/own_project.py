@@ -1,12 +1,15 @@
 """The project of README's example, written to a folder, and commands that are called in it."""
 
 import re
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
 
 from experiments import __main__ as console
+from experiments.harness.figures import drawing
+from experiments.harness.report import write
 from experiments.harness.session import results
 from tests.experiments.small_runs import quick_programs
 
@@ -14,14 +17,15 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 
 FILE = re.compile(r"```(?:python|yaml)\n# (mylab/\S+)\n(.*?)```", re.DOTALL)
 
+COMMANDS = [shlex.split(line)[1:] for line in re.findall(r"^metalearn .*", README.read_text(), re.MULTILINE)]
+"""The example's: train, sweep, report, evaluate, reproduce."""
+
 SMALL = ["training.iterations=12", "training.meta_batch_size=2", "evaluation.tasks=4", "evaluation.steps=2"]
 SMALL += ["model.width=4", "training.jit_compile=false", "run.checkpoint_seconds=0.001"]
-SMALL += ["tracking=none", "diagnostics.interval=null"]
-
-OWN = ["--config-dir=mylab/conf", "task=waves", "model=tower", "algorithm=mine", *SMALL]
+SMALL += ["tracking=none", "diagnostics.interval=null", "run.check_derivatives=false"]
 
 
-def write(folder):
+def make(folder):
     """Write the files of the example; return their names."""
     files = dict(FILE.findall(README.read_text()))
     for name, text in files.items():
@@ -44,6 +48,8 @@ def call(folder, *arguments):
         monkeypatch.setattr(sys, "path", [*sys.path])
         monkeypatch.setattr(sys, "argv", ["metalearn", *arguments])
         monkeypatch.setattr(results, "draw", lambda *_: {})
+        monkeypatch.setattr(write, "_draw", lambda *_: [])
+        monkeypatch.setattr(drawing, "save", lambda *_: None)
         with pytest.raises(SystemExit) as stopped:
             console.main()
     return stopped.value.code

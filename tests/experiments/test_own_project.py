@@ -10,23 +10,27 @@ from experiments.harness.runs import rundir
 from experiments.harness.runs.rundir import RunDirectory
 from experiments.harness.session import training as session
 from tests.experiments import own_project
-from tests.experiments.own_project import OWN, call
+from tests.experiments.own_project import COMMANDS, SMALL, call
 from tests.experiments.small_runs import content, stop_at
 
-TRUSTED = "packages=mylab"
+TRAIN, SWEEP, REPORT, EVALUATE, REPRODUCE = COMMANDS
+
+TRAIN = [*TRAIN, *SMALL]
+
+WITHOUT_TRUST = [word for word in TRAIN if word != "packages=mylab"]
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """The project with a run that was interrupted and went on, beside one that was not stopped."""
     folder = tmp_path_factory.mktemp("project")
-    assert len(own_project.write(folder)) == 8
+    assert len(own_project.make(folder)) == 8
     own_project.forget()
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(session, "Bar", stop_at(6, KeyboardInterrupt))
-        assert call(folder, "train", TRUSTED, *OWN) == 130
-    assert call(folder, "train", TRUSTED, *OWN) == 0
-    assert call(folder, "train", TRUSTED, *OWN, "paths.runs=whole") == 0
+        assert call(folder, *TRAIN) == 130
+    assert call(folder, *TRAIN) == 0
+    assert call(folder, *TRAIN, "paths.runs=whole") == 0
     yield folder
     own_project.forget()
 
@@ -51,25 +55,33 @@ def test_its_files_are_code_of_the_run_and_what_is_trusted_is_not_kept(project):
     assert "pseudo_huber" in only_run(project).evaluation.read_text()
 
 
+def on(command, path):
+    """Return a command of the example on a run or a sweep."""
+    return [re.sub(r"runs/.*<id>", str(path), word) for word in command]
+
+
 def test_it_is_evaluated_with_its_own_settings_and_reproduced(project, capfd):
     run = only_run(project).path.relative_to(project)
-    assert call(project, "evaluate", TRUSTED, f"run={run}", "task.period=2") == 0
+    evaluate = on(EVALUATE, run)
+    assert call(project, *evaluate) == 0
     assert "PSEUDO_HUBER" in capfd.readouterr().out
-    assert call(project, "evaluate", TRUSTED, f"run={run}", "task.perriod=2") == 2
+    assert call(project, *(word.replace("task.period", "task.perriod") for word in evaluate)) == 2
     assert "did you mean task.period" in capfd.readouterr().err
-    assert call(project, "reproduce", TRUSTED, f"run={run}") == 0
+    assert call(project, *on(REPRODUCE, run)) == 0
     assert "12 iterations, bit for bit" in capfd.readouterr().out
 
 
 def test_it_is_swept_and_reported(project, capfd):
     """Of the two jobs one is complete: the run above."""
-    swept = ["-m", "rule.learning_rate=0.1,0.05", "paths.runs=whole"]
-    assert call(project, "train", TRUSTED, *OWN, *swept) == 0
+    sweep = [word for word in SWEEP if word != "hydra/launcher=joblib"]  # which is slow to start
+    assert len(sweep) < len(SWEEP)
+    assert call(project, *sweep, *SMALL, "paths.runs=whole") == 0
     assert "2 jobs: 1 complete before, 1 complete now" in capfd.readouterr().out
     (place,) = (project / "whole" / "sweeps").iterdir()
-    assert call(project, "report", TRUSTED, f"runs={place.relative_to(project)}", "baseline=mine") == 0
+    assert call(project, *on(REPORT, place.relative_to(project))) == 0
     printed = capfd.readouterr().out
     assert "waves, 10-shot: pseudo_huber on 4 fresh tasks" in printed
+    assert "waves, 10-shot: mse on 4 fresh tasks" in printed
     assert "left out" not in printed
 
 
@@ -78,7 +90,7 @@ def test_without_trust_nothing_of_it_is_run(project, capfd, command):
     """Whatever the run or a file says: one message, exit code 2."""
     run = only_run(project).path.relative_to(project)
     arguments = {"evaluate": [f"run={run}"], "reproduce": [f"run={run}"], "report": ["runs=runs/waves"]}
-    assert call(project, command, *arguments.get(command, OWN)) == 2
+    assert call(project, command, *arguments.get(command, WITHOUT_TRUST[1:])) == 2
     captured = capfd.readouterr()
     assert "the package mylab, which you have not said to trust" in captured.err
     assert "packages=[mylab]" in captured.err
@@ -89,7 +101,7 @@ def test_without_trust_nothing_of_it_is_run(project, capfd, command):
 
 def test_the_environment_trusts_as_the_command_line_does(project, monkeypatch, capfd):
     monkeypatch.setenv("METALEARN_PACKAGES", "mylab,another")
-    assert call(project, "train", *OWN) == 0
+    assert call(project, *WITHOUT_TRUST) == 0
     assert "complete since" in capfd.readouterr().out
 
 
@@ -112,7 +124,7 @@ def test_code_that_changed_is_named(project, capfd):
     before = path.read_text()
     path.write_text(f"{before}\n")
     try:
-        assert call(project, "train", TRUSTED, *OWN) == 0
+        assert call(project, *TRAIN) == 0
         assert "made by other code: mylab/losses.py changed" in capfd.readouterr().out
     finally:
         path.write_text(before)

@@ -45,8 +45,8 @@ def build_learner(config: Config) -> ml.Learner:
         missing = [name for name in LEARNER if not hasattr(learner, name)]
         if missing:
             raise UsageError(
-                f"problem._target_={config['problem']['_target_']} returns a {type(learner).__name__}, which is "
-                f"no learner: it has no {missing[0]}. Let it return a metalearn.BilevelLearner"
+                f"problem._target_={config['problem']['_target_']} returns a {type(learner).__name__}, "
+                f"which is no learner: it has no {missing[0]}. Let it return a metalearn.BilevelLearner"
             )
         return learner
     settings = dict(config["learner"])

@@ -71,7 +71,7 @@ def require(config: Any, packages: Sequence[str]) -> None:
         which = f"package{'s' * (len(missing) > 1)} {', '.join(missing)}"
         names = ",".join([*packages, *missing])
         raise UsageError(
-            f"{next(iter(missing.values()))} is not allowed: the configuration names code of the "
-            f"{which}, which you have not said to trust. Where it is yours, packages=[{names}] or the environment variable "
-            f"{VARIABLE}={names} lets it be run"
+            f"{next(iter(missing.values()))} is not allowed: the configuration names code of the {which}, "
+            f"which you have not said to trust. Where it is yours, packages=[{names}] or {VARIABLE}={names} "
+            "in the environment lets it be run"
         )

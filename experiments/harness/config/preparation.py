@@ -6,6 +6,7 @@ from typing import Any
 
 import metalearn as ml
 from metalearn.evaluation.task_list import EVALUATION_STREAM
+from metalearn.sources.protocol import is_constant
 
 from . import memory
 from .build import build_tasks, build_trainer, failing_as, takes
@@ -13,8 +14,8 @@ from .build import build_tasks, build_trainer, failing_as, takes
 Config = dict[str, Any]
 
 DEFAULTS = ("queries", "grid")
-"""Changes of the task that are asked for unless others are; tasks without such a setting pass them over: there
-is no even spacing of inputs of many dimensions."""
+"""Changes of the task that are asked for by default; tasks without such a setting pass them over: inputs of
+many dimensions have no even spacing."""
 
 LOOKED_AT = 2
 """Tasks that are drawn to see whether they fit."""
@@ -32,8 +33,14 @@ def prepare(config: Config) -> ml.MetaTrainer:
     for section in sections:
         with failing_as(section):
             tasks = tasks_of(config, section)
-            trainer.learner.require_fit(tasks.sample((config[section]["seed"], EVALUATION_STREAM), LOOKED_AT))
+            seed = config[section]["seed"], EVALUATION_STREAM
+            trainer.learner.require_fit(tasks.sample(seed, number(tasks, LOOKED_AT)))
     return trainer
+
+
+def number(tasks: ml.tasks.Source, wanted: int) -> int:
+    """Return how many tasks there are to draw: one data set is one task."""
+    return 1 if is_constant(tasks) else wanted
 
 
 def tasks_of(config: Config, section: str) -> ml.tasks.Source:

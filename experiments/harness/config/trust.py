@@ -59,7 +59,7 @@ def require(arguments: Sequence[str], configs: Path) -> None:
             )
     places = {
         configs.resolve(): True,
-        **dict.fromkeys((place.resolve() for place in _added(arguments)), False),
+        **dict.fromkeys((place.resolve() for place in added(arguments)), False),
     }
     for place, ours in places.items():
         for number, path in enumerate(sorted((*place.rglob("*.yaml"), *place.rglob("*.yml")))):
@@ -72,7 +72,7 @@ def require(arguments: Sequence[str], configs: Path) -> None:
                 _require_settings(path, preset=ours and parts[0] == PRESETS)
 
 
-def _added(arguments: Sequence[str]) -> Iterator[Path]:
+def added(arguments: Sequence[str]) -> Iterator[Path]:
     """Yield the folders that a command line adds to where configuration is found."""
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
         name, equals, value = argument.partition("=")

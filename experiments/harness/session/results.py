@@ -18,7 +18,7 @@ from metalearn.nest import names
 from ..app.terminal import evaluation_table
 from ..config import memory, schema
 from ..config.build import build_tasks, failing_as, loss_name
-from ..config.preparation import prepare, tasks_of
+from ..config.preparation import number, prepare, tasks_of
 from ..console import console, say
 from ..errors import UsageError
 from ..figures import drawing as figures
@@ -55,7 +55,8 @@ def evaluate(config: Config, learner: ml.Learner, meta: ml.types.Meta) -> ml.Eva
     """Evaluate on fresh tasks as ``config["evaluation"]`` says."""
     settings, tasks = config["evaluation"], tasks_of(config, "evaluation")
     with failing_as("evaluation"):
-        return ml.evaluate(learner, meta, tasks, settings["tasks"], settings["steps"], settings["seed"])
+        count = number(tasks, settings["tasks"])
+        return ml.evaluate(learner, meta, tasks, count, settings["steps"], settings["seed"])
 
 
 def digest(meta: ml.types.Meta) -> str:
