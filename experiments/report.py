@@ -21,9 +21,10 @@ def main(config: DictConfig) -> int:
     if not folder.is_dir():
         raise UsageError(f"runs={folder} is not a folder: give the one that the runs are in")
     import_tensorflow()
+    from .harness.config import packages
     from .harness.report.write import report
 
-    return report(folder, baseline, write)
+    return report(folder, baseline, write, packages.trusted(config.packages))
 
 
 if __name__ == "__main__":

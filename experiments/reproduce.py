@@ -13,11 +13,12 @@ from .harness.app.quiet import import_tensorflow
 def main(config: DictConfig) -> int:
     """Reproduce as configured; return the exit code, 1 if something differs."""
     import_tensorflow()
-    from .harness.config import kinds, schema
+    from .harness.config import kinds, packages, schema
     from .harness.session.reproduction import reproduce
 
     until = schema.take(kinds.optional(kinds.COUNT), "until", config.until)
-    return reproduce(Path(schema.take(kinds.PATH, "run", config.run)), until)
+    run = Path(schema.take(kinds.PATH, "run", config.run))
+    return reproduce(run, until, packages.trusted(config.packages))
 
 
 if __name__ == "__main__":

@@ -213,13 +213,14 @@ def test_the_table_of_diagnoses_is_the_library_s():
 def test_no_command_is_left_untested():
     """What is not run above needs an account, a terminal or a shell of its own."""
     others = [line for line in commands() if "experiments." not in line and "pytest" not in line]
-    by_hand = ("wandb login", "wandb leet", "WANDB_RESUME=allow wandb sync", "source ")
-    assert all(line.startswith(by_hand) for line in others)
+    by_hand = ("wandb login", "wandb leet", "WANDB_RESUME=allow wandb sync", "source ", "pip install ")
+    elsewhere = ("metalearn ",)  # in the own project, which tests/experiments/test_own_project.py makes
+    assert all(line.startswith((*by_hand, *elsewhere)) for line in others)
 
 
 def test_the_library_examples_run(tmp_path, capfd):
     """One after the other, as a reader would: the second uses what the first imports."""
-    learning, penalty = blocks("python")
+    learning, penalty = (text for text in blocks("python") if not text.startswith("# mylab/"))
     shorter = learning.replace("iterations=1000", "iterations=5").replace("num_tasks=100", "num_tasks=5")
     assert shorter != learning
     path = tmp_path / "example.py"

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 from omegaconf import OmegaConf
 from rich.table import Table
 
+import metalearn as ml
 from metalearn.autodiff import central_differences
+from metalearn.estimators import Estimator
 from metalearn.execution.compiled import Compiled
 from metalearn.types import Meta, Task
 
-from ..harness.config.build import build_learner, build_tasks
+from ..harness.config.build import build, build_learner, build_tasks
 from ..harness.config.trust import CONFIGS
 from ..harness.errors import UsageError
 
@@ -88,12 +92,12 @@ class Audit(NamedTuple):
 
 def audit(config: Config) -> Audit:
     """Compare all estimators on a configuration's learner, at its initial meta-parameters."""
-    double = {**config, "model": {**config["model"], "dtype": "float64"}}
-    reference = _Program({**double, "estimator": REFERENCE})
+    learner = _in_double(config)
+    reference = _Program(learner, build(REFERENCE, "estimator"))
     meta = reference.learner.initialize(config["seed"])
     drawn = build_tasks(config).sample((config["seed"], 0), config["training"]["meta_batch_size"])
-    reference.learner.require_fit(drawn)
-    tasks = tf.nest.map_structure(lambda leaf: tf.cast(leaf, tf.float64), drawn)
+    tasks = tf.nest.map_structure(_doubled, drawn)
+    reference.learner.require_fit(tasks)
     exact, *times = reference.timed(meta, tasks)
     difference, directions = _against_differences(reference.loss, meta, tasks, exact)
     rows, refused = [], {}
@@ -102,10 +106,10 @@ def audit(config: Config) -> Audit:
             if estimator == REFERENCE:
                 rows.append(_row(name, reference, exact, exact, *times))
                 continue
-            program = _Program({**double, "estimator": estimator})
+            program = _Program(learner, build(estimator, "estimator", config.get("packages", ())))
             rows.append(_row(name, program, exact, *program.timed(meta, tasks)))
         except (ValueError, UsageError) as error:
-            refused[name] = str(error).removeprefix("learner: ")
+            refused[name] = str(error)
     return Audit(difference, directions, rows, refused)
 
 
@@ -116,15 +120,46 @@ def estimators(config: Config) -> dict[str, Config]:
         for path in sorted((CONFIGS / "estimator").glob("*.yaml"))
     }
     distinct = {name: each for name, each in known.items() if each != known.get("checkpointed")}
-    chosen = {config["estimator"]["_target_"].rpartition(".")[2]: config["estimator"]}
+    chosen = (
+        {}
+        if config.get("problem")
+        else {config["estimator"]["_target_"].rpartition(".")[2]: config["estimator"]}
+    )
     return {**distinct, "checkpointed": known["checkpointed"], **chosen}  # not its older name, too
 
 
-class _Program:
-    """The compiled meta-gradient of a configuration."""
+def _in_double(config: Config) -> ml.Learner:
+    """Return the learner of a configuration with the reference, made while Keras' type is float64.
 
-    def __init__(self, config: Config) -> None:
-        self.learner = build_learner(config)
+    Raises:
+        UsageError: if it cannot be built, or makes numbers of another type.
+    """
+    floatx, policy = keras.config.floatx(), keras.config.dtype_policy()
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    try:
+        learner = build_learner({**config, "estimator": REFERENCE})
+    finally:
+        keras.config.set_floatx(floatx)
+        keras.config.set_dtype_policy(policy)
+    others = {leaf.dtype.name for leaf in tf.nest.flatten(learner.initialize(0))} - {"float64"}
+    if others:
+        raise UsageError(
+            f"the learner computes in {', '.join(others)}, and gradients are checked in float64: let your "
+            "model or problem make its numbers in the type of keras.config.floatx()"
+        )
+    return learner
+
+
+def _doubled(leaf: tf.Tensor) -> tf.Tensor:
+    return tf.cast(leaf, tf.float64) if leaf.dtype.is_floating else leaf
+
+
+class _Program:
+    """The compiled meta-gradient of a learner, with another estimator."""
+
+    def __init__(self, learner: Any, estimator: Estimator) -> None:
+        self.learner = dataclasses.replace(learner, estimator=estimator)
         self._call = Compiled(
             lambda meta, tasks: self.learner.meta_gradient(meta, tasks)[:2], self.learner.mapping
         )

@@ -41,7 +41,8 @@ def built(config):
     Runs that meet different faults have the same program, and building it takes longer than they do.
     """
     parts = ("model", "rule", "estimator", "learner", "task", "optimizer", "seed", "training", "run")
-    described = copy.deepcopy({part: config[part] for part in parts})
+    given = [part for part in (*parts, "problem", "packages") if part in config]
+    described = copy.deepcopy({part: config[part] for part in given})
     described["run"] = {"check_derivatives": config["run"]["check_derivatives"]}
     trainer, state = _trainer(json.dumps(described, sort_keys=True))
     trainer.restore(state)

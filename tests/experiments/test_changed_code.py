@@ -103,20 +103,20 @@ def test_uncommitted_changes_have_untracked_files(tmp_path, monkeypatch):
         identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
         subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True)
 
-    monkeypatch.setattr(code, "ROOT", tmp_path)
+    monkeypatch.setattr(code, "HOUSE", tmp_path / "experiments")
     git("init")
     (tmp_path / "known.py").write_text("a = 1\n")
     (tmp_path / ".gitignore").write_text("ignored.py\n")
     git("add", ".")
     git("commit", "-m", "first")
-    assert code.uncommitted() == ""
+    assert code.uncommitted({}) == ""
     (tmp_path / "known.py").write_text("a = 2\n")
     (tmp_path / "new.py").write_text("b = 3\n")
     (tmp_path / "ignored.py").write_text("c\n")
     (tmp_path / "data.bin").write_bytes(b"d")
     (tmp_path / "large.py").write_text("e" * (code.UNTRACKED_BYTES + 1))
     (tmp_path / "link.py").symlink_to("/etc/hostname")
-    changes = code.uncommitted()
+    changes = code.uncommitted({})
     assert "-a = 1\n+a = 2" in changes
     assert "+b = 3" in changes
     assert not any(name in changes for name in ("ignored.py", "data.bin", "large.py", "link.py"))
@@ -133,7 +133,7 @@ def test_changes_of_a_second_start_are_kept_beside_the_first(tmp_path, monkeypat
 
     place = rundir.RunDirectory(tmp_path).uncommitted
     for number in (1, 2):
-        monkeypatch.setattr(code, "uncommitted", lambda number=number: f"change {number}")
-        provenance.keep_uncommitted(place)
+        monkeypatch.setattr(code, "uncommitted", lambda _, number=number: f"change {number}")
+        provenance.keep_uncommitted(place, {})
     assert place.read_text() == "change 1\n"
     assert place.with_stem(f"{place.stem}-2").read_text() == "change 2\n"

@@ -10,7 +10,6 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import hydra
@@ -27,12 +26,16 @@ from .. import console, invocation
 from ..config import trust
 from ..config.trust import CONFIGS
 from ..errors import BAD_INPUT, FAILED, INTERRUPTED, UsageError, nearest
+from ..invocation import HOUSE, IN_CHECKOUT
 
-PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
+PLUGINS = HOUSE / "plugins"
 """Where Hydra finds our sweepers: it takes plugins from packages named ``hydra_plugins`` alone."""
 
 WITHOUT_EFFECT = ("hydra/launcher", "hydra.launcher", "hydra.sweeper.trials", "paths.", "tracking", "run.")
 """Beginnings of words on the command line that leave a sweep the same."""
+
+FREE = {"evaluate": ("task.", "evaluation.")}
+"""Settings that a command takes of a stored run, and that its own configuration need not have."""
 
 EXTRAS = {"hydra/launcher": {"ray": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}}
 """Which extras bring options of Hydra's groups, where it is not ``sweep``."""
@@ -52,14 +55,21 @@ class Application:
     Attributes:
         task: returns an exit code.
         config_name: of the main configuration file.
+        folder: that the command was called in, where packages of the user's may be.
         codes: exit codes; a sweep has one, from its sweeper.
         began: whether the configuration has been composed: what goes wrong from then on is a fault.
     """
 
     task: Callable[[DictConfig], int]
     config_name: str
+    folder: str = dataclasses.field(default_factory=os.getcwd)
     codes: list[int] = dataclasses.field(default_factory=list)
     began: bool = False
+
+    def find_packages(self) -> None:
+        """Let packages in the folder be imported, behind all that is installed: it replaces none of that."""
+        if self.folder not in sys.path:
+            sys.path.append(self.folder)
 
     def __call__(self, config: DictConfig) -> Outcome:
         """Run the task; what goes wrong is said, and ends no other job of a sweep.
@@ -67,6 +77,7 @@ class Application:
         Raises:
             KeyboardInterrupt: if a job was interrupted: the sweep is, too.
         """
+        self.find_packages()
         sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
         self.began = True
         try:
@@ -101,15 +112,17 @@ def run_application(task: Callable[[DictConfig], int], config_name: str) -> None
     """
     # Hydra then raises its errors instead of printing them and exiting with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    os.environ[invocation.COMMAND] = invocation.typed()
+    os.environ[invocation.COMMAND] = invocation.typed(config_name)
     console.accept_any_text()
     _find_plugins()
     application = Application(task, config_name)
+    application.find_packages()
     decorate = hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
+    sys.argv[1:] = _ordered(sys.argv[1:], FREE.get(config_name, ()))
     try:
         trust.guard()
         trust.require(sys.argv[1:])
-        _require_names_of_groups(sys.argv[1:])
+        _require_values(sys.argv[1:])
         decorate(application)()
     except UsageError as error:
         application.codes.append(complain(str(error)).code)
@@ -128,11 +141,24 @@ def run_application(task: Callable[[DictConfig], int], config_name: str) -> None
     sys.exit(max(application.codes, default=0))
 
 
-def _require_names_of_groups(arguments: Sequence[str]) -> None:
-    """Raise UsageError for a group that is given no name of a file, of which Hydra raises what it likes."""
+def _ordered(arguments: Sequence[str], free: tuple[str, ...]) -> list[str]:
+    """Return a command line with options before settings, as Hydra's parser wants; ``free`` may be new."""
+    settings = [word for word in arguments if "=" in word and not word.startswith("-")]
+    others = [word for word in arguments if word not in settings]
+    return [*others, *(f"++{word}" if word.startswith(free) else word for word in settings)]
+
+
+def _require_values(arguments: Sequence[str]) -> None:
+    """Raise UsageError for what Hydra raises what it likes of: a group that is given no name of a file.
+
+    And for a sweep over packages, of which each job would trust another one.
+    """
     words = [word for word in arguments if "=" in word and not word.startswith("-")]
     for override in OverridesParser.create().parse_overrides(words):
         group, value = override.key_or_group, override.value()
+        if group == "packages" and override.is_sweep_override():
+            listed = f"packages=[{str(override.input_line).partition('=')[2]}]"
+            raise UsageError(f"{override.input_line} is a choice between packages: a list is {listed}")
         if override.is_delete() or override.is_sweep_override() or not (CONFIGS / group).is_dir():
             continue
         parts = value if isinstance(value, list) else [value]
@@ -166,14 +192,14 @@ def complain(message: str) -> Outcome:
 
 def _find_plugins() -> None:
     """Let this process find our plugins and packages, and those that a launcher starts for it."""
-    root, plugins = str(CONFIGS.parent), str(PLUGINS)
+    plugins, root = str(PLUGINS), [str(HOUSE.parent)] if IN_CHECKOUT else []
     if plugins not in sys.path:
         sys.path.append(plugins)
     sweepers = importlib.import_module("hydra_plugins.metalearn_sweepers")
     for sweeper in (sweepers.GridSweeper, sweepers.OptunaSweeper):
         Plugins.instance().register(sweeper)  # which may have looked for plugins before
     known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    missing = [path for path in (root, plugins) if path not in known]
+    missing = [path for path in (*root, plugins) if path not in known]
     os.environ["PYTHONPATH"] = os.pathsep.join([*filter(None, known), *missing])
 
 
@@ -201,7 +227,7 @@ def _explain(error: Exception, config_name: str) -> str:
 
 
 def _install(group: str, option: str) -> str:
-    return f"there is no {group}={option} here: pip install -e '.[{EXTRAS[group].get(option, 'sweep')}]'"
+    return f"there is no {group}={option} here: {invocation.installation(EXTRAS[group].get(option, 'sweep'))}"
 
 
 def _known_keys(config_name: str) -> list[str]:

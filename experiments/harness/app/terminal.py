@@ -31,7 +31,8 @@ def brief(config: dict[str, Any], trainer: ml.MetaTrainer, place: str) -> None:
         return f"{name}({', '.join(f'{key}={value}' for key, value in values.items())})"
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for section in ("task", "model", "rule", "estimator", "optimizer", "learner", "training"):
+    learner = ("problem",) if config.get("problem") else ("model", "rule", "estimator", "learner")
+    for section in ("task", *learner, "optimizer", "training"):
         table.add_row(cell(section, "bold"), cell(settings(section)))
     number = os.environ.get("TF_NUM_INTRAOP_THREADS", "0")
     threads = {"0": "threads on all cores", "1": "one thread"}.get(number, f"{number} threads")

@@ -1,9 +1,9 @@
-"""Objects from configuration: only what is on the list, with errors that name the setting."""
+"""Objects from configuration: only what it may name, with errors that name the setting."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,46 +14,78 @@ import metalearn as ml
 from ..errors import UsageError, nearest
 from ..runs.rundir import RunDirectory
 from ..tracking.trackers import Tracker, no_tracker, wandb_tracker
+from .targets import find
 
 Config = dict[str, Any]
 
-PACKAGES = {
-    "metalearn.models": ml.models,
-    "metalearn.rules": ml.rules,
-    "metalearn.estimators": ml.estimators,
-    "metalearn.heads": ml.heads,
-    "metalearn.step_weights": ml.step_weights,
-    "metalearn.tasks": ml.tasks,
-    "keras.optimizers": keras.optimizers,
-    "keras.optimizers.schedules": keras.optimizers.schedules,
-}
-"""What a configuration may name: a folder of runs from a stranger must not run other code."""
-
-KERAS_CLASSES = (keras.optimizers.Optimizer, keras.optimizers.schedules.LearningRateSchedule)
+LEARNER = (
+    "estimator",
+    "rule",
+    "mapping",
+    "initialize",
+    "posed",
+    "parts",
+    "whole",
+    "next_state",
+    "require_fit",
+)
+"""What every learner has."""
 
 
 def build_tasks(config: Config, path: str = "task", changes: Config | None = None) -> ml.tasks.Source:
     """Return the task distribution of ``config["task"]``, with changes, which are settings at ``path``."""
-    return build({**config["task"], **(changes or {})}, path)
+    return build({**config["task"], **(changes or {})}, path, config.get("packages", ()))
 
 
-def build_learner(config: Config) -> ml.MetaLearner:
-    """Return the learner of the sections model, rule, estimator and learner."""
+def build_learner(config: Config) -> ml.Learner:
+    """Return the learner of the sections model, rule, estimator and learner; or that of problem."""
+    packages = config.get("packages", ())
+    if config.get("problem"):
+        learner = build(config["problem"], "problem", packages)
+        missing = [name for name in LEARNER if not hasattr(learner, name)]
+        if missing:
+            raise UsageError(
+                f"problem._target_={config['problem']['_target_']} returns a {type(learner).__name__}, "
+                f"which is no learner: it has no {missing[0]}. Let it return a metalearn.BilevelLearner"
+            )
+        return learner
     settings = dict(config["learner"])
-    loss = settings.pop("loss")
-    if loss not in ml.losses.OWN:
-        raise UsageError(f"learner.loss={loss} is not known{nearest(str(loss), list(ml.losses.OWN))}")
+    loss, metrics = settings.pop("loss"), settings.pop("metrics")
+    model = build(config["model"], "model", packages)
+    if not isinstance(model, keras.Model) or not model.built:
+        raise UsageError(
+            f"model._target_={config['model']['_target_']} returns {model!r}, which has to be a built "
+            "Keras model: give it an Input"
+        )
     return _call(
         ml.MetaLearner,
         {
-            "model": build(config["model"], "model"),
-            "rule": build(config["rule"], "rule"),
-            "estimator": build(config["estimator"], "estimator"),
-            "loss": loss,
-            **build(settings, "learner"),
+            "model": model,
+            "rule": build(config["rule"], "rule", packages),
+            "estimator": build(config["estimator"], "estimator", packages),
+            "loss": _loss(loss, packages),
+            "metrics": [find(each, "learner.metrics", packages) if "." in each else each for each in metrics],
+            **build(settings, "learner", packages),
         },
         "learner",
     )
+
+
+def loss_name(config: Config) -> str:
+    """Return what tables and figures call the loss of a configuration."""
+    loss = config["problem"] if config.get("problem") else config["learner"]["loss"]
+    return str(loss["_target_"] if isinstance(loss, dict) else loss).rpartition(".")[2]
+
+
+def _loss(loss: Any, packages: Sequence[str]) -> Any:
+    """Return a loss by its name, by its dotted name in a trusted package, or the object that is described."""
+    if isinstance(loss, dict):
+        return build(loss, "learner.loss", packages)
+    if "." in loss:
+        return find(loss, "learner.loss", packages)
+    if loss not in ml.losses.OWN:
+        raise UsageError(f"learner.loss={loss} is not known{nearest(loss, list(ml.losses.OWN))}")
+    return loss
 
 
 def build_trainer(config: Config) -> ml.MetaTrainer:
@@ -62,7 +94,7 @@ def build_trainer(config: Config) -> ml.MetaTrainer:
     parts = {
         "learner": build_learner(config),
         "tasks": build_tasks(config),
-        "optimizer": build(config["optimizer"], "optimizer"),
+        "optimizer": build(config["optimizer"], "optimizer", config.get("packages", ())),
         "seed": config["seed"],
         "check_derivatives": config.get("run", {}).get("check_derivatives", True),
     }
@@ -79,43 +111,45 @@ def build_tracker(config: Config, run: RunDirectory) -> Tracker:
     return _call(wandb_tracker, {**described, **settings}, "tracking")
 
 
-def build(node: Any, path: str) -> Any:
+def build(node: Any, path: str, packages: Sequence[str] = ()) -> Any:
     """Build what ``node`` describes: a mapping with ``_target_`` is called with its other entries.
 
+    Args:
+        node: of a configuration.
+        path: of its setting, for errors.
+        packages: that it may name beside ours.
+
     Raises:
-        UsageError: if a target is not on the list, or does not take or accept a setting.
+        UsageError: if a target is not allowed, or does not take or accept a setting.
     """
     if isinstance(node, list):
-        return [build(item, f"{path}[{index}]") for index, item in enumerate(node)]
+        return [build(item, f"{path}[{index}]", packages) for index, item in enumerate(node)]
     if not isinstance(node, dict):
         return node
-    settings = {key: build(value, f"{path}.{key}") for key, value in node.items() if key != "_target_"}
+    settings = {
+        key: build(value, f"{path}.{key}", packages) for key, value in node.items() if key != "_target_"
+    }
     if "_target_" not in node:
         return settings
-    return _call(_resolve(node["_target_"], path), settings, path)
+    return _call(find(node["_target_"], f"{path}._target_", packages), settings, path)
 
 
-def _resolve(target: Any, path: str) -> Callable[..., Any]:
-    package, _, name = str(target).rpartition(".")
-    module = PACKAGES.get(package)
-    found = getattr(module, name, None) if module and not name.startswith("_") else None
-    ours = package.startswith("metalearn.") and name in getattr(module, "__all__", [])
-    if (ours and (inspect.isfunction(found) or inspect.isclass(found))) or (
-        inspect.isclass(found) and issubclass(found, KERAS_CLASSES)
-    ):
-        return found
-    raise UsageError(
-        f"{path}._target_={target} is not allowed: name a public function or class of {', '.join(PACKAGES)}"
-    )
+def takes(node: Config, setting: str, path: str, packages: Sequence[str]) -> bool:
+    """Say whether what ``node`` names takes a setting."""
+    return _takes(inspect.signature(find(node["_target_"], f"{path}._target_", packages)), setting)
+
+
+def _takes(signature: inspect.Signature, setting: str) -> bool:
+    open_ended = any(each.kind is each.VAR_KEYWORD for each in signature.parameters.values())
+    return open_ended or setting in signature.parameters
 
 
 def _call(target: Callable[..., Any], settings: Config, path: str) -> Any:
-    parameters = inspect.signature(target).parameters
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        for key in settings:
-            if key not in parameters:
-                known = [f"{path}.{parameter}" for parameter in parameters]
-                raise UsageError(f"there is no setting {path}.{key}{nearest(f'{path}.{key}', known)}")
+    signature = inspect.signature(target)
+    for key in settings:
+        if not _takes(signature, key):
+            known = [f"{path}.{parameter}" for parameter in signature.parameters]
+            raise UsageError(f"there is no setting {path}.{key}{nearest(f'{path}.{key}', known)}")
     with failing_as(path):
         return target(**settings)
 

@@ -82,6 +82,10 @@ def _word(value: object) -> object:
     return WORDS.get(value.lower(), value) if isinstance(value, str) else value
 
 
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
 def _described(value: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(value.get("_target_"), str):
         raise ValueError
@@ -128,6 +132,14 @@ METRICS = Kind(
     Annotated[list[str], Field(strict=True, max_length=100)],
 )
 NAMES = Kind("a list of names", Annotated[list[str], Field(strict=True, min_length=1, max_length=100)])
+PACKAGES = Kind(
+    "a name of a package, or a list of them, like [mylab]",
+    Annotated[
+        list[Annotated[str, Field(strict=True, max_length=200, pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*$")]],
+        BeforeValidator(_split),
+        Field(max_length=100),
+    ],
+)
 OBJECT = Kind(
     "an object, described by a _target_ and its settings",
     Annotated[dict[str, Any], AfterValidator(_described)],

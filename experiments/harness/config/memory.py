@@ -49,18 +49,23 @@ def estimate(config: Config) -> dict[str, float]:
     width = inputs + TARGETS
     parameters = _parameters(config["model"], inputs)
     asked = config["evaluation"]
-    needed = {
+    needed: dict[str, float] = {
         "training.meta_batch_size, task.shots and task.queries": tasks * _examples(task) * width,
         "evaluation.tasks with its task.shots and task.queries": _in_block(
             asked["tasks"], _examples(evaluation) * width
         ),
         "evaluation.tasks and evaluation.steps": asked["tasks"] * (asked["steps"] + 1),
-        "model.hidden, input_size and output_size": 4 * parameters,
-        "training.meta_batch_size, with a copy of the model for each task,": 2 * tasks * parameters,
     }
-    # What can weigh the loss of every step goes back through all of them.
-    if build(config["estimator"], "estimator").weighs_steps:
-        needed["learner.steps, whose losses are kept for the way back,"] = tasks * steps
+    if not config.get("problem"):  # whose model is its own
+        needed |= {
+            "model.hidden, input_size and output_size": 4 * parameters,
+            "training.meta_batch_size, with a copy of the model for each task,": 2 * tasks * parameters,
+        }
+        # What can weigh the loss of every step goes back through all of them.
+        if getattr(
+            build(config["estimator"], "estimator", config.get("packages", ())), "weighs_steps", False
+        ):
+            needed["learner.steps, whose losses are kept for the way back,"] = tasks * steps
     return {what: float(NUMBER) * count for what, count in needed.items()}
 
 

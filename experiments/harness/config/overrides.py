@@ -13,9 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 from ..errors import UsageError
 from ..runs import rundir
 from ..runs.rundir import Config, RunDirectory
-from . import kinds, schema
+from . import kinds, packages, schema
 
 CHANGEABLE = ("task", "evaluation")
+
+APART = ("run", "paths", "packages")
+"""Settings of the command itself."""
 
 
 def changes(config: DictConfig, overrides: Sequence[str]) -> tuple[RunDirectory, Config]:
@@ -25,11 +28,12 @@ def changes(config: DictConfig, overrides: Sequence[str]) -> tuple[RunDirectory,
         UsageError: if there is no such run, or an override is of another section.
     """
     run = RunDirectory(Path(schema.take(kinds.PATH, "run", config.run)))
-    changed = OmegaConf.create(copy.deepcopy(rundir.read(run)[0]))
+    trusted = packages.trusted(config.packages)
+    changed = OmegaConf.create(copy.deepcopy(rundir.read(run, trusted)[0]))
     for override in OverridesParser.create().parse_overrides(list(overrides)):
-        key = override.get_key_element()
+        key = override.key_or_group
         section, _, setting = key.partition(".")
-        if section in ("run", "paths"):
+        if section in APART:
             continue
         if section not in CHANGEABLE or not setting or override.is_delete() or override.is_sweep_override():
             raise UsageError(

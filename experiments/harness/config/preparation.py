@@ -6,11 +6,16 @@ from typing import Any
 
 import metalearn as ml
 from metalearn.evaluation.task_list import EVALUATION_STREAM
+from metalearn.sources.protocol import is_constant
 
 from . import memory
-from .build import build_tasks, build_trainer, failing_as
+from .build import build_tasks, build_trainer, failing_as, takes
 
 Config = dict[str, Any]
+
+DEFAULTS = ("queries", "grid")
+"""Changes of the task that are asked for by default; tasks without such a setting pass them over: inputs of
+many dimensions have no even spacing."""
 
 LOOKED_AT = 2
 """Tasks that are drawn to see whether they fit."""
@@ -28,13 +33,20 @@ def prepare(config: Config) -> ml.MetaTrainer:
     for section in sections:
         with failing_as(section):
             tasks = tasks_of(config, section)
-            trainer.learner.require_fit(tasks.sample((config[section]["seed"], EVALUATION_STREAM), LOOKED_AT))
+            seed = config[section]["seed"], EVALUATION_STREAM
+            trainer.learner.require_fit(tasks.sample(seed, number(tasks, LOOKED_AT)))
     return trainer
+
+
+def number(tasks: ml.tasks.Source, wanted: int) -> int:
+    """Return how many tasks there are to draw: one data set is one task."""
+    return 1 if is_constant(tasks) else wanted
 
 
 def tasks_of(config: Config, section: str) -> ml.tasks.Source:
     """Return the distribution of ``config["task"]``, changed as the task of evaluation or validation says."""
-    changes = dict(config[section].get("task") or {})
-    if not hasattr(build_tasks(config), "grid"):  # inputs are not numbers: there is no even spacing of them
-        changes.pop("grid", None)
+    changes, packages = dict(config[section].get("task") or {}), config.get("packages", ())
+    for name in DEFAULTS:
+        if not takes(config["task"], name, "task", packages):
+            changes.pop(name, None)
     return build_tasks(config, f"{section}.task", changes)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from ..errors import UsageError, nearest
-from . import kinds
+from . import kinds, packages
 from .kinds import Kind
 from .settings import SETTINGS
 
@@ -33,6 +33,9 @@ class Described(NamedTuple):
     help: str
 
 
+OPTIONAL = ("packages", "problem")
+"""Settings that a run need not have: they say nothing of most, and nothing of those before there were any."""
+
 VALUES = tuple(path for path in SETTINGS if "." not in path)
 
 SECTIONS = {
@@ -43,12 +46,13 @@ SECTIONS = {
 
 
 def resolve(config: DictConfig) -> Config:
-    """Return the configuration as plain, checked data, interpolations resolved.
+    """Return the configuration as plain, checked data, interpolations resolved, with all that is trusted.
 
     Raises:
         UsageError: as :func:`check`.
     """
-    return check(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+    plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    return check({**plain, "packages": packages.trusted(plain.get("packages", []))})
 
 
 def check(config: Any) -> Config:
@@ -61,9 +65,9 @@ def check(config: Any) -> Config:
     known = [*VALUES, *OBJECTS, *SECTIONS]
     _require_known("", config, known)
     for key in known:
-        if key not in config:
+        if key not in config and key not in OPTIONAL:
             raise UsageError(f"the configuration lacks {key}")
-    checked = {key: _take(key, config[key]) for key in VALUES}
+    checked = {key: _take(key, config[key]) for key in VALUES if key in config}
     checked |= {section: _object(section, config[section]) for section in OBJECTS}
     checked |= {section: _section(section, config[section]) for section in SECTIONS}
     if checked["validation"]["seed"] == checked["evaluation"]["seed"]:
@@ -71,6 +75,8 @@ def check(config: Any) -> Config:
             f"validation.seed={checked['validation']['seed']} is evaluation.seed, too: what is chosen by "
             "validation must not be evaluated on the same tasks"
         )
+    _require_shallow("problem", checked.get("problem"))
+    packages.require(checked, checked.get("packages", ()))
     return {key: checked[key] for key in config}
 
 

@@ -29,7 +29,17 @@ SETTINGS: dict[str, Setting] = {
     "name": Setting(kinds.FOLDER_NAME, "of the experiment: runs are kept in <paths.runs>/<name>/<id>"),
     "label": Setting(kinds.TEXT, "what tables and figures call the run; changes no result"),
     "seed": Setting(kinds.SEED, "of the initial parameters and of the training tasks"),
-    "learner.loss": Setting(kinds.TEXT, "of the inner and the outer problem, a function of metalearn.losses"),
+    "packages": Setting(
+        kinds.PACKAGES,
+        "that are trusted: what they define may be named by a configuration; changes no result",
+    ),
+    "problem": Setting(
+        optional(kinds.OBJECT), "that returns a learner, in the place of model, rule, estimator and learner"
+    ),
+    "learner.loss": Setting(
+        either(kinds.TEXT, kinds.OBJECT),
+        "of the inner and the outer problem: mse, cross_entropy, or a function of yours, mylab.losses.huber",
+    ),
     "learner.steps": Setting(kinds.COUNT_OR_ZERO, "inner steps while training; 0 is ordinary training"),
     "learner.adapted": Setting(
         kinds.TEXT, "parameters that the inner loop moves: all, head, body, context or a glob"
@@ -46,7 +56,7 @@ SETTINGS: dict[str, Setting] = {
         optional(one_of("batch", "support", "moving", "per_step")),
         "what layers with batch statistics normalise by",
     ),
-    "learner.metrics": Setting(kinds.METRICS, "reported beside the query loss, such as accuracy"),
+    "learner.metrics": Setting(kinds.METRICS, "reported beside the query loss: accuracy, mylab.metrics.bias"),
     "training.iterations": Setting(kinds.COUNT, "updates of the meta-parameters"),
     "training.meta_batch_size": Setting(kinds.COUNT, "tasks of an iteration"),
     "training.clip_task_value": Setting(optional(kinds.POSITIVE), "largest entry of a task's meta-gradient"),

@@ -23,9 +23,10 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 
 from ..errors import UsageError
+from ..invocation import HOUSE, IN_CHECKOUT
 from ..runs.files import MIB, read_bytes
 
-CONFIGS = Path(__file__).resolve().parents[3] / "conf"
+CONFIGS = (HOUSE.parent if IN_CHECKOUT else HOUSE) / "conf"
 """Our folder of configuration."""
 
 LARGEST = MIB
@@ -44,8 +45,8 @@ NOT_TAKEN = {
 }
 """Arguments of Hydra that replace the main configuration, or unpickle one; and their short forms."""
 
-SUSPICIOUS = re.compile(r"hydra|\\|\$\{|[&*!]|\?\?\?")
-"""In a file that has none of this, nothing is Hydra's, an alias, or an interpolation."""
+SUSPICIOUS = re.compile(r"hydra|packages|\\|\$\{|[&*!]|\?\?\?")
+"""In a file that has none of this, nothing is Hydra's, trusts a package, is an alias or an interpolation."""
 
 PLAIN = re.compile(r"\$\{(oc\.select:)?[\w.]+(,[\w.-]*)?\}")
 """Interpolations that files may have: another setting, and a value where there is none."""
@@ -175,6 +176,11 @@ def _require_settings(path: Path, text: str, preset: bool) -> None:
     for key, value in _entries(node):
         if re.match(r"\W*hydra\b", key) or (key == "defaults" and "hydra" in str(value)):
             raise _refused(path, f"{key}: {value}")
+        if re.match(r"\W*packages\b", key):
+            raise UsageError(
+                f"{path} has {key}: what packages are trusted is said on the command line, packages=[...], "
+                "or in the environment, and by no file"
+            )
         if isinstance(value, str) and "${" in value and "${" in PLAIN.sub("", value):
             raise UsageError(
                 f"{path} has {key}={value}: files of configuration may refer to other settings, ${{a.b}}, "

@@ -35,6 +35,9 @@ LEGEND: dict[str, Any] = {"fontsize": 10, "frameon": False}
 MOST_LINES = 16
 """In a figure."""
 
+GRIDDED = {"shots", "queries", "grid"}
+"""Settings of tasks whose queries can be spread evenly over the axis of their inputs."""
+
 
 class AdaptationCase(NamedTuple):
     """One task as it is learned: one panel of :func:`adaptation`.
@@ -88,10 +91,12 @@ def adaptation_cases(
     """
     if not isinstance(learner, MetaLearner):
         return []
-    sizes = (tuple(learner.model.input_shape[1:]), tuple(learner.model.output_shape[1:]))
-    gridded: Any = tasks if dataclasses.is_dataclass(tasks) and hasattr(tasks, "grid") else None
-    if sizes != ((1,), (1,)) or gridded is None or learner.batch is not whole_support:
+    shapes = [getattr(learner.model, name, None) for name in ("input_shape", "output_shape")]
+    settings = getattr(tasks, "__dataclass_fields__", {}).keys()
+    plain = shapes == [(None, 1), (None, 1)] and learner.batch is whole_support
+    if not plain or not settings >= GRIDDED:
         return []
+    gridded: Any = tasks
 
     # Without XLA: run once for each number of shots, it would compile for longer than it saves.
     @tf.function(autograph=False)
@@ -103,8 +108,12 @@ def adaptation_cases(
     for number in shots:
         distribution = dataclasses.replace(gridded, shots=number, queries=200, grid=True)
         drawn = distribution.sample((seed, EVALUATION_STREAM), count)
+        examples = drawn.support, drawn.query
+        leaves = tf.nest.flatten(examples)
+        if len(leaves) != 4 or any(leaf.shape.rank != 3 or leaf.shape[-1] != 1 for leaf in leaves):
+            return []
         outputs = predictions(meta, drawn).numpy()[..., 0]
-        support, (inputs, truth), *_ = tf.nest.map_structure(lambda leaf: leaf.numpy()[..., 0], drawn)
+        support, (inputs, truth) = tf.nest.map_structure(lambda leaf: leaf.numpy()[..., 0], examples)
         lines = [dict(zip(steps, output, strict=True)) for output in outputs]
         cases += map(AdaptationCase, [number] * count, inputs, truth, *support, lines)
     return cases

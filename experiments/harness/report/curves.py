@@ -18,7 +18,7 @@ def learning_curves(table: Table) -> Figure:
     run = table.rows[0].group.first
     return draw(
         lines,
-        f"{run.name}, {run.shots}-shot: query loss while meta-training",
+        f"{run.setting}: query loss while meta-training",
         "meta-iteration",
         "loss after K steps, medians of windows, range over seeds",
     )
@@ -29,7 +29,7 @@ def loss_by_step(table: Table) -> Figure:
     run = table.rows[0].group.first
     return draw(
         [_adapting(row) for row in table.rows],
-        f"{run.name}, {run.shots}-shot: query loss after adapting to fresh tasks",
+        f"{run.setting}: query loss after adapting to fresh tasks",
         "inner gradient steps",
         f"{run.metric.upper()}, mean and range over seeds",
         marked=True,

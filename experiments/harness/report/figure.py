@@ -55,7 +55,7 @@ def comparison(table: Table, references: Mapping[str, float]) -> Figure:
     axes.xaxis.set_major_formatter("{x:g}")
     run = table.rows[0].group.first
     axes.set_xlabel(plain(f"{run.metric.upper()}, mean over seeds and 95 % t interval"))
-    axes.set_title(plain(f"{run.name}, {run.shots}-shot"), fontsize=13)
+    axes.set_title(plain(f"{run.setting}"), fontsize=13)
     axes.grid(axis="both", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -43,9 +43,7 @@ def heat_map(table: Table, grid: Grid) -> Figure:
     axes.set_xlabel(plain(grid.names[0]), fontsize=11)
     axes.set_ylabel(plain(grid.names[1]), fontsize=11)
     run = table.rows[0].group.first
-    figure.suptitle(
-        plain(f"{run.name}, {run.shots}-shot: {run.metric.upper()} after {table.last} steps"), fontsize=13
-    )
+    figure.suptitle(plain(f"{run.setting}: {run.metric.upper()} after {table.last} steps"), fontsize=13)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=axes, ticks=LogLocator(subs=(1, 2, 5)), format="%g")
     bar.minorticks_off()

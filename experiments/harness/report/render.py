@@ -27,7 +27,7 @@ def title(table: Table) -> str:
     iterations = sorted({row.group.first.iterations for row in table.rows})
     trained = " or ".join(f"{each:,}".replace(",", " ") for each in iterations)
     return (
-        f"{run.name}, {run.shots}-shot: {run.metric} on {len(run.per_task)} fresh tasks (list "
+        f"{run.setting}: {run.metric} on {len(run.per_task)} fresh tasks (list "
         f"{run.tasks_hash}) before and after inner steps, {trained} iterations of training"
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..config.build import failing_as
+from ..config.packages import require
 from ..errors import UsageError
 from ..runs import arrays, identity, rundir
 from ..runs.files import WANDB, read_bytes, require_regular
@@ -29,7 +30,7 @@ SEEDED = ("seed", *identity.WITHOUT_EFFECT)
 DIVERGED = 10.0
 """A mean loss this many times that before adapting counts as diverged, as does one that is not finite."""
 
-SHOWN_VERSIONS = ("metalearn", "tensorflow", "keras", "numpy")
+SHOWN_VERSIONS = ("metalearn-tf", "tensorflow", "keras", "numpy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Run:
         name: of the experiment.
         label: what tables and figures call it.
         seed: of training.
-        shots: support examples a task.
+        shots: support examples a task; None where the task has no such setting.
         steps: inner steps in training.
         iterations: of training.
         milliseconds: of an iteration of training; NaN if not known.
@@ -59,7 +60,7 @@ class Run:
     name: str
     label: str
     seed: int
-    shots: int
+    shots: int | None
     steps: int
     iterations: int
     milliseconds: float
@@ -70,6 +71,11 @@ class Run:
     metric: str
     per_task: np.ndarray
 
+    @property
+    def setting(self) -> str:
+        """What titles call the tasks: ``sinusoid, 10-shot``."""
+        return self.name if self.shots is None else f"{self.name}, {self.shots}-shot"
+
 
 @dataclasses.dataclass(frozen=True)
 class Unused:
@@ -79,11 +85,13 @@ class Unused:
         path: its folder.
         config: resolved; empty if it cannot be read.
         reason: why it is not used.
+        untrusted: whether that is the code that it names.
     """
 
     path: Path
     config: Config
     reason: str
+    untrusted: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,16 +147,20 @@ class Collection:
     unused: list[Unused]
 
 
-def collect(folder: Path) -> Collection:
+def collect(folder: Path, packages: Sequence[str] = ()) -> Collection:
     """Return what is known of the runs of a sweep, by its folder, or of all below another folder.
 
+    Args:
+        folder: of a sweep, or with runs in it.
+        packages: that are trusted, whose code runs may name.
+
     Raises:
-        UsageError: if there is no run at all.
+        UsageError: if there is no run at all, or none but those that name code of other packages.
     """
     groups: dict[str, dict[int, Run]] = {}
     unused: list[Unused] = []
     for path in _paths(folder):
-        run = _read(RunDirectory(path))
+        run = _read(RunDirectory(path), packages)
         if isinstance(run, Unused):
             unused.append(dataclasses.replace(run, reason=run.reason.replace(f"{folder}/", "")))
             continue
@@ -157,6 +169,8 @@ def collect(folder: Path) -> Collection:
             unused.append(Unused(path, run.config, f"it repeats {os.path.relpath(first.path, folder)}"))
     if not groups and not unused:
         raise UsageError(f"runs={folder} has no runs in it: train some, or give the folder that they are in")
+    if not groups and all(run.untrusted for run in unused):
+        raise UsageError(unused[0].reason)
     ordered = [[seeds[seed] for seed in sorted(seeds)] for seeds in groups.values()]
     return Collection([Group(same) for same in ordered], unused)
 
@@ -198,14 +212,18 @@ def _last_loss(group: Group) -> tuple[bool, float, str]:
     return diverged is not None, rank, group.first.label
 
 
-def _read(run: RunDirectory) -> Run | Unused:
+def _read(run: RunDirectory, packages: Sequence[str]) -> Run | Unused:
     config: Config = {}
     if not run.path.exists():
         return Unused(run.path, config, "it has not begun: the same command starts it")
     try:
-        config, manifest = rundir.read(run)
+        config, manifest = rundir.read(run, packages)
         with failing_as("what it left cannot be read"):  # a stranger's run may hold anything
             configuration(config)
+            try:
+                require(config, packages)
+            except UsageError as error:
+                return Unused(run.path, config, str(error), untrusted=True)
             if manifest["status"] == "complete":
                 return _finished(run, config, manifest)
         return Unused(run.path, config, _unfinished(manifest))
@@ -238,7 +256,7 @@ def _finished(run: RunDirectory, config: Config, manifest: Config) -> Run:
         name=str(config["name"]),
         label=label(config),
         seed=int(config["seed"]),
-        shots=int(config["task"]["shots"]),
+        shots=int(config["task"]["shots"]) if "shots" in config["task"] else None,
         steps=int(config["learner"]["steps"]),
         iterations=int(config["training"]["iterations"]),
         milliseconds=float(manifest.get("milliseconds_per_iteration", np.nan)),

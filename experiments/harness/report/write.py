@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..config import marked
 from ..console import print_table, say
+from ..errors import BAD_INPUT
 from ..figures import drawing as figures
 from ..invocation import command
 from ..runs import rundir
@@ -30,15 +31,17 @@ WIDTH = 170
 """Of the table, in characters, at least: numbers are not cut where lines are short."""
 
 
-def report(folder: Path, baseline: str, write: str | None) -> int:
-    """Print a table for each list of evaluation tasks, write CSV, figures and page, return the exit code, 0.
+def report(folder: Path, baseline: str, write: str | None, packages: Sequence[str] = ()) -> int:
+    """Print a table for each list of evaluation tasks, write CSV, figures and page, return the exit code.
+
+    It is 0; or 2 where runs were left out, for they name code of packages that are not trusted.
 
     Raises:
         UsageError: if there are no runs, or the file ``write`` has no place for the tables.
     """
     if write is not None:
         marked.require_place(Path(write), MARK)
-    found = collect(folder)
+    found = collect(folder, packages)
     place = folder / "report"
     make_plain_folder(place)
     sections, texts = [], []
@@ -63,7 +66,7 @@ def report(folder: Path, baseline: str, write: str | None) -> int:
         marked.write(Path(write), MARK, "\n".join(texts))
         say(f"tables written to {write}")
     say(f"kept in {place}; all of it on one page: {place / 'index.html'}")
-    return 0
+    return BAD_INPUT if any(run.untrusted for run in found.unused) else 0
 
 
 def _write(path: Path, text: str) -> None:
@@ -73,7 +76,10 @@ def _write(path: Path, text: str) -> None:
 def _stems(tables: Sequence[Table]) -> list[str]:
     """Return names of files, of characters that every disk takes, and unlike each other."""
     runs = [table.rows[0].group.first for table in tables]
-    stems = [re.sub(r"[^\w-]", "_", f"{run.name}_{run.shots}_shot") for run in runs]
+    stems = [
+        re.sub(r"[^\w-]", "_", run.name if run.shots is None else f"{run.name}_{run.shots}_shot")
+        for run in runs
+    ]
     numbers = [stems[:index].count(stem) for index, stem in enumerate(stems)]
     return [f"{stem}_{number + 1}" if number else stem for stem, number in zip(stems, numbers, strict=True)]
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
+import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[3]
+from ..invocation import DISTRIBUTION, HOUSE, IN_CHECKOUT
 
 OURS = ("experiments", "metalearn")
+"""The first is the package that this file is in, whatever it is called where it is installed."""
 
-APART = ("experiments/harness/audit", "experiments/harness/benchmark", "experiments/harness/report")
+APART = ("experiments/tools", "experiments/harness/report")
 """Of ours, what no training imports."""
 
 LIBRARIES = ("tensorflow", "keras", "numpy")
@@ -35,26 +37,54 @@ def describe(config: Any) -> Code:
     """Return the code that a run of ``config`` is made by, here and now, as plain data.
 
     Args:
-        config: a resolved configuration. Packages that it names under ``_target_`` are code of the run, as
-            ours are: all their source files count, what they import from further packages does not.
+        config: a resolved configuration. Packages that it names are code of the run, as ours are: all their
+            source files count, what they import from further packages does not, unless it is trusted, too.
     """
     found = sources(config)
-    commit, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
+    root = HOUSE.parent if IN_CHECKOUT else None
     return {
         "digest": _digest(repr([sorted(part.items()) for part in found.values()]).encode()),
-        "commit": commit,
-        "changed": (status or "").splitlines(),
+        "commit": _git(root, "rev-parse", "HEAD") if root else _installed_commit(),
+        "changed": ((_git(root, "status", "--porcelain") if root else None) or "").splitlines(),
+        "projects": {str(place): _git(place, "rev-parse", "HEAD") for place, _ in _repositories(config)},
         **found,
     }
 
 
 def sources(config: Any) -> Code:
     """Return what of :func:`describe` decides on results: versions of libraries, and digests of files."""
-    packages = {*OURS, *(target.partition(".")[0] for target in _targets(config))} - {*LIBRARIES}
     return {
         "libraries": {name: _version(name) for name in LIBRARIES},
-        "files": dict(pair for package in sorted(packages) for pair in _files(package)),
+        "files": dict(pair for package in (*OURS, *theirs(config)) for pair in _files(package)),
     }
+
+
+def named(config: Any) -> Iterator[tuple[str, str]]:
+    """Yield the path of each setting that names a function or class, and the dotted name."""
+    yield from _targets(config, "")
+    learner = config.get("learner") if isinstance(config, dict) else None
+    if isinstance(learner, dict):
+        metrics = learner.get("metrics")
+        metrics = metrics if isinstance(metrics, list) else []
+        for path, name in (("loss", learner.get("loss")), *(("metrics", each) for each in metrics)):
+            if isinstance(name, str) and "." in name:
+                yield f"learner.{path}", name
+
+
+def covering(target: str, packages: Iterable[str]) -> str | None:
+    """Return the package of a list that a dotted name is in; None if it is in none of them."""
+    return next((package for package in packages if target.startswith(f"{package}.")), None)
+
+
+def theirs(config: Any) -> list[str]:
+    """Return the packages of others whose code a configuration runs: those that it names.
+
+    Where there are any, the other trusted ones are, too: they may import these.
+    """
+    trusted = config.get("packages", ()) if isinstance(config, dict) else ()
+    tops = {covering(target, trusted) or target.partition(".")[0] for _, target in named(config)}
+    found = tops - {*OURS, *LIBRARIES}
+    return sorted({*found, *trusted} if found else found)
 
 
 def changes(then: Any, now: Code) -> list[str]:
@@ -86,44 +116,79 @@ def summary(lines: list[str]) -> str:
     return ", ".join(lines[:SHOWN]) + more
 
 
-def uncommitted() -> str:
+def uncommitted(config: Any) -> str:
     """Return the changes to the code since its last commit, untracked files included, as a diff.
 
-    It is empty if there are none, or none are known. Untracked files that are not code or are large are
-    left out, and so are links.
+    It is empty if there are none, or none are known. Of a user's repository, the packages that the
+    configuration names are looked at. Untracked files that are not code or are large are left out, and so are
+    links.
     """
-    parts = [_git("diff", "HEAD") or ""]
-    listed = (_git("ls-files", "--others", "--exclude-standard") or "").splitlines()
-    code = [name for name in listed if name.endswith(UNTRACKED_SUFFIXES) and _is_small(ROOT / name)]
-    parts += [_git("diff", "--no-index", "--", "/dev/null", name) or "" for name in code[:UNTRACKED_FILES]]
+    ours = [(HOUSE.parent, HOUSE.parent)] if IN_CHECKOUT else []
+    return "\n".join(filter(None, (_changes(*each) for each in (*ours, *_repositories(config)))))
+
+
+def _changes(root: Path, folder: Path) -> str:
+    """Return what has changed below a folder of a repository, by its root."""
+    parts = [_git(root, "diff", "HEAD", "--", str(folder)) or ""]
+    listed = (_git(root, "ls-files", "--others", "--exclude-standard", "--", str(folder)) or "").splitlines()
+    code = [name for name in listed if name.endswith(UNTRACKED_SUFFIXES) and _is_small(root / name)]
+    parts += [
+        _git(root, "diff", "--no-index", "--", "/dev/null", name) or "" for name in code[:UNTRACKED_FILES]
+    ]
     return "\n".join(filter(None, parts))
+
+
+def _repositories(config: Any) -> Iterator[tuple[Path, Path]]:
+    """Yield root and folder of each package of the user's that is in a repository of Git other than ours."""
+    for package in theirs(config):
+        for place in _places(package):
+            folder = place if place.is_dir() else place.parent
+            root = Path(_git(folder, "rev-parse", "--show-toplevel") or "/")
+            known = _git(folder, "ls-files", "--cached", "--others", "--exclude-standard", "--", str(place))
+            if known and root != HOUSE.parent:
+                yield root, place
 
 
 def _is_small(path: Path) -> bool:
     return path.is_file() and not path.is_symlink() and path.stat().st_size <= UNTRACKED_BYTES
 
 
-def _targets(node: Any) -> Iterator[str]:
+def _targets(node: Any, path: str) -> Iterator[tuple[str, str]]:
     if isinstance(node, dict):
         if isinstance(node.get("_target_"), str):
-            yield node["_target_"]
-        node = list(node.values())
-    if isinstance(node, list):
-        for part in node:
-            yield from _targets(part)
+            yield f"{path}._target_", node["_target_"]
+        for key, part in node.items():
+            yield from _targets(part, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list):
+        for index, part in enumerate(node):
+            yield from _targets(part, f"{path}[{index}]")
 
 
 def _files(package: str) -> Iterator[tuple[str, str]]:
-    """Yield path, relative to where the package is, and digest of each of its source files."""
-    try:
-        spec = importlib.util.find_spec(package)
-    except (ImportError, ValueError):
-        return
-    for place in (spec.submodule_search_locations or []) if spec else []:
-        for path in sorted(Path(place).rglob("*.py")):
-            name = path.relative_to(Path(place).parent).as_posix()
+    """Yield name, which begins with the package's, and digest of each of its source files."""
+    base = package.replace(".", "/")
+    for place in _places(package):
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            name = f"{base}/{path.relative_to(place).as_posix()}" if place.is_dir() else f"{base}.py"
             if not name.startswith(APART):
                 yield name, _digest(path.read_bytes())
+
+
+def _places(package: str) -> list[Path]:
+    """Return the folders of a package, or the file of a module that is none; nothing is imported for that."""
+    if package == OURS[0]:
+        return [HOUSE]
+    top, *within = package.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError, AttributeError):
+        return []
+    if spec is None:
+        return []
+    if spec.submodule_search_locations is None:
+        return [Path(spec.origin)] if spec.origin and spec.origin.endswith(".py") else []
+    places = [Path(place, *within) for place in spec.submodule_search_locations]
+    return [each for place in places for each in (place, place.with_suffix(".py")) if each.exists()]
 
 
 def _digest(content: bytes) -> str:
@@ -137,11 +202,20 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git(*arguments: str) -> str | None:
-    """Return what git prints; None if it fails. A difference, 1, is no failure."""
+def _installed_commit() -> str | None:
+    """Return the commit that was installed, if it was from a repository (PEP 610)."""
+    try:
+        text = importlib.metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
+        return str(json.loads(text or "{}")["vcs_info"]["commit_id"])
+    except (importlib.metadata.PackageNotFoundError, ValueError, KeyError):
+        return None
+
+
+def _git(place: Path, *arguments: str) -> str | None:
+    """Return what git prints in a folder; None if it fails. A difference, 1, is no failure."""
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=10, errors="replace"
+            ["git", *arguments], cwd=place, capture_output=True, text=True, timeout=10, errors="replace"
         )
     except (OSError, ValueError, subprocess.SubprocessError):
         return None

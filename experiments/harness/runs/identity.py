@@ -25,12 +25,21 @@ def training(config: Config) -> str:
     without = {*WITHOUT_EFFECT, *AFTERWARDS}
     if (config.get("validation") or {}).get("interval") is None:
         without.add("validation")
-    return digest({key: value for key, value in config.items() if key not in without})
+    return digest({key: value for key, value in kept(config).items() if key not in without})
 
 
 def afterwards(config: Config) -> Config:
     """Return the settings of what comes after the training."""
     return {key: config[key] for key in AFTERWARDS if key in config}
+
+
+def kept(config: Config) -> Config:
+    """Return the settings that are kept with a run.
+
+    What is trusted is for the user to say, each time; a problem that there is not says nothing.
+    """
+    without = {"packages"} if config.get("problem") else {"packages", "problem"}
+    return {key: value for key, value in config.items() if key not in without}
 
 
 def same_evaluation(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:

@@ -22,9 +22,9 @@ def changes(config: Config, manifest: Config) -> list[str]:
     return code.changes(latest(manifest), code.sources(config))
 
 
-def keep_uncommitted(path: Path) -> None:
+def keep_uncommitted(path: Path, config: Config) -> None:
     """Write the changes to the code since its last commit, if any, beside those of earlier starts."""
-    text = code.uncommitted()
+    text = code.uncommitted(config)
     if text:
         earlier = len(list(path.parent.glob(f"{path.stem}*{path.suffix}")))
         place = path.with_stem(f"{path.stem}-{earlier + 1}") if earlier else path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -129,9 +130,9 @@ def create(run: RunDirectory, config: Config) -> None:
     try:
         run.checkpoints.mkdir(exist_ok=True)
         run.figures.mkdir(exist_ok=True)
-        text = OmegaConf.to_yaml(OmegaConf.create(config))
+        text = OmegaConf.to_yaml(OmegaConf.create(identity.kept(config)))
         write_atomically(run.config, lambda file: file.write(text.encode()))
-        provenance.keep_uncommitted(run.uncommitted)
+        provenance.keep_uncommitted(run.uncommitted, config)
         _write_manifest(run, _new_manifest(config))
     except OSError as error:
         raise unwritable(run.path, error) from error
@@ -154,8 +155,12 @@ def unwritable(path: Path, error: OSError) -> UsageError:
     return UsageError(f"cannot write to {path}: {error.strerror}; choose another paths.runs=<dir>")
 
 
-def read(run: RunDirectory) -> tuple[Config, Config]:
+def read(run: RunDirectory, packages: Sequence[str] = ()) -> tuple[Config, Config]:
     """Return configuration and manifest of an existing run, with the label and evaluation of last time.
+
+    Args:
+        run: its folder.
+        packages: that the user trusts now; the run has no say in that.
 
     Raises:
         UsageError: if one is missing, damaged, of another version, or they are of different runs.
@@ -163,10 +168,11 @@ def read(run: RunDirectory) -> tuple[Config, Config]:
     config, manifest = _read_config(run), read_manifest(run)
     if manifest is None:
         raise UsageError(f"run={run.path} is not the folder of a run: it has no manifest.json")
+    config = identity.kept(config)
     if manifest.get("config") != identity.digest(config):
         raise UsageError(f"{run.config} is not the configuration that {run.manifest} was written for")
     later = identity.afterwards(manifest["afterwards"])
-    return {**config, **later}, manifest
+    return {**config, **later, **({"packages": [*packages]} if packages else {})}, manifest
 
 
 def _read_config(run: RunDirectory) -> Config:
@@ -255,7 +261,7 @@ def _new_manifest(config: Config) -> Config:
         "status": "running",
         "command": command(),
         "identity": identity.training(config),
-        "config": identity.digest(config),
+        "config": identity.digest(identity.kept(config)),
         "afterwards": identity.afterwards(config),
         "seeds": {"training": config["seed"], "evaluation": config["evaluation"]["seed"]},
         "start": now(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,13 @@ class Outcome:
     circumstances: list[str]
 
 
-def reproduce(folder: Path, until: int | None) -> int:
+def reproduce(folder: Path, until: int | None, packages: Sequence[str] = ()) -> int:
     """Compare the run of a folder, or all runs below it; return the exit code: 1 if one differs.
+
+    Args:
+        folder: with a run, or runs, in it.
+        until: iteration to compare to; None for the end.
+        packages: that the user trusts, whose code runs may name.
 
     Raises:
         UsageError: if there is no run, or the only one cannot be read.
@@ -55,32 +61,32 @@ def reproduce(folder: Path, until: int | None) -> int:
     if not paths:
         raise UsageError(f"run={folder} is not the folder of a run, nor are there any below it")
     if len(paths) == 1:
-        return 0 if _compared(paths[0], until) else FAILED
-    outcomes = [_attempt(path, until) for path in paths]
+        return 0 if _compared(paths[0], until, packages) else FAILED
+    outcomes = [_attempt(path, until, packages) for path in paths]
     say(f"{sum(map(bool, outcomes))} of {len(outcomes)} runs are the same")
     return BAD_INPUT if None in outcomes else 0 if all(outcomes) else FAILED
 
 
-def _attempt(path: Path, until: int | None) -> bool | None:
+def _attempt(path: Path, until: int | None, packages: Sequence[str]) -> bool | None:
     """Return whether a run is the same; None if it cannot be compared, which ends no other comparison."""
     try:
-        return _compared(path, until)
+        return _compared(path, until, packages)
     except UsageError as error:
         say(str(error), "not compared:", "bold red")
         return None
 
 
-def _compared(path: Path, until: int | None) -> bool:
+def _compared(path: Path, until: int | None, packages: Sequence[str]) -> bool:
     with failing_as(str(path)):  # what a stranger's run holds may be wrong in any way
-        return _say(path, compare(RunDirectory(path), until))
+        return _say(path, compare(RunDirectory(path), until, packages))
 
 
-def compare(run: RunDirectory, until: int | None = None) -> Outcome:
+def compare(run: RunDirectory, until: int | None = None, packages: Sequence[str] = ()) -> Outcome:
     """Train a run again, up to iteration ``until`` or its end, until something differs.
 
     Metrics are compared bit by bit; at the end of a complete run also parameters and evaluation.
     """
-    config, manifest = rundir.read(run)
+    config, manifest = rundir.read(run, packages)
     config = schema.check(config)
     if manifest["status"] == "complete":
         rundir.require_unchanged(run, manifest, run.metrics)

@@ -17,8 +17,8 @@ from metalearn.nest import names
 
 from ..app.terminal import evaluation_table
 from ..config import memory, schema
-from ..config.build import build_tasks, failing_as
-from ..config.preparation import prepare, tasks_of
+from ..config.build import build_tasks, failing_as, loss_name
+from ..config.preparation import number, prepare, tasks_of
 from ..console import console, say
 from ..errors import UsageError
 from ..figures import drawing as figures
@@ -55,7 +55,8 @@ def evaluate(config: Config, learner: ml.Learner, meta: ml.types.Meta) -> ml.Eva
     """Evaluate on fresh tasks as ``config["evaluation"]`` says."""
     settings, tasks = config["evaluation"], tasks_of(config, "evaluation")
     with failing_as("evaluation"):
-        return ml.evaluate(learner, meta, tasks, settings["tasks"], settings["steps"], settings["seed"])
+        count = number(tasks, settings["tasks"])
+        return ml.evaluate(learner, meta, tasks, count, settings["steps"], settings["seed"])
 
 
 def digest(meta: ml.types.Meta) -> str:
@@ -72,7 +73,7 @@ def conclude(run: RunDirectory, trainer: ml.MetaTrainer, tracker: Tracker, confi
     Raises:
         UsageError: if it cannot be evaluated so; the training is kept.
     """
-    metric = config["learner"]["loss"]
+    metric = loss_name(config)
     try:
         evaluation = evaluate(config, trainer.learner, trainer.meta)
     except UsageError as error:
@@ -96,9 +97,10 @@ def evaluate_again(run: RunDirectory, config: Config) -> int:
     The result goes to ``evaluations/<id>/`` in the run's folder, the id made from what was asked.
     """
     config = schema.check(config)
-    stored, manifest = rundir.read(run)
+    stored, manifest = rundir.read(run, config.get("packages", ()))
     require_plain_folder(run.path)
     memory.require(config)
+    build_tasks(config)  # settings that it does not take are named as they were typed
     trainer = prepare(schema.check(stored))
     if not checkpoints.recover(run.checkpoints, manifest["identity"], lambda state: restore(trainer, state)):
         raise UsageError(f"run={run.path} has no checkpoint: train it first")
@@ -115,7 +117,7 @@ def evaluate_again(run: RunDirectory, config: Config) -> int:
         say(code.summary(other), "trained by other code:", "bold yellow")
     evaluation = evaluate(config, trainer.learner, trainer.meta)
     place = _place(run, config)
-    metric = config["learner"]["loss"]
+    metric = loss_name(config)
     console.print(evaluation_table(evaluation, metric, "Query loss after adaptation to fresh tasks"))
     write_evaluation(place / run.evaluation.name, evaluation, metric, trainer)
     write_atomically(place / run.losses.name, lambda file: np.savez(file, per_task=evaluation.per_task))
@@ -198,12 +200,14 @@ def draw_story(run: RunDirectory, config: Config) -> dict[str, Path]:
 def loss_by_step(evaluation: ml.Evaluation, config: Config) -> figures.Figure:
     """Draw query loss against inner steps, with the reference lines of the default task."""
     steps = config["learner"]["steps"]
-    label = (
-        f"{config['estimator']['_target_'].rpartition('.')[2]}, trained with {steps} step{'s' * (steps > 1)}"
-    )
+    if config.get("problem"):
+        label = str(config["label"])
+    else:
+        estimator = config["estimator"]["_target_"].rpartition(".")[2]
+        label = f"{estimator}, trained with {steps} step{'s' * (steps > 1)}"
     return figures.loss_by_step(
         {label: (evaluation.steps, evaluation.mean, evaluation.ci95)},
-        config["learner"]["loss"],
+        loss_name(config),
         references(config),
     )
 
@@ -211,10 +215,12 @@ def loss_by_step(evaluation: ml.Evaluation, config: Config) -> figures.Figure:
 def references(config: Config) -> dict[str, float]:
     """Return losses of predictors that do not adapt to ``config["task"]``, by name."""
     task = config["task"]
+    if task["_target_"] not in REFERENCES:
+        return {}
     # Whatever else is set (ranges) changes what a predictor that does not adapt can reach.
     plain = {key: task[key] for key in ("_target_", "shots", "queries", "informed") if key in task}
     known = build_tasks(config) == build_tasks({"task": plain})
-    return REFERENCES.get(task["_target_"], {}) if known else {}
+    return REFERENCES[task["_target_"]] if known else {}
 
 
 def write_evaluation(path: Path, evaluation: ml.Evaluation, metric: str, trainer: ml.MetaTrainer) -> None:

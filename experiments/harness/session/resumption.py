@@ -70,7 +70,7 @@ def resume(run: RunDirectory, trainer: ml.MetaTrainer, config: Config, manifest:
     entry: Config = {"at": rundir.now(), "iteration": trainer.iteration}
     if provenance.changes(config, manifest):
         entry["code"] = code.describe(config)
-        provenance.keep_uncommitted(run.uncommitted)
+        provenance.keep_uncommitted(run.uncommitted, config)
     run.error.unlink(missing_ok=True)
     rundir.update_manifest(
         run,

@@ -10,7 +10,7 @@ import numpy as np
 
 import metalearn as ml
 
-from ..config.preparation import tasks_of
+from ..config.preparation import number, tasks_of
 from ..errors import UsageError
 from ..runs import metrics
 from ..tracking.trackers import Tracker
@@ -45,12 +45,12 @@ class Validation:
         self.pruned = False
         if self._interval is None:
             return
-        settings = config["validation"]
+        settings, tasks = config["validation"], tasks_of(config, "validation")
         try:
             self._evaluate = ml.evaluator(
                 trainer.learner,
-                tasks_of(config, "validation"),
-                settings["tasks"],
+                tasks,
+                number(tasks, settings["tasks"]),
                 settings["steps"],
                 settings["seed"],
             )

@@ -105,6 +105,8 @@ def _launch(setting: Setting, jobs: Sequence[Job]) -> dict[str, str]:
         outcomes = [each.return_value for each in returned]
     except Exception as error:  # every launcher has its own: a worker was killed, a cluster is gone
         raise LauncherError(f"{type(error).__name__}: {error}") from error
+    finally:
+        console.quiet = False  # jobs that stopped printing may have run in this process
     return {
         str(job.run.path): outcome.message
         for job, outcome in zip(jobs, outcomes, strict=True)

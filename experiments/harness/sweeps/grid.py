@@ -29,7 +29,7 @@ def sweep(setting: Setting, params: Mapping[str, object], arguments: Sequence[st
     with setting.locked():
         definition.write(setting.place, jobs)
         results = execute(setting, jobs)
-    setting.codes.append(summarize(setting.place, jobs, results))
+    setting.codes.append(summarize(setting, jobs, results))
 
 
 def plan(setting: Setting, params: Mapping[str, object], arguments: Sequence[str]) -> list[Job]:

@@ -94,7 +94,7 @@ def _search(search: Search) -> None:
         parts.append(results if told else dataclasses.replace(results, broken=True))
     jobs = _jobs(search)
     definition.write(setting.place, jobs)
-    setting.codes.append(summarize(setting.place, jobs, _together(jobs, parts), (*ENDED, "diverged")))
+    setting.codes.append(summarize(setting, jobs, _together(jobs, parts), (*ENDED, "diverged")))
     _show(search)
 
 

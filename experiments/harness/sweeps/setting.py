@@ -17,6 +17,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from ..config import packages
 from ..config.preparation import prepare
 from ..config.schema import resolve
 from ..errors import UsageError
@@ -70,6 +71,11 @@ class Setting:
     def place(self) -> Path:
         """The sweep's folder."""
         return Path(str(self.config.hydra.sweep.dir))
+
+    @property
+    def packages(self) -> list[str]:
+        """What the user trusts."""
+        return packages.trusted(self.config.packages)
 
     @property
     def one_by_one(self) -> bool:

@@ -5,30 +5,29 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from textwrap import shorten
 
 from ..console import say
 from ..errors import FAILED, INTERRUPTED
-from ..invocation import command
+from ..invocation import command, program
 from ..runs import code, provenance, rundir
 from .execution import ENDED, NEW, Results
-from .setting import Job
+from .setting import Job, Setting
 
 REASON = 160
 """Characters of a reason; the run's manifest has all of it."""
 
 
-def summarize(place: Path, jobs: Sequence[Job], results: Results, ended: Sequence[str] = ENDED) -> int:
+def summarize(setting: Setting, jobs: Sequence[Job], results: Results, ended: Sequence[str] = ENDED) -> int:
     """Say how many jobs were complete, were resumed, are new, and which are not; return the exit code.
 
     Args:
-        place: the sweep's folder.
+        setting: of the sweep.
         jobs: all of it.
         results: how they stand.
         ended: states in which nothing is left to do.
     """
-    before, after = results.before, results.after
+    before, after, place = results.before, results.after, setting.place
     counts = Counter(_kind(before[path], after[path], ended) for path in after)
     parts = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
     say(f"{parts}; listed in {place}/sweep.json", f"{len(after)} jobs:")
@@ -38,17 +37,17 @@ def summarize(place: Path, jobs: Sequence[Job], results: Results, ended: Sequenc
         say(f"{job.name} ({job.run.path}): {shorten(reason, REASON)}", "  not complete:", "red")
     if open_jobs:
         say(f"go on with: {command()}")
-    _name_other_code(jobs, after)
-    say(f"compare with: {shlex.join(['python', '-m', 'experiments.report', f'runs={place}'])}")
+    _name_other_code(jobs, after, setting.packages)
+    say(f"compare with: {shlex.join([*program('report'), f'runs={place}'])}")
     return INTERRUPTED if results.interrupted else FAILED if open_jobs else 0
 
 
-def _name_other_code(jobs: Sequence[Job], after: Mapping[str, str]) -> None:
+def _name_other_code(jobs: Sequence[Job], after: Mapping[str, str], packages: Sequence[str]) -> None:
     """Say which complete runs were made by other code than that of now."""
     other = {}
     for job in jobs:
         if after[str(job.run.path)] == "complete":
-            config, manifest = rundir.read(job.run)
+            config, manifest = rundir.read(job.run, packages)
             other[job.name] = provenance.changes(config, manifest)
     named = [f"{name} ({code.summary(lines)})" for name, lines in other.items() if lines]
     if named:

@@ -1,22 +1,19 @@
 """Hydra's door to our sweepers: it accepts plugins from packages of this name alone.
 
-Every command of ours imports this file, so it imports nothing large until there is a sweep.
+Every command of ours imports this file, so it imports nothing large until there is a sweep. What it imports
+is of the package that the command is of: ``experiments`` or, installed, ``metalearn_experiments``.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
-
-from experiments.harness.app.quiet import import_tensorflow
-
-if TYPE_CHECKING:
-    from experiments.harness.sweeps.setting import Setting
 
 
 class GridSweeper(Sweeper):
@@ -27,13 +24,11 @@ class GridSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra hands to every sweeper."""
-        self._setting = _setting(hydra_context, task_function, config)
+        self._harness, self._setting = _setting(hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the jobs; the exit code goes to the application."""
-        from experiments.harness.sweeps.grid import sweep
-
-        sweep(self._setting, self._params, arguments)
+        importlib.import_module(f"{self._harness}.sweeps.grid").sweep(self._setting, self._params, arguments)
 
 
 class OptunaSweeper(Sweeper):
@@ -44,21 +39,21 @@ class OptunaSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra hands to every sweeper."""
-        self._setting = _setting(hydra_context, task_function, config)
+        self._harness, self._setting = _setting(hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the trials; the exit code goes to the application."""
-        from experiments.harness.sweeps.search import sweep
+        search = importlib.import_module(f"{self._harness}.sweeps.search")
+        search.sweep(self._setting, self._params, arguments, self._settings)
 
-        sweep(self._setting, self._params, arguments, self._settings)
 
-
-def _setting(context: HydraContext, task: Any, config: DictConfig) -> Setting:
-    import_tensorflow()
-    from experiments.harness.sweeps.setting import Setting
-
+def _setting(context: HydraContext, task: Any, config: DictConfig) -> tuple[str, Any]:
+    """Return the name of the package that the application ``task`` is of, and what the sweep is made in."""
+    harness = type(task).__module__.partition(".app.")[0]
+    importlib.import_module(f"{harness}.app.quiet").import_tensorflow()
     task.began = True
     launcher = Plugins.instance().instantiate_launcher(
         hydra_context=context, task_function=task, config=config
     )
-    return Setting(context.config_loader, launcher, config, task.codes)
+    setting = importlib.import_module(f"{harness}.sweeps.setting")
+    return harness, setting.Setting(context.config_loader, launcher, config, task.codes)

@@ -20,6 +20,7 @@ from metalearn.checks import require_count, require_positive
 from ...harness.console import console, say
 from ...harness.errors import UsageError
 from ...harness.figures import drawing as figures
+from ...harness.invocation import installation
 from ...harness.runs.files import write_atomically
 from .measure import Measurement, side_by_side
 
@@ -58,7 +59,7 @@ def benchmark(config: DictConfig) -> int:
         console.print(_table(f"an iteration of training, {steps} inner steps", found[-len(programs) :]))
     missing = [name for name, needs in TRAINING.items() if not importlib.util.find_spec(needs)]
     if missing:
-        say(f"not installed, so left out: {', '.join(missing)} (pip install '.[benchmark]')")
+        say(f"not installed, so left out: {', '.join(missing)} ({installation('benchmark')})")
     for width in config.estimators.widths:
         for steps in config.estimators.inner_steps:
             rounds = config.estimators.rounds

@@ -23,7 +23,7 @@ def test_without_git_there_is_no_commit(monkeypatch):
     found = code.describe({})
     assert (found["commit"], found["changed"]) == (None, [])
     assert found["files"]
-    assert code.uncommitted() == ""
+    assert code.uncommitted({}) == ""
 
 
 def test_the_likeliest_cause_comes_first():

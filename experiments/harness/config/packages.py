@@ -1,0 +1,77 @@
+"""The packages of a user's that are trusted: what a configuration names of them is run.
+
+Trust comes from the command line and the environment, never from a file or a stored run: whoever gets a run
+from a stranger, or a folder of configuration, runs no code that they have not named themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from ..errors import UsageError
+from ..runs import code
+from . import kinds
+
+VARIABLE = "METALEARN_PACKAGES"
+"""The environment variable with names of trusted packages, separated by commas."""
+
+NOT_THEIRS = {
+    "metalearn",
+    "experiments",
+    "hydra_plugins",
+    __name__.partition(".")[0],
+    *sys.stdlib_module_names,
+}
+"""Packages that nobody is asked to trust, and nobody can: ours, and Python's, which run anything."""
+
+LIBRARIES = {"tensorflow", "keras", "numpy", "hydra", "omegaconf", "wandb", "matplotlib", "pydantic", "yaml"}
+"""Packages that are not suggested, for they load and call what files say."""
+
+
+def trusted(value: Any) -> list[str]:
+    """Return the packages that the user trusts, by the setting ``packages`` and by the environment.
+
+    Args:
+        value: of the setting: a name, or a list of names.
+
+    Raises:
+        UsageError: if it is no list of names, or a package cannot be trusted.
+    """
+    value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    found: list[str] = []
+    for path, names in (("packages", value), (VARIABLE, os.environ.get(VARIABLE) or [])):
+        try:
+            taken = kinds.PACKAGES.take(path, names)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        for name in taken:
+            if name.partition(".")[0] in NOT_THEIRS:
+                raise UsageError(
+                    f"{path}={name} cannot be trusted: it is a package of Python's or of ours. Name the "
+                    "package that your own functions and classes are in"
+                )
+        found += taken
+    return list(dict.fromkeys(found))
+
+
+def require(config: Any, packages: Sequence[str]) -> None:
+    """Raise UsageError if a configuration names packages that are not trusted and may be the user's own."""
+    missing: dict[str, str] = {}
+    for path, target in code.named(config):
+        package = target.partition(".")[0]
+        theirs = "." in target and package.isidentifier() and package not in NOT_THEIRS | LIBRARIES
+        if theirs and code.covering(target, packages) is None:
+            missing.setdefault(package, f"{path}={target}")
+    if missing:
+        which = f"package{'s' * (len(missing) > 1)} {', '.join(missing)}"
+        names = ",".join([*packages, *missing])
+        raise UsageError(
+            f"{next(iter(missing.values()))} is not allowed: the configuration names code of the {which}, "
+            f"which you have not said to trust. Where it is yours, packages=[{names}] or {VARIABLE}={names} "
+            "in the environment lets it be run"
+        )
