@@ -154,16 +154,18 @@ def _require_values(arguments: Sequence[str]) -> None:
     And for a sweep over packages, of which each job would trust another one.
     """
     words = [word for word in arguments if "=" in word and not word.startswith("-")]
+    places = CONFIGS, *trust.added(arguments)
     for override in OverridesParser.create().parse_overrides(words):
         group, value = override.key_or_group, override.value()
         if group == "packages" and override.is_sweep_override():
             listed = f"packages=[{str(override.input_line).partition('=')[2]}]"
             raise UsageError(f"{override.input_line} is a choice between packages: a list is {listed}")
-        if override.is_delete() or override.is_sweep_override() or not (CONFIGS / group).is_dir():
+        folders = [place / group for place in places if (place / group).is_dir()]
+        if override.is_delete() or override.is_sweep_override() or not folders:
             continue
         parts = value if isinstance(value, list) else [value]
         if not isinstance(value, dict) and not all(isinstance(part, str) and part for part in parts):
-            names = [path.stem for path in (CONFIGS / group).glob("*.yaml")]
+            names = [path.stem for folder in folders for path in folder.glob("*.yaml")]
             raise UsageError(
                 f"{override.input_line} names no {group}{nearest('', names) or ': give the name of a file'}; "
                 f"its settings are {group}.<setting>=<value>"

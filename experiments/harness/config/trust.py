@@ -9,6 +9,7 @@ another file), and the command is refused for the first that would do more.
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -61,6 +62,14 @@ def require(arguments: Sequence[str]) -> None:
                 f"{name} is not taken: the main configuration is ours, and other files are found with "
                 "--config-dir=<folder>"
             )
+
+
+def added(arguments: Sequence[str]) -> Iterator[Path]:
+    """Yield the folders of ``--config-dir``."""
+    for argument, following in itertools.pairwise([*arguments, ""]):
+        name, equals, value = argument.partition("=")
+        if _is(name, "--config-dir", "-cd"):
+            yield Path(value if equals else following)
 
 
 def guard() -> None:

@@ -1,0 +1,89 @@
+"""Images as arrays: from zip files, folders of images, and ``.npz``."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from ..harness.errors import UsageError
+
+KINDS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+
+LARGEST = 2**34
+"""Bytes of all images of a set, decoded."""
+
+Named = tuple[str, bytes]
+"""The class of an image, and its file."""
+
+
+def from_zips(paths: Iterable[Path]) -> Iterator[Named]:
+    """Yield the images of zip files, each once; a class is the folders that an image is in.
+
+    Raises:
+        UsageError: if a file is no zip file, or is damaged.
+    """
+    seen: set[str] = set()
+    for path in paths:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                for name in sorted(archive.namelist()):
+                    inside = name.partition("/")[2]  # the first folder has the name of the file
+                    if name.lower().endswith(KINDS) and inside not in seen:
+                        seen.add(inside)
+                        yield str(Path(inside).parent), archive.read(name)
+        except (OSError, zipfile.BadZipFile, EOFError, RuntimeError) as error:
+            raise UsageError(f"{path} cannot be read ({error}): fetch it again") from error
+
+
+def from_folder(place: Path) -> Iterator[Named]:
+    """Yield the images below a folder; a class is the folder that an image is in.
+
+    Raises:
+        UsageError: if the folder is not there, or has an image that is in no folder of a class.
+    """
+    if not place.is_dir():
+        raise UsageError(f"{place} is no folder: give one with a folder of images for each class")
+    for path in sorted(place.rglob("*")):
+        if path.suffix.lower() in KINDS and path.is_file():
+            label = str(path.parent.relative_to(place))
+            if label == ".":
+                raise UsageError(f"{path} is in no folder of a class: move it to {place}/<class>/{path.name}")
+            yield label, path.read_bytes()
+
+
+def decoded(images: Iterable[Named], size: int, channels: int, invert: bool, what: str) -> dict[str, np.ndarray]:
+    """Return the images of each class, uint8 ``[D, size, size, channels]``, classes by their names.
+
+    Args:
+        images: files by class.
+        size: of a side; images are resized by Lanczos' filter.
+        channels: 1 for grey, 3 for colours.
+        invert: whether black becomes white: ink is 255 then.
+        what: name of the set, for messages.
+
+    Raises:
+        UsageError: if there is no image, one cannot be read, or they take more than 16 GiB.
+    """
+    found: dict[str, list[np.ndarray]] = {}
+    total = 0
+    for label, content in images:
+        try:
+            with Image.open(io.BytesIO(content)) as opened:
+                image = opened.convert("L" if channels == 1 else "RGB")
+        except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            raise UsageError(f"{what}: an image of class {label} cannot be read: {error}") from error
+        if image.size != (size, size):
+            image = image.resize((size, size), Image.Resampling.LANCZOS)
+        array = np.asarray(image).reshape(size, size, channels)
+        found.setdefault(label, []).append(255 - array if invert else array)
+        total += array.nbytes
+        if total > LARGEST:
+            raise UsageError(f"{what} takes more than {LARGEST >> 30} GiB: take fewer classes or a smaller size")
+    if not found:
+        raise UsageError(f"{what} holds no images ({', '.join(KINDS)})")
+    return {label: np.stack(found[label]) for label in sorted(found)}

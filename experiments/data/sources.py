@@ -1,0 +1,138 @@
+"""The sets that configurations name: ``_target_: experiments.data.omniglot``."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import PIL
+
+import metalearn as ml
+
+from ..harness.errors import UsageError
+from ..harness.runs.files import write_atomically
+from . import drawing, reading
+
+Split = Sequence[int] | Mapping[str, Sequence[str]] | None
+
+OMNIGLOT = "images_background*.zip"
+
+WHERE = (
+    "It is at github.com/brendenlake/omniglot, in the folder python: put images_background.zip and "
+    "images_evaluation.zip into {place}, or the small ones, or name another folder: task.path=<folder>"
+)
+
+
+def glyphs(
+    ways: int = 5, shots: int = 1, queries: int = 15, rotations: bool = True, split: Split = None, seed: int = 0
+) -> ml.tasks.Source:
+    """Return tasks of letters in the fonts that matplotlib ships, see :mod:`experiments.data.drawing`.
+
+    They are drawn once, within a minute, and kept in the user's cache (``XDG_CACHE_HOME``).
+
+    Args:
+        ways, shots, queries, rotations: see :func:`metalearn.tasks.FewShot`.
+        split: numbers of letters for training, validation and test.
+        seed: of the drawings.
+    """
+    return _few_shot(_glyphs(seed), ways, shots, queries, rotations, split)
+
+
+def omniglot(
+    path: str = "data/omniglot",
+    ways: int = 5,
+    shots: int = 1,
+    queries: int = 15,
+    rotations: bool = True,
+    split: Split = None,
+) -> ml.tasks.Source:
+    """Return tasks of handwritten characters: Omniglot, 28 x 28, ink white, 20 drawings a character.
+
+    Args:
+        path: folder with the zip files of the set as they are published.
+        ways, shots, queries, rotations: see :func:`metalearn.tasks.FewShot`.
+        split: numbers of characters for training, validation and test.
+
+    Reference: Lake, Salakhutdinov and Tenenbaum (2015), "Human-level concept learning".
+    """
+    place = Path(path)
+    files = sorted((*place.glob(OMNIGLOT), *place.glob("images_evaluation.zip")))
+    if not files:
+        raise UsageError(f"Omniglot is not in {place}. {WHERE.format(place=place)}")
+    described = tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+    return _few_shot(_omniglot(described), ways, shots, queries, rotations, split)
+
+
+def folder(
+    path: str,
+    ways: int = 5,
+    shots: int = 1,
+    queries: int = 15,
+    rotations: bool = False,
+    split: Split = None,
+    size: int = 84,
+    channels: int = 3,
+) -> ml.tasks.Source:
+    """Return tasks of images of one's own: a folder with a folder of images for each class.
+
+    Mini-ImageNet is of this kind, with ``split`` from the published lists of classes.
+
+    Args:
+        path: the folder.
+        ways, shots, queries, rotations: see :func:`metalearn.tasks.FewShot`.
+        split: numbers of classes for training, validation and test, or the names of the classes of each.
+        size: of the sides of an image, to which all are resized.
+        channels: 1 for grey, 3 for colours.
+    """
+    return _few_shot(_folder(str(Path(path).resolve()), size, channels), ways, shots, queries, rotations, split)
+
+
+def _few_shot(
+    classes: dict[str, np.ndarray], ways: int, shots: int, queries: int, rotations: bool, split: Split
+) -> ml.tasks.Source:
+    chosen: Any = split
+    if isinstance(split, Mapping):
+        numbers = {name: number for number, name in enumerate(classes)}
+        unknown = [name for part in split.values() for name in part if name not in numbers]
+        if unknown:
+            raise UsageError(f"split names the class {unknown[0]}, and there are {', '.join(list(numbers)[:5])}, ...")
+        chosen = {part: [numbers[name] for name in names] for part, names in split.items()}
+    return ml.tasks.FewShot(
+        list(classes.values()), ways, shots, queries, rotations=rotations, split=chosen
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def _glyphs(seed: int) -> dict[str, np.ndarray]:
+    made_of = (matplotlib.__version__, PIL.__version__, seed, Path(drawing.__file__).read_text(encoding="utf-8"))
+    digest = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metalearn"
+    path = cache / f"glyphs-{digest}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return dict(zip(stored["letters"].tolist(), stored["images"], strict=True))
+    except (OSError, ValueError, KeyError, EOFError):  # not there, or damaged: drawn again
+        images, letters = drawing.draw(seed)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda file: np.savez_compressed(file, images=images, letters=np.array(letters)))
+    except OSError:  # a cache that cannot be written to costs time, and nothing else
+        pass
+    return dict(zip(letters, images, strict=True))
+
+
+@functools.lru_cache(maxsize=2)
+def _omniglot(files: tuple[tuple[str, int, int], ...]) -> dict[str, np.ndarray]:
+    images = reading.from_zips(Path(name) for name, *_ in files)
+    return reading.decoded(images, drawing.SIZE, 1, True, "Omniglot")
+
+
+@functools.lru_cache(maxsize=2)
+def _folder(path: str, size: int, channels: int) -> dict[str, np.ndarray]:
+    return reading.decoded(reading.from_folder(Path(path)), size, channels, False, path)
