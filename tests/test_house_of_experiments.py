@@ -10,6 +10,7 @@ ORDER = (
     "harness.console",
     "harness.invocation",
     "harness.runs",
+    "data",
     "harness.tracking",
     "harness.config",
     "harness.figures",
@@ -54,7 +55,9 @@ def test_imports_are_relative():
 
 
 def test_every_package_has_a_place():
-    found = {package(path.with_suffix("").parts) for path in modules() if path.parts[0] == "harness"}
+    found = {
+        package(path.with_suffix("").parts) for path in modules() if path.parts[0] in ("harness", "data")
+    }
     assert found - {"harness.__init__"} == set(ORDER)
 
 

@@ -1,6 +1,6 @@
 """Letters of the fonts that matplotlib ships, each drawn twenty times: a set of images without a download.
 
-A letter's drawings differ in font, size, slant and turn, and are bent by a smooth random field, as if by hand.
+Drawings of a letter differ in font, size, slant and turn, and are bent by a smooth random field.
 """
 
 from __future__ import annotations
@@ -123,7 +123,9 @@ def _bent(image: np.ndarray, linear: np.ndarray, shift: np.ndarray, bends: np.nd
     rows, columns = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32) - CANVAS / 2
     at = np.stack([columns - shift[0], rows - shift[1]])
     smooth = [
-        np.asarray(Image.fromarray(bend.astype(np.float32)).resize((CANVAS, CANVAS), Image.Resampling.BICUBIC))
+        np.asarray(
+            Image.fromarray(bend.astype(np.float32)).resize((CANVAS, CANVAS), Image.Resampling.BICUBIC)
+        )
         for bend in bends
     ]
     x, y = np.einsum("ij,jrc->irc", linear, at) + CANVAS / 2 + np.stack(smooth)
@@ -131,6 +133,8 @@ def _bent(image: np.ndarray, linear: np.ndarray, shift: np.ndarray, bends: np.nd
     column, row = x.astype(int), y.astype(int)
     right, down = x - column, y - row
     total = np.zeros_like(x)
-    for (i, part_down), (j, part_right) in itertools.product([(0, 1 - down), (1, down)], [(0, 1 - right), (1, right)]):
+    for (i, part_down), (j, part_right) in itertools.product(
+        [(0, 1 - down), (1, down)], [(0, 1 - right), (1, right)]
+    ):
         total += image[row + i, column + j] * part_down * part_right
     return np.rint(total).astype(np.uint8)

@@ -56,7 +56,9 @@ def from_folder(place: Path) -> Iterator[Named]:
             yield label, path.read_bytes()
 
 
-def decoded(images: Iterable[Named], size: int, channels: int, invert: bool, what: str) -> dict[str, np.ndarray]:
+def decoded(
+    images: Iterable[Named], size: int, channels: int, invert: bool, what: str
+) -> dict[str, np.ndarray]:
     """Return the images of each class, uint8 ``[D, size, size, channels]``, classes by their names.
 
     Args:
@@ -83,7 +85,9 @@ def decoded(images: Iterable[Named], size: int, channels: int, invert: bool, wha
         found.setdefault(label, []).append(255 - array if invert else array)
         total += array.nbytes
         if total > LARGEST:
-            raise UsageError(f"{what} takes more than {LARGEST >> 30} GiB: take fewer classes or a smaller size")
+            raise UsageError(
+                f"{what} takes more than {LARGEST >> 30} GiB: take fewer classes or a smaller size"
+            )
     if not found:
         raise UsageError(f"{what} holds no images ({', '.join(KINDS)})")
     return {label: np.stack(found[label]) for label in sorted(found)}

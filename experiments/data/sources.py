@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,12 @@ WHERE = (
 
 
 def glyphs(
-    ways: int = 5, shots: int = 1, queries: int = 15, rotations: bool = True, split: Split = None, seed: int = 0
+    ways: int = 5,
+    shots: int = 1,
+    queries: int = 15,
+    rotations: bool = True,
+    split: Split = None,
+    seed: int = 0,
 ) -> ml.tasks.Source:
     """Return tasks of letters in the fonts that matplotlib ships, see :mod:`experiments.data.drawing`.
 
@@ -90,7 +97,11 @@ def folder(
         size: of the sides of an image, to which all are resized.
         channels: 1 for grey, 3 for colours.
     """
-    return _few_shot(_folder(str(Path(path).resolve()), size, channels), ways, shots, queries, rotations, split)
+    if channels not in (1, 3):
+        raise UsageError(f"channels={channels} must be 1 for grey images, or 3 for colours")
+    return _few_shot(
+        _folder(str(Path(path).resolve()), size, channels), ways, shots, queries, rotations, split
+    )
 
 
 def _few_shot(
@@ -101,27 +112,40 @@ def _few_shot(
         numbers = {name: number for number, name in enumerate(classes)}
         unknown = [name for part in split.values() for name in part if name not in numbers]
         if unknown:
-            raise UsageError(f"split names the class {unknown[0]}, and there are {', '.join(list(numbers)[:5])}, ...")
+            raise UsageError(
+                f"split names the class {unknown[0]}, and there are {', '.join(list(numbers)[:5])}, ..."
+            )
         chosen = {part: [numbers[name] for name in names] for part, names in split.items()}
-    return ml.tasks.FewShot(
-        list(classes.values()), ways, shots, queries, rotations=rotations, split=chosen
-    )
+    return ml.tasks.FewShot(list(classes.values()), ways, shots, queries, rotations=rotations, split=chosen)
 
 
 @functools.lru_cache(maxsize=2)
 def _glyphs(seed: int) -> dict[str, np.ndarray]:
-    made_of = (matplotlib.__version__, PIL.__version__, seed, Path(drawing.__file__).read_text(encoding="utf-8"))
+    made_of = (
+        matplotlib.__version__,
+        PIL.__version__,
+        seed,
+        Path(drawing.__file__).read_text(encoding="utf-8"),
+    )
     digest = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metalearn"
     path = cache / f"glyphs-{digest}.npz"
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             return dict(zip(stored["letters"].tolist(), stored["images"], strict=True))
-    except (OSError, ValueError, KeyError, EOFError):  # not there, or damaged: drawn again
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        EOFError,
+        zipfile.BadZipFile,
+    ):  # not there, or damaged: drawn again
         images, letters = drawing.draw(seed)
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda file: np.savez_compressed(file, images=images, letters=np.array(letters)))
+        write_atomically(
+            path, lambda file: np.savez_compressed(file, images=images, letters=np.array(letters))
+        )
     except OSError:  # a cache that cannot be written to costs time, and nothing else
         pass
     return dict(zip(letters, images, strict=True))

@@ -109,8 +109,8 @@ def evaluator(
     source = as_source(tasks)
     check_sampler(source)
     shapes = spec(source, 1)
-    learner.require_fit(tf.nest.map_structure(lambda leaf: tf.zeros(leaf.shape, leaf.dtype), shapes))
     drawn = TaskList(source, num_tasks, seed, shapes)
+    learner.require_fit(drawn.first)
 
     def evaluate_meta(meta: Meta) -> Evaluation:
         measured = kept(

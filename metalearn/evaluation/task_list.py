@@ -48,6 +48,12 @@ class TaskList:
         self._kept = self._drawn(0) if is_kept else None
         self.digest = ""
 
+    @property
+    def first(self) -> Task:
+        """The first of the tasks, leaves ``[1, ...]``; what is learned of it needs no other draw."""
+        drawn = self._source.sample(self._seed_of(0), 1) if self._kept is None else self._kept
+        return _sliced(drawn, 0, 1)
+
     def chunks(self) -> Iterator[tuple[int, Task]]:
         """Yield the tasks in order, leaves ``[chunk, ...]``, each chunk with the number of its first task."""
         digest = hashlib.sha256()

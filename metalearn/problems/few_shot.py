@@ -172,11 +172,13 @@ class MetaLearner:
         """Raise ValueError, naming both shapes, if the model cannot take or answer these tasks.
 
         What Keras does not know of a model (the shapes of a subclassed one) shows where the losses are
-        traced on the tasks' shapes.
+        traced on the tasks' shapes. Of the first task, the losses see the targets: classes that the model
+        has no output for are found.
         """
         number_of_tasks(tasks)
         posed = self.posed(self._meta(functional.parameters(self.model)), tasks, (0, 0))
-        return fit.require_tasks_fit(self.model, posed, self.estimator)
+        losses_of_both = self.loss, self.outer_loss or self.loss
+        return fit.require_tasks_fit(self.model, posed, self.estimator, losses_of_both)
 
     def meta_gradient(self, meta: Meta, tasks: Task, seed: Seed = (0, 0)) -> MetaGradient:
         """Return the meta-loss of each task and the gradient of its mean with respect to ``meta``.

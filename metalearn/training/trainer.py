@@ -92,8 +92,8 @@ class MetaTrainer:
         self.meta_batch_size, self.seed, self.iteration = meta_batch_size, seed, 0
         self.last_gradient: Meta | None = None
         self._blocks = Blocks(tasks, meta_batch_size, seed)
-        example = self._blocks.example()
-        reported = learner.require_fit(example)
+        example, one = self._blocks.example(), self._blocks.one()
+        reported = learner.require_fit(one)
         meta = learner.initialize(seed)
         carrying.require_carry(carry, learner, meta, example)
         phi, _ = learner.parts(meta)
@@ -101,7 +101,7 @@ class MetaTrainer:
         self._structure, self._optimizers = phi, Optimizers(optimizer, phi)
         self._carried = carrying.first(learner, meta, example, carry)
         self.derivatives = self.disagreement = None
-        posed = learner.posed(meta, counted(self._blocks.one()), (seed, 0))
+        posed = learner.posed(meta, counted(one), (seed, 0))
         self._compares = check_derivatives and learner.estimator.second_order and posed.problem.steps > 0
         if self._compares:
             self.derivatives = check_second_derivatives(posed)

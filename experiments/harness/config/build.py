@@ -32,9 +32,20 @@ LEARNER = (
 """What every learner has."""
 
 
+PARTS = {"task": "train", "validation.task": "validation", "evaluation.task": "test"}
+"""What is drawn from a source that holds several parts, by the setting that it is of."""
+
+
 def build_tasks(config: Config, path: str = "task", changes: Config | None = None) -> ml.tasks.Source:
-    """Return the task distribution of ``config["task"]``, with changes, which are settings at ``path``."""
-    return build({**config["task"], **(changes or {})}, path, config.get("packages", ()))
+    """Return the task distribution of ``config["task"]``, with changes, which are settings at ``path``.
+
+    Of a source that has parts, it is the one that ``path`` is for.
+    """
+    source = build({**config["task"], **(changes or {})}, path, config.get("packages", ()))
+    if not callable(getattr(source, "split", None)):
+        return source
+    with failing_as(path):
+        return source.split(PARTS[path])
 
 
 def build_learner(config: Config) -> ml.Learner:

@@ -131,6 +131,10 @@ METRICS = Kind(
     "a list of names of metrics, like [accuracy]",
     Annotated[list[str], Field(strict=True, max_length=100)],
 )
+SPLIT = Kind(
+    "three numbers of classes, or the names of classes as {train: [...], validation: [...], test: [...]}",
+    Annotated[list[_integer(0)], Field(min_length=3, max_length=3)] | dict[str, list[str]],  # type: ignore[misc]
+)
 NAMES = Kind("a list of names", Annotated[list[str], Field(strict=True, min_length=1, max_length=100)])
 PACKAGES = Kind(
     "a name of a package, or a list of them, like [mylab]",

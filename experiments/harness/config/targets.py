@@ -14,6 +14,7 @@ import keras
 
 import metalearn as ml
 
+from ... import data
 from ..errors import UsageError, nearest
 from ..runs.code import covering
 
@@ -24,6 +25,7 @@ PACKAGES = {
     "metalearn.heads": ml.heads,
     "metalearn.step_weights": ml.step_weights,
     "metalearn.tasks": ml.tasks,
+    "experiments.data": data,
     "keras.optimizers": keras.optimizers,
     "keras.optimizers.schedules": keras.optimizers.schedules,
 }
@@ -46,7 +48,7 @@ def find(target: Any, path: str, packages: Sequence[str]) -> Callable[..., Any]:
     package, _, name = str(target).rpartition(".")
     module = PACKAGES.get(package)
     found = getattr(module, name, None) if module and not name.startswith("_") else None
-    ours = package.startswith("metalearn.") and name in getattr(module, "__all__", [])
+    ours = not package.startswith("keras.") and name in getattr(module, "__all__", [])
     if (ours and (inspect.isfunction(found) or inspect.isclass(found))) or (
         inspect.isclass(found) and issubclass(found, KERAS_CLASSES)
     ):

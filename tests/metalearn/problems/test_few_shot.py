@@ -258,3 +258,17 @@ def test_subclassed_models_fit():
     model(tf.zeros((1, 1)))
     learner = ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd())
     assert learner.require_fit(ml.tasks.Sinusoid().sample((0, 0), 1)) == []
+
+
+@pytest.mark.parametrize("estimator", ["checkpointed", "first_order"])
+def test_classes_without_an_output_are_refused(estimator):
+    """Which a graph would make NaN of: by the trainer and by the evaluation, from the targets' values."""
+    random = np.random.default_rng(0)
+    data = random.normal(size=(30, 2)).astype("float32"), random.integers(0, 4, 30)
+    tasks = ml.tasks.from_arrays([data], shots=10, queries=10)
+    model = keras.Sequential([keras.Input((2,)), ml.layers.Dense(3)])
+    learner = ml.MetaLearner(model, "cross_entropy", "sgd", estimator=estimator)
+    with pytest.raises(ValueError, match=r"cross_entropy: .* class"):
+        ml.MetaTrainer(learner, tasks, keras.optimizers.Adam(), check_derivatives=False)
+    with pytest.raises(ValueError, match=r"cross_entropy: .* class"):
+        ml.evaluate(learner, learner.initialize(0), tasks, num_tasks=2, steps=1)

@@ -1,0 +1,161 @@
+"""Sets of images: read as they are published, refused with the remedy where they are not there or damaged."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.data import drawing, folder, glyphs, omniglot, sources
+from experiments.harness.errors import UsageError
+from tests.experiments.small_runs import run
+
+CHARACTERS, DRAWINGS = 8, 4
+
+
+def picture(value, size=(105, 105), mode="L"):
+    file = io.BytesIO()
+    Image.new(mode, size, value if mode == "L" else (value,) * 3).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def omniglots(tmp_path):
+    """A folder like Omniglot's: two zip files, which share a character."""
+    for name, characters in (("images_background", range(5)), ("images_evaluation", range(4, CHARACTERS))):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
+            for character in characters:
+                for number in range(DRAWINGS):
+                    path = f"{name}/Latin/character{character:02}/{character:04}_{number:02}.png"
+                    archive.writestr(path, picture(255 - 20 * character - number))
+    return tmp_path
+
+
+def test_omniglot_is_read_as_it_is_published(omniglots):
+    """28 x 28, ink white, each character once, in the order of their names."""
+    tasks = omniglot(str(omniglots), ways=2, shots=1, queries=2, split=(4, 2, 2))
+    assert tasks.images.shape == (CHARACTERS * DRAWINGS, 28, 28, 1)
+    assert tasks.sizes == (DRAWINGS,) * CHARACTERS
+    values = tasks.images.numpy()[:, 14, 14, 0].reshape(CHARACTERS, DRAWINGS)
+    np.testing.assert_array_equal(values, 20 * np.arange(CHARACTERS)[:, None] + np.arange(DRAWINGS))
+    assert [len(tasks.split(part).classes) for part in ("train", "validation", "test")] == [4, 2, 2]
+
+
+def test_what_is_not_there_is_said_with_where_it_comes_from(tmp_path, capfd):
+    arguments = [
+        "experiment=omniglot/maml",
+        "run.check_derivatives=false",
+        f"task.path={tmp_path / 'nowhere'}",
+    ]
+    assert run(tmp_path, arguments) == 2
+    message = capfd.readouterr().err
+    assert f"Omniglot is not in {tmp_path / 'nowhere'}" in message
+    assert "github.com/brendenlake/omniglot" in message
+    assert "Traceback" not in message
+
+
+def test_a_damaged_file_is_named(omniglots):
+    path = omniglots / "images_evaluation.zip"
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(UsageError, match=r"images_evaluation\.zip cannot be read .*fetch it again"):
+        omniglot(str(omniglots))
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A folder of three classes with three images each, of different sizes."""
+    for number, label in enumerate(("cat", "dog", "owl")):
+        (tmp_path / label).mkdir()
+        for image in range(3):
+            path = tmp_path / label / f"{image}.png"
+            path.write_bytes(picture(50 * number + image, (10 + image, 12), "RGB"))
+    return tmp_path
+
+
+def test_a_folder_of_images_is_a_set(images):
+    split = {"train": ["dog", "owl"], "validation": [], "test": ["cat"]}
+    tasks = folder(str(images), ways=2, shots=1, queries=1, split=split, size=8)
+    assert tasks.images.shape == (9, 8, 8, 3)
+    assert tasks.split("train").classes == (1, 2)
+    grey = folder(str(images), ways=2, shots=1, queries=1, size=8, channels=1)
+    np.testing.assert_array_equal(grey.images.numpy()[:, 4, 4, 0], [0, 1, 2, 50, 51, 52, 100, 101, 102])
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"ways": 4}, "ways=4 are more than the 3 classes"),
+        ({"shots": 3}, "class 0 has 3 images"),
+        ({"split": {"train": ["dog", "cow"], "validation": [], "test": []}}, "names the class cow"),
+        ({"channels": 2}, "channels=2 must be 1"),
+        ({"path": "nowhere"}, "nowhere is no folder"),
+    ],
+)
+def test_what_cannot_be_is_refused(images, options, named):
+    with pytest.raises((UsageError, ValueError), match=named):
+        folder(**{"path": str(images), "ways": 2, "shots": 1, "queries": 1, "size": 8, **options})
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "named"),
+    [
+        ("owl/9.png", b"no image", "an image of class owl cannot be read"),
+        ("9.png", b"", r"9\.png is in no folder of a class: move it"),
+    ],
+)
+def test_images_that_cannot_be_read_are_named(images, path, content, named):
+    (images / path).write_bytes(content)
+    with pytest.raises(UsageError, match=named):
+        folder(str(images), ways=2, shots=1, queries=1, size=8)
+
+
+def test_glyphs_are_drawn_once(tmp_path, monkeypatch):
+    """And read from the cache; a damaged one is drawn again, and one that cannot be written to left out."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    drawn = []
+
+    def draw(seed):
+        drawn.append(seed)
+        letters = "ABCDEF"
+        return np.arange(6 * 20, dtype=np.uint8).reshape(6, 20, 1, 1, 1).repeat(4, 2).repeat(4, 3), list(
+            letters
+        )
+
+    monkeypatch.setattr(drawing, "draw", draw)
+    for calls in (1, 1):
+        sources._glyphs.cache_clear()
+        tasks = glyphs(ways=3, shots=1, queries=1, split=(3, 0, 3))
+        assert len(drawn) == calls
+        np.testing.assert_array_equal(tasks.images.numpy()[:, 0, 0, 0], np.arange(120))
+    (path,) = (tmp_path / "metalearn").iterdir()
+    path.write_bytes(path.read_bytes()[:100])
+    sources._glyphs.cache_clear()
+    glyphs(ways=3)
+    assert len(drawn) == 2
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    sources._glyphs.cache_clear()
+    glyphs(ways=3)
+    assert len(drawn) == 3
+    sources._glyphs.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("word", "named"),
+    [
+        ("task.ways=30", "task: ways=30 are more than"),
+        ("task.split=[1,2]", "task.split=[1, 2] must be three numbers"),
+        ("model.ways=4", "class"),
+        ("model.image=[32,32,1]", "(32, 32, 1)"),
+        ("task.queries=20", "a task takes 1 shots + 20 queries"),
+    ],
+)
+def test_bad_input_is_said_before_anything_is_trained(word, named, tmp_path, monkeypatch, capfd):
+    made = np.zeros((12, 20, 28, 28, 1), np.uint8), list("ABCDEFGHIJKL")
+    monkeypatch.setattr(sources, "_glyphs", lambda seed: dict(zip(made[1], made[0], strict=True)))
+    small = ["experiment=glyphs/maml", "model.filters=2", "task.split=[6,0,6]", "run.check_derivatives=false"]
+    assert run(tmp_path, [*small, word]) == 2
+    message = capfd.readouterr().err
+    assert named in message
+    assert "Traceback" not in message
+    assert not list(tmp_path.iterdir())
