@@ -41,6 +41,11 @@ def forget():
         del sys.modules[name]
 
 
+def on(command, path):
+    """Return a command of the example on a run or a sweep."""
+    return [re.sub(r"runs/.*<id>", str(path), word) for word in command]
+
+
 def call(folder, *arguments):
     """Call ``metalearn ...`` in a folder, in this process, without figures; return its exit code."""
     with quick_programs(), pytest.MonkeyPatch.context() as monkeypatch:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 
 import pytest
 
@@ -10,7 +11,7 @@ from experiments.harness.runs import rundir
 from experiments.harness.runs.rundir import RunDirectory
 from experiments.harness.session import training as session
 from tests.experiments import own_project
-from tests.experiments.own_project import COMMANDS, SMALL, call
+from tests.experiments.own_project import COMMANDS, SMALL, call, on
 from tests.experiments.small_runs import content, stop_at
 
 TRAIN, SWEEP, REPORT, EVALUATE, REPRODUCE = COMMANDS
@@ -55,11 +56,6 @@ def test_its_files_are_code_of_the_run_and_what_is_trusted_is_not_kept(project):
     assert "pseudo_huber" in only_run(project).evaluation.read_text()
 
 
-def on(command, path):
-    """Return a command of the example on a run or a sweep."""
-    return [re.sub(r"runs/.*<id>", str(path), word) for word in command]
-
-
 def test_it_is_evaluated_with_its_own_settings_and_reproduced(project, capfd):
     run = only_run(project).path.relative_to(project)
     evaluate = on(EVALUATE, run)
@@ -89,6 +85,7 @@ def test_it_is_swept_and_reported(project, capfd):
 def test_without_trust_nothing_of_it_is_run(project, capfd, command):
     """Whatever the run or a file says: one message, exit code 2."""
     run = only_run(project).path.relative_to(project)
+    own_project.forget()
     arguments = {"evaluate": [f"run={run}"], "reproduce": [f"run={run}"], "report": ["runs=runs/waves"]}
     assert call(project, command, *arguments.get(command, WITHOUT_TRUST[1:])) == 2
     captured = capfd.readouterr()
@@ -97,6 +94,7 @@ def test_without_trust_nothing_of_it_is_run(project, capfd, command):
     assert "METALEARN_PACKAGES=mylab" in captured.err
     assert captured.err.count("error:") == 1
     assert not captured.out
+    assert not any(name.startswith("mylab") for name in sys.modules)
 
 
 def test_the_environment_trusts_as_the_command_line_does(project, monkeypatch, capfd):

@@ -121,3 +121,16 @@ def test_bad_input_gets_one_clear_message(folder, monkeypatch, capfd, arguments,
     assert code == 2
     assert named in captured.err
     assert "Traceback" not in captured.err
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_of_code_that_is_not_trusted_is_left_out_and_named(folder, monkeypatch, capfd):
+    """The others are reported, and the exit code is 2; with the user's word for it, it is one of them."""
+    make_run(folder, "theirs", 0, [[4, 1], [2, 3], [3, 2]], task={"_target_": "lab_of_theirs.Task"})
+    code, captured = execute(monkeypatch, capfd, f"runs={folder}")
+    assert code == 2
+    assert "packages=[lab_of_theirs]" in captured.out
+    assert "theirs" not in (folder / "report" / "sinusoid_10_shot.csv").read_text()
+    code, captured = execute(monkeypatch, capfd, f"runs={folder}", "packages=lab_of_theirs")
+    assert code == 0
+    assert "not allowed" not in captured.out

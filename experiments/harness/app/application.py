@@ -55,21 +55,14 @@ class Application:
     Attributes:
         task: returns an exit code.
         config_name: of the main configuration file.
-        folder: that the command was called in, where packages of the user's may be.
         codes: exit codes; a sweep has one, from its sweeper.
         began: whether the configuration has been composed: what goes wrong from then on is a fault.
     """
 
     task: Callable[[DictConfig], int]
     config_name: str
-    folder: str = dataclasses.field(default_factory=os.getcwd)
     codes: list[int] = dataclasses.field(default_factory=list)
     began: bool = False
-
-    def find_packages(self) -> None:
-        """Let packages in the folder be imported, behind all that is installed: it replaces none of that."""
-        if self.folder not in sys.path:
-            sys.path.append(self.folder)
 
     def __call__(self, config: DictConfig) -> Outcome:
         """Run the task; what goes wrong is said, and ends no other job of a sweep.
@@ -77,7 +70,6 @@ class Application:
         Raises:
             KeyboardInterrupt: if a job was interrupted: the sweep is, too.
         """
-        self.find_packages()
         sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
         self.began = True
         try:
@@ -116,7 +108,6 @@ def run_application(task: Callable[[DictConfig], int], config_name: str) -> None
     console.accept_any_text()
     _find_plugins()
     application = Application(task, config_name)
-    application.find_packages()
     decorate = hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
     sys.argv[1:] = _ordered(sys.argv[1:], FREE.get(config_name, ()))
     try:

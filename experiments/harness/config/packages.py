@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -36,6 +37,9 @@ LIBRARIES = {"tensorflow", "keras", "numpy", "hydra", "omegaconf", "wandb", "mat
 def trusted(value: Any) -> list[str]:
     """Return the packages that the user trusts, by the setting ``packages`` and by the environment.
 
+    Where there are any, they are found in the current folder, too: behind all that is installed, of which
+    nothing in there can take the place.
+
     Args:
         value: of the setting: a name, or a list of names.
 
@@ -56,6 +60,9 @@ def trusted(value: Any) -> list[str]:
                     "package that your own functions and classes are in"
                 )
         found += taken
+    folder = str(Path.cwd())
+    if found and folder not in sys.path:
+        sys.path.append(folder)
     return list(dict.fromkeys(found))
 
 

@@ -18,7 +18,7 @@ def context_mlp(
     output_size: int = 1,
     context: int = 4,
     activation: str = "relu",
-    dtype: str = "float32",
+    dtype: str | None = None,
 ) -> keras.Model:
     """Build a multilayer perceptron whose inputs are joined by a trainable vector: ``[x, context]``.
 
@@ -31,7 +31,7 @@ def context_mlp(
         output_size: length of an output vector, at least 1.
         context: length of the vector, at least 1.
         activation: any Keras activation.
-        dtype: of parameters and arithmetic.
+        dtype: of parameters and arithmetic, Keras' ``floatx`` unless given.
 
     Returns:
         A built model ``[N, input_size] -> [N, output_size]``.
@@ -42,6 +42,7 @@ def context_mlp(
     Reference: Zintgraf et al. (2019), "Fast Context Adaptation via Meta-Learning", equation 3.
     """
     require_count("context", context)
+    dtype = dtype or keras.config.floatx()
     joined = [Context(context, name="context", dtype=dtype)]
     return build_mlp(input_size, hidden, output_size, activation, dtype, joined)
 

@@ -15,7 +15,7 @@ def mlp(
     hidden: Sequence[int] = (40, 40),
     output_size: int = 1,
     activation: str = "relu",
-    dtype: str = "float32",
+    dtype: str | None = None,
 ) -> keras.Model:
     """Build a multilayer perceptron; the defaults are the sinusoid regressor of MAML.
 
@@ -27,7 +27,7 @@ def mlp(
         hidden: width of each hidden layer, each at least 1; empty for a linear model.
         output_size: length of an output vector, at least 1.
         activation: any Keras activation. ``softsign`` has no second derivative in TensorFlow.
-        dtype: of parameters and arithmetic; ``float64`` for derivative checks.
+        dtype: of parameters and arithmetic, Keras' ``floatx`` unless given.
 
     Returns:
         A built model ``[N, input_size] -> [N, output_size]``.
@@ -37,7 +37,7 @@ def mlp(
 
     Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", section 5.1.
     """
-    return build_mlp(input_size, hidden, output_size, activation, dtype, [])
+    return build_mlp(input_size, hidden, output_size, activation, dtype or keras.config.floatx(), [])
 
 
 def build_mlp(

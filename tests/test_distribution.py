@@ -1,0 +1,82 @@
+"""What is installed: every source file and page of configuration, under names of our own, with a command."""
+
+import configparser
+import runpy
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+COMPLETING = """
+eval "$(metalearn train -sc install=bash)"
+COMP_LINE="metalearn train --config-dir=mylab/conf task=wa"
+COMP_POINT=${#COMP_LINE}
+COMP_CWORD=3
+hydra_bash_completion
+echo "${COMPREPLY[@]}"
+"""
+"""What a shell does when the tabulator is pressed."""
+
+
+def test_every_file_is_in_the_distribution(monkeypatch):
+    setuptools = pytest.importorskip("setuptools")
+    given = {}
+    monkeypatch.setattr(setuptools, "setup", given.update)
+    monkeypatch.chdir(ROOT)
+    runpy.run_path("setup.py")
+    settings = configparser.ConfigParser()
+    settings.read("setup.cfg")
+    lines = settings["options"]["package_dir"].split("\n")
+    renamed = [tuple(part.strip() for part in line.split("=")) for line in lines if line]
+
+    def folder(package):
+        for name, place in sorted(renamed, reverse=True):
+            if package == name or package.startswith(f"{name}."):
+                return ROOT / place / package[len(name) :].replace(".", "/").lstrip("/")
+        return ROOT / package.replace(".", "/")
+
+    installed = {folder(package) for package in given["packages"]}
+    assert all(path.is_dir() for path in installed)
+    sources = [path for name in ("metalearn", "experiments") for path in (ROOT / name).rglob("*.py")]
+    assert {path.parent for path in sources} <= installed
+    assert ROOT / "conf" in installed
+    assert {name.partition(".")[0] for name in given["packages"]} == {"metalearn", "metalearn_experiments"}
+
+
+@pytest.mark.slow
+def test_the_wheel_works_outside_the_checkout(tmp_path):
+    """In an environment that sees the libraries of this one and not our source files: an own project."""
+    from tests.experiments import own_project
+
+    def run(*command):
+        path = f"{tmp_path / 'venv' / 'bin'}:/usr/bin:/bin"
+        done = subprocess.run(
+            command, cwd=tmp_path, env={"PATH": path, "HOME": str(tmp_path)}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    ignored = shutil.ignore_patterns(".*", "build", "dist", "runs", "tests", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, tmp_path / "source", ignore=ignored)  # for pip builds in there
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", "wheels", "./source")
+    run(sys.executable, "-m", "venv", "venv")
+    (place,) = (tmp_path / "venv" / "lib").glob("*/site-packages")
+    (place / "libraries.pth").write_text(sysconfig.get_path("purelib"))
+    (wheel,) = (tmp_path / "wheels").iterdir()
+    run("pip", "install", "--quiet", "--no-deps", "--force-reinstall", str(wheel))
+    assert "evaluate" in run("metalearn", "--help")
+    own_project.make(tmp_path)
+    train, sweep, report, evaluate, reproduce = own_project.COMMANDS
+    assert "kept in" not in run("metalearn", *train, *own_project.SMALL)
+    assert "2 jobs: 1 complete before, 1 complete now" in run("metalearn", *sweep, *own_project.SMALL)
+    (place,) = (tmp_path / "runs" / "sweeps").iterdir()
+    path = next((tmp_path / "runs" / "waves").iterdir())
+    assert "index.html" in run("metalearn", *own_project.on(report, place))
+    assert "kept in" in run("metalearn", *own_project.on(evaluate, path))
+    assert "same: " in run("metalearn", *own_project.on(reproduce, path))
+    assert run("bash", "-c", COMPLETING) == "task=waves\n"
