@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import sys
 import zipfile
@@ -101,11 +102,89 @@ def test_a_file_is_examined_however_it_is_reached(strange, capfd, words):
     assert not (strange.parent / "evil").exists()
 
 
-def test_packages_are_not_imported_for_their_files(strange, capfd):
+CALLBACKS = "a: {_target_: os.system, command: touch evil}\n"
+
+PLACES = {
+    "Hydra's main file": ({"hydra/config.yaml": f"callbacks: {{{CALLBACKS.strip()}}}"}, []),
+    "Hydra's launcher": ({"hydra/launcher/basic.yaml": CALLBACKS}, []),
+    "a group of Hydra's": ({"hydra/callbacks/mine.yaml": CALLBACKS}, ["hydra/callbacks=mine"]),
+    "a section of Hydra's": ({"hydra.callbacks/mine.yaml": CALLBACKS}, ["+hydra.callbacks=mine"]),
+    "out of Hydra's package": (
+        {
+            "experiment/mine.yaml": f"defaults: ['/{'../' * 30}{{}}/elsewhere/mine@_global_']",
+            "elsewhere/mine.yaml": OF_HYDRA["callbacks"],
+        },
+        ["experiment=mine"],
+    ),
+    "packages by a header": ({"experiment/mine.yaml": "# @package packages\n- os\n"}, ["experiment=mine"]),
+    "packages by a list": (
+        {"experiment/mine.yaml": "defaults: [/mine@_global_.packages]", "mine.yaml": "- os\n"},
+        ["experiment=mine"],
+    ),
+    "packages by a place": ({"packages/mine.yaml": "- os\n"}, ["+packages=mine"]),
+    "a path that is put together": (
+        {
+            "experiment/hydr.yaml": "defaults: [/top]",
+            "top.yaml": "defaults: ['${experiment}a/callbacks/mine']",
+        },
+        ["experiment=hydr"],
+    ),
+}
+"""Files that Hydra would take for its own by where they are, or that it would read unexamined."""
+
+
+@pytest.mark.parametrize(("files", "words"), PLACES.values(), ids=PLACES)
+def test_no_place_makes_a_file_hydra_s_own(strange, capfd, files, words):
+    for name, text in files.items():
+        (strange / name).parent.mkdir(parents=True, exist_ok=True)
+        (strange / name).write_text(text.replace("{}", str(strange)[1:]))
+    assert run(None, [f"--config-dir={strange}", *words]) == 2
+    message = capfd.readouterr().err
+    assert re.search("our files and the command line alone|by no file|in its defaults", message)
+    assert "Traceback" not in message
+    assert [path.name for path in strange.parent.iterdir()] == ["strange"]
+
+
+NAMELESS = {
+    "a tab": "a:\n\tb: 1\n",
+    "a key twice": "a: 1\na: 2\n",
+    "a number": "3\n",
+    "a key that is none": "null: 2\n",
+    "a header": "# @package a b\n",
+    "depth": "a: " + "[" * 3000 + "]" * 3000,
+}
+
+
+@pytest.mark.parametrize("text", NAMELESS.values(), ids=NAMELESS)
+def test_a_file_that_cannot_be_read_is_named(strange, text):
+    (strange / "mine.yaml").write_text(text)
+    with pytest.raises(UsageError, match=r"mine\.yaml cannot be read: "):
+        trust.examined(strange / "mine.yaml")
+
+
+def test_a_pipe_among_files_is_not_waited_for(strange, capfd):
+    os.mkfifo(strange / "experiment" / "mine.yaml")
+    assert run(None, [f"--config-dir={strange}", "experiment=mine"]) == 2
+    assert "mine.yaml is no file: it is not read" in capfd.readouterr().err
+
+
+def test_files_that_lead_to_themselves_are_refused_in_a_sweep_too(strange, capfd):
+    (strange / "experiment" / "mine.yaml").write_text("defaults: [mine]\n")
+    for words in (["experiment=mine"], ["-m", "experiment=mine,sinusoid/maml", "seed=0,1"]):
+        assert run(strange.parent / "runs", [f"--config-dir={strange}", *words]) == 2
+        message = capfd.readouterr().err
+        assert "no configuration comes of" in message
+        assert "experiment=mine" in message
+        assert "Traceback" not in message
+
+
+@pytest.mark.parametrize("scheme", ["pkg", "structured"])
+def test_packages_are_not_imported_for_their_files(strange, capfd, monkeypatch, scheme):
+    monkeypatch.syspath_prepend(strange.parent)
     (strange / "theirs").mkdir()
     (strange / "theirs" / "__init__.py").write_text("open('evil', 'w')")
-    assert run(None, ["hydra.searchpath=[pkg://strange.theirs]"]) == 2
-    assert "pkg://strange.theirs: packages would be imported" in capfd.readouterr().err
+    assert run(None, [f"hydra.searchpath=[{scheme}://strange.theirs]"]) == 2
+    assert f"{scheme}://strange.theirs: packages would be imported" in capfd.readouterr().err
     assert not (strange.parent / "evil").exists()
 
 
@@ -122,6 +201,14 @@ def test_files_beside_ours_are_held_to_the_same(tmp_path, monkeypatch):
     preset = tmp_path / "sweep" / "mine.yaml"
     preset.write_text("# @package _global_\nhydra: {sweeper: {params: {seed: '1,2'}}}\n")
     trust.examined(preset)
+    for params in (
+        "'+experiment@hydra.callbacks': mine",
+        "label: '$\\{oc.env:HOME\\}'",
+        "label: '${oc.env:HOME}'",
+    ):
+        preset.write_text(f"# @package _global_\nhydra: {{sweeper: {{params: {{{params}}}}}}}\n")
+        with pytest.raises(UsageError, match=r"sweep/mine\.yaml has"):
+            trust.examined(preset)
     preset.write_text(OF_HYDRA["values and more"])
     link = tmp_path / "experiment" / "link.yaml"
     link.symlink_to(preset)

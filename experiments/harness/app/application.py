@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import importlib
 import os
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +41,13 @@ FREE = {"evaluate": ("task.", "evaluation.")}
 
 EXTRAS = {"hydra/launcher": {"ray": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}}
 """Which extras bring options of Hydra's groups, where it is not ``sweep``."""
+
+
+OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+"""Errors that no other command line mends."""
+
+LONGEST_SHOWN = 1000
+"""Characters of a command line in a message."""
 
 
 class Outcome(NamedTuple):
@@ -122,13 +131,13 @@ def run_application(task: Callable[[DictConfig], int], config_name: str) -> None
     except OSError as error:
         if application.began:
             raise
-        console.say_error(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "), "error:")
-        application.codes.append(FAILED)
+        outcome = complain(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "))
+        application.codes.append(FAILED if error.errno in OF_DISKS else outcome.code)
     except Exception as error:
         # Hydra and OmegaConf raise whatever they stumble over in words and files that are not well-formed.
         if application.began:
             raise
-        application.codes.append(complain(f"no configuration comes of this: {error!r}").code)
+        application.codes.append(complain(_unreadable(error)).code)
     sys.exit(max(application.codes, default=0))
 
 
@@ -216,7 +225,13 @@ def _explain(error: Exception, config_name: str) -> str:
         if group in EXTRAS:
             return _install(group, option)
         return f"there is no {group}={option}{nearest(option, available.split())}"
-    return str(error).split("\nSee https", 1)[0]
+    return (str(error) or str(cause)).split("\nSee https", 1)[0]
+
+
+def _unreadable(error: Exception) -> str:
+    words = shlex.join(sys.argv[1:])
+    shown = words if len(words) <= LONGEST_SHOWN else f"{words[:LONGEST_SHOWN]}..."
+    return f"no configuration comes of {shown}: {type(error).__name__} {error}; --help shows what there is"
 
 
 def _install(group: str, option: str) -> str:

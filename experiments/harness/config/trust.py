@@ -11,17 +11,23 @@ from __future__ import annotations
 import io
 import itertools
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra._internal.core_plugins import file_config_source, importlib_resources_config_source
+from hydra._internal.core_plugins import (
+    file_config_source,
+    importlib_resources_config_source,
+    structured_config_source,
+)
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
-from omegaconf import OmegaConf
+from omegaconf import Container, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import UsageError
 from ..invocation import HOUSE, IN_CHECKOUT
@@ -46,8 +52,17 @@ NOT_TAKEN = {
 }
 """Arguments of Hydra that replace the main configuration, or unpickle one; and their short forms."""
 
-SUSPICIOUS = re.compile(r"hydra|packages|\\|\$\{|[&*!]|\?\?\?")
-"""In a file that has none of this, nothing is Hydra's, trusts a package, is an alias or an interpolation."""
+MAIN = "main"
+"""What Hydra calls the folder of the main configuration."""
+
+RESERVED = re.compile(r"\b(hydra|packages)\b")
+"""In a key, a package or a path: what it leads to is Hydra's, or says what packages are trusted."""
+
+SUSPICIOUS = re.compile(r"hydra|packages|\\|\$\{")
+"""In a file that has none of this, nothing is reserved or an interpolation."""
+
+MARKS = re.compile(r"[*!]")
+"""In a file that has none of these, nothing is an alias or a tag."""
 
 PLAIN = re.compile(r"\$\{(oc\.select:)?[\w.]+(,[\w.-]*)?\}")
 """Interpolations that files may have: another setting, and a value where there is none."""
@@ -73,77 +88,105 @@ def added(arguments: Sequence[str]) -> Iterator[Path]:
 
 
 def guard() -> None:
-    """Have Hydra read files and packages by the classes of this module, in this process."""
+    """Have Hydra read configuration through the classes of this module, in this process."""
     Plugins.instance()  # which registers those of Hydra, and keeps what is there already
-    SourcesRegistry.instance().types.update(file=FileConfigSource, pkg=ImportlibResourcesConfigSource)
+    sources = (FileConfigSource, ImportlibResourcesConfigSource, StructuredConfigSource)
+    SourcesRegistry.instance().types.update({source.scheme(): source for source in sources})
 
 
-class FileConfigSource(ConfigSource):
-    """A folder of configuration, as Hydra's class of this name, but for what is read."""
+class _Source(ConfigSource):
+    """A source of Hydra's, which is asked. Its kinds bear the names of Hydra's, which knows them by that."""
+
+    def __init__(self, provider: str, path: str, kind: type[ConfigSource]) -> None:
+        if provider.startswith("hydra.searchpath") and self.scheme() != "file":
+            raise UsageError(
+                f"hydra.searchpath takes folders, file://<folder>, not {path}: packages would be imported"
+            )
+        self._hydras = kind(provider, path)
+        super().__init__(provider, f"{self.scheme()}://{self._hydras.path}")
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        return self._hydras.load_config(config_path)
+
+    def available(self) -> bool:
+        return self._hydras.available()
+
+    def is_group(self, config_path: str) -> bool:
+        return self._hydras.is_group(config_path)
+
+    def is_config(self, config_path: str) -> bool:
+        return self._hydras.is_config(config_path)
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        return self._hydras.list(config_path, results_filter)
+
+
+class FileConfigSource(_Source):
+    """A folder of configuration, of which every file is examined as it is read."""
 
     def __init__(self, provider: str, path: str) -> None:
-        self._files = file_config_source.FileConfigSource(provider, path)
-        super().__init__(provider, f"{self.scheme()}://{self._files.path}")
+        super().__init__(provider, path, file_config_source.FileConfigSource)
 
     @staticmethod
     def scheme() -> str:
         return "file"
 
     def load_config(self, config_path: str) -> ConfigResult:
-        text = examined(Path(self.path, self._normalize_file_name(config_path)))
-        return ConfigResult(
-            config=OmegaConf.load(io.StringIO(text)),
-            path=f"{self.scheme()}://{self.path}",
-            provider=self.provider,
-            header=self._get_header_dict(text),
-        )
-
-    def available(self) -> bool:
-        return self._files.available()
+        path = Path(self.path, self._normalize_file_name(config_path))
+        ours = self.provider == MAIN and config_path.startswith(f"{OURS}/")
+        if RESERVED.search(config_path) and not ours:
+            raise _refused(path, config_path)  # Hydra would put it among its settings, by its place
+        config, header = examined(path)
+        return ConfigResult(self.provider, self.full_path(), config, header)
 
     def is_group(self, config_path: str) -> bool:
-        return self._files.is_group(config_path)
+        return stat.S_ISDIR(_mode(Path(self.path, config_path)))
 
     def is_config(self, config_path: str) -> bool:
-        return self._files.is_config(config_path)
-
-    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        return self._files.list(config_path, results_filter)
+        mode = _mode(Path(self.path, self._normalize_file_name(config_path)))
+        return mode != 0 and not stat.S_ISDIR(mode)  # what a pipe is found out to be when it is examined
 
 
-class ImportlibResourcesConfigSource(ConfigSource):
-    """Configuration in a package, as Hydra's class of this name: Hydra's own packages, and of its plugins.
-
-    Raises:
-        UsageError: if a search path names the package: it would be imported.
-    """
+class ImportlibResourcesConfigSource(_Source):
+    """Configuration in Hydra's package, or in a plugin's, which is code that was installed."""
 
     def __init__(self, provider: str, path: str) -> None:
-        if provider.startswith("hydra.searchpath"):
-            raise UsageError(
-                f"hydra.searchpath takes folders, file://<folder>, not {path}: packages would be imported"
-            )
-        self._package = importlib_resources_config_source.ImportlibResourcesConfigSource(provider, path)
-        super().__init__(provider, path)
+        super().__init__(provider, path, importlib_resources_config_source.ImportlibResourcesConfigSource)
 
     @staticmethod
     def scheme() -> str:
         return "pkg"
 
-    def load_config(self, config_path: str) -> ConfigResult:
-        return self._package.load_config(config_path)
-
-    def available(self) -> bool:
-        return self._package.available()
-
     def is_group(self, config_path: str) -> bool:
-        return self._package.is_group(config_path)
+        return _is_inside(config_path) and super().is_group(config_path)
 
     def is_config(self, config_path: str) -> bool:
-        return self._package.is_config(config_path)
+        return _is_inside(config_path) and super().is_config(config_path)
 
-    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        return self._package.list(config_path, results_filter)
+
+class StructuredConfigSource(_Source):
+    """Configuration that code has registered."""
+
+    def __init__(self, provider: str, path: str) -> None:
+        super().__init__(provider, path, structured_config_source.StructuredConfigSource)
+
+    @staticmethod
+    def scheme() -> str:
+        return "structured"
+
+
+def _is_inside(config_path: str) -> bool:
+    """Say whether a path leads to something below where it starts."""
+    path = Path(config_path)
+    return not path.is_absolute() and ".." not in path.parts
+
+
+def _mode(path: Path) -> int:
+    """Return what kind of thing a path leads to, as the system has it; 0 for nothing that can be reached."""
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return 0
 
 
 def _is(name: str, full: str, short: str) -> bool:
@@ -151,29 +194,36 @@ def _is(name: str, full: str, short: str) -> bool:
     return name == short or (len(name) > 2 and name.startswith("--") and full.startswith(name))
 
 
-def examined(path: Path) -> str:
-    """Return the text of a file of configuration.
+def examined(path: Path) -> tuple[Container, dict[str, str | None]]:
+    """Return what a file of configuration holds, and the directives of its first lines.
 
     Raises:
         UsageError: if it cannot be read, is no YAML, or holds more than settings and is not ours; a preset of
             ours may give the sweeper values.
     """
-    path = path.resolve()
-    parts = path.relative_to(CONFIGS).parts if path.is_relative_to(CONFIGS) else ()
     try:
+        path = path.resolve()
+        parts = path.relative_to(CONFIGS).parts if path.is_relative_to(CONFIGS) else ()
+        theirs = len(parts) != 1 and parts[:1] != (OURS,)
         text = read_bytes(path, LARGEST).decode()
-        if len(parts) != 1 and parts[:1] != (OURS,) and SUSPICIOUS.search(text):
-            _require_settings(path, text, preset=parts[:1] == (PRESETS,))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        if theirs and MARKS.search(text):
+            _require_no_aliases(path, text)
+        config, header = OmegaConf.load(io.StringIO(text)), ConfigSource._get_header_dict(text)
+        if theirs and SUSPICIOUS.search(text):
+            if RESERVED.search(header["package"] or ""):
+                raise _refused(path, f"@package {header['package']}")
+            _require_settings(path, OmegaConf.to_container(config), preset=parts[:1] == (PRESETS,))
+    except (OSError, ValueError, RuntimeError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
-    return text
+    return config, header
 
 
-def _require_settings(path: Path, text: str, preset: bool) -> None:
-    _require_package(path, text)
+def _require_no_aliases(path: Path, text: str) -> None:
     if any(isinstance(token, (yaml.AliasToken, yaml.TagToken)) for token in yaml.scan(text)):
         raise UsageError(f"{path} has aliases or tags, which configuration is not read with: write them out")
-    node = yaml.safe_load(text)
+
+
+def _require_settings(path: Path, node: Any, preset: bool) -> None:
     if preset and isinstance(node, dict):
         hydra = node.get("hydra")
         sweeper = hydra.get("sweeper") if isinstance(hydra, dict) and set(hydra) == {"sweeper"} else None
@@ -183,26 +233,19 @@ def _require_settings(path: Path, text: str, preset: bool) -> None:
                 "params": sweeper["params"],
             }
     for key, value in _entries(node):
-        if re.match(r"\W*hydra\b", key) or (key == "defaults" and "hydra" in str(value)):
+        if RESERVED.search(key) or (key == "defaults" and re.search("hydra|packages", str(value))):
             raise _refused(path, f"{key}: {value}")
-        if re.match(r"\W*packages\b", key):
+        if not isinstance(value, str) or "${" not in (plain := value.replace("\\", "")):
+            continue
+        if key == "defaults":
             raise UsageError(
-                f"{path} has {key}: what packages are trusted is said on the command line, packages=[...], "
-                "or in the environment, and by no file"
+                f"{path} has {value} in its defaults: a path in there is written out, without ${{...}}"
             )
-        if isinstance(value, str) and "${" in value and "${" in PLAIN.sub("", value):
+        if "${" in PLAIN.sub("", plain):
             raise UsageError(
                 f"{path} has {key}={value}: files of configuration may refer to other settings, ${{a.b}}, "
                 "and not call resolvers, which read the environment"
             )
-
-
-def _require_package(path: Path, text: str) -> None:
-    """Raise UsageError if the first lines put what follows among Hydra's settings."""
-    for line in text.splitlines():
-        directive = re.match(r"\s*#\s*@package\s+(.*)", line)
-        if directive and "hydra" in directive.group(1):
-            raise _refused(path, line)
 
 
 def _entries(node: Any) -> Iterator[tuple[str, Any]]:
@@ -217,7 +260,12 @@ def _entries(node: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _refused(path: Path, what: str) -> UsageError:
+    if "hydra" in what:
+        return UsageError(
+            f"{path} has {what[:100]!r}: Hydra's own settings come from our files and the command line alone."
+            " Remove it, or give it on the command line"
+        )
     return UsageError(
-        f"{path} has {what[:100]!r}: Hydra's own settings come from our files and the command line alone. "
-        "Remove it, or give it on the command line"
+        f"{path} has {what[:100]}: what packages are trusted is said on the command line, packages=[...], or "
+        "in the environment, and by no file"
     )

@@ -12,7 +12,7 @@ from ..errors import UsageError
 from ..runs import identity
 from . import definition
 from .execution import execute
-from .setting import Job, Setting
+from .setting import Job, Setting, count
 from .summary import summarize
 
 MOST_JOBS = 10_000
@@ -65,10 +65,11 @@ def _values(override: Override) -> list[str]:
             "choose"
         )
     found = override.value()
-    if isinstance(found, RangeSweep):  # which Hydra may make a list of, to shuffle it
-        if not found.step:
-            raise UsageError(f"{override.input_line} has a step of 0: it has no end of values")
-        found = list(itertools.islice(found.range(), MOST_JOBS + 1))
-    if isinstance(found, list) and len(found) > MOST_JOBS:
-        raise UsageError(f"{override.input_line} has more than {MOST_JOBS} values: give fewer")
+    if isinstance(found, RangeSweep):
+        try:
+            number = count(found)
+        except ValueError as error:
+            raise UsageError(f"{override.input_line} gives no values: {error}") from error
+        if number > MOST_JOBS:
+            raise UsageError(f"{override.input_line} has more than {MOST_JOBS} values: give fewer")
     return [f"{key}={value}" for value in override.sweep_string_iterator()]

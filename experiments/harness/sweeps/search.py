@@ -28,8 +28,8 @@ from .summary import summarize
 SHOWN = 5
 """Best trials in the closing table."""
 
-MOST_AT_ONCE = 1000
-"""Trials that are chosen, and launched, together."""
+MOST = {"trials": 100_000, "parallel": 1000}
+"""Trials of a search, which remembers each, and those that are chosen and launched together."""
 
 VALIDATIONS = 10
 """In a run, unless ``validation.interval`` says otherwise."""
@@ -72,11 +72,9 @@ def sweep(
             require_count(f"hydra.sweeper.{key}", settings[key], minimum=minimum)
         except ValueError as error:
             raise UsageError(str(error)) from error
-    if settings["parallel"] > MOST_AT_ONCE:
-        raise UsageError(
-            f"hydra.sweeper.parallel={settings['parallel']} are more trials at once than {MOST_AT_ONCE}: "
-            "give as many as there are places to run them"
-        )
+    for key, most in MOST.items():
+        if settings[key] > most:
+            raise UsageError(f"hydra.sweeper.{key}={settings[key]} is more than {most}: give fewer")
     with setting.locked():
         _search(_begin(setting, params, arguments, settings))
 

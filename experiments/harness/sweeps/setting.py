@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, open_dict, read_write
@@ -28,6 +30,22 @@ from ..runs.rundir import RunDirectory
 
 ALIKE = ("name", "label", "seed", "tracking", "diagnostics", "run", "paths")
 """Settings that no object is built of, or that cannot decide whether one can be."""
+
+
+def count(values: RangeSweep) -> int:
+    """Return how many numbers a range has, without going through it.
+
+    Raises:
+        ValueError: if it has none, or no end.
+    """
+    try:
+        first, stop, step = map(Fraction, (values.start, values.stop, values.step))  # type: ignore[arg-type]
+        number = math.ceil((stop - first) / step)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise ValueError("it has no end") from error
+    if number < 1:
+        raise ValueError("it is empty")
+    return number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,10 +148,10 @@ class Setting:
     def _compose(self, overrides: list[str]) -> dict[str, Any]:
         try:
             config = self.loader.load_sweep_config(self.config, overrides)
-        except (HydraException, OmegaConfBaseException):
+        except (UsageError, HydraException, OmegaConfBaseException):
             raise
-        except (ValueError, TypeError, AttributeError) as error:
-            raise UsageError(str(error)) from error
+        except Exception as error:  # whatever they stumble over in words and files that are not well-formed
+            raise UsageError(f"no configuration comes of it: {type(error).__name__} {error}") from error
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = 0
         before = HydraConfig.instance().cfg

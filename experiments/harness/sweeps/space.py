@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from decimal import Decimal
+from fractions import Fraction
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from optuna.distributions import (
@@ -15,6 +15,10 @@ from optuna.distributions import (
 from optuna.trial import Trial
 
 from ..errors import UsageError
+from .setting import count
+
+MOST_FLOATS = 2**53
+"""Of a range: integers to there are exact in float64."""
 
 
 def distribution(override: Override) -> BaseDistribution:
@@ -41,17 +45,18 @@ def _between(low: float | None, high: float | None, step: float | None, log: boo
         raise ValueError("it lacks a bound")
     if isinstance(low, int) and isinstance(high, int):
         return IntDistribution(low, high, log=log, step=int(step or 1))
+    if not math.isfinite(float(high) - float(low)):
+        raise ValueError("its bounds are not finite numbers, or too far apart")
     return FloatDistribution(float(low), float(high), log=log, step=step)
 
 
 def _ends(values: RangeSweep) -> tuple[float, float]:
     """Return the least and the largest number of a range, without going through it."""
-    first, stop, step = map(Decimal, (values.start or 0, values.stop or 0, values.step))
-    count = math.ceil((stop - first) / step)
-    if count < 1:
-        raise ValueError("it is empty")
-    kind = int if isinstance(values.range(), range) else float
-    low, high = sorted((first, first + (count - 1) * step))
+    number, kind = count(values), int if isinstance(values.range(), range) else float
+    if kind is float and number > MOST_FLOATS:
+        raise ValueError("it has more numbers than can be told apart")
+    first, step = map(Fraction, (values.start or 0, values.step))
+    low, high = sorted((first, first + (number - 1) * step))
     return kind(low), kind(high)
 
 

@@ -50,10 +50,10 @@ class OptunaSweeper(Sweeper):
 def _setting(context: HydraContext, task: Any, config: DictConfig) -> tuple[str, Any]:
     """Return the name of the package that the application ``task`` is of, and what the sweep is made in."""
     harness = type(task).__module__.partition(".app.")[0]
-    importlib.import_module(f"{harness}.app.quiet").import_tensorflow()
-    task.began = True
     launcher = Plugins.instance().instantiate_launcher(
         hydra_context=context, task_function=task, config=config
     )
+    task.began = True
+    importlib.import_module(f"{harness}.app.quiet").import_tensorflow()
     setting = importlib.import_module(f"{harness}.sweeps.setting")
     return harness, setting.Setting(context.config_loader, launcher, config, task.codes)

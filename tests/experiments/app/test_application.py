@@ -94,7 +94,8 @@ def test_bad_input_gets_one_clear_message(argument, expected, monkeypatch, capfd
 ODD = """task.shots=${ = x= ~ ~seed + @: task@=x task@a:b=x seed@x=1 ~task += seed=[ task.shots={a: hydra=null
     hydra.run=null task=.. experiment=../../../etc/passwd hydra.searchpath=[nowhere://x] hydra.searchpath=3
     hydra/launcher=null +hydra.callbacks.a=3 hydra.job.name=null seed=${seed} name=${hydra:nothing}
-    task.shots=${..} defaults=[a]"""
+    task.shots=${..} defaults=[a] hydra.verbose=3 hydra.job.env_copy=[NOTHERE] learner.metrics.a=a
+    hydra.run.dir=/dev/null/x --resolve"""
 
 
 def resolved(config):
@@ -102,7 +103,7 @@ def resolved(config):
     return 0
 
 
-@pytest.mark.parametrize("word", [*ODD.split(), "a=" + "[" * 500])
+@pytest.mark.parametrize("word", [*ODD.split(), "a=" + "[" * 500, "a" * 5000 + "=1"])
 def test_odd_words_get_a_message(word, monkeypatch, capfd, tmp_path):
     """What Hydra stumbles over before a task begins."""
     monkeypatch.chdir(tmp_path)
@@ -110,6 +111,8 @@ def test_odd_words_get_a_message(word, monkeypatch, capfd, tmp_path):
     assert code == 2
     assert "Traceback" not in message
     assert message.startswith("error: ")
+    if "no configuration comes of" in message:  # Hydra's own words may not say of what
+        assert word[:40] in message
 
 
 def test_a_disk_that_is_full_before_anything_begins_is_said(monkeypatch, capfd):

@@ -106,6 +106,9 @@ def test_runs_worse_than_others_are_pruned(tmp_path, capfd):
         (["task.shots=range(5,5)"], ["task.shots=range(5,5) is nothing to choose from: it is empty"]),
         (["task.shots=range(1,5,0)"], ["nothing to choose from"]),
         ([RATE, "hydra.sweeper.parallel=10000000000"], ["hydra.sweeper.parallel=10000000000", "1000"]),
+        ([RATE, "hydra.sweeper.trials=1000000000000"], ["hydra.sweeper.trials=1000000000000", "100000"]),
+        (["rule.learning_rate=interval(0,inf)"], ["rule.learning_rate=interval(0,inf)", "not finite"]),
+        (["rule.learning_rate=range(0,1,1e-300)"], ["more numbers than can be told apart"]),
         ([RATE, "evaluation.seed=2"], ["validation.seed=2"]),
     ],
 )
