@@ -68,12 +68,7 @@ def omniglot(
 
     Reference: Lake, Salakhutdinov and Tenenbaum (2015), "Human-level concept learning".
     """
-    place = Path(path)
-    files = sorted((*place.glob(OMNIGLOT), *place.glob("images_evaluation.zip")))
-    if not files:
-        raise UsageError(f"Omniglot is not in {place}. {WHERE.format(place=place)}")
-    described = tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
-    return _few_shot(_omniglot(described), ways, shots, queries, rotations, split)
+    return _few_shot(_omniglot(path), ways, shots, queries, rotations, split)
 
 
 def folder(
@@ -152,9 +147,12 @@ def _glyphs(seed: int) -> dict[str, np.ndarray]:
 
 
 @functools.lru_cache(maxsize=2)
-def _omniglot(files: tuple[tuple[str, int, int], ...]) -> dict[str, np.ndarray]:
-    images = reading.from_zips(Path(name) for name, *_ in files)
-    return reading.decoded(images, drawing.SIZE, 1, True, "Omniglot")
+def _omniglot(path: str) -> dict[str, np.ndarray]:
+    place = Path(path)
+    files = sorted((*place.glob(OMNIGLOT), *place.glob("images_evaluation.zip")))
+    if not files:
+        raise UsageError(f"Omniglot is not in {place}. {WHERE.format(place=place)}")
+    return reading.decoded(reading.from_zips(files), drawing.SIZE, 1, True, "Omniglot")
 
 
 @functools.lru_cache(maxsize=2)

@@ -99,8 +99,9 @@ def require_tasks_fit(
 def _require_targets_fit(model: keras.Model, batch: Batch, loss: Loss) -> None:
     """Let a loss see the values of classes, which a graph that is traced does not have."""
     shape = getattr(model, "output_shape", None)
-    single = isinstance(shape, tuple) and tf.is_tensor(batch.targets)
-    if tf.executing_eagerly() and single and batch.targets.dtype.is_integer:
+    if not isinstance(shape, tuple) or not tf.is_tensor(batch.targets):
+        return
+    if tf.executing_eagerly() and batch.targets.dtype.is_integer:
         loss(batch.targets, tf.zeros([batch.targets.shape[0], *shape[1:]], model.compute_dtype))
 
 
