@@ -47,7 +47,7 @@ class csv:
         """
         path, start = Path(self.path), trainer.iteration
         path.touch()
-        names, *rows = path.read_text().splitlines(keepends=True) if start else [""]
+        names, *rows = (path.read_text() if start else "").splitlines(keepends=True) or [""]
         kept = [row for row in rows if row.endswith("\n") and int(row.partition(",")[0]) < start]
         if rows and (not kept or int(kept[-1].partition(",")[0]) != start - 1):
             raise ValueError(f"{path} has no rows up to iteration {start}, at which the trainer is")

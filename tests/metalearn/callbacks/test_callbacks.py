@@ -171,6 +171,9 @@ def test_the_table_has_all_rows_once(built, trainer, tmp_path):
     trainer.run(1)
     with pytest.raises(callbacks.CallbackError, match="has no rows up to iteration 8"):
         trainer.run(1, [callbacks.csv(path)])
+    trainer.run(2, [callbacks.csv(tmp_path / "later.csv")])
+    trainer.run(2, [callbacks.csv(tmp_path / "later.csv")])
+    assert len((tmp_path / "later.csv").read_text().splitlines()) == 5
     trainer.restore(built[1])
     trainer.run(1, [callbacks.csv(path)])
     assert len(path.read_text().splitlines()) == 2
