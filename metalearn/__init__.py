@@ -1,6 +1,17 @@
 """Meta-learning research in TensorFlow: gradients through learning, proven right."""
 
-from metalearn import autodiff, diagnostics, estimators, losses, metrics, problems, rules, testing, types
+from metalearn import (
+    autodiff,
+    callbacks,
+    diagnostics,
+    estimators,
+    losses,
+    metrics,
+    problems,
+    rules,
+    testing,
+    types,
+)
 from metalearn import autodiff as derivatives
 from metalearn import sources as tasks
 from metalearn.evaluation import Curve, Evaluation, evaluate, evaluator
@@ -30,6 +41,7 @@ __all__ = [
     "Task",
     "__version__",
     "autodiff",
+    "callbacks",
     "derivatives",
     "diagnostics",
     "estimators",

@@ -30,6 +30,7 @@ ORDER = (
     "saving",
     "training",
     "evaluation",
+    "callbacks",
     "diagnostics",
     "testing",
 )

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import metalearn
@@ -91,6 +92,7 @@ LIKE_OTHERS = (
     "optimizer.clipnorm",
     "estimator=implicit",
     "hydra/",
+    "tracking=tensorboard",
 )
 """What these commands do is tested elsewhere, or done by the others here: they wait for the slow tests."""
 
@@ -213,21 +215,34 @@ def test_the_table_of_diagnoses_is_the_library_s():
 def test_no_command_is_left_untested():
     """What is not run above needs an account, a terminal or a shell of its own."""
     others = [line for line in commands() if "experiments." not in line and "pytest" not in line]
-    by_hand = ("wandb login", "wandb leet", "WANDB_RESUME=allow wandb sync", "source ", "pip install ")
+    by_hand = (
+        "wandb login",
+        "wandb leet",
+        "WANDB_RESUME=allow wandb sync",
+        "source ",
+        "pip install ",
+        "tensorboard --logdir",
+    )
     elsewhere = ("metalearn ",)  # in the own project, which tests/experiments/test_own_project.py makes
     assert all(line.startswith((*by_hand, *elsewhere)) for line in others)
 
 
-def test_the_library_examples_run(tmp_path, capfd):
+def test_the_library_examples_run(tmp_path, monkeypatch, capfd):
     """One after the other, as a reader would: the second uses what the first imports."""
-    learning, penalty = (text for text in blocks("python") if not text.startswith("# mylab/"))
-    shorter = learning.replace("iterations=1000", "iterations=5").replace("num_tasks=100", "num_tasks=5")
-    assert shorter != learning
+    learning, watched, penalty = (text for text in blocks("python") if not text.startswith("# mylab/"))
+    shorter = f"{learning}\nquery_loss = report.mean\n{watched}".replace("iterations=1000", "iterations=5")
+    shorter = shorter.replace("num_tasks=100", "num_tasks=5").replace("interval=500", "interval=3")
     path = tmp_path / "example.py"
-    path.write_text(f"{shorter}\nquery_loss = report.mean\n{penalty}")
+    path.write_text(f"{shorter}\nlearned = trainer.meta\n{penalty}")
+    monkeypatch.chdir(tmp_path)
     names = runpy.run_path(str(path))
-    printed = capfd.readouterr().out
+    captured = capfd.readouterr()
+    printed = captured.out
     assert str(names["query_loss"]) in printed
+    assert "iteration 10/10  query loss" in captured.err
+    assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 1 + 5
+    found = np.load(tmp_path / "meta.npz")["meta/parameters/output/kernel"]
+    np.testing.assert_array_equal(found, names["learned"]["parameters"]["output/kernel"])
     assert names["outputs"].shape == (25, 10, 1)
     assert "log_l2" in printed
     assert names["trainer"].meta["log_l2"] > -2  # noise is fitted less with a stronger penalty

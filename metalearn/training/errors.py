@@ -23,3 +23,19 @@ class NonFiniteError(ArithmeticError):
             "the optimizer's clipnorm; a projection has to return finite numbers"
         )
         self.iteration, self.tensors, self.history = iteration, tensors, history
+
+
+class CallbackError(RuntimeError):
+    """A callback has failed; the trainer is whole, and can go on. What it failed with is the cause.
+
+    Attributes:
+        callback: that failed.
+        iteration: iterations that were finished.
+    """
+
+    def __init__(self, callback: object, iteration: int, error: Exception) -> None:
+        super().__init__(
+            f"the callback {callback!r} failed at iteration {iteration}: {type(error).__name__}: {error}. "
+            "The trainer has what was trained"
+        )
+        self.callback, self.iteration = callback, iteration

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,14 @@ from metalearn.sources import Source, as_source
 from metalearn.training import carrying
 from metalearn.training.agreement import copies, disagreement
 from metalearn.training.blocks import Blocks
+from metalearn.training.calling import Call, Callback, watching
 from metalearn.training.carrying import Carry
 from metalearn.training.combine import Clip
 from metalearn.training.errors import History, NonFiniteError
 from metalearn.training.optimizers import Given, Optimizers
 from metalearn.training.program import Outcome, Program
 from metalearn.training.projection import require_projection
+from metalearn.training.state import State, require_state
 from metalearn.types import Meta, Task, TaskMapping
 
 
@@ -162,13 +165,13 @@ class MetaTrainer:
             variable.assign(value)
         self._carried = self._carried._replace(statistics=statistics)
 
-    def state(self) -> dict[str, np.ndarray]:
+    def state(self) -> State:
         """Return all that training needs to go on from here: the contents of a checkpoint."""
         state = {name: variable.numpy() for name, variable in self._stateful()}
         carried = {name: leaf.numpy() for name, leaf in self._named_carried()}
         return {"iteration": np.int64(self.iteration), **state, **carried}
 
-    def restore(self, state: dict[str, np.ndarray]) -> None:
+    def restore(self, state: State) -> None:
         """Go on from a state that a trainer of the same configuration returned.
 
         Raises:
@@ -176,26 +179,22 @@ class MetaTrainer:
         """
         variables, carried = dict(self._stateful()), dict(self._named_carried())
         expected = {**variables, **carried}
-        if missing_or_unknown := set(state) ^ {"iteration", *expected}:
-            raise ValueError(f"this state is of another configuration: {sorted(missing_or_unknown)} differ")
-        iteration = np.asarray(state["iteration"])
-        if iteration.shape or iteration.dtype.kind not in "iu" or iteration < 0:
-            raise ValueError(f"iteration must be an integer of at least 0, the state has {iteration!r}")
-        for name, present in expected.items():
-            value, dtype = state[name], tf.as_dtype(present.dtype).name
-            if value.shape != tuple(present.shape) or value.dtype != dtype:
-                raise ValueError(
-                    f"{name} has shape {value.shape} and type {value.dtype} in the state, "
-                    f"{tuple(present.shape)} and {dtype} here"
-                )
+        require_state(state, expected)
         for name, variable in variables.items():
             variable.assign(state[name])
         leaves = [tf.constant(state[name], leaf.dtype) for name, leaf in carried.items()]
         self._carried = tf.nest.pack_sequence_as(self._carried, leaves)
-        self.iteration = int(iteration)
+        self.iteration = int(state["iteration"])
 
-    def run(self, iterations: int) -> History:
-        """Train for ``iterations`` more iterations.
+    def run(self, iterations: int, callbacks: Sequence[Callback[MetaTrainer]] = ()) -> History:
+        """Train for ``iterations`` more iterations, or until a callback stops the training.
+
+        Callbacks are called between the compiled calls of one program: they change no bit of what is trained,
+        and nothing is compiled for them.
+
+        Args:
+            iterations: at least 1.
+            callbacks: such as those of :mod:`metalearn.callbacks`.
 
         Returns:
             For each metric an array with one row an iteration: ``outer/loss`` and ``inner/loss`` (query and
@@ -206,24 +205,35 @@ class MetaTrainer:
 
         Raises:
             NonFiniteError: if a loss, a gradient or an update is not finite; ``meta`` and ``iteration`` are
-                then those before the failing iteration.
+                then those before the failing iteration, and callbacks have had all rows before it.
+            CallbackError: naming the callback that has failed; its error is the cause.
         """
         require_count("iterations", iterations)
         self.compare()
-        parts: list[History] = []
         end = self.iteration + iterations
-        while self.iteration < end:
-            block, offset = divmod(self.iteration, self._blocks.length)
-            count = min(end - self.iteration, self._blocks.length - offset)
-            outcome = self._call(block, count, keep=True)
-            kept, rows = int(outcome.kept), outcome.rows.numpy()
-            parts.append(dict(zip(self._program.metrics, rows[:kept].T, strict=True)))
-            self._carried = outcome.carried
-            self.iteration += kept
-            if kept < count:
-                culprits = self._culprits(outcome, rows[kept])
-                raise NonFiniteError(self.iteration, culprits, _concatenate(parts))
-            self.last_gradient = outcome.gradient
+        parts = [{name: np.empty(0, np.float32) for name in self._program.metrics}]
+        with watching(callbacks, self, end) as ask:
+            wanted = ask(None)
+            while self.iteration < end and wanted:
+                first, began = self.iteration, time.perf_counter()
+                block, offset = divmod(first, self._blocks.length)
+                count = min(end - first, self._blocks.length - offset, wanted)
+                outcome = self._call(block, count, keep=True)
+                kept, rows = int(outcome.kept), outcome.rows.numpy()
+                seconds = time.perf_counter() - began
+                parts.append(dict(zip(self._program.metrics, rows[:kept].T, strict=True)))
+                self._carried = outcome.carried
+                self.iteration += kept
+                failed = None
+                if kept == count:
+                    self.last_gradient = outcome.gradient
+                else:
+                    culprits = self._culprits(outcome, rows[kept])
+                    failed = NonFiniteError(self.iteration, culprits, _concatenate(parts))
+                if kept:
+                    wanted = ask(Call(first, parts[-1], seconds))
+                if failed is not None:
+                    raise failed
         return _concatenate(parts)
 
     def next_update(self) -> tuple[Meta, Meta] | None:

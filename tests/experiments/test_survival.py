@@ -21,6 +21,7 @@ from experiments.harness.app import interrupts
 from experiments.harness.runs import checkpoints, files, lock
 from experiments.harness.session import training as session
 from metalearn import diagnostics
+from tests.experiments import events
 from tests.experiments.small_runs import SETTINGS, SHORT, content, folder, read, run, stop_at
 
 LONG = [*SETTINGS, "training.iterations=2000", "training.jit_compile=false", "training.carry=700"]
@@ -99,11 +100,12 @@ def test_the_number_of_threads_does_not_matter(tmp_path, whole, monkeypatch, thr
 
 
 def test_diagnoses_change_nothing_and_are_made_once(short, tmp_path):
-    """Of a run that stops where a diagnosis is due, at a checkpoint that is older.
+    """Of a run that stops where a diagnosis is due, at a checkpoint that is older; in TensorBoard, too.
 
     The diagnosis is a sum of weights here: the true one takes long to build, and has its own tests.
     """
-    diagnosed = [*SHORT, "diagnostics.interval=20"]
+    diagnosed = [each for each in SHORT if each != "tracking=none"]
+    diagnosed += ["diagnostics.interval=20", "tracking=tensorboard", "tracking.interval=1"]
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(diagnostics, "measure", lambda learner, meta, *_: total(meta))
         monkeypatch.setattr(diagnostics, "evaluate", lambda measured: {"sum": measured})
@@ -116,6 +118,9 @@ def test_diagnoses_change_nothing_and_are_made_once(short, tmp_path):
         rows = list(csv.DictReader(file))
     assert [row["iteration"] for row in rows] == ["0", "20", "40", "60"]
     assert len({row["sum"] for row in rows}) == 4
+    found = events.read(folder(tmp_path).path / "tensorboard")
+    assert events.steps(found, "outer/loss") == list(range(1, 61))
+    assert events.steps(found, "sum") == [0, 20, 40, 60]
 
 
 def total(meta):

@@ -56,6 +56,9 @@ def test_the_offline_run_has_every_group(finished):
     assert {name.partition("/")[0] for name in names if not name.startswith("_")} == GROUPS | {"iteration"}
     assert all(row["iteration"] == row["_step"] for row in log.history)
     assert [row["iteration"] for row in log.history if "order/norm" in row] == [0, 60]
+    described = log.last("run")
+    assert described.display_name == f"maml sinusoid {finished.name}"
+    assert set(described.tags) == {"maml", "Sinusoid", "checkpointed"}
     assert "meta_gradients" in {name.rpartition("/")[2] for name in names if name.startswith("figures/")}
     with (finished / "diagnostics.csv").open() as file:
         found, last = csv.DictReader(file)

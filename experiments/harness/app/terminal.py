@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from types import TracebackType
 from typing import Any
 
@@ -12,14 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import metalearn as ml
-from metalearn.training.errors import History
 
 from ..console import cell, console
 
 LINES_WHEN_PIPED = 10
-
-SHOWN_LOSSES = 1000
-"""Iterations that the displayed losses are the mean of."""
 
 
 def brief(config: dict[str, Any], trainer: ml.MetaTrainer, place: str) -> None:
@@ -75,8 +70,7 @@ class Bar:
     """A live progress bar of meta-training; in a pipe, a line each tenth of the way."""
 
     def __init__(self, done: int, total: int) -> None:
-        self._total, self._first, self._start = total, done, 0.0
-        self._recent: list[np.ndarray] = []
+        self._total, self._first = total, done
         self._next_line = done
         self._progress = Progress(
             TextColumn("meta-training"),
@@ -98,17 +92,8 @@ class Bar:
     ) -> None:
         self._progress.stop()
 
-    def advance(self, done: int, history: History) -> None:
-        """Show that ``done`` iterations are done, the last with these metrics."""
-        self._recent.append(np.stack([history["outer/loss_before"], history["outer/loss"]]))
-        while sum(part.shape[1] for part in self._recent[1:]) >= SHOWN_LOSSES:
-            self._recent.pop(0)
-        before, after = np.concatenate(self._recent, axis=1)[:, -SHOWN_LOSSES:].mean(1)
-        status = f"query loss {before:.3f} → {after:.3f}"
-        if self._start:
-            status += f"  {(done - self._first) / (time.perf_counter() - self._start):.0f} it/s"
-        else:  # the first call compiled: it says nothing of the speed
-            self._first, self._start = done, time.perf_counter()
+    def advance(self, done: int, status: str) -> None:
+        """Show that ``done`` iterations are done, and how it goes."""
         self._progress.update(self._task, completed=done, status=status)
         if not console.is_terminal and (done >= self._next_line or done == self._total):
             console.print(f"iteration {done}/{self._total}  {status}")

@@ -13,10 +13,15 @@ import metalearn as ml
 
 from ..errors import UsageError, nearest
 from ..runs.rundir import RunDirectory
-from ..tracking.trackers import Tracker, no_tracker, wandb_tracker
+from ..tracking.tensorboard import tensorboard_tracker
+from ..tracking.trackers import Tracker, no_tracker
+from ..tracking.wandb import wandb_tracker
 from .targets import find
 
 Config = dict[str, Any]
+
+LONGEST_TAG = 64
+"""Characters that W&B takes."""
 
 LEARNER = (
     "estimator",
@@ -112,13 +117,18 @@ def build_trainer(config: Config) -> ml.MetaTrainer:
     return _call(ml.MetaTrainer, {**parts, **settings}, "training")
 
 
-def build_tracker(config: Config, run: RunDirectory) -> Tracker:
-    """Return the tracker of ``config["tracking"]``."""
+def build_tracker(config: Config, run: RunDirectory, iteration: int = 0) -> Tracker:
+    """Return the tracker of ``config["tracking"]``, for a run that goes on from an iteration."""
     settings = {key: value for key, value in config["tracking"].items() if key != "backend"}
+    described, default = {"directory": run.path, "config": config}, f"{config['label']} {config['name']}"
+    if config["tracking"]["backend"] == "tensorboard":
+        return _call(tensorboard_tracker, {**described, "iteration": iteration, **settings}, "tracking")
     if config["tracking"]["backend"] == "none" or settings["mode"] == "disabled":
         return no_tracker()
-    settings["name"] = " ".join(filter(None, (settings["name"], run.path.name)))
-    described = {"directory": run.path, "config": config, "run_id": run.path.name}
+    settings["name"] = f"{settings['name'] or default} {run.path.name}"
+    parts = ("task", "problem") if config.get("problem") else ("task", "estimator")
+    tags = [config["label"], *(config[part]["_target_"].rpartition(".")[2] for part in parts)]
+    described |= {"run_id": run.path.name, "tags": [tag[:LONGEST_TAG] for tag in dict.fromkeys(tags)]}
     return _call(wandb_tracker, {**described, **settings}, "tracking")
 
 

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..errors import UsageError, nearest
 from . import kinds, packages
 from .kinds import Kind
-from .settings import SETTINGS
+from .settings import BACKENDS, SETTINGS
 
 Config = dict[str, Any]
 
@@ -135,9 +135,9 @@ def _section(section: str, node: Any) -> Config:
     if not isinstance(node, dict):
         raise UsageError(f"{section}={kinds.shown(node)} must be a section with {', '.join(keys)}")
     _require_known(f"{section}.", node, [f"{section}.{key}" for key in keys])
-    untracked = section == "tracking" and node.get("backend") == "none"
-    for key in keys:
-        if key not in node and not untracked:
+    needed = BACKENDS.get(str(node.get("backend")), ("backend",)) if section == "tracking" else keys
+    for key in needed:
+        if key not in node:
             raise UsageError(f"the configuration lacks {section}.{key}")
     _require_shallow(section, node)
     checked = {key: _take(f"{section}.{key}", value) for key, value in node.items()}

@@ -11,7 +11,14 @@ from typing import Any, NamedTuple
 from . import kinds
 from .kinds import Kind, either, one_of, optional
 
-BACKENDS, MODES = ("wandb", "none"), ("offline", "online", "disabled")
+BACKENDS = {
+    "wandb": ("mode", "project", "group", "name", "interval", "histogram_interval"),
+    "tensorboard": ("interval", "histogram_interval"),
+    "none": (),
+}
+"""The settings that each tracker has."""
+
+MODES = ("offline", "online", "disabled")
 
 
 class Setting(NamedTuple):
@@ -86,11 +93,13 @@ SETTINGS: dict[str, Setting] = {
     "diagnostics.interval": Setting(
         optional(kinds.COUNT), "iterations between diagnoses of the meta-gradient"
     ),
-    "tracking.backend": Setting(one_of(*BACKENDS), "what is told of the run while it goes on"),
+    "tracking.backend": Setting(one_of(*BACKENDS), "what is informed of the run while it goes on"),
     "tracking.mode": Setting(one_of(*MODES), "of Weights & Biases; offline needs no account"),
     "tracking.project": Setting(kinds.TEXT, "of Weights & Biases"),
     "tracking.group": Setting(optional(kinds.TEXT), "of runs; in a sweep, its folder's name"),
-    "tracking.name": Setting(optional(kinds.TEXT), "of the run; its id, in a sweep with what varies"),
+    "tracking.name": Setting(
+        optional(kinds.TEXT), "of the run, before its id; null for algorithm and task, in a sweep what varies"
+    ),
     "tracking.interval": Setting(kinds.COUNT, "iterations that one logged point is the mean of"),
     "tracking.histogram_interval": Setting(kinds.COUNT, "iterations between histograms of the meta-gradient"),
     "run.checkpoint_seconds": Setting(kinds.POSITIVE, "time between checkpoints"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from metalearn.callbacks.csv import header, lines
 from metalearn.training.errors import History
 
 from ..errors import UsageError
@@ -27,14 +28,10 @@ EMPTY = hashlib.sha256().hexdigest()
 
 def append(path: Path, first_iteration: int, history: History) -> None:
     """Append the rows of consecutive iterations, with a header if the file is new."""
-    columns = list(history)
-    iterations = np.arange(first_iteration, first_iteration + len(history[columns[0]]))
-    rows = np.stack([iterations, *history.values()], 1)
-    template = ",".join(["%d"] + ["%.9g"] * len(columns)) + "\n"
     with open_plain(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, "a", newline="") as file:
         if file.tell() == 0:
-            file.write(",".join(["iteration", *columns]) + "\n")
-        file.write(template * len(rows) % tuple(rows.ravel().tolist()))
+            file.write(header(history))
+        file.write(lines(first_iteration, history))
 
 
 def read(path: Path) -> History:

@@ -10,14 +10,16 @@ import numpy as np
 import tensorflow as tf
 
 import metalearn as ml
+from metalearn.callbacks import Call, Watch
 
 from ..console import say
 from ..runs import metrics
 from ..tracking.trackers import Tracker
+from .session import Session
 
 
 class Diagnoses:
-    """What to call before a call of the trainer: it diagnoses if that is due.
+    """A callback that diagnoses the meta-gradient before the iterations that are multiples of an interval.
 
     It leaves the trainer as it was: what is trained has the same bits with it and without. Its program is
     one of its own, made at the first diagnosis. What cannot be diagnosed is said, and trained all the same.
@@ -41,17 +43,24 @@ class Diagnoses:
         self.seconds = 0.0
         self._last = metrics.last_iteration(path)
 
-    def __call__(self) -> int | None:
-        """Return how many iterations there are before the next diagnosis; None for no limit."""
-        if self._interval is None:
-            return None
-        iteration = self._trainer.iteration
-        if iteration % self._interval == 0:
-            self._diagnose()
-        return None if self._interval is None else self._interval - iteration % self._interval
+    @classmethod
+    def of(cls, session: Session) -> Diagnoses:
+        """Return those of a run."""
+        interval = session.config["diagnostics"]["interval"]
+        return cls(session.trainer, session.run.diagnostics, session.tracker, interval)
 
-    def at_the_end(self) -> None:
-        """Diagnose the last iterate, unless that has been done, or the run is not diagnosed at all."""
+    def begin(self, trainer: ml.MetaTrainer, end: int) -> Watch:
+        """See :class:`metalearn.callbacks.Callback`."""
+
+        def called(_: Call | None) -> int | None:
+            if self._interval is not None and trainer.iteration % self._interval == 0:
+                self.diagnose()
+            return None if self._interval is None else self._interval - trainer.iteration % self._interval
+
+        return Watch(called, limit=called(None))
+
+    def diagnose(self) -> None:
+        """Diagnose the iterate of now, unless that has been done, or the run is not diagnosed at all."""
         if self._interval is not None and self._last != self._trainer.iteration:
             self._diagnose()
 

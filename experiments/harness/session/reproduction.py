@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import metalearn as ml
+from metalearn.callbacks import Call
 from metalearn.training.errors import History
 
 from ..app.terminal import Bar
@@ -22,9 +23,6 @@ from ..runs import arrays, environment, metrics, provenance, rundir
 from ..runs.files import WANDB
 from ..runs.rundir import RunDirectory
 from .results import digest, evaluate
-
-CALL_ITERATIONS = 500
-"""Compared at a time: the first difference ends the comparison."""
 
 SHOWN = 10
 """Differences between the circumstances that are printed."""
@@ -128,20 +126,20 @@ def first_difference(first: int, stored: History, again: History) -> str | None:
 
 
 def _train(trainer: ml.MetaTrainer, stored: History, total: int) -> str | None:
-    with Bar(0, total) as bar:
-        while trainer.iteration < total:
-            first = trainer.iteration
-            count = min(CALL_ITERATIONS, total - first)
-            try:
-                history = trainer.run(count)
-            except ml.NonFiniteError as error:
-                return str(error)
-            bar.advance(trainer.iteration, history)
-            part = {name: values[first : first + count] for name, values in stored.items()}
-            difference = first_difference(first, part, history)
-            if difference:
-                return difference
-    return None
+    found: list[str] = []
+
+    def compare(call: Call) -> int | None:
+        part = {name: values[call.first : trainer.iteration] for name, values in stored.items()}
+        difference = first_difference(call.first, part, call.history)
+        found.extend([difference] if difference else [])
+        return 0 if difference else None
+
+    try:
+        with Bar(0, total) as bar:
+            trainer.run(total, [ml.callbacks.progress(bar.advance), ml.callbacks.each(compare)])
+    except ml.NonFiniteError as error:
+        found.append(str(error))
+    return found[0] if found else None
 
 
 def _at_the_end(

@@ -26,7 +26,7 @@ from ..figures import story
 from ..runs import checkpoints, code, identity, metrics, provenance, rundir
 from ..runs.files import MIB, read_bytes, require_plain_folder, write_atomically, write_json
 from ..runs.rundir import RunDirectory
-from ..tracking.trackers import Tracker
+from .session import Session
 
 Config = dict[str, Any]
 
@@ -67,15 +67,16 @@ def digest(meta: ml.types.Meta) -> str:
     return total.hexdigest()
 
 
-def conclude(run: RunDirectory, trainer: ml.MetaTrainer, tracker: Tracker, config: Config) -> None:
+def conclude(session: Session) -> None:
     """Evaluate a trained learner, draw its figures, and show, keep and track both.
 
     Raises:
         UsageError: if it cannot be evaluated so; the training is kept.
     """
-    metric = loss_name(config)
+    run, trainer, tracker = session.run, session.trainer, session.tracker
+    metric = loss_name(session.config)
     try:
-        evaluation = evaluate(config, trainer.learner, trainer.meta)
+        evaluation = evaluate(session.config, trainer.learner, trainer.meta)
     except UsageError as error:
         raise UsageError(
             f"{error}. The training is kept in {run.path}: the same command with other settings of "
@@ -85,7 +86,7 @@ def conclude(run: RunDirectory, trainer: ml.MetaTrainer, tracker: Tracker, confi
     write_atomically(run.losses, lambda file: np.savez(file, per_task=evaluation.per_task))
     console.print(evaluation_table(evaluation, metric, "Query loss after adaptation to fresh tasks"))
     tracker.evaluation(evaluation, metric)
-    paths = draw(run, trainer, evaluation, config)
+    paths = draw(session, evaluation)
     tracker.figures(paths)
     tracker.checkpoint(sorted(run.checkpoints.glob("*.npz"))[-1])
     say(f"figures: {', '.join(str(path) for path in paths.values())}")
@@ -163,10 +164,9 @@ def restore(trainer: ml.MetaTrainer, state: checkpoints.State) -> None:
     trainer.restore({name: value for name, value in state.items() if ".csv/" not in name})
 
 
-def draw(
-    run: RunDirectory, trainer: ml.MetaTrainer, evaluation: ml.Evaluation, config: Config
-) -> dict[str, Path]:
+def draw(session: Session, evaluation: ml.Evaluation) -> dict[str, Path]:
     """Draw the figures of a run and return where each was written."""
+    run, trainer, config = session.run, session.trainer, session.config
     history = metrics.read(run.metrics)
     window = max(1, min(WINDOW, len(history["outer/loss"]) // 20))
     drawn = {

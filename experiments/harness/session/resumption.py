@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import metalearn as ml
-
 from ..console import say
 from ..errors import UsageError
 from ..runs import checkpoints, code, files, identity, metrics, provenance, rundir
 from ..runs.lock import locked
 from ..runs.rundir import RunDirectory
 from .results import restore, set_aside, show
+from .session import Session
 
 Config = dict[str, Any]
 
@@ -54,8 +53,9 @@ def show_complete(run: RunDirectory, config: Config, manifest: Config) -> int:
     return 0
 
 
-def resume(run: RunDirectory, trainer: ml.MetaTrainer, config: Config, manifest: Config) -> None:
+def resume(session: Session, manifest: Config) -> None:
     """Go back to the newest checkpoint, or to the start where there is none yet."""
+    run, trainer, config = session.run, session.trainer, session.config
 
     def accept(state: checkpoints.State) -> None:
         restore(trainer, state)

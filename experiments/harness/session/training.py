@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import time
 import traceback
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 import metalearn as ml
+from metalearn.callbacks import Call, Callback, CallbackError, each, progress
 
 from ..app.interrupts import interruptible
 from ..app.terminal import Bar, brief
@@ -20,14 +20,13 @@ from ..config.preparation import prepare
 from ..console import say
 from ..errors import FAILED, INTERRUPTED, UsageError
 from ..invocation import command
-from ..runs import checkpoints, files, identity, metrics, rundir
+from ..runs import files, identity, rundir
 from ..runs.files import write_atomically
-from ..runs.lock import Lock, locked
-from ..runs.rundir import RunDirectory
-from ..tracking.trackers import Tracker
+from ..runs.lock import locked
 from .diagnosis import Diagnoses
 from .results import conclude, digest, draw_story
 from .resumption import require_own, require_same_code, resume, show_complete
+from .session import Session
 from .validation import Report, Validation
 
 Config = dict[str, Any]
@@ -58,7 +57,7 @@ def train(config: Config, report: Report | None = None) -> int:
     try:
         with locked(run.path) as lock:
             files.sweep(run.path)
-            return _go_on(run, config, trainer, lock, report)
+            return _go_on(Session(run, config, trainer, lock), report)
     except OSError as error:
         say(
             f"{error.filename or run.path}: {error.strerror or error}. What was kept before is whole; when "
@@ -69,188 +68,144 @@ def train(config: Config, report: Report | None = None) -> int:
         return FAILED
 
 
-def _go_on(
-    run: RunDirectory, config: Config, trainer: ml.MetaTrainer, lock: Lock, report: Report | None
-) -> int:
+def _go_on(session: Session, report: Report | None) -> int:
     """Train from where the run is to its end, and evaluate."""
     started = time.perf_counter()
+    run, config, trainer = session.run, session.config, session.trainer
     manifest = rundir.read_manifest(run)
     if manifest is None:
         rundir.create(run, config)
     else:
         require_own(run, config, manifest)
-        resume(run, trainer, config, manifest)
+        resume(session, manifest)
     brief(config, trainer, str(run.path))
-    tracker = build_tracker(config, run)
-    session = _Session(run, config, trainer, tracker, lock)
+    session = dataclasses.replace(session, tracker=build_tracker(config, run, trainer.iteration))
     try:
-        return session.work(report, started)
+        return _work(session, report, started)
     except ml.NonFiniteError as error:
-        return session.fail(error)
+        return _fail(session, error)
     except KeyboardInterrupt:
-        return session.stop()
+        session.tracker.finish(exit_code=INTERRUPTED)
+        session.leave()
+        return INTERRUPTED
     except (OSError, UsageError):
         raise
     except Exception as error:  # a fault, ours or of what we use: the run says so, and can go on when mended
-        lock.require()
+        session.lock.require()
         write_atomically(run.error, lambda file: file.write(traceback.format_exc().encode(errors="replace")))
-        rundir.update_manifest(
-            run, status="failed", end=rundir.now(), error=f"{type(error).__name__}: {error}"
-        )
+        session.note(status="failed", end=rundir.now(), error=f"{type(error).__name__}: {error}")
         raise
     finally:
-        tracker.finish(exit_code=1)  # does nothing where it is finished
+        session.tracker.finish(exit_code=1)  # does nothing where it is finished
 
 
-@dataclasses.dataclass(frozen=True)
-class _Session:
-    """A run that is being worked on.
-
-    Attributes:
-        run: its folder.
-        config: resolved.
-        trainer: at the iteration from which to go on.
-        tracker: that is told.
-        lock: of the folder; without it nothing is written.
-    """
-
-    run: RunDirectory
-    config: Config
-    trainer: ml.MetaTrainer
-    tracker: Tracker
-    lock: Lock
-
-    def work(self, report: Report | None, started: float) -> int:
-        """Train and evaluate; return the exit code."""
-        self._compare()
-        validation = Validation(self.trainer, self.run.validation, self.tracker, self.config, report)
-        first = self.trainer.iteration
-        seconds, speed = self._train(validation)
-        if validation.pruned:
-            return self._give_up(validation)
-        if seconds is None:
-            return self.stop()
-        self._note(status="trained", parameters_digest=digest(self.trainer.meta))
-        if self.trainer.iteration > first:  # otherwise it was trained before, in another time
-            self._note(seconds={"training": round(seconds, 2)}, milliseconds_per_iteration=speed)
-        with interruptible(self._last_words):
-            validation.at_the_end()
-            self.lock.require()
-            conclude(self.run, self.trainer, self.tracker, self.config)
-            self.tracker.finish()
-            total = time.perf_counter() - started
-            known = (rundir.read_manifest(self.run) or {}).get("seconds", {})
-            self._note(
-                status="complete",
-                end=rundir.now(),
-                files=rundir.checksums(self.run),
-                seconds={**known, "total": round(total, 2)} if self.trainer.iteration > first else known,
-                validation_loss=_finite(validation.loss),
-                meta_parameters=sum(leaf.shape.num_elements() for leaf in tf.nest.flatten(self.trainer.meta)),
-            )
-        say(f"training took {seconds:.1f} s, everything {total:.1f} s; all of it is in {self.run.path}")
-        return 0
-
-    def _compare(self) -> None:
-        """Hold the program to eager execution before it is used; a run that fails there says so."""
-        try:
-            self.trainer.compare()
-        except ValueError as error:
-            self._note(status="failed", end=rundir.now(), error=str(error))
-            raise UsageError(f"training: {error}") from error
-        found = self.trainer.derivatives
-        self._note(
-            program={"mapping": self.trainer.mapping, "xla": self.trainer.jit_compile},
-            derivatives={
-                **({} if found is None else found._asdict()),
-                "disagreement": self.trainer.disagreement,
-            },
+def _work(session: Session, report: Report | None, started: float) -> int:
+    """Train and evaluate; return the exit code."""
+    trainer, first = session.trainer, session.trainer.iteration
+    _compare(session)
+    validation = Validation(session, report)
+    seconds, speed = _train(session, validation)
+    if validation.pruned:
+        return _give_up(session, validation)
+    session.note(status="trained", parameters_digest=digest(trainer.meta))
+    if trainer.iteration > first:  # otherwise it was trained before, in another time
+        session.note(seconds={"training": round(seconds, 2)}, milliseconds_per_iteration=speed)
+    with interruptible(session.leave):
+        validation.at_the_end()
+        session.lock.require()
+        conclude(session)
+        session.tracker.finish()
+        total = time.perf_counter() - started
+        known = (rundir.read_manifest(session.run) or {}).get("seconds", {})
+        session.note(
+            status="complete",
+            end=rundir.now(),
+            files=rundir.checksums(session.run),
+            seconds={**known, "total": round(total, 2)} if trainer.iteration > first else known,
+            validation_loss=_finite(validation.loss),
+            meta_parameters=sum(leaf.shape.num_elements() for leaf in tf.nest.flatten(trainer.meta)),
         )
+    say(f"training took {seconds:.1f} s, everything {total:.1f} s; all of it is in {session.run.path}")
+    return 0
 
-    def stop(self) -> int:
-        """Leave the run as interrupted."""
-        self.tracker.finish(exit_code=INTERRUPTED)
-        self._last_words()
-        return INTERRUPTED
 
-    def fail(self, error: ml.NonFiniteError) -> int:
-        """Keep the last good state of a run that has diverged."""
-        self.lock.require()
-        metrics.append(self.run.metrics, error.iteration - len(error.history["outer/loss"]), error.history)
-        self._diagnoses().at_the_end()
-        path = self._save()
-        self._note(status="failed", end=rundir.now(), error=str(error), diverged=True)
-        self.tracker.divergence(f"{self.run.path}: {error}")
-        self.tracker.figures(draw_story(self.run, self.config))
-        say(str(error), "stopped:", "bold red")
-        say(f"the last good state is kept in {path}")
-        return FAILED
+def _compare(session: Session) -> None:
+    """Hold the program to eager execution before it is used; a run that fails there says so."""
+    trainer = session.trainer
+    try:
+        trainer.compare()
+    except ValueError as error:
+        session.note(status="failed", end=rundir.now(), error=str(error))
+        raise UsageError(f"training: {error}") from error
+    found = {} if trainer.derivatives is None else trainer.derivatives._asdict()
+    session.note(
+        program={"mapping": trainer.mapping, "xla": trainer.jit_compile},
+        derivatives={**found, "disagreement": trainer.disagreement},
+    )
 
-    def _train(self, validate: Validation) -> tuple[float | None, float]:
-        """Train; return the seconds it took (None if interrupted before) and the milliseconds an iteration.
 
-        The latter are the median over compiled calls, without those that compile.
-        """
-        trainer, total = self.trainer, self.config["training"]["iterations"]
-        start = saved = time.perf_counter()
-        count, speeds, diagnose = 1, [0.0], self._diagnoses()
-        with interruptible(self._last_words) as interrupted, Bar(trainer.iteration, total) as bar:
-            while trainer.iteration < total and not interrupted:
-                self.lock.require()
-                limits = [limit for limit in (diagnose(), validate()) if limit]
-                if validate.pruned:
-                    break
-                first, began = trainer.iteration, time.perf_counter()
-                history = trainer.run(min(count, total - first, *limits))
-                seconds = time.perf_counter() - began
-                self.lock.require()
-                metrics.append(self.run.metrics, first, history)
-                self.tracker.log(first, history, trainer.last_gradient, seconds)
-                bar.advance(trainer.iteration, history)
-                if count > 1:
-                    speeds.append(1000 * seconds / len(history["outer/loss"]))
-                # The first call compiles: it says nothing of the speed.
-                count = 10 if count == 1 else int(np.clip(count * CALL_SECONDS / seconds, 1, 2 * count))
-                if time.perf_counter() - saved > self.config["run"]["checkpoint_seconds"]:
-                    self._save()
-                    saved = time.perf_counter()
-            if trainer.iteration >= total:
-                diagnose.at_the_end()
-            self._save()
-        if diagnose.seconds:
-            self._note(diagnosis_seconds=round(diagnose.seconds, 2))
-        milliseconds = round(float(np.median(speeds[1:] or speeds)), 4)
-        return None if trainer.iteration < total else time.perf_counter() - start, milliseconds
+def _train(session: Session, validation: Validation) -> tuple[float, float]:
+    """Train; return the seconds it took, and the milliseconds an iteration.
 
-    def _diagnoses(self) -> Diagnoses:
-        interval = self.config["diagnostics"]["interval"]
-        return Diagnoses(self.trainer, self.run.diagnostics, self.tracker, interval)
+    The latter are the median over compiled calls, without the first, which compiles.
 
-    def _save(self) -> Path:
-        """Write a checkpoint, and its iteration into the manifest."""
-        self.lock.require()
-        state = self.trainer.state()
-        for path in self.run.appended:
-            state |= metrics.position(path)
-        saved = checkpoints.save(self.run.checkpoints, identity.training(self.config), state)
-        self._note(iteration=self.trainer.iteration)
-        return saved
+    Raises:
+        KeyboardInterrupt: when the user wants to stop.
+    """
+    trainer, total = session.trainer, session.config["training"]["iterations"]
+    started = saved = time.perf_counter()
+    diagnoses, speeds = Diagnoses.of(session), list[float]()
 
-    def _note(self, **changes: Any) -> None:
-        self.lock.require()
-        rundir.update_manifest(self.run, **changes)
+    def record(call: Call) -> None:
+        session.record(call)
+        speeds.append(1000 * call.seconds / call.iterations)
 
-    def _last_words(self) -> None:
-        self._note(status="interrupted", end=rundir.now())
-        iteration = (rundir.read_manifest(self.run) or {}).get("iteration")
-        say(f"interrupted; kept up to iteration {iteration}; go on with: {command()}")
+    def leave(_: Call) -> None:
+        if interrupted:  # before diagnoses and validation, which may take longer than there is time
+            session.save()
+            raise KeyboardInterrupt
 
-    def _give_up(self, validation: Validation) -> int:
-        self.tracker.finish()
-        self._note(status="pruned", end=rundir.now(), validation_loss=_finite(validation.loss))
-        iteration, loss = self.trainer.iteration, f"{validation.loss:.4g}"
-        say(f"given up at iteration {iteration}: its validation loss is {loss}, others had less there")
-        return 0
+    def save(_: Call) -> None:  # after them: what a checkpoint has is not made again
+        nonlocal saved
+        if time.perf_counter() - saved > session.config["run"]["checkpoint_seconds"]:
+            session.save()
+            saved = time.perf_counter()
+
+    session.lock.require()
+    with interruptible(session.leave) as interrupted, Bar(trainer.iteration, total) as bar:
+        between: list[Callback[ml.MetaTrainer]] = [each(record), progress(bar.advance, CALL_SECONDS)]
+        between += [each(leave), diagnoses, validation, each(save)]
+        try:
+            if trainer.iteration < total:
+                trainer.run(total - trainer.iteration, between)
+        except CallbackError as failed:  # what it failed with says how the run ends
+            raise (failed.__cause__ or failed) from None
+        if not validation.pruned:
+            diagnoses.diagnose()
+        session.save()
+    if diagnoses.seconds:
+        session.note(diagnosis_seconds=round(diagnoses.seconds, 2))
+    return time.perf_counter() - started, round(float(np.median(speeds[1:] or speeds or [0.0])), 4)
+
+
+def _fail(session: Session, error: ml.NonFiniteError) -> int:
+    """Keep the last good state of a run that has diverged."""
+    Diagnoses.of(session).diagnose()
+    path = session.save()
+    session.note(status="failed", end=rundir.now(), error=str(error), diverged=True)
+    session.tracker.divergence(f"{session.run.path}: {error}")
+    session.tracker.figures(draw_story(session.run, session.config))
+    say(str(error), "stopped:", "bold red")
+    say(f"the last good state is kept in {path}")
+    return FAILED
+
+
+def _give_up(session: Session, validation: Validation) -> int:
+    session.tracker.finish()
+    session.note(status="pruned", end=rundir.now(), validation_loss=_finite(validation.loss))
+    iteration, loss = session.trainer.iteration, f"{validation.loss:.4g}"
+    say(f"given up at iteration {iteration}: its validation loss is {loss}, others had less there")
+    return 0
 
 
 def _finite(loss: float) -> float | None:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import metalearn as ml
+from metalearn.callbacks import Call, Watch
 
 from ..config.preparation import number, tasks_of
 from ..errors import UsageError
 from ..runs import metrics
-from ..tracking.trackers import Tracker
-
-Config = dict[str, Any]
+from .session import Session
 
 COLUMN = "validation/loss"
 
@@ -24,49 +21,48 @@ Report = Callable[[int, float], bool]
 
 
 class Validation:
-    """Validates a trainer's meta-parameters when that is due.
+    """A callback that validates the meta-parameters at multiples of an interval, and may stop the training.
 
     Attributes:
         loss: the newest; NaN before the first.
         pruned: whether the report said so.
     """
 
-    def __init__(
-        self, trainer: ml.MetaTrainer, path: Path, tracker: Tracker, config: Config, report: Report | None
-    ) -> None:
+    def __init__(self, session: Session, report: Report | None) -> None:
         """Prepare; nothing is computed where ``validation.interval`` is null.
 
         Raises:
             UsageError: if the tasks do not fit.
         """
-        self._trainer, self._path, self._tracker, self._report = trainer, path, tracker, report
-        self._interval = config["validation"]["interval"]
+        self._session, self._report = session, report
+        settings = session.config["validation"]
+        self._interval = settings["interval"]
         self.loss = np.nan
         self.pruned = False
         if self._interval is None:
             return
-        settings, tasks = config["validation"], tasks_of(config, "validation")
+        self._last = metrics.last_iteration(session.run.validation)
+        tasks = tasks_of(session.config, "validation")
+        count = number(tasks, settings["tasks"])
         try:
             self._evaluate = ml.evaluator(
-                trainer.learner,
-                tasks,
-                number(tasks, settings["tasks"]),
-                settings["steps"],
-                settings["seed"],
+                session.trainer.learner, tasks, count, settings["steps"], settings["seed"]
             )
         except ValueError as error:
             raise UsageError(f"validation: {error}") from error
 
-    def __call__(self) -> int | None:
-        """Validate if an interval ends here; return the iterations there are before the next one does."""
-        if self._interval is None:
-            return None
-        iteration = self._trainer.iteration
-        if iteration and iteration % self._interval == 0:
-            self._validate()
-            if self._report is not None:
-                self.pruned = self._report(iteration, self.loss)
-        return self._interval - iteration % self._interval
+    def begin(self, trainer: ml.MetaTrainer, end: int) -> Watch:
+        """See :class:`metalearn.callbacks.Callback`."""
+
+        def called(_: Call | None) -> int | None:
+            if self._interval is None:
+                return None
+            if 0 < trainer.iteration < end and trainer.iteration % self._interval == 0:
+                self._validate()
+                self.pruned = self._report is not None and self._report(trainer.iteration, self.loss)
+            return 0 if self.pruned else self._interval - trainer.iteration % self._interval
+
+        return Watch(called, limit=called(None))
 
     def at_the_end(self) -> None:
         """Validate a run that is trained, if it is validated at all."""
@@ -74,6 +70,9 @@ class Validation:
             self._validate()
 
     def _validate(self) -> None:
-        self.loss = float(self._evaluate(self._trainer.meta).mean[-1])
-        metrics.append(self._path, self._trainer.iteration, {COLUMN: np.array([self.loss])})
-        self._tracker.diagnosis(self._trainer.iteration, {COLUMN: self.loss}, {})
+        iteration = self._session.trainer.iteration
+        self.loss = float(self._evaluate(self._session.trainer.meta).mean[-1])
+        if iteration != self._last:  # a run that goes on from here has that row
+            metrics.append(self._session.run.validation, iteration, {COLUMN: np.array([self.loss])})
+            self._session.tracker.diagnosis(iteration, {COLUMN: self.loss}, {})
+        self._last = iteration

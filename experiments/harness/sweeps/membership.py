@@ -33,7 +33,7 @@ def join(config: Config, place: Path, job: Job) -> Config:
     console.quiet = str(HydraConfig.get().runtime.choices["hydra/launcher"]) != "basic"
     say(job.name, "job")
     tracking = config["tracking"]
-    if tracking["backend"] == "none":
+    if tracking["backend"] != "wandb":
         return config
     named = {"group": tracking["group"] or place.name, "name": tracking["name"] or job.name}
     return {**config, "tracking": {**tracking, **named}}

@@ -1,1 +1,1 @@
-"""What a run is told to while it goes on: Weights & Biases, or nobody."""
+"""What a run is told to while it goes on: Weights & Biases, TensorBoard, or nobody."""

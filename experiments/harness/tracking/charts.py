@@ -1,4 +1,4 @@
-"""How a run reads in Weights & Biases: groups of charts, one axis, what is summed up of each, histograms."""
+"""How a run reads: groups of charts, one axis, what is summed up of each, histograms."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from metalearn.evaluation.evaluation import Evaluation
 from metalearn.nest import names
 from metalearn.training import LOSSES
 from metalearn.types import Meta
@@ -18,13 +19,13 @@ GROUPS = {"learning_rate": "update/learning_rate", "iterations_per_second": "spe
 """Where columns go that are in no group; what stands before the first slash of a name is a section."""
 
 SUMMARIES = {
-    **dict.fromkeys(LOSSES, "min"),
-    **dict.fromkeys(("inner/support_loss/*", "inner/query_loss/*"), "min"),
-    **dict.fromkeys(("meta_gradient/norm", "order/norm", "order/estimator_error"), "max"),
-    **dict.fromkeys(("inner/stability", "inner/unstable", "inner/curvature_maximum"), "max"),
+    **dict.fromkeys(LOSSES, "min,last"),
+    **dict.fromkeys(("inner/support_loss/*", "inner/query_loss/*"), "min,last"),
+    **dict.fromkeys(("meta_gradient/norm", "order/norm", "order/estimator_error"), "max,last"),
+    **dict.fromkeys(("inner/stability", "inner/unstable", "inner/curvature_maximum"), "max,last"),
     **dict.fromkeys(("update/*", "learned/*", "speed/*", "tasks/*"), "last"),
 }
-"""What of a curve is shown in the table of runs; the last value of what is not named."""
+"""What of a curve W&B's table of runs shows; the last value of what is not named."""
 
 HISTOGRAM_BINS = 64
 
@@ -41,20 +42,36 @@ def in_groups(row: dict[str, float]) -> dict[str, float]:
     return {GROUPS.get(name, name): value for name, value in row.items()}
 
 
-def histograms(gradient: Meta) -> dict[str, Any]:
-    """Return a histogram of every leaf of a meta-gradient, by name."""
+def of_gradient(gradient: Meta) -> dict[str, np.ndarray]:
+    """Return what a meta-gradient has histograms of: every leaf, by name."""
     leaves = zip(names(gradient), tf.nest.flatten(gradient), strict=True)
-    return {f"meta_gradient/histogram/{name}": array_histogram(np.asarray(leaf)) for name, leaf in leaves}
+    return {f"meta_gradient/histogram/{name}": np.asarray(leaf) for name, leaf in leaves}
+
+
+def of_learned(learned: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return what learned hyperparameters have histograms of: those that are more than one number."""
+    return {f"learned/histogram/{name}": values for name, values in learned.items() if values.size > 1}
+
+
+def after_steps(evaluation: Evaluation, metric: str) -> dict[str, float]:
+    """Return the loss after each number of inner steps, by name."""
+    after = zip(evaluation.steps.tolist(), evaluation.mean.tolist(), strict=True)
+    return {f"evaluation/{metric}_after_{step}": mean for step, mean in after}
 
 
 def array_histogram(values: np.ndarray) -> Any:
     """Return a histogram of what is finite; values closer together than edges get edges around them."""
     from wandb import Histogram
 
-    values = values[np.isfinite(values)].astype(np.float64)
+    values = finite(values)
     low, high = (values.min(), values.max()) if values.size else (0.0, 0.0)
     largest = max(abs(low), abs(high))
     if high - low < 4 * HISTOGRAM_BINS * np.spacing(largest):
         margin = max(largest, 1e-300) / 2 if largest else 0.5
         low, high = low - margin, high + margin
     return Histogram(np_histogram=np.histogram(values, bins=HISTOGRAM_BINS, range=(low, high)))
+
+
+def finite(values: np.ndarray) -> np.ndarray:
+    """Return what is finite, as a vector."""
+    return values[np.isfinite(values)].astype(np.float64)

@@ -54,7 +54,7 @@ def test_nothing_is_built_without_an_interval(tmp_path, monkeypatch):
     monkeypatch.setattr(ml.diagnostics, "measure", lambda *_: pytest.fail("a diagnosis is built"))
     trainer = make_trainer()
     diagnose = Diagnoses(trainer, tmp_path / "diagnostics.csv", no_tracker(), None)
-    assert diagnose() is None
+    assert diagnose.begin(trainer, 10).limit is None
     assert diagnose.seconds == 0
     assert list(tmp_path.iterdir()) == []
     assert trainer._program.call._program is None
@@ -66,9 +66,7 @@ def test_the_training_s_program_is_the_same(tmp_path):
     path = tmp_path / "diagnostics.csv"
     diagnose = Diagnoses(diagnosed, path, no_tracker(), 4)
     for trainer in (plain, diagnosed):
-        while trainer.iteration < 6:
-            limit = diagnose() if trainer is diagnosed else None
-            trainer.run(min(3, 6 - trainer.iteration, limit or 6))
+        trainer.run(6, [diagnose] if trainer is diagnosed else [])
         assert trainer._program.call._program.experimental_get_tracing_count() == 1
     assert bits(plain) == bits(diagnosed)
     assert operations(plain) == operations(diagnosed)
@@ -98,10 +96,9 @@ def test_what_cannot_be_diagnosed_is_trained(tmp_path, capsys):
     optimizer = keras.optimizers.Adam(1e-2)
     trainer = ml.MetaTrainer(learner, ml.tasks.Sinusoid(), optimizer, meta_batch_size=2, jit_compile=False)
     diagnose = Diagnoses(trainer, tmp_path / "diagnostics.csv", no_tracker(), 1)
-    assert diagnose() is None
+    assert diagnose.begin(trainer, 10).limit is None
     assert "norm" in capsys.readouterr().out
-    trainer.run(1)
-    assert diagnose() is None
+    trainer.run(1, [diagnose])
     assert capsys.readouterr().out == ""
     assert list(tmp_path.iterdir()) == []
 
@@ -112,9 +109,9 @@ def test_an_interval_beyond_the_end_leaves_the_first(tmp_path, monkeypatch):
     monkeypatch.setattr(ml.diagnostics, "evaluate", lambda measured: {"order/norm": measured})
     trainer = make_trainer()
     diagnose = Diagnoses(trainer, tmp_path / "diagnostics.csv", no_tracker(), 7000)
-    assert diagnose() == 7000
-    trainer.run(5)
-    assert diagnose() == 6995
+    assert diagnose.begin(trainer, 5).limit == 7000
+    trainer.run(5, [diagnose])
+    assert diagnose.begin(trainer, 10).limit == 6995
     iterations, rows = metrics.read_table(tmp_path / "diagnostics.csv")
     assert iterations.tolist() == [0]
     assert rows["order/norm"] == pytest.approx([2.0])

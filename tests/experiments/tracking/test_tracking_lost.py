@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from experiments.harness.tracking import trackers as tracking
 from experiments.harness.tracking.trackers import Tracker, no_tracker
 from metalearn import Evaluation
-from tests.experiments.tracking.test_trackers import GRADIENT, make_history, start
+from tests.experiments.tracking.test_wandb import GRADIENT, make_history, start
 from tests.experiments.wandb_log import read
 
 
@@ -63,7 +63,7 @@ def test_a_tracker_whose_disk_is_full_is_done_without(capfd: pytest.CaptureFixtu
         def log(self, *_: Any) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    tracker = tracking.Dispensable(Full, required=False)
+    tracker = tracking.Dispensable(Full)
     for first in (0, 3):
         tracker.log(first, make_history(3), None, 1.0)
     tracker.finish()
@@ -79,7 +79,7 @@ def test_a_tracker_that_does_not_start_is_done_without_offline(capfd: pytest.Cap
     def start() -> Tracker:
         raise RuntimeError("Could not determine home directory.")
 
-    tracker = tracking.Dispensable(start, required=False)
+    tracker = tracking.Dispensable(start)
     tracker.log(0, make_history(3), None, 1.0)
     assert "tracking stopped: RuntimeError: Could not determine home directory." in capfd.readouterr().out
     with pytest.raises(RuntimeError, match="home"):

@@ -17,9 +17,10 @@ import tensorflow as tf
 import wandb
 from matplotlib.figure import Figure
 
-from experiments.harness.tracking import trackers as tracking
-from experiments.harness.tracking.trackers import Tracker, wandb_tracker
-from experiments.harness.tracking.windows import Windows
+from experiments.harness.tracking import wandb as tracking
+from experiments.harness.tracking.points import Points
+from experiments.harness.tracking.trackers import Tracker
+from experiments.harness.tracking.wandb import wandb_tracker
 from metalearn import Evaluation
 from metalearn.training import LOSSES
 from tests.experiments.wandb_log import nested, read
@@ -159,6 +160,7 @@ def test_run_config_axis_and_exit(directory: Path) -> None:
     assert {metric.step_metric for metric in metrics} == {"iteration"}
     summaries = {metric.glob_name or metric.name: metric.summary for metric in metrics}
     assert summaries["outer/loss"].min
+    assert summaries["outer/loss"].last
     assert summaries["inner/stability"].max
     assert summaries["update/*"].last
     assert "*" in summaries
@@ -221,7 +223,7 @@ class Page:
 @pytest.mark.parametrize(("mode", "count"), [("online", 1), ("offline", 0)])
 def test_divergence_alerts_who_is_online(tmp_path: Path, mode: str, count: int) -> None:
     page = Page()
-    tracker = tracking._WandbTracker(page, tmp_path, mode, Windows(100), 1000)
+    tracker = tracking._WandbTracker(page, tmp_path, mode, Points(100, 1000))
     tracker.divergence("iteration 12: not finite: outer/loss")
     assert len(page.alerts) == count
     for told in page.alerts:
@@ -233,7 +235,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 import numpy as np
-from experiments.harness.tracking.trackers import wandb_tracker
+from experiments.harness.tracking.wandb import wandb_tracker
 tracker = wandb_tracker(directory=Path(sys.argv[1]), config={}, run_id="a", name="a", group=None)
 tracker.log(0, {"outer/loss": np.ones(150)}, None, 1.0)
 checkpoint = Path(sys.argv[1]) / "checkpoint"

@@ -1,0 +1,63 @@
+"""A run that this process works on: all that its training, evaluation and end have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import metalearn as ml
+from metalearn.callbacks import Call
+
+from ..console import say
+from ..invocation import command
+from ..runs import checkpoints, identity, metrics, rundir
+from ..runs.lock import Lock
+from ..runs.rundir import RunDirectory
+from ..tracking.trackers import Tracker, no_tracker
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """A run, and what works on it.
+
+    Attributes:
+        run: its folder.
+        config: resolved.
+        trainer: at the iteration from which to go on.
+        lock: of the folder; without it nothing is written.
+        tracker: that is informed.
+    """
+
+    run: RunDirectory
+    config: dict[str, Any]
+    trainer: ml.MetaTrainer
+    lock: Lock
+    tracker: Tracker = dataclasses.field(default_factory=no_tracker)
+
+    def note(self, **changes: Any) -> None:
+        """Change entries of the manifest."""
+        self.lock.require()
+        rundir.update_manifest(self.run, **changes)
+
+    def record(self, call: Call) -> None:
+        """Keep the rows of a compiled call, and hand them to the tracker."""
+        self.lock.require()
+        metrics.append(self.run.metrics, call.first, call.history)
+        self.tracker.log(call.first, call.history, self.trainer.last_gradient, call.seconds)
+
+    def save(self) -> Path:
+        """Write a checkpoint, and its iteration into the manifest; return its path."""
+        self.lock.require()
+        state = self.trainer.state()
+        for path in self.run.appended:
+            state |= metrics.position(path)
+        saved = checkpoints.save(self.run.checkpoints, identity.training(self.config), state)
+        self.note(iteration=self.trainer.iteration)
+        return saved
+
+    def leave(self) -> None:
+        """Note that the run is interrupted, and say how to go on with it."""
+        self.note(status="interrupted", end=rundir.now())
+        iteration = (rundir.read_manifest(self.run) or {}).get("iteration")
+        say(f"interrupted; kept up to iteration {iteration}; go on with: {command()}")

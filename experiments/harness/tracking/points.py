@@ -1,0 +1,84 @@
+"""The points of a run's charts: means over windows of iterations, and now and then the meta-gradient."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from metalearn.checks import require_count
+from metalearn.training.errors import History
+from metalearn.types import Meta
+
+from .charts import in_groups
+from .windows import Window, Windows, length
+
+
+class Point(NamedTuple):
+    """What is drawn at one iteration.
+
+    Attributes:
+        end: iterations that are finished.
+        values: means over the window, by names in groups.
+        gradient: a meta-gradient of the window, where a histogram of it is due.
+    """
+
+    end: int
+    values: dict[str, float]
+    gradient: Meta | None
+
+
+class Points:
+    """Makes points of the rows of a training, however many come at a time.
+
+    Args:
+        interval: iterations of a window, at least 1.
+        histogram_interval: iterations between meta-gradients, at least 1; there is at most one for each call.
+
+    Attributes:
+        end: iterations of which rows have come; None before the first.
+
+    Raises:
+        ValueError: if an interval is not an integer of at least 1.
+    """
+
+    def __init__(self, interval: int, histogram_interval: int) -> None:
+        self._windows = Windows(interval)
+        require_count("histogram_interval", histogram_interval)
+        self._histogram_interval = histogram_interval
+        self._gradient: Meta | None = None
+        self.end: int | None = None
+
+    def add(self, first: int, history: History, gradient: Meta | None, seconds: float) -> list[Point]:
+        """Take the rows of consecutive iterations, and return the points that they complete.
+
+        Args:
+            first: iteration of the first row, counted from 0.
+            history: of each metric a row an iteration.
+            gradient: of the last of them.
+            seconds: that they took.
+        """
+        rows = length(history)
+        if rows == 0:
+            return []
+        before = self.rest() if self.end not in (None, first) else []
+        self.end = first + rows
+        if gradient is not None and self.end // self._histogram_interval > first // self._histogram_interval:
+            self._gradient = gradient
+        columns = {**history, "seconds": np.full(rows, seconds / rows)}
+        return before + self._points(self._windows.add(first, columns))
+
+    def rest(self) -> list[Point]:
+        """Return the point of the rows since the last window, as a list of one, or none."""
+        return self._points(self._windows.rest())
+
+    def _points(self, windows: list[Window]) -> list[Point]:
+        points = []
+        for end, means in windows:
+            seconds = means.pop("seconds")
+            rate = {"iterations_per_second": 1 / seconds} if seconds > 0 else {}
+            points.append(Point(end, in_groups(means | rate), None))
+        if points:
+            points[-1] = points[-1]._replace(gradient=self._gradient)
+            self._gradient = None
+        return points

@@ -1,0 +1,150 @@
+"""TensorBoard: the same points and histograms as in Weights & Biases, as events in the folder of a run."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import yaml
+
+from metalearn.evaluation.evaluation import Evaluation
+from metalearn.training.errors import History
+from metalearn.types import Meta
+
+from ..runs.files import TEMPORARY
+from .charts import after_steps, finite, of_gradient, of_learned
+from .points import Point, Points
+from .trackers import Dispensable, Tracker
+
+FOLDER, EVENTS = "tensorboard", "events.out.tfevents.*"
+
+REMEDY = "pip install 'tensorboard>=2.20,<2.22', or tracking=wandb, or tracking=none"
+
+
+def tensorboard_tracker(
+    *,
+    directory: Path,
+    config: dict[str, Any],
+    iteration: int = 0,
+    interval: int = 100,
+    histogram_interval: int = 1000,
+) -> Tracker:
+    """Write events below ``directory/tensorboard``: scalars, histograms, figures, the configuration.
+
+    Each session of a run has a file of its own. One that goes on from a checkpoint first takes from the files
+    of those before what is beyond it, so that no iteration has two points; only what is made after the last
+    checkpoint of a run, its evaluation, stands twice, alike, where the run was killed there. Of a window that
+    the checkpoint is in, the point is the mean of the rows that come after.
+
+    Args:
+        directory: folder of the run.
+        config: the resolved configuration.
+        iteration: from which the run goes on.
+        interval: iterations that one point is the mean of, at least 1.
+        histogram_interval: iterations between histograms of the meta-gradient, at least 1; there is at
+            most one for each call of :meth:`Tracker.log`.
+
+    Raises:
+        ValueError: if an interval is not a positive integer, or TensorBoard, whose summaries are written, is
+            not installed. A folder that cannot be written to is done without, and that is said.
+    """
+    points = Points(interval, histogram_interval)
+    if importlib.util.find_spec("tensorboard") is None:
+        raise ValueError(f"TensorBoard is not installed: {REMEDY}")
+    place = directory / FOLDER
+
+    def start() -> Tracker:
+        for path in place.glob(EVENTS):
+            _go_back(path, iteration)
+        tracker = _TensorBoardTracker(tf.summary.create_file_writer(str(place)), points)
+        if iteration == 0:
+            tracker.text("config", f"```yaml\n{yaml.safe_dump(config, sort_keys=False)}```")
+        return tracker
+
+    return Dispensable(start)
+
+
+def _go_back(path: Path, iteration: int) -> None:
+    """Take from a file of events what is of later iterations; all of it, where a run starts again."""
+    events = list(_events(path))
+    kept = [event for event, step in events if step <= iteration and iteration]
+    if not kept:
+        path.unlink()
+    elif len(kept) < len(events):
+        partial = path.with_name(f".{path.name}{TEMPORARY}")
+        with tf.io.TFRecordWriter(str(partial)) as writer:
+            for event in kept:
+                writer.write(event)
+        partial.replace(path)
+
+
+def _events(path: Path) -> Iterator[tuple[bytes, int]]:
+    """Yield the events of a file and their iterations, up to where a killed process has cut it."""
+    with suppress(tf.errors.DataLossError):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            yield record, tf.compat.v1.Event.FromString(record).step
+
+
+class _TensorBoardTracker:
+    def __init__(self, writer: Any, points: Points) -> None:
+        self._writer, self._points = writer, points
+
+    def text(self, name: str, text: str) -> None:
+        with self._now():
+            tf.summary.text(name, text)
+
+    def log(self, first_iteration: int, history: History, gradient: Meta | None, seconds: float) -> None:
+        self._write_points(self._points.add(first_iteration, history, gradient, seconds))
+
+    def diagnosis(self, iteration: int, row: dict[str, float], learned: dict[str, np.ndarray]) -> None:
+        self._write_points([*self._points.rest(), Point(iteration, row, None)])
+        self._write(iteration, {}, of_learned(learned))
+
+    def divergence(self, reason: str) -> None:
+        self.text("divergence", reason)
+
+    def evaluation(self, evaluation: Evaluation, metric: str) -> None:
+        with self._now() as end:
+            self._write(end, after_steps(evaluation, metric), {})
+
+    def figures(self, paths: dict[str, Path]) -> None:
+        with self._now():
+            for name, path in paths.items():
+                tf.summary.image(f"figures/{name}", tf.io.decode_png(path.read_bytes(), channels=4)[None])
+
+    def checkpoint(self, path: Path) -> None:
+        pass  # it is in the folder beside the events
+
+    def finish(self, exit_code: int = 0) -> None:
+        self._write_points(self._points.rest())
+        self._writer.close()
+
+    @contextmanager
+    def _now(self) -> Iterator[int]:
+        """Write what the context makes at the last iteration, after its points."""
+        self._write_points(self._points.rest())
+        end = self._points.end or 0
+        with self._writer.as_default(end):
+            yield end
+        self._writer.flush()
+
+    def _write_points(self, points: list[Point]) -> None:
+        for end, values, gradient in points:
+            self._write(end, values, {} if gradient is None else of_gradient(gradient))
+        self._writer.flush()
+
+    def _write(self, iteration: int, values: dict[str, float], spread: dict[str, np.ndarray]) -> None:
+        """Write one event; as many as there are names take ten times as long."""
+        from tensorboard.plugins.histogram.summary_v2 import histogram_pb
+        from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+
+        summaries = [scalar_pb(name, value) for name, value in values.items()]
+        summaries += [histogram_pb(name, finite(value)) for name, value in spread.items()]
+        joined = b"".join(each.SerializeToString() for each in summaries)  # appends the values of each
+        with self._writer.as_default(iteration):
+            tf.summary.experimental.write_raw_pb(joined)

@@ -1,0 +1,190 @@
+"""Weights & Biases: means over windows, and histograms; offline unless asked otherwise."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metalearn.evaluation.evaluation import Evaluation
+from metalearn.training.errors import History
+from metalearn.types import Meta
+
+from .charts import STEP, after_steps, array_histogram, define, of_gradient, of_learned
+from .points import Point, Points
+from .trackers import Dispensable, Tracker, no_tracker
+
+MODES = ("offline", "online", "disabled")
+
+REMEDIES = {
+    "online": "run `wandb login`, check the network, or use tracking.mode=offline",
+    "offline": "use tracking=none",
+}
+
+PRIVATE = ("disable_code", "disable_git", "x_disable_meta", "x_disable_stats", "x_disable_machine_info")
+"""W&B settings that keep code, git state and facts about the machine out of the run."""
+
+_log = logging.getLogger(__name__)
+
+
+def wandb_tracker(
+    *,
+    directory: Path,
+    config: dict[str, Any],
+    run_id: str,
+    name: str,
+    group: str | None = None,
+    tags: Sequence[str] = (),
+    mode: str = "offline",
+    project: str = "metalearn",
+    interval: int = 100,
+    histogram_interval: int = 1000,
+) -> Tracker:
+    """Open a Weights & Biases run whose files all stay below ``directory/wandb``.
+
+    One row is logged for each window of ``interval`` iterations, with the iteration as W&B's step, so that
+    iterations which a resumed run repeats are not logged twice. Offline nothing touches the network, and
+    in no mode is anything printed, nor are code, git state or facts about the machine recorded.
+
+    Args:
+        directory: folder of the run.
+        config: the resolved configuration.
+        run_id: W&B's id; the same id online resumes the run.
+        name: shown on the web page.
+        group: of runs; none if None.
+        tags: of the run, for filters on the web page.
+        mode: ``offline``, ``online`` or ``disabled`` (a tracker that keeps nothing).
+        project: of W&B.
+        interval: iterations that one logged row is the mean of, at least 1.
+        histogram_interval: iterations between histograms of the meta-gradient, at least 1; there is at
+            most one for each call of :meth:`Tracker.log`.
+
+    Raises:
+        ValueError: if the mode is unknown, an interval is not a positive integer, or an online run could not
+            be opened (without login or network). One that is offline is done without, and that is said.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode={mode!r} is not one of {', '.join(MODES)}")
+    points = Points(interval, histogram_interval)
+    if mode == "disabled":
+        return no_tracker()
+    directory.mkdir(parents=True, exist_ok=True)
+    described = {"id": run_id, "name": name, "group": group, "project": project, "config": config}
+
+    def start() -> Tracker:
+        with _environment(directory, mode):
+            run = _open(mode, dir=str(directory), tags=tuple(tags), **described)
+        define(run)
+        return _WandbTracker(run, directory, mode, points)
+
+    return Dispensable(start, required=mode == "online", abandon=_abandon)
+
+
+def _abandon() -> None:
+    """Have its process, if it is gone, not be waited for at exit."""
+    import wandb
+
+    wandb.teardown()
+
+
+def _open(mode: str, **arguments: Any) -> Any:
+    import wandb
+
+    private: dict[str, Any] = dict.fromkeys(PRIVATE, True)
+    settings = wandb.Settings(
+        silent=True, console="off", host="", init_timeout=30, x_save_requirements=False, **private
+    )
+    arguments |= {"mode": mode, "resume": "allow" if mode == "online" else None}
+    try:
+        run = wandb.init(settings=settings, reinit="create_new", **arguments)
+    except wandb.errors.Error as error:
+        raise ValueError(
+            f"Weights & Biases could not open an {mode} run ({error}): {REMEDIES[mode]}"
+        ) from error
+    if mode == "online":
+        _log.info("the run's page: %s", run.url)
+    return run
+
+
+class _WandbTracker:
+    def __init__(self, run: Any, place: Path, mode: str, points: Points) -> None:
+        self._run, self._directory, self._mode, self._points = run, place, mode, points
+
+    def log(self, first_iteration: int, history: History, gradient: Meta | None, seconds: float) -> None:
+        self._log_points(self._points.add(first_iteration, history, gradient, seconds))
+
+    def diagnosis(self, iteration: int, row: dict[str, float], learned: dict[str, np.ndarray]) -> None:
+        self._log_points(self._points.rest())
+        self._run.log({STEP: iteration, **row, **_histograms(of_learned(learned))}, step=iteration)
+
+    def divergence(self, reason: str) -> None:
+        if self._mode == "online":  # offline there is nobody to be called
+            self._run.alert(title="Meta-training diverged", text=reason, level="ERROR")
+
+    def evaluation(self, evaluation: Evaluation, metric: str) -> None:
+        from wandb import Table
+
+        columns = ["steps", f"{metric} mean", "ci95", "num_tasks"]
+        steps, means, intervals = (np.asarray(part).tolist() for part in evaluation[:3])
+        rows = [[*row, evaluation.num_tasks] for row in zip(steps, means, intervals, strict=True)]
+        self._log_event({"evaluation/table": Table(columns=columns, data=rows)})
+        self._run.summary.update(after_steps(evaluation, metric))
+
+    def figures(self, paths: dict[str, Path]) -> None:
+        from wandb import Image
+
+        self._log_event({f"figures/{name}": Image(str(path)) for name, path in paths.items()})
+
+    def checkpoint(self, path: Path) -> None:
+        from wandb import Artifact
+
+        with _environment(self._directory, self._mode):
+            artifact = Artifact(f"checkpoint-{self._run.id}", type="checkpoint")
+            artifact.add_file(str(path))
+            self._run.log_artifact(artifact)
+
+    def finish(self, exit_code: int = 0) -> None:
+        self._log_points(self._points.rest())
+        with _environment(self._directory, self._mode):
+            self._run.finish(exit_code=exit_code)
+
+    def _log_points(self, points: list[Point]) -> None:
+        for end, values, gradient in points:
+            spread = {} if gradient is None else _histograms(of_gradient(gradient))
+            self._run.log({STEP: end, **values, **spread}, step=end)
+
+    def _log_event(self, row: dict[str, Any]) -> None:
+        """Log something of now: in the row of the last iteration, which stays open until the next one."""
+        self._log_points(self._points.rest())
+        end = self._points.end
+        known = {} if end is None else {STEP: end}
+        with _environment(self._directory, self._mode):
+            self._run.log({**known, **row}, step=end)
+
+
+def _histograms(values: dict[str, np.ndarray]) -> dict[str, Any]:
+    return {name: array_histogram(each) for name, each in values.items()}
+
+
+@contextmanager
+def _environment(directory: Path, mode: str) -> Iterator[None]:
+    """Have W&B keep its caches below ``directory``, not ask for a login, not report errors when offline.
+
+    It takes these settings from the environment only. What the user has set stays.
+    """
+    place = (directory / "wandb").resolve()
+    wanted = {"WANDB_SILENT": "true", "WANDB_CACHE_DIR": f"{place}/cache", "WANDB_DATA_DIR": f"{place}/data"}
+    if mode == "offline":
+        wanted["WANDB_ERROR_REPORTING"] = "false"
+    added = {key: value for key, value in wanted.items() if key not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for key in added:
+            os.environ.pop(key, None)

@@ -1,0 +1,87 @@
+"""How far a training is, in a line of text."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from metalearn.callbacks.pace import pace
+from metalearn.training.calling import Call, Limit, Watch
+from metalearn.training.trainer import MetaTrainer
+
+LINES = 10
+"""Lines of a training whose text goes to a file."""
+
+SHOWN_LOSSES = 1000
+"""Iterations that the displayed losses are the mean of."""
+
+Show = Callable[[int, str], object]
+"""Takes the iterations that are finished, and a text on losses and speed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class progress:
+    """Show how far a training is: one line in a terminal, a line each tenth of the way in a file.
+
+    Args:
+        show: what shows it; None for plain text on the standard error.
+        seconds: between two times, as of :class:`pace`.
+
+    Raises:
+        ValueError: if the seconds are not a finite number above 0.
+    """
+
+    show: Show | None = None
+    seconds: float = 0.5
+
+    def __post_init__(self) -> None:
+        pace(self.seconds)
+
+    def begin(self, trainer: MetaTrainer, end: int) -> Watch:
+        """See :class:`metalearn.callbacks.Callback`."""
+        paced = pace(self.seconds).begin(trainer, end)
+        show, ended = (self.show, lambda: None) if self.show else _text(trainer.iteration, end)
+        recent: collections.deque[np.ndarray] = collections.deque(maxlen=SHOWN_LOSSES)
+        started: tuple[int, float] | None = None
+
+        def called(call: Call) -> Limit:
+            nonlocal started
+            losses = np.stack([call.history["outer/loss_before"], call.history["outer/loss"]], axis=1)
+            recent.extend(losses[-SHOWN_LOSSES:])
+            before, after = np.mean(recent, axis=0)
+            text = f"query loss {before:.3f} → {after:.3f}"
+            if started:
+                done, began = started
+                text += f"  {(trainer.iteration - done) / (time.perf_counter() - began):.0f} it/s"
+            else:  # the first call compiled: it says nothing of the speed
+                started = trainer.iteration, time.perf_counter()
+            show(trainer.iteration, text)
+            return paced.called(call)
+
+        return Watch(called, ended, paced.limit)
+
+
+def _text(first: int, end: int) -> tuple[Show, Callable[[], None]]:
+    """Return what writes to the standard error, and what ends its line."""
+    stream, rewrites = sys.stderr, sys.stderr.isatty()
+    next_line = first
+
+    def show(done: int, text: str) -> None:
+        nonlocal next_line
+        line = f"iteration {done}/{end}  {text}"
+        if rewrites:
+            stream.write(f"\r\x1b[K{line}")
+            stream.flush()
+        elif done >= next_line or done == end:
+            stream.write(f"{line}\n")
+            next_line = done + max(1, (end - first) // LINES)
+
+    def ended() -> None:
+        stream.write("\n" if rewrites else "")
+
+    return show, ended
