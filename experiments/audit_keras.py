@@ -11,9 +11,10 @@ from .harness.app.quiet import import_tensorflow
 def main(config: DictConfig) -> int:
     """Measure all cases, print the tables and write them where asked to; return the exit code."""
     import_tensorflow()
+    from .harness.config.schema import resolve
     from .tools.audit.report import audit
 
-    return audit(None if config.write is None else str(config.write))
+    return audit(resolve(config, "audit_keras")["write"])
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ from .harness.app.application import run_application
 
 def main(config: DictConfig) -> int:
     """Measure as configured; return 1 if a program that should run failed."""
+    from .harness.config.schema import resolve
     from .tools.benchmark import report
 
-    return report.benchmark(config)
+    return report.benchmark(resolve(config, "benchmark"))
 
 
 if __name__ == "__main__":

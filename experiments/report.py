@@ -13,18 +13,16 @@ from .harness.errors import UsageError
 
 def main(config: DictConfig) -> int:
     """Print, keep and write the tables; return the exit code."""
-    from .harness.config import kinds, schema
+    from .harness.config.schema import resolve
 
-    folder = Path(schema.take(kinds.PATH, "runs", config.runs))
-    baseline = schema.take(kinds.TEXT, "baseline", config.baseline)
-    write = schema.take(kinds.optional(kinds.PATH), "write", config.write)
+    settings = resolve(config, "report")
+    folder = Path(settings["runs"])
     if not folder.is_dir():
         raise UsageError(f"runs={folder} is not a folder: give the one that the runs are in")
     import_tensorflow()
-    from .harness.config import packages
     from .harness.report.write import report
 
-    return report(folder, baseline, write, packages.trusted(config.packages))
+    return report(folder, settings["baseline"], settings["write"], settings["packages"])
 
 
 if __name__ == "__main__":

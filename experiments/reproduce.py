@@ -13,12 +13,11 @@ from .harness.app.quiet import import_tensorflow
 def main(config: DictConfig) -> int:
     """Reproduce as configured; return the exit code, 1 if something differs."""
     import_tensorflow()
-    from .harness.config import kinds, packages, schema
+    from .harness.config.schema import resolve
     from .harness.session.reproduction import reproduce
 
-    until = schema.take(kinds.optional(kinds.COUNT), "until", config.until)
-    run = Path(schema.take(kinds.PATH, "run", config.run))
-    return reproduce(run, until, packages.trusted(config.packages))
+    settings = resolve(config, "reproduce")
+    return reproduce(Path(settings["run"]), settings["until"], settings["packages"])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import pytest
 from omegaconf import OmegaConf
 
 from experiments.harness.config import schema
-from experiments.harness.config.settings import SETTINGS
 from experiments.harness.config.trust import CONFIGS
 from experiments.harness.session import training as session
 from tests.experiments.small_runs import SHORT, run
@@ -48,7 +47,17 @@ OTHERS = [
     "tracking",
     "evaluation",
 ]
-OTHERS += ["training", "learner", "validation", "diagnostics", "run", "paths", "rule._target_", "no_such"]
+OTHERS += [
+    "setting",
+    "training",
+    "learner",
+    "validation",
+    "diagnostics",
+    "run",
+    "paths",
+    "rule._target_",
+    "no_such",
+]
 """Groups and sections that are given values, and what is no setting."""
 
 
@@ -59,24 +68,6 @@ def defaults():
 
 
 PATHS = [described.path for described in schema.describe(defaults())]
-
-
-def test_every_setting_is_declared_with_kind_default_and_help():
-    """The default is of the kind that is declared; nothing of the default configuration is left out."""
-    config = defaults()
-    described = {each.path: each for each in schema.describe(config)}
-    undeclared = {path for path, _ in schema._leaves(config, "") if path not in described}
-    assert {path.rpartition(".")[2] for path in undeclared} == {"_target_"}
-    assert len(described) > 50
-    for path, each in described.items():
-        assert each.help
-        assert each.kind
-        setting = SETTINGS.get(path) or SETTINGS[schema._of_task(path)]
-        assert setting.kind.take(path, each.default) == each.default
-    assert described["learner.steps"].default == 1
-    assert described["training.clip_task_norm"].kind == "a finite number above 0, or null for none"
-    assert described["evaluation.task.queries"].kind == SETTINGS["task.queries"].kind.text
-    assert schema.check(config) == config
 
 
 @pytest.mark.slow

@@ -11,11 +11,10 @@ import re
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import hydra
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
@@ -29,6 +28,7 @@ from ..config import trust
 from ..config.trust import CONFIGS
 from ..errors import BAD_INPUT, FAILED, INTERRUPTED, UsageError, nearest
 from ..invocation import HOUSE, IN_CHECKOUT
+from . import help, suggestions
 
 PLUGINS = HOUSE / "plugins"
 """Where Hydra finds our sweepers: it takes plugins from packages named ``hydra_plugins`` alone."""
@@ -39,8 +39,10 @@ WITHOUT_EFFECT = ("hydra/launcher", "hydra.launcher", "hydra.sweeper.trials", "p
 FREE = {"evaluate": ("task.", "evaluation.")}
 """Settings that a command takes of a stored run, and that its own configuration need not have."""
 
-EXTRAS = {"hydra/launcher": {"ray": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}}
-"""Which extras bring options of Hydra's groups, where it is not ``sweep``."""
+EXTRAS = {
+    "hydra/launcher": {"joblib": "sweep", "ray": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}
+}
+"""Which extras bring options of Hydra's groups."""
 
 
 OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
@@ -128,6 +130,10 @@ def run_application(task: Callable[[DictConfig], int], config_name: str) -> None
         application.codes.append(complain(str(error)).code)
     except (HydraException, OmegaConfBaseException) as error:
         application.codes.append(complain(_explain(error, config_name)).code)
+    except BrokenPipeError:  # whoever reads --help has seen enough
+        if application.began:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         if application.began:
             raise
@@ -184,6 +190,7 @@ def _sweep_id() -> str:
 
 # Here and not in a function: processes that a launcher starts resolve it, too, from the parent's cache.
 OmegaConf.register_new_resolver("sweep_id", _sweep_id, use_cache=True, replace=True)
+OmegaConf.register_new_resolver("help_page", help.page, replace=True)
 
 
 def complain(message: str) -> Outcome:
@@ -210,21 +217,27 @@ def _explain(error: Exception, config_name: str) -> str:
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigKeyError) or "is not in struct" in str(cause):
         key = str(getattr(cause, "full_key", None) or cause)
-        return f"there is no setting {key}{nearest(key, _known_keys(config_name))}"
+        return suggestions.no_setting(key, config_name)
     if isinstance(cause, MissingMandatoryValue):
         return f"{cause.full_key}=... must be given"
     extra = re.search(r"Could not load '(hydra/launcher)/(\w+)'", str(error))
     if extra:  # a preset of ours, of a launcher that is not installed
         return _install(*extra.groups())
     missing = re.search(
-        r"Could not find '([^']+)'\s+Available options in '([^']+)':\s+(.*?)\nConfig search", str(error), re.S
+        r"Could not find '([^']+)'(?:\s+Available options in '([^']+)':\s+(.*?))?\s+Config search",
+        str(error),
+        re.S,
     )
     if missing:
-        path, group, available = missing.groups()
+        path, group, available = missing.groups(default="")
+        group = group or path.partition("/")[0]
         option = path.removeprefix(f"{group}/")
-        if group in EXTRAS:
+        if option in EXTRAS.get(group, {}):
             return _install(group, option)
-        return f"there is no {group}={option}{nearest(option, available.split())}"
+        return suggestions.no_option(group, option, [*available.split(), *EXTRAS.get(group, {})])
+    valueless = re.match(r"Error parsing override '([\w./]+)'\nmissing EQUAL", str(error))
+    if valueless:
+        return suggestions.no_value(valueless.group(1))
     return (str(error) or str(cause)).split("\nSee https", 1)[0]
 
 
@@ -235,20 +248,4 @@ def _unreadable(error: Exception) -> str:
 
 
 def _install(group: str, option: str) -> str:
-    return f"there is no {group}={option} here: {invocation.installation(EXTRAS[group].get(option, 'sweep'))}"
-
-
-def _known_keys(config_name: str) -> list[str]:
-    """Return every key of the default configuration and every group, for suggestions."""
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = hydra.compose(config_name)
-    groups = [str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*") if path.is_dir()]
-    return [*_keys(OmegaConf.to_container(config), ""), *groups]
-
-
-def _keys(node: object, prefix: str) -> Iterator[str]:
-    if isinstance(node, dict):
-        for key, value in node.items():
-            yield f"{prefix}{key}"
-            yield from _keys(value, f"{prefix}{key}.")
+    return f"there is no {group}={option} here: {invocation.installation(EXTRAS[group][option])}"

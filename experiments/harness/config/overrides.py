@@ -13,11 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 from ..errors import UsageError
 from ..runs import rundir
 from ..runs.rundir import Config, RunDirectory
-from . import kinds, packages, schema
+from . import packages, schema
+from .settings import TAKEN
 
 CHANGEABLE = ("task", "evaluation")
 
-APART = ("run", "paths", "packages")
+APART = ("run", "packages")
 """Settings of the command itself."""
 
 
@@ -27,7 +28,7 @@ def changes(config: DictConfig, overrides: Sequence[str]) -> tuple[RunDirectory,
     Raises:
         UsageError: if there is no such run, or an override is of another section.
     """
-    run = RunDirectory(Path(schema.take(kinds.PATH, "run", config.run)))
+    run = RunDirectory(Path(schema.take(TAKEN["evaluate"]["run"].kind, "run", config.run)))
     trusted = packages.trusted(config.packages)
     changed = OmegaConf.create(copy.deepcopy(rundir.read(run, trusted)[0]))
     for override in OverridesParser.create().parse_overrides(list(overrides)):

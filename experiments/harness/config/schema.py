@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -10,18 +11,22 @@ from omegaconf import DictConfig, OmegaConf
 from ..errors import UsageError, nearest
 from . import kinds, packages
 from .kinds import Kind
-from .settings import BACKENDS, SETTINGS
+from .settings import BACKENDS, PARTS, PLACES, TAKEN, Setting
 
 Config = dict[str, Any]
 
 OBJECTS = ("task", "model", "rule", "estimator", "optimizer")
 """Sections that describe an object to be built."""
 
-CHANGES = ("evaluation.task", "validation.task")
-"""Settings that are settings of the task, changed."""
-
 DEEPEST = 20
 """Sections within sections."""
+
+
+CHANGES = ("evaluation", "validation")
+"""Sections whose ``task`` is settings of the task, changed."""
+
+LIBRARIES = ("metalearn.", "experiments.", "keras.")
+"""Beginnings of what may be built of which the settings are declared; others check their own."""
 
 
 class Described(NamedTuple):
@@ -33,51 +38,52 @@ class Described(NamedTuple):
     help: str
 
 
-OPTIONAL = ("packages", "problem")
+OPTIONAL = ("packages", "problem", "paths.data")
 """Settings that a run need not have: they say nothing of most, and nothing of those before there were any."""
 
-VALUES = tuple(path for path in SETTINGS if "." not in path)
 
-SECTIONS = {
-    section: tuple(path.partition(".")[2] for path in SETTINGS if path.startswith(f"{section}."))
-    for section in dict.fromkeys(path.partition(".")[0] for path in SETTINGS if "." in path)
-    if section not in OBJECTS
-}
-
-
-def resolve(config: DictConfig) -> Config:
-    """Return the configuration as plain, checked data, interpolations resolved, with all that is trusted.
+def resolve(config: DictConfig, command: str = "train") -> Config:
+    """Return the configuration of a command as plain, checked data, with all that is trusted.
 
     Raises:
         UsageError: as :func:`check`.
     """
     plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    return check({**plain, "packages": packages.trusted(plain.get("packages", []))})
+    if "packages" in TAKEN[command]:
+        plain["packages"] = packages.trusted(plain.get("packages", []))
+    return check(plain, command)
 
 
-def check(config: Any) -> Config:
+def check(config: Any, command: str = "train") -> Config:
     """Return a configuration in which every value is as it is used: 1 is 1.0 where a number is meant.
 
     Raises:
         UsageError: for the first section or setting that is not known, is missing, or has a value that cannot
             be.
     """
-    known = [*VALUES, *OBJECTS, *SECTIONS]
+    known = list(dict.fromkeys(path.partition(".")[0] for path in TAKEN[command]))
     _require_known("", config, known)
     for key in known:
         if key not in config and key not in OPTIONAL:
             raise UsageError(f"the configuration lacks {key}")
-    checked = {key: _take(key, config[key]) for key in VALUES if key in config}
-    checked |= {section: _object(section, config[section]) for section in OBJECTS}
-    checked |= {section: _section(section, config[section]) for section in SECTIONS}
-    if checked["validation"]["seed"] == checked["evaluation"]["seed"]:
+    checked = {}
+    for key, value in config.items():
+        if key in TAKEN[command]:
+            checked[key] = take(TAKEN[command][key].kind, key, value)
+        else:
+            checked[key] = _object(key, value) if key in OBJECTS else _section(key, value, TAKEN[command])
+    for section in set(CHANGES) & set(checked):
+        changes = {"_target_": checked["task"]["_target_"], **(checked[section]["task"] or {})}
+        taken = _described(f"{section}.task", changes)
+        checked[section]["task"] = {key: taken[key] for key in checked[section]["task"] or {}}
+    if "validation" in checked and checked["validation"]["seed"] == checked["evaluation"]["seed"]:
         raise UsageError(
             f"validation.seed={checked['validation']['seed']} is evaluation.seed, too: what is chosen by "
             "validation must not be evaluated on the same tasks"
         )
     _require_shallow("problem", checked.get("problem"))
     packages.require(checked, checked.get("packages", ()))
-    return {key: checked[key] for key in config}
+    return checked
 
 
 def take(kind: Kind, path: str, value: Any) -> Any:
@@ -92,34 +98,46 @@ def take(kind: Kind, path: str, value: Any) -> Any:
         raise UsageError(str(error)) from error
 
 
-def describe(defaults: Config) -> list[Described]:
-    """Return what help says of each setting that a configuration has, in its order."""
+def declared(path: str, command: str = "train") -> Setting | None:
+    """Return the declaration of a setting, which may stand in an object that is part of another."""
+    while path not in TAKEN[command] and path not in PARTS:
+        place = next((place for place in PLACES if re.match(place, path)), None)
+        if place is None:
+            return None
+        path = re.sub(place, PLACES[place], path, count=1)
+    return TAKEN[command].get(path) or PARTS[path]
+
+
+def describe(defaults: Config, command: str = "train") -> list[Described]:
+    """Return what help says of each setting that a configuration has and the command takes, in its order."""
+    sections = {path.partition(".")[0] for path in TAKEN[command]}
     found = []
-    for path, value in _leaves(defaults, ""):
-        setting = SETTINGS.get(path) or SETTINGS.get(_of_task(path))
+    for path, value in leaves(defaults):
+        section, _, name = path.partition(".")
+        if section not in sections or name == "_target_" or name.endswith("._target_"):
+            continue
+        setting = declared(path, command)
         if setting is not None:
             found.append(Described(path, setting.kind.text, value, setting.help))
+        elif section in OBJECTS:
+            found.append(Described(path, "checked by it", value, f"of {defaults[section]['_target_']}"))
     return found
 
 
-def _leaves(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+def leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield path and value of each setting; of an object that is a setting, its name and its own settings."""
     for key, value in node.items():
-        if (isinstance(value, dict) and "_target_" not in value) or (not prefix and isinstance(value, dict)):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _of_task(path: str) -> str:
-    """Return the setting of the task that a change of it is of."""
-    for place in CHANGES:
-        if path.startswith(f"{place}."):
-            return f"task.{path.removeprefix(f'{place}.')}"
-    return path
+        path = f"{prefix}{key}"
+        if not isinstance(value, dict):
+            yield path, value
+            continue
+        if prefix and "_target_" in value:
+            yield path, value
+        yield from leaves(value, f"{path}.")
 
 
 def _take(path: str, value: Any) -> Any:
-    setting = SETTINGS.get(_of_task(path))
+    setting = declared(path)
     return value if setting is None else take(setting.kind, path, value)
 
 
@@ -127,23 +145,34 @@ def _object(path: str, node: Any) -> Config:
     if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
         raise UsageError(f"{path}={kinds.shown(node)} does not say what to build: it needs a _target_")
     _require_shallow(path, node)
-    return {key: _take(f"{path}.{key}", value) for key, value in node.items()}
+    return _described(path, node)
 
 
-def _section(section: str, node: Any) -> Config:
-    keys = SECTIONS[section]
+def _described(path: str, node: Config) -> Config:
+    """Return an object's settings as they are used, and those of objects in it."""
+    if not node["_target_"].startswith(LIBRARIES):
+        return node
+    checked = {key: _take(f"{path}.{key}", value) for key, value in node.items()}
+    inner = [key for key, value in checked.items() if isinstance(value, dict) and "_target_" in value]
+    return checked | {key: _described(f"{path}.{key}", checked[key]) for key in inner}
+
+
+def _section(section: str, node: Any, taken: Mapping[str, Setting]) -> Config:
+    keys = [path.partition(".")[2] for path in taken if path.startswith(f"{section}.")]
     if not isinstance(node, dict):
         raise UsageError(f"{section}={kinds.shown(node)} must be a section with {', '.join(keys)}")
     _require_known(f"{section}.", node, [f"{section}.{key}" for key in keys])
     needed = BACKENDS.get(str(node.get("backend")), ("backend",)) if section == "tracking" else keys
     for key in needed:
-        if key not in node:
+        if key not in node and f"{section}.{key}" not in OPTIONAL:
             raise UsageError(f"the configuration lacks {section}.{key}")
     _require_shallow(section, node)
-    checked = {key: _take(f"{section}.{key}", value) for key, value in node.items()}
-    if f"{section}.task" in CHANGES:
-        task = checked["task"] or {}
-        checked["task"] = {key: _take(f"{section}.task.{key}", value) for key, value in task.items()}
+    checked = {}
+    for key, value in node.items():
+        path = f"{section}.{key}"
+        checked[key] = take(taken[path].kind, path, value)
+        if isinstance(checked[key], dict) and "_target_" in checked[key]:
+            checked[key] = _described(path, checked[key])
     return checked
 
 

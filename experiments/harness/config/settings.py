@@ -1,7 +1,10 @@
-"""Every setting of a training, declared once: its kind, and what it is for. Defaults stand in ``conf/``.
+"""Every setting that a command takes, declared once: its kind, and what it is for.
 
-Settings of objects (task, model, rule, estimator, optimizer) are declared by name, whichever object has them;
-an object's constructor decides which it has, and checks those that are not declared here.
+Defaults stand in ``conf/``: that is where they are composed, where a paper's numbers are beside its name, and
+where one who reads or adds a page sees them. Were they here as well, there would be two of each.
+
+Settings of objects of ours and of Keras (task, model, rule, estimator, optimizer) are declared by name,
+whichever object has them; its constructor decides which it has, and checks those that are not declared here.
 """
 
 from __future__ import annotations
@@ -31,6 +34,23 @@ class Setting(NamedTuple):
 _LEARNABLE = either(kinds.POSITIVE, kinds.OBJECT)
 _MOMENTUM = either(kinds.FRACTION, kinds.OBJECT)
 _HYPERPARAMETER = either(kinds.POSITIVE_OR_ZERO, kinds.OBJECT)
+
+_DECAYS = {
+    "momentum": "what is kept of the step before",
+    "beta_1": "what is kept of the mean of gradients",
+    "beta_2": "what is kept of the mean of their squares",
+    "rho": "what is kept of the mean of squared gradients",
+}
+_TERMS = {
+    "epsilon": "added to what is divided by",
+    "weight_decay": "of parameters, apart from the gradient",
+    "initial_accumulator_value": "sum of squared gradients at the start",
+}
+_VARIANTS = {
+    "amsgrad": "divide by the largest mean of squares so far",
+    "centered": "divide by the variance of gradients",
+}
+"""Of rules and optimizers, which have them by the same names."""
 
 SETTINGS: dict[str, Setting] = {
     "name": Setting(kinds.FOLDER_NAME, "of the experiment: runs are kept in <paths.runs>/<name>/<id>"),
@@ -153,18 +173,14 @@ SETTINGS: dict[str, Setting] = {
     "model.reduce": Setting(one_of("stride", "pool"), "how a block halves the image"),
     "model.activation": Setting(kinds.TEXT, "of the hidden layers, a name that Keras knows"),
     "model.context": Setting(kinds.COUNT, "context parameters beside the input"),
+    "model.dtype": Setting(optional(kinds.TEXT), "of parameters and arithmetic; null for Keras' floatx"),
     "rule.learning_rate": Setting(_LEARNABLE, "of the inner steps"),
     "rule.rule": Setting(kinds.OBJECT, "that is wrapped"),
-    **{
-        f"rule.{name}": Setting(_MOMENTUM, "of the inner rule, as Keras' optimizer of its name has it")
-        for name in ("momentum", "beta_1", "beta_2", "rho")
-    },
-    **{
-        f"rule.{name}": Setting(_HYPERPARAMETER, "of the inner rule, as Keras' optimizer of its name has it")
-        for name in ("epsilon", "weight_decay", "initial_accumulator_value")
-    },
-    "rule.amsgrad": Setting(kinds.SWITCH, "of the inner rule, as Keras' optimizer of its name has it"),
-    "rule.centered": Setting(kinds.SWITCH, "of the inner rule, as Keras' optimizer of its name has it"),
+    "rule.limit": Setting(_LEARNABLE, "of the clipping"),
+    "rule.rate": Setting(_HYPERPARAMETER, "of the decay, times the learning rate"),
+    **{f"rule.{name}": Setting(_MOMENTUM, text) for name, text in _DECAYS.items()},
+    **{f"rule.{name}": Setting(_HYPERPARAMETER, text) for name, text in _TERMS.items()},
+    **{f"rule.{name}": Setting(kinds.SWITCH, text) for name, text in _VARIANTS.items()},
     "estimator.sigma": Setting(kinds.POSITIVE, "standard deviation of the perturbations"),
     "estimator.pairs": Setting(kinds.COUNT, "antithetic pairs of each task"),
     "estimator.limit": Setting(kinds.COUNT, "the most scalars in the meta-parameters that it accepts"),
@@ -189,14 +205,80 @@ SETTINGS: dict[str, Setting] = {
     "optimizer.global_clipnorm": Setting(
         optional(kinds.POSITIVE), "all of the meta-gradient clipped to this norm"
     ),
-    "optimizer.weight_decay": Setting(optional(kinds.POSITIVE_OR_ZERO), "of the outer updates"),
-    **{
-        f"optimizer.{name}": Setting(kinds.FRACTION, "as Keras has it")
-        for name in ("momentum", "beta_1", "beta_2", "rho", "ema_momentum")
+    **{f"optimizer.{name}": Setting(kinds.FRACTION, text) for name, text in _DECAYS.items()},
+    **{f"optimizer.{name}": Setting(kinds.POSITIVE_OR_ZERO, text) for name, text in _TERMS.items()},
+    "optimizer.weight_decay": Setting(optional(kinds.POSITIVE_OR_ZERO), _TERMS["weight_decay"]),
+    **{f"optimizer.{name}": Setting(kinds.SWITCH, text) for name, text in _VARIANTS.items()},
+    "optimizer.nesterov": Setting(kinds.SWITCH, "Nesterov's momentum"),
+    "optimizer.use_ema": Setting(kinds.SWITCH, "keep a moving average of the meta-parameters"),
+    "optimizer.ema_momentum": Setting(kinds.FRACTION, "decay of that average"),
+}
+"""Of a training."""
+
+PARTS: dict[str, Setting] = {
+    "learned.initial": Setting(kinds.NUMBER, "value before meta-training"),
+    "learned.per": Setting(one_of("scalar", "variable", "element"), "what has a value of its own"),
+    "learned.steps": Setting(optional(kinds.COUNT), "inner steps with values of their own; null for one"),
+    "learned.positive": Setting(kinds.SWITCH, "learn the logarithm"),
+    "learned.within": Setting(optional(kinds.RANGE), "learn the place between two ends"),
+    "schedule.initial_learning_rate": Setting(kinds.POSITIVE_OR_ZERO, "rate of the first iteration"),
+    "schedule.decay_steps": Setting(kinds.COUNT, "iterations of the decay"),
+    "schedule.alpha": Setting(kinds.POSITIVE_OR_ZERO, "the last rate as a fraction of the first"),
+    "head.strength": Setting(kinds.POSITIVE, "of the ridge, before training"),
+    "head.learned": Setting(kinds.SWITCH, "learn the strength"),
+    "step_weights.iterations": Setting(kinds.COUNT, "of the whole training"),
+    "step_weights.fraction": Setting(kinds.FRACTION, "of them, in which the weights are annealed"),
+}
+"""Of objects that are settings of others."""
+
+PLACES = {
+    r"(evaluation|validation)\.task\.": "task.",
+    r"rule\.rule\.": "rule.",
+    r"rule\.\w+\.": "learned.",
+    r"estimator\.(first|then)\.": "estimator.",
+    r"optimizer\.learning_rate\.": "schedule.",
+    r"learner\.(head|step_weights)\.": r"\1.",
+}
+"""Beginnings of paths, and where the settings that stand there are declared."""
+
+_WRITE = "file to put the tables into, between <!-- {0}:begin --> and <!-- {0}:end -->"
+
+_MEASURED = {
+    "inner_steps": Setting(kinds.COUNTS, "numbers of inner steps to measure"),
+    "rounds": Setting(kinds.COUNT, "of measuring all programs, one after the other"),
+}
+
+
+def _of(*beginnings: str) -> dict[str, Setting]:
+    return {path: setting for path, setting in SETTINGS.items() if path.startswith(beginnings)}
+
+
+TAKEN: dict[str, dict[str, Setting]] = {
+    "train": SETTINGS,
+    "check_gradients": _of(
+        *("seed", "packages", "problem", "task.", "model.", "rule.", "estimator.", "learner."),
+        "training.meta_batch_size",
+    ),
+    "evaluate": {"run": Setting(kinds.PATH, "folder of a run"), **_of("packages", "evaluation.", "task.")},
+    "reproduce": {
+        "run": Setting(kinds.PATH, "folder of a run, or one with runs in it"),
+        "until": Setting(optional(kinds.COUNT), "iterations to compare; null for all"),
+        **_of("packages"),
     },
-    "optimizer.epsilon": Setting(kinds.POSITIVE_OR_ZERO, "as Keras has it"),
-    **{
-        f"optimizer.{name}": Setting(kinds.SWITCH, "as Keras has it")
-        for name in ("nesterov", "amsgrad", "centered", "use_ema")
+    "report": {
+        "runs": Setting(kinds.PATH, "folder with runs in it"),
+        "baseline": Setting(kinds.TEXT, "label of the runs that others are compared with, task by task"),
+        "write": Setting(optional(kinds.PATH), _WRITE.format("report")),
+        **_of("packages"),
+    },
+    "audit_keras": {"write": Setting(optional(kinds.PATH), _WRITE.format("audit"))},
+    "benchmark": {
+        **{f"training.{name}": setting for name, setting in _MEASURED.items()},
+        "training.width": Setting(kinds.COUNT, "of the two hidden layers"),
+        **{f"estimators.{name}": setting for name, setting in _MEASURED.items()},
+        "estimators.widths": Setting(kinds.COUNTS, "of the two hidden layers"),
+        "limit_seconds": Setting(kinds.POSITIVE, "that a program may take to import and compile"),
+        "paths.runs": Setting(kinds.PATH, "folder that the measurements are kept in"),
     },
 }
+"""What each command takes, of which anything depends."""

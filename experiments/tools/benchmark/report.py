@@ -8,17 +8,14 @@ import io
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from omegaconf import DictConfig
 from rich.table import Table
 
-from metalearn.checks import require_count, require_positive
-
 from ...harness.console import console, say
-from ...harness.errors import UsageError
 from ...harness.figures import drawing as figures
 from ...harness.invocation import installation
 from ...harness.runs.files import write_atomically
@@ -48,22 +45,21 @@ ESTIMATORS = (
 COLUMNS = ("program", "steps", "width", "round", "microseconds", "compile_seconds", "megabytes", "failure")
 
 
-def benchmark(config: DictConfig) -> int:
+def benchmark(config: dict[str, Any]) -> int:
     """Run the benchmark and keep it in ``<paths.runs>/benchmark/<time>/``; return the exit code."""
-    _check(config)
-    place = Path(config.paths.runs) / "benchmark" / time.strftime("%Y-%m-%d_%H-%M-%S")
+    place = Path(config["paths"]["runs"]) / "benchmark" / time.strftime("%Y-%m-%d_%H-%M-%S")
     found: list[Measurement] = []
-    for steps in config.training.inner_steps:
+    training, estimators, limit = config["training"], config["estimators"], config["limit_seconds"]
+    for steps in training["inner_steps"]:
         programs = [name for name, needs in TRAINING.items() if importlib.util.find_spec(needs)]
-        found += _measured(programs, steps, config.training.width, config.training.rounds, config)
+        found += _measured(programs, steps, training["width"], training["rounds"], limit)
         console.print(_table(f"an iteration of training, {steps} inner steps", found[-len(programs) :]))
     missing = [name for name, needs in TRAINING.items() if not importlib.util.find_spec(needs)]
     if missing:
         say(f"not installed, so left out: {', '.join(missing)} ({installation('benchmark')})")
-    for width in config.estimators.widths:
-        for steps in config.estimators.inner_steps:
-            rounds = config.estimators.rounds
-            group = _measured(list(ESTIMATORS), steps, width, rounds, config)
+    for width in estimators["widths"]:
+        for steps in estimators["inner_steps"]:
+            group = _measured(list(ESTIMATORS), steps, width, estimators["rounds"], limit)
             console.print(_table(f"a meta-gradient, {steps} inner steps, width {width}", group))
             found += group
     place.mkdir(parents=True)
@@ -75,26 +71,9 @@ def benchmark(config: DictConfig) -> int:
     return int(any(row.failure and row.program in (OURS, "checkpointed") for row in found))
 
 
-def _check(config: DictConfig) -> None:
-    """Raise UsageError for the first number that cannot be."""
-    try:
-        for section in ("training", "estimators"):
-            require_count(f"{section}.rounds", config[section].rounds)
-            for steps in config[section].inner_steps:
-                require_count(f"{section}.inner_steps", steps)
-        require_count("training.width", config.training.width)
-        for width in config.estimators.widths:
-            require_count("estimators.widths", width)
-        require_positive("limit_seconds", config.limit_seconds)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-def _measured(
-    programs: list[str], steps: int, width: int, rounds: int, config: DictConfig
-) -> list[Measurement]:
+def _measured(programs: list[str], steps: int, width: int, rounds: int, limit: float) -> list[Measurement]:
     with console.status(f"{len(programs)} programs, {steps} inner steps, width {width}"):
-        return side_by_side(programs, steps, width, rounds, config.limit_seconds)
+        return side_by_side(programs, steps, width, rounds, limit)
 
 
 def _table(title: str, group: list[Measurement]) -> Table:

@@ -11,6 +11,7 @@ from experiments import evaluate, train
 from experiments.harness.app import application as cli
 from experiments.harness.app.application import run_application
 from experiments.harness.config.schema import resolve
+from experiments.harness.config.settings import SETTINGS
 from experiments.harness.errors import nearest
 
 CASES = [
@@ -24,7 +25,21 @@ CASES = [
     ("+traning.iterations=5", ["traning", "training"]),
     ("+evaluation.task_count=5", ["evaluation.task_count", "tasks"]),
     ("training.meta_batch_sizes=5", ["training.meta_batch_size"]),
-    ("task.shots", ["task.shots"]),
+    ("task.shots", ["task.shots is given no value: task.shots=<value>"]),
+    ("maml", ["algorithm=maml"]),
+    ("rule.lr=1", ["rule.lr (did you mean rule.learning_rate?)"]),
+    ("+rule.lr=1", ["rule.lr (did you mean rule.learning_rate?)"]),
+    ("steps=5", ["steps (did you mean learner.steps, "]),
+    ("algoritm=maml", ["algoritm (did you mean algorithm?)"]),
+    ("algorithm=mmal", ["algorithm=mmal (did you mean maml, "]),
+    ("experiment=maml", ["experiment=maml (did you mean sinusoid/maml, "]),
+    ("task=maml", ["task=maml", "harmonic", "but algorithm=maml"]),
+    ("task.frequency=[1,2]", ["task=sinusoid has none, task=harmonic has one"]),
+    ("evaluation.task.shots=5", ["did you mean +evaluation.task.shots"]),
+    ("optimizer.amsgrad=true", ["did you mean +optimizer.amsgrad?"]),
+    ("rule.learning_rate.per=element", ["rule.learning_rate is no object now"]),
+    ("hydra/launcher=jobib", ["hydra/launcher=jobib (did you mean joblib?)"]),
+    ("hydra.sweeper.parms=1", ["hydra.sweeper.params"]),
     ("task=null", ["task=null", "names no task", "sinusoid", "task.<setting>"]),
     ("rule=[1,2]", ["rule=[1,2]", "names no rule"]),
     ("run.fresh=maybe", ["run.fresh='maybe' must be true or false"]),
@@ -146,29 +161,34 @@ def test_evaluate_asks_for_the_run(monkeypatch, capfd):
     assert "run=... must be given" in message
 
 
-def test_help_lists_the_groups(monkeypatch, capfd):
-    monkeypatch.setattr(sys, "argv", ["train", "--help"])
-    with pytest.raises(SystemExit) as stopped:
-        run_application(train.main, "train")
-    text = capfd.readouterr().out
-    assert text.startswith("Meta-train")
-    assert not stopped.value.code
-    for group in (
-        "algorithm",
-        "task",
-        "model",
-        "rule",
-        "estimator",
-        "optimizer",
-        "tracking",
-        "experiment/sinusoid",
-    ):
-        assert f"\n{group}: " in text
-
-
 def test_nearest_names_what_is_near_or_all():
     assert nearest("shotz", ["shots", "queries"]) == " (did you mean shots?)"
     assert nearest("zzz", ["b", "a"]) == " (there is a, b)"
+    assert nearest("", ["b", "a"]) == " (there is a, b)"
+    assert nearest("zzz", [*SETTINGS]) == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("lr", ["rule.learning_rate", "optimizer.learning_rate"]),
+        ("rule.lr", ["rule.learning_rate"]),
+        ("rule.learn_rate", ["rule.learning_rate"]),
+        ("steps", ["learner.steps", "evaluation.steps", "validation.steps"]),
+        ("shots", ["task.shots"]),
+        ("batch_size", ["training.meta_batch_size"]),
+        ("training.batch_size", ["training.meta_batch_size"]),
+        ("iters", ["training.iterations"]),
+        ("wd", ["rule.weight_decay", "optimizer.weight_decay"]),
+        ("traning.iterations", ["training.iterations"]),
+        ("training.steps", ["learner.steps"]),
+        ("SEED", ["seed"]),
+    ],
+)
+def test_settings_are_found_by_their_names_and_abbreviations(typed, meant):
+    hint = nearest(typed, [*SETTINGS])
+    assert all(each in hint for each in meant)
+    assert hint.startswith(" (did you mean ")
 
 
 def test_a_sweep_keeps_its_name_whatever_does_not_matter(monkeypatch):

@@ -78,7 +78,7 @@ def test_a_job_that_is_interrupted_ends_the_sweep(tmp_path, monkeypatch, capfd):
         (["algorithm=maml,mamll"], ["algorithm=mamll", "maml"]),
         (["task.shotz=1,2"], ["task.shotz", "task.shots"]),
         (["sweep=sinusoid"], ["sweep=sinusoid", "sinusoid_algorithms"]),
-        (["hydra/launcher=rey"], ["hydra/launcher=rey", "pip install"]),
+        (["hydra/launcher=rey"], ["hydra/launcher=rey", "did you mean ray"]),
         (["hydra/launcher=slurm"], ["hydra/launcher=submitit_slurm", "[slurm]"]),
         (["hydra/sweeper=grid", "hydra.sweeper.trials=3"], ["hydra.sweeper.trials"]),
     ],

@@ -1,0 +1,96 @@
+"""What the user may have meant by a setting or an option that there is not."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from ..config.schema import CHANGES, OBJECTS, leaves
+from ..config.settings import TAKEN
+from ..config.trust import CONFIGS
+from ..errors import nearest
+
+ADDED = ("task.", "optimizer.", *(f"{section}.task." for section in CHANGES))
+"""Beginnings of settings that a constructor may take, and that no option of a group has."""
+
+GROUPS = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*") if path.is_dir())
+
+
+def no_setting(key: str, command: str) -> str:
+    """Return what is said of a setting that the configuration of a command lacks."""
+    typed = (word.partition("=")[0].lstrip("+~") for word in sys.argv[1:])
+    path = next((word for word in typed if word.startswith(f"{key}.")), key)
+    config = _composed(command)
+    group, _, name = path.partition(".")
+    having = _options_with(group, name)
+    if having and group in config:
+        chosen = f"{group}={config.hydra.runtime.choices[group]}"
+        return f"there is no setting {path}: {chosen} has none, {group}={having[0]} has one"
+    place, _, inner = path.rpartition(".")
+    if place and not OmegaConf.is_config(OmegaConf.select(config, place, default=config)):
+        wanted = f"{place}={{_target_: ..., {inner}: ...}}"
+        return f"there is no setting {path}: {place} is no object now, {wanted} is one"
+    return f"there is no setting {path}{nearest(path, list(_known(config, command, path)))}"
+
+
+def no_option(group: str, option: str, available: Sequence[str]) -> str:
+    """Return what is said of an option that a group lacks; ``available`` are some of those it has."""
+    files = (CONFIGS / group).rglob("*.yaml")
+    known = [*available, *(path.relative_to(CONFIGS / group).with_suffix("").as_posix() for path in files)]
+    others = [each for each in GROUPS if each != group and (CONFIGS / each / f"{option}.yaml").is_file()]
+    hint = nearest(option, list(dict.fromkeys(known)))
+    return f"there is no {group}={option}{hint}{f', but {others[0]}={option}' if others else ''}"
+
+
+def no_value(word: str) -> str:
+    """Return what is said of a word that is no ``setting=value``."""
+    groups = [group for group in GROUPS if (CONFIGS / group / f"{word}.yaml").is_file()]
+    if groups:
+        return f"{word} is no setting: did you mean {groups[0]}={word}?"
+    return f"{word} is given no value: {word}=<value>"
+
+
+def _composed(command: str) -> DictConfig:
+    """Return a command's configuration with the options that the command line chooses, if there are these."""
+    chosen = [word for word in sys.argv[1:] if word.partition("=")[0] in GROUPS and "," not in word]
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        try:
+            return hydra.compose(command, chosen, return_hydra_config=True)
+        except HydraException:
+            return hydra.compose(command, return_hydra_config=True)
+
+
+def _known(config: DictConfig, command: str, path: str) -> Iterator[str]:
+    """Yield settings that there are, groups, and settings that there could be, with the + that adds them."""
+    plain: Any = OmegaConf.to_container(config)
+    hydra_s = plain.pop("hydra")
+    if path.startswith("hydra"):
+        yield from (each for each, _ in leaves(hydra_s, "hydra."))
+    composed = [each for each, _ in leaves(plain)]
+    yield from (*composed, *plain, *GROUPS)
+    possible = [each for each in TAKEN[command] if each.partition(".")[0] in plain]
+    of_tasks = [each for each in possible if each.startswith("task.")]
+    possible += [f"{section}.{each}" for section in CHANGES if section in plain for each in of_tasks]
+    for each in dict.fromkeys(possible):
+        if each not in composed and _options_with(*each.split(".", 1)):
+            yield each
+        elif each not in composed and each.startswith(ADDED):
+            yield f"+{each}"
+
+
+def _options_with(group: str, name: str) -> list[str]:
+    """Return the options of a group of objects that have a setting."""
+    return [option for option, page in _pages(group).items() if name in page] if group in OBJECTS else []
+
+
+@functools.cache
+def _pages(group: str) -> dict[str, Any]:
+    return {path.stem: OmegaConf.load(path) for path in sorted((CONFIGS / group).glob("*.yaml"))}

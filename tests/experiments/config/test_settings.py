@@ -1,0 +1,149 @@
+"""Declarations and ``conf/`` say the same: no setting is without one, and none is of no setting."""
+
+import inspect
+
+import hydra
+import pytest
+from omegaconf import OmegaConf
+
+import metalearn as ml
+from experiments.harness.app.application import CONFIGS
+from experiments.harness.config import schema, targets
+from experiments.harness.config.settings import PARTS, PLACES, SETTINGS, TAKEN
+from experiments.harness.errors import UsageError
+
+HYDRA = ("hydra", "defaults")
+
+OBJECTS = {
+    "task": "metalearn.tasks experiments.data",
+    "model": "metalearn.models",
+    "rule": "metalearn.rules",
+    "estimator": "metalearn.estimators",
+    "head": "metalearn.heads",
+    "step_weights": "metalearn.step_weights",
+    "optimizer": "keras.optimizers",
+    "schedule": "keras.optimizers.schedules",
+}
+
+NOT_DESCRIBED = {"FewShot", "Source", "as_source", "check_sampler", "dataset", "from_arrays", "from_function"}
+NOT_DESCRIBED |= {"prefetched", "spec", "task_bytes", "get", "linear_head", "Estimator"}
+"""What takes arrays, functions or objects that no configuration describes."""
+
+
+def composed(command):
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = hydra.compose(command, ["label=maml", "name=sinusoid"] if command == "train" else [])
+    return OmegaConf.to_container(config, resolve=command == "train")
+
+
+@pytest.fixture(scope="module")
+def pages():
+    """All settings of a training, by the pages that they may be composed of, with their values."""
+    found = []
+    for path in sorted(CONFIGS.rglob("*.yaml")):
+        parts = path.relative_to(CONFIGS).parts
+        if len(parts) == 1 or parts[0] == "hydra":
+            continue
+        page = OmegaConf.to_container(OmegaConf.load(path))
+        whole = page if "@package _global_" in path.read_text() else {parts[0]: page}
+        found += schema.leaves({key: value for key, value in whole.items() if key not in HYDRA})
+    return [*found, *schema.leaves(composed("train"))]
+
+
+def constructors(section):
+    """The public functions and classes of a package that a configuration may name, and their parameters."""
+    for package in OBJECTS[section].split():
+        module = targets.PACKAGES[package]
+        names = set(getattr(module, "__all__", dir(module))) - NOT_DESCRIBED
+        for name in sorted(names):
+            if callable(getattr(module, name)) and not name.startswith("_"):
+                yield name, inspect.signature(getattr(module, name)).parameters
+
+
+def test_every_setting_of_a_training_is_declared(pages):
+    assert len(pages) > 300
+    paths = {path for path, _ in pages if not path.endswith("_target_")}
+    assert {path for path in paths if schema.declared(path) is None} == set()
+
+
+@pytest.mark.parametrize("command", TAKEN)
+def test_every_setting_of_a_command_is_declared(command):
+    """What check_gradients takes is told of it; whatever else there is of a training is taken by its name."""
+    taken = "train" if command == "check_gradients" else command
+    paths = {path for path, _ in schema.leaves(composed(command)) if not path.endswith("_target_")}
+    assert {path for path in paths if schema.declared(path, taken) is None} == set()
+    assert command in ("train", "check_gradients", "evaluate") or paths == {*TAKEN[command]}
+
+
+def test_no_declaration_is_unused(pages):
+    """Each is of a page of conf/, or a parameter of what may be built in its section."""
+    used = {path for path, _ in pages} | {path.rsplit(".", 1)[0] for path, _ in pages}
+    for section in OBJECTS:
+        used |= {f"{section}.{name}" for _, names in constructors(section) for name in names}
+    used |= {f"learned.{name}" for name in inspect.signature(ml.rules.learned).parameters}
+    assert {*SETTINGS, *PARTS} - used == set()
+    assert all(any(schema.re.match(place, path) for path, _ in pages) for place in PLACES)
+
+
+@pytest.mark.parametrize("section", [section for section, name in OBJECTS.items() if "keras" not in name])
+def test_every_parameter_of_our_objects_is_declared(section):
+    undeclared = [
+        f"{name}: {parameter}"
+        for name, parameters in constructors(section)
+        for parameter in parameters
+        if name not in ("learned", "Learned")
+        and schema.declared(f"{section}.{parameter}") is None
+        and f"{section}.{parameter}" not in PARTS
+    ]
+    assert undeclared == []
+
+
+def test_values_of_pages_are_of_their_kinds(pages):
+    for path, value in pages:
+        setting = schema.declared(path)
+        if setting is not None and not (isinstance(value, str) and "${" in value):
+            assert setting.kind.take(path, value) == value
+
+
+def test_the_default_configuration_is_checked_to_what_it_is():
+    config = composed("train")
+    assert schema.check(config) == config
+    described = {each.path: each for each in schema.describe(config)}
+    assert len(described) > 50
+    assert described["learner.steps"].default == 1
+    assert described["training.clip_task_norm"].kind == "a finite number above 0, or null for none"
+    assert described["evaluation.task.queries"].kind == SETTINGS["task.queries"].kind.text
+
+
+LEARNED = {"_target_": "metalearn.rules.learned", "initial": 0.1}
+
+WRAPPED = {"_target_": "metalearn.rules.momentum", "learning_rate": 0.1, "momentum": 2}
+
+INNER = [
+    ("rule", {"learning_rate": {**LEARNED, "per": "layer"}}, "rule.learning_rate.per='layer' must be one of"),
+    ("rule", {"rule": WRAPPED}, "rule.rule.momentum=2 must be a number from 0 to 1"),
+    ("learner", {"head": {"_target_": "metalearn.heads.ridge", "strength": 0}}, "learner.head.strength=0"),
+    ("evaluation", {"task": {"shots": 0}}, "evaluation.task.shots=0 must be"),
+]
+
+
+@pytest.mark.parametrize(("section", "changes", "message"), INNER, ids=[case[2] for case in INNER])
+def test_settings_of_objects_in_objects_are_checked(section, changes, message):
+    config = composed("train")
+    config[section] |= changes
+    with pytest.raises(UsageError) as refused:
+        schema.check(config)
+    assert message in str(refused.value)
+
+
+def test_settings_of_other_objects_are_theirs():
+    """``hidden`` of a model of the user's may be a number, and ``amplitude`` of their task a word."""
+    config = composed("train")
+    config["packages"] = ["mylab"]
+    config["model"] = {"_target_": "mylab.models.net", "hidden": 40}
+    config["task"] = {"_target_": "mylab.tasks.Waves", "amplitude": "large"}
+    config["evaluation"]["task"] = {"amplitude": "small"}
+    config["validation"]["task"] = {}
+    assert schema.check(config) == config
+    described = {each.path: each for each in schema.describe(config)}
+    assert described["model.hidden"].default == 40
