@@ -94,3 +94,13 @@ def test_the_sweep_over_algorithms_leaves_none_out():
     sweep = OmegaConf.load(CONFIGS / "sweep" / "sinusoid_algorithms.yaml")
     swept = sweep.hydra.sweeper.params.experiment.split(",")
     assert sorted(swept) == [name for name in EXPERIMENTS if name.startswith("sinusoid/")]
+
+
+def test_the_first_experiment_is_the_default_written_out():
+    """So it has the same run id."""
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        default, written = (
+            hydra.compose("train", ["label=maml", "name=sinusoid", *words])
+            for words in ([], ["experiment=sinusoid/maml"])
+        )
+    assert default == written
