@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import time
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -14,7 +13,6 @@ from metalearn.callbacks import Call, Watch
 
 from ..console import say
 from ..runs import metrics
-from ..tracking.trackers import Tracker
 from .session import Session
 
 
@@ -24,30 +22,19 @@ class Diagnoses:
     It leaves the trainer as it was: what is trained has the same bits with it and without. Its program is
     one of its own, made at the first diagnosis. What cannot be diagnosed is said, and trained all the same.
 
-    Args:
-        trainer: that trains.
-        path: of a CSV file, to which a row is appended for every diagnosis.
-        tracker: gets the same row.
-        interval: iterations between diagnoses; None for none.
-
     Attributes:
         seconds: that diagnoses have taken, without compiling the training.
     """
 
-    def __init__(self, trainer: ml.MetaTrainer, path: Path, tracker: Tracker, interval: int | None) -> None:
-        self._trainer, self._path, self._tracker, self._interval = trainer, path, tracker, interval
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._interval = session.config["diagnostics"]["interval"]
         # In a graph without XLA: it is called rarely, and compiling takes longer than is ever saved.
         self._measure = tf.function(
-            functools.partial(ml.diagnostics.measure, trainer.learner), autograph=False
+            functools.partial(ml.diagnostics.measure, session.trainer.learner), autograph=False
         )
         self.seconds = 0.0
-        self._last = metrics.last_iteration(path)
-
-    @classmethod
-    def of(cls, session: Session) -> Diagnoses:
-        """Return those of a run."""
-        interval = session.config["diagnostics"]["interval"]
-        return cls(session.trainer, session.run.diagnostics, session.tracker, interval)
+        self._last = metrics.last_iteration(session.run.diagnostics)
 
     def begin(self, trainer: ml.MetaTrainer, end: int) -> Watch:
         """See :class:`metalearn.callbacks.Callback`."""
@@ -61,24 +48,23 @@ class Diagnoses:
 
     def diagnose(self) -> None:
         """Diagnose the iterate of now, unless that has been done, or the run is not diagnosed at all."""
-        if self._interval is not None and self._last != self._trainer.iteration:
-            self._diagnose()
-
-    def _diagnose(self) -> None:
-        if self._trainer.last_gradient is None:
-            next_update(self._trainer)  # compiles the training, which has to be done anyway
+        trainer = self._session.trainer
+        if self._interval is None or self._last == trainer.iteration:
+            return
+        if trainer.last_gradient is None:
+            next_update(trainer)  # compiles the training, which has to be done anyway
         began = time.perf_counter()
         try:
-            self._report(self._trainer.iteration)
+            self._report(trainer.iteration)
         except ValueError as error:  # a model that trains without second derivatives may have none
             say(str(error), "no diagnoses of this run:", "yellow")
             self._interval = None
             return
-        self._last = self._trainer.iteration
+        self._last = trainer.iteration
         self.seconds += time.perf_counter() - began
 
     def _report(self, iteration: int) -> None:
-        trainer = self._trainer
+        trainer = self._session.trainer
         seed = tf.constant([trainer.seed, iteration])
         measured = self._measure(trainer.meta, trainer.training_tasks(iteration), seed)
         learned = ml.diagnostics.learned_values(trainer.learner, trainer.meta)
@@ -88,8 +74,9 @@ class Diagnoses:
             **next_update(trainer),
         }
         row = {name: float(value) for name, value in found.items()}
-        metrics.append(self._path, iteration, {name: np.array([value]) for name, value in row.items()})
-        self._tracker.diagnosis(iteration, row, {name: value.numpy() for name, value in learned.items()})
+        path, tracker = self._session.run.diagnostics, self._session.tracker
+        metrics.append(path, iteration, {name: np.array([value]) for name, value in row.items()})
+        tracker.diagnosis(iteration, row, {name: value.numpy() for name, value in learned.items()})
 
 
 def next_update(trainer: ml.MetaTrainer) -> dict[str, tf.Tensor]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -24,11 +23,13 @@ from ..errors import UsageError
 from ..figures import drawing as figures
 from ..figures import story
 from ..runs import checkpoints, code, identity, metrics, provenance, rundir
-from ..runs.files import MIB, read_bytes, require_plain_folder, write_atomically, write_json
+from ..runs.files import MIB, read_bytes, require_plain_folder, write_atomically, write_bytes, write_json
 from ..runs.rundir import RunDirectory
 from .session import Session
 
 Config = dict[str, Any]
+
+TITLE = "Query loss after adaptation to fresh tasks"
 
 WINDOW = 500
 """Iterations that a point of the training curves is the mean of."""
@@ -73,19 +74,16 @@ def conclude(session: Session) -> None:
     Raises:
         UsageError: if it cannot be evaluated so; the training is kept.
     """
-    run, trainer, tracker = session.run, session.trainer, session.tracker
-    metric = loss_name(session.config)
+    run, config, trainer, tracker = session.run, session.config, session.trainer, session.tracker
     try:
-        evaluation = evaluate(session.config, trainer.learner, trainer.meta)
+        evaluation = evaluate(config, trainer.learner, trainer.meta)
     except UsageError as error:
         raise UsageError(
             f"{error}. The training is kept in {run.path}: the same command with other settings of "
             "evaluation goes on from it"
         ) from error
-    write_evaluation(run.evaluation, evaluation, metric, trainer)
-    write_atomically(run.losses, lambda file: np.savez(file, per_task=evaluation.per_task))
-    console.print(evaluation_table(evaluation, metric, "Query loss after adaptation to fresh tasks"))
-    tracker.evaluation(evaluation, metric)
+    _keep(run.path, evaluation, config, trainer)
+    tracker.evaluation(evaluation, loss_name(config))
     paths = draw(session, evaluation)
     tracker.figures(paths)
     tracker.checkpoint(sorted(run.checkpoints.glob("*.npz"))[-1])
@@ -118,10 +116,7 @@ def evaluate_again(run: RunDirectory, config: Config) -> int:
         say(code.summary(other), "trained by other code:", "bold yellow")
     evaluation = evaluate(config, trainer.learner, trainer.meta)
     place = _place(run, config)
-    metric = loss_name(config)
-    console.print(evaluation_table(evaluation, metric, "Query loss after adaptation to fresh tasks"))
-    write_evaluation(place / run.evaluation.name, evaluation, metric, trainer)
-    write_atomically(place / run.losses.name, lambda file: np.savez(file, per_task=evaluation.per_task))
+    _keep(place, evaluation, config, trainer)
     figures.save(loss_by_step(evaluation, config), place / "loss_by_step.png")
     say(f"kept in {place}")
     return 0
@@ -142,12 +137,7 @@ def set_aside(run: RunDirectory, config: Config) -> None:
     place = _place(run, config)
     for path in (run.evaluation, run.losses):
         if path.exists():
-            content = read_bytes(path, LARGEST_EVALUATION)
-            write_atomically(place / path.name, functools.partial(_write, content=content))
-
-
-def _write(file: IO[bytes], content: bytes) -> None:
-    file.write(content)
+            write_bytes(place / path.name, read_bytes(path, LARGEST_EVALUATION))
 
 
 def _place(run: RunDirectory, config: Config) -> Path:
@@ -223,10 +213,11 @@ def references(config: Config) -> dict[str, float]:
     return REFERENCES[task["_target_"]] if known else {}
 
 
-def write_evaluation(path: Path, evaluation: ml.Evaluation, metric: str, trainer: ml.MetaTrainer) -> None:
-    """Write ``evaluation.json``; null where a task diverged, for JSON has no infinity."""
+def _keep(folder: Path, evaluation: ml.Evaluation, config: Config, trainer: ml.MetaTrainer) -> None:
+    """Write an evaluation into a folder, and print it; null where a task diverged: JSON has no infinity."""
+    place, metric = RunDirectory(folder), loss_name(config)
     write_json(
-        path,
+        place.evaluation,
         {
             "steps": evaluation.steps.tolist(),
             "mean": _finite_or_null(evaluation.mean),
@@ -244,6 +235,8 @@ def write_evaluation(path: Path, evaluation: ml.Evaluation, metric: str, trainer
             "parameters_digest": digest(trainer.meta),
         },
     )
+    write_atomically(place.losses, lambda file: np.savez(file, per_task=evaluation.per_task))
+    console.print(evaluation_table(evaluation, metric, TITLE))
 
 
 def _finite_or_null(values: np.ndarray) -> list[float | None]:
@@ -272,9 +265,7 @@ def show(run: RunDirectory, manifest: Config) -> None:
                 for name, curve in stored["metrics"].items()
             },
         )
-        table = evaluation_table(
-            evaluation, str(stored["metric"]), "Query loss after adaptation to fresh tasks"
-        )
+        table = evaluation_table(evaluation, str(stored["metric"]), TITLE)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{run.evaluation} cannot be read: {error!r}") from error
     console.print(table)

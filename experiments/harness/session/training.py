@@ -21,7 +21,6 @@ from ..console import say
 from ..errors import FAILED, INTERRUPTED, UsageError
 from ..invocation import command
 from ..runs import files, identity, rundir
-from ..runs.files import write_atomically
 from ..runs.lock import locked
 from .diagnosis import Diagnoses
 from .results import conclude, digest, draw_story
@@ -30,9 +29,6 @@ from .session import Session
 from .validation import Report, Validation
 
 Config = dict[str, Any]
-
-CALL_SECONDS = 0.5
-"""A compiled call is as many iterations as take about so long: Ctrl-C and the bar wait for no more."""
 
 
 def train(config: Config, report: Report | None = None) -> int:
@@ -92,7 +88,7 @@ def _go_on(session: Session, report: Report | None) -> int:
         raise
     except Exception as error:  # a fault, ours or of what we use: the run says so, and can go on when mended
         session.lock.require()
-        write_atomically(run.error, lambda file: file.write(traceback.format_exc().encode(errors="replace")))
+        files.write_bytes(run.error, traceback.format_exc().encode(errors="replace"))
         session.note(status="failed", end=rundir.now(), error=f"{type(error).__name__}: {error}")
         raise
     finally:
@@ -104,12 +100,10 @@ def _work(session: Session, report: Report | None, started: float) -> int:
     trainer, first = session.trainer, session.trainer.iteration
     _compare(session)
     validation = Validation(session, report)
-    seconds, speed = _train(session, validation)
+    seconds = _train(session, validation)
     if validation.pruned:
         return _give_up(session, validation)
     session.note(status="trained", parameters_digest=digest(trainer.meta))
-    if trainer.iteration > first:  # otherwise it was trained before, in another time
-        session.note(seconds={"training": round(seconds, 2)}, milliseconds_per_iteration=speed)
     with interruptible(session.leave):
         validation.at_the_end()
         session.lock.require()
@@ -144,17 +138,17 @@ def _compare(session: Session) -> None:
     )
 
 
-def _train(session: Session, validation: Validation) -> tuple[float, float]:
-    """Train; return the seconds it took, and the milliseconds an iteration.
+def _train(session: Session, validation: Validation) -> float:
+    """Train; return the seconds it took.
 
-    The latter are the median over compiled calls, without the first, which compiles.
+    The milliseconds an iteration are the median over compiled calls, without the first, which compiles.
 
     Raises:
         KeyboardInterrupt: when the user wants to stop.
     """
     trainer, total = session.trainer, session.config["training"]["iterations"]
     started = saved = time.perf_counter()
-    diagnoses, speeds = Diagnoses.of(session), list[float]()
+    diagnoses, speeds = Diagnoses(session), list[float]()
 
     def record(call: Call) -> None:
         session.record(call)
@@ -173,7 +167,7 @@ def _train(session: Session, validation: Validation) -> tuple[float, float]:
 
     session.lock.require()
     with interruptible(session.leave) as interrupted, Bar(trainer.iteration, total) as bar:
-        between: list[Callback[ml.MetaTrainer]] = [each(record), progress(bar.advance, CALL_SECONDS)]
+        between: list[Callback[ml.MetaTrainer]] = [each(record), progress(bar.advance)]
         between += [each(leave), diagnoses, validation, each(save)]
         try:
             if trainer.iteration < total:
@@ -183,14 +177,18 @@ def _train(session: Session, validation: Validation) -> tuple[float, float]:
         if not validation.pruned:
             diagnoses.diagnose()
         session.save()
-    if diagnoses.seconds:
-        session.note(diagnosis_seconds=round(diagnoses.seconds, 2))
-    return time.perf_counter() - started, round(float(np.median(speeds[1:] or speeds or [0.0])), 4)
+    seconds = time.perf_counter() - started
+    spent: Config = {"diagnosis_seconds": round(diagnoses.seconds, 2)} if diagnoses.seconds else {}
+    if speeds:  # otherwise it was trained before, in another time
+        speed = round(float(np.median(speeds[1:] or speeds)), 4)
+        spent |= {"seconds": {"training": round(seconds, 2)}, "milliseconds_per_iteration": speed}
+    session.note(**spent)
+    return seconds
 
 
 def _fail(session: Session, error: ml.NonFiniteError) -> int:
     """Keep the last good state of a run that has diverged."""
-    Diagnoses.of(session).diagnose()
+    Diagnoses(session).diagnose()
     path = session.save()
     session.note(status="failed", end=rundir.now(), error=str(error), diverged=True)
     session.tracker.divergence(f"{session.run.path}: {error}")

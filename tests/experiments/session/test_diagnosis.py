@@ -7,8 +7,9 @@ import tensorflow as tf
 
 import metalearn as ml
 from experiments.harness.runs import metrics
+from experiments.harness.runs.rundir import RunDirectory
 from experiments.harness.session.diagnosis import Diagnoses, next_update
-from experiments.harness.tracking.trackers import no_tracker
+from experiments.harness.session.session import Session
 
 
 def make_trainer(rate=0.01):
@@ -18,6 +19,13 @@ def make_trainer(rate=0.01):
     optimizer = keras.optimizers.Adam(1e-2)
     options = {"jit_compile": False, "check_derivatives": False}
     return ml.MetaTrainer(learner, ml.tasks.Sinusoid(), optimizer, meta_batch_size=3, **options)
+
+
+def diagnoses(trainer, folder, interval):
+    """Return those of a run that nobody else works on."""
+    return Diagnoses(
+        Session(RunDirectory(folder), {"diagnostics": {"interval": interval}}, trainer, lock=None)
+    )
 
 
 def bits(trainer):
@@ -53,7 +61,7 @@ def test_nothing_is_built_without_an_interval(tmp_path, monkeypatch):
     """No diagnosis is asked for, no file written, no limit set, and no time taken."""
     monkeypatch.setattr(ml.diagnostics, "measure", lambda *_: pytest.fail("a diagnosis is built"))
     trainer = make_trainer()
-    diagnose = Diagnoses(trainer, tmp_path / "diagnostics.csv", no_tracker(), None)
+    diagnose = diagnoses(trainer, tmp_path, None)
     assert diagnose.begin(trainer, 10).limit is None
     assert diagnose.seconds == 0
     assert list(tmp_path.iterdir()) == []
@@ -64,7 +72,7 @@ def test_the_training_s_program_is_the_same(tmp_path):
     """With diagnoses at 0 and 4 as without: one trace, the same graph, the same bits, a row each."""
     plain, diagnosed = make_trainer(), make_trainer()
     path = tmp_path / "diagnostics.csv"
-    diagnose = Diagnoses(diagnosed, path, no_tracker(), 4)
+    diagnose = diagnoses(diagnosed, tmp_path, 4)
     for trainer in (plain, diagnosed):
         trainer.run(6, [diagnose] if trainer is diagnosed else [])
         assert trainer._program.call._program.experimental_get_tracing_count() == 1
@@ -95,7 +103,7 @@ def test_what_cannot_be_diagnosed_is_trained(tmp_path, capsys):
     )
     optimizer = keras.optimizers.Adam(1e-2)
     trainer = ml.MetaTrainer(learner, ml.tasks.Sinusoid(), optimizer, meta_batch_size=2, jit_compile=False)
-    diagnose = Diagnoses(trainer, tmp_path / "diagnostics.csv", no_tracker(), 1)
+    diagnose = diagnoses(trainer, tmp_path, 1)
     assert diagnose.begin(trainer, 10).limit is None
     assert "norm" in capsys.readouterr().out
     trainer.run(1, [diagnose])
@@ -108,7 +116,7 @@ def test_an_interval_beyond_the_end_leaves_the_first(tmp_path, monkeypatch):
     monkeypatch.setattr(ml.diagnostics, "measure", lambda *_: tf.constant(2.0))
     monkeypatch.setattr(ml.diagnostics, "evaluate", lambda measured: {"order/norm": measured})
     trainer = make_trainer()
-    diagnose = Diagnoses(trainer, tmp_path / "diagnostics.csv", no_tracker(), 7000)
+    diagnose = diagnoses(trainer, tmp_path, 7000)
     assert diagnose.begin(trainer, 5).limit == 7000
     trainer.run(5, [diagnose])
     assert diagnose.begin(trainer, 10).limit == 6995
