@@ -18,13 +18,14 @@ def main(config: DictConfig) -> int:
     folder = Path(schema.take(kinds.PATH, "runs", config.runs))
     baseline = schema.take(kinds.TEXT, "baseline", config.baseline)
     write = schema.take(kinds.optional(kinds.PATH), "write", config.write)
+    formats = schema.take(kinds.FORMATS, "formats", list(config.formats))
     if not folder.is_dir():
         raise UsageError(f"runs={folder} is not a folder: give the one that the runs are in")
     import_tensorflow()
     from .harness.config import packages
     from .harness.report.write import report
 
-    return report(folder, baseline, write, packages.trusted(config.packages))
+    return report(folder, baseline, write, packages.trusted(config.packages), formats)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
+import matplotlib
 import numpy as np
 import tensorflow as tf
 from matplotlib.axes import Axes
@@ -20,13 +23,26 @@ from metalearn.training.errors import History
 from metalearn.types import Meta, Task
 
 from ..runs.files import write_atomically
-from .axes import log_scale, positive, tidy, window_in_use, window_means
+from .axes import (
+    BLUE,
+    GREY,
+    LOSSES,
+    ORANGE,
+    SKY,
+    VERMILLION,
+    log_scale,
+    look,
+    looks,
+    mark_leaving,
+    plain,
+    positive,
+    tidy,
+    window_in_use,
+    window_means,
+)
 
-BLUE, ORANGE, VERMILLION, SKY, GREY = "#0072B2", "#E69F00", "#D55E00", "#56B4E9", "#6B6B6B"
-CYCLE = (BLUE, ORANGE, "#009E73", VERMILLION, SKY, "#CC79A7", GREY)
-"""Told apart under every kind of colour blindness: the palette of Okabe and Ito (2008)."""
+matplotlib.rcParams["pdf.fonttype"] = 42  # publishers do not take matplotlib's default, Type 3
 
-STYLES: tuple[Any, ...] = ("-", "--", ":", "-.")
 GRADES = ((":", SKY), ("-.", "#2A93CF"), ("--", BLUE), ("-", "#002B45"))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
@@ -34,6 +50,9 @@ LEGEND: dict[str, Any] = {"fontsize": 10, "frameon": False}
 
 MOST_LINES = 16
 """In a figure."""
+
+CANDIDATES = 100
+"""Tasks that those to be drawn are chosen from."""
 
 GRIDDED = {"shots", "queries", "grid"}
 """Settings of tasks whose queries can be spread evenly over the axis of their inputs."""
@@ -59,10 +78,24 @@ class AdaptationCase(NamedTuple):
     predictions: dict[int, np.ndarray]
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a PNG of 150 dots an inch, whole or not at all."""
+def render(figure: Figure, kind: str) -> bytes:
+    """Return a figure as a file of a kind, ``png`` (of 150 dots an inch), ``svg`` or ``pdf``."""
+    file = io.BytesIO()
+    figure.savefig(file, format=kind, dpi=150)
+    return file.getvalue()
+
+
+def save(figure: Figure, path: Path, kinds: Sequence[str] = ("png",)) -> dict[str, bytes]:
+    """Write files of some kinds, named after a path without ending, each whole or not at all; return them."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))
+    files = {kind: render(figure, kind) for kind in kinds}
+    for kind, content in files.items():
+        write_atomically(path.with_name(f"{path.name}.{kind}"), functools.partial(_write, content=content))
+    return files
+
+
+def _write(file: IO[bytes], content: bytes) -> None:
+    file.write(content)
 
 
 def adaptation_cases(
@@ -75,6 +108,9 @@ def adaptation_cases(
     seed: int = 2,
 ) -> list[AdaptationCase]:
     """Adapt to fresh tasks and return what :func:`adaptation` draws.
+
+    Of many tasks, they are those whose targets have a small, a middle, ... and the largest range: what fails,
+    fails on large ones first.
 
     Args:
         learner: of a model with one input and one output.
@@ -107,11 +143,16 @@ def adaptation_cases(
     cases: list[AdaptationCase] = []
     for number in shots:
         distribution = dataclasses.replace(gridded, shots=number, queries=200, grid=True)
-        drawn = distribution.sample((seed, EVALUATION_STREAM), count)
+        drawn = distribution.sample((seed, EVALUATION_STREAM), CANDIDATES)
         examples = drawn.support, drawn.query
         leaves = tf.nest.flatten(examples)
         if len(leaves) != 4 or any(leaf.shape.rank != 3 or leaf.shape[-1] != 1 for leaf in leaves):
             return []
+        order = np.argsort(np.ptp(drawn.query.targets.numpy(), axis=(1, 2)), kind="stable")
+        chosen = order[(np.linspace(1, 0.1, count)[::-1] * (CANDIDATES - 1)).astype(int)]
+        drawn, examples = tf.nest.map_structure(
+            functools.partial(tf.gather, indices=chosen), (drawn, examples)
+        )
         outputs = predictions(meta, drawn).numpy()[..., 0]
         support, (inputs, truth) = tf.nest.map_structure(lambda leaf: leaf.numpy()[..., 0], examples)
         lines = [dict(zip(steps, output, strict=True)) for output in outputs]
@@ -119,8 +160,10 @@ def adaptation_cases(
     return cases
 
 
-def adaptation(cases: Sequence[AdaptationCase]) -> Figure:
+def adaptation(cases: Sequence[AdaptationCase], trained: str = "") -> Figure:
     """Draw predictions before and after adaptation beside the truth: a row of panels a number of shots.
+
+    ``trained`` says with how many the learner was trained.
 
     After figure 2 of Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning".
     """
@@ -129,13 +172,14 @@ def adaptation(cases: Sequence[AdaptationCase]) -> Figure:
     columns = max(map(len, rows))
     figure = Figure(figsize=(0.8 + 2.9 * columns, 1.0 + 2.3 * len(rows)), layout="constrained")
     panels = figure.subplots(len(rows), columns, sharex=True, sharey=True, squeeze=False)
-    figure.suptitle("Predictions before and after adapting to new tasks", fontsize=13)
+    title = "Predictions before and after adapting to new tasks"
+    figure.suptitle(f"{title}\nmeta-trained with {trained}" if trained else title, fontsize=13)
     for row, row_panels in zip(rows, panels, strict=True):
         for panel in row_panels[len(row) :]:
             panel.set_visible(False)
         for case, panel in zip(row, row_panels, strict=False):
             _draw_case(panel, case)
-        row_panels[0].set_ylabel(f"{row[0].shots} shots\n\noutput y", fontsize=10, linespacing=0.8)
+        row_panels[0].set_ylabel(f"{row[0].shots} shots in test\n\noutput y", fontsize=10, linespacing=0.8)
     for panel in panels[-1]:
         panel.set_xlabel("input x", fontsize=10)
     truth = np.concatenate([case.truth for case in cases])
@@ -163,14 +207,14 @@ def _draw_case(panel: Axes, case: AdaptationCase) -> None:
 
 
 def loss_by_step(
-    evaluations: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
+    evaluations: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]],
     metric: str,
     references: Mapping[str, float],
 ) -> Figure:
-    """Draw query loss against inner steps.
+    """Draw query loss against inner steps; where an interval goes beyond the axis, that is marked.
 
     Args:
-        evaluations: by name, steps, mean and half width of the 95 % interval, as of ``ml.evaluate``.
+        evaluations: by name, steps, mean, half width of the 95 % interval and median, as of ``ml.evaluate``.
         metric: what the loss is called.
         references: losses to compare with, by name.
     """
@@ -178,17 +222,22 @@ def loss_by_step(
     axes = figure.subplots()
     starts = [*references.values()]
     drawn = [np.array(starts)]
-    for index, (name, (steps, mean, half)) in enumerate(evaluations.items()):
+    for index, (name, (steps, mean, half, median)) in enumerate(evaluations.items()):
         mean, half = positive(mean), np.nan_to_num(np.asarray(half, float), posinf=0)
-        color, marker = CYCLE[index % len(CYCLE)], MARKERS[index % len(MARKERS)]
-        low = np.maximum(mean - half, mean / 5)  # an interval that reaches 0 has no place on a log axis
-        axes.fill_between(steps, low, mean + half, color=color, alpha=0.22, linewidth=0)
-        axes.plot(steps, mean, color=color, marker=marker, markersize=5, linewidth=1.8, label=name)
-        drawn += [low, mean + half]
+        style, marker = look(index), MARKERS[index % len(MARKERS)]
+        axes.fill_between(steps, mean - half, mean + half, color=style["color"], alpha=0.22, linewidth=0)
+        axes.plot(steps, mean, marker=marker, markersize=5, linewidth=1.8, label=plain(name), **style)
+        median_style = {**style, "linestyle": (0, (1, 1)), "linewidth": 1.2}
+        axes.plot(steps, positive(median), label=plain(f"{name}: median"), **median_style)
+        # An interval that reaches 0 has no place on a logarithmic axis.
+        drawn += [np.maximum(mean - half, mean / 5), mean + half, positive(median)]
         starts += mean[:1].tolist()
-    y = f"{metric.upper() if len(metric) < 4 else metric.replace('_', ' ')}, mean and 95 % interval"
+    y = f"{metric.upper() if len(metric) < 4 else metric.replace('_', ' ')}, mean, 95 % interval and median"
     tidy(axes, "Query loss after adapting to new tasks", "inner gradient steps", y)
     log_scale(axes, drawn, ceiling=10 * np.nanmax([*starts, 0]) or np.inf)
+    for index, (steps, mean, half, _) in enumerate(evaluations.values()):
+        ends = np.asarray(mean, float) - half, np.asarray(mean, float) + half
+        mark_leaving(axes, np.asarray(steps), *ends, look(index)["color"])
     (low, high), place = axes.get_ylim(), 1.06
     for name, value in sorted(references.items(), key=lambda item: -item[1]):
         axes.axhline(value, color=GREY, linestyle=(0, (6, 3)), linewidth=1, zorder=1)
@@ -206,9 +255,9 @@ def training_curves(history: History, window: int) -> Figure:
     ratios = [4, 1] if scheduled else [1]
     panels = figure.subplots(len(ratios), squeeze=False, sharex=True, height_ratios=ratios)[:, 0]
     drawn = []
-    for kind, examples, color in (("outer", "query", BLUE), ("inner", "support", ORANGE)):
-        for suffix, when, style in (("_before", "before", "--"), ("", "after", "-")):
-            line = {"color": color, "ls": style, "label": f"{examples} loss {when} adapting"}
+    for kind, examples in (("outer", "query"), ("inner", "support")):
+        for suffix, when in (("_before", "before"), ("", "after")):
+            line = {**LOSSES[examples, when], "label": f"{examples} loss {when} adapting"}
             drawn.append(_draw_curve(panels[0], history[f"{kind}/loss{suffix}"], window, **line))
     if scheduled:
         _draw_curve(panels[1], history["learning_rate"], window, color=GREY)
@@ -231,14 +280,10 @@ def meta_gradient_norms(history: History, window: int) -> Figure:
     axes = figure.subplots()
     total = history["meta_gradient/norm"]
     drawn = [_draw_curve(axes, total, window, color="black", lw=2.6, label="all")]
-    parts = {name: name.removeprefix("parameters/").rpartition("/") for name in norms}
-    layers = list(dict.fromkeys(parts[name][0] for name in norms if name in shown))
-    kinds = list(dict.fromkeys(parts[name][2] for name in shown))
-    places = {name: (layers.index(parts[name][0]), kinds.index(parts[name][2])) for name in shown}
-    for name, (layer, kind) in sorted(places.items(), key=lambda item: item[1]):
-        color, style = CYCLE[layer % len(CYCLE)], STYLES[(kind + layer // len(CYCLE)) % len(STYLES)]
-        line = {"color": color, "ls": style, "lw": 1.5, "label": "".join(parts[name])}
-        drawn.append(_draw_curve(axes, norms[name], window, **line))
+    for name, style in looks(norms).items():
+        if name in shown:
+            line = {**style, "lw": 1.5, "label": name.removeprefix("parameters/")}
+            drawn.append(_draw_curve(axes, norms[name], window, **line))
     tidy(axes, "Norm of the meta-gradient", "meta-iteration", f"Euclidean norm, {_caption(history, window)}")
     log_scale(axes, drawn)
     title = f"the largest {len(shown)} of {len(norms)}" if len(shown) < len(norms) else None
@@ -249,7 +294,7 @@ def meta_gradient_norms(history: History, window: int) -> Figure:
 def _draw_curve(axes: Axes, values: np.ndarray, window: int, **style: Any) -> np.ndarray:
     middles, means = window_means(values, window)
     if len(means) < 3:  # too short for a line: the marker's face stands for the line's style
-        style |= {"marker": "o", "mfc": "white" if style.get("ls") == "--" else style["color"]}
+        style |= {"marker": "o", "mfc": "white" if "before" in style.get("label", "") else style["color"]}
     axes.plot(middles, means, **{"lw": 1.8, **style})
     return means
 
