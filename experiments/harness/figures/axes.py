@@ -15,6 +15,10 @@ CYCLE = (BLUE, ORANGE, "#009E73", VERMILLION, SKY, "#CC79A7", GREY)
 
 STYLES: tuple[Any, ...] = ("-", "--", ":", "-.")
 
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+LEGEND: dict[str, Any] = {"fontsize": 10, "frameon": False}
+
 LOSSES: dict[tuple[str, str], dict[str, Any]] = {
     ("query", "before"): {"color": BLUE, "linestyle": "--"},
     ("query", "after"): {"color": BLUE, "linestyle": "-"},
@@ -53,7 +57,7 @@ def mark_leaving(axes: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, c
     bottom, top = axes.get_ylim()
     for beyond, edge, marker in ((low < bottom, 0, "v"), (high > top, 1, "^")):
         if np.any(beyond):
-            place = {"transform": axes.get_xaxis_transform(), "clip_on": False, "zorder": 3}
+            place: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False, "zorder": 3}
             axes.plot(x[beyond], np.full(np.sum(beyond), edge), marker, color=color, ms=5, **place)
 
 

@@ -36,8 +36,7 @@ def heat_map(table: Table, grid: pd.DataFrame) -> Figure:
     for (down, across), absent in np.ndenumerate(np.ma.getmaskarray(shown)):
         if absent:
             place = across - 0.5, down - 0.5
-            grey = {"facecolor": "#EEEEEE", "edgecolor": "#BBBBBB", "hatch": "///", "lw": 0}
-            axes.add_patch(Rectangle(place, 1, 1, **grey))
+            axes.add_patch(Rectangle(place, 1, 1, fc="#EEEEEE", ec="#BBBBBB", hatch="///", lw=0))
         if named:
             box = {"facecolor": "#EEEEEE", "edgecolor": "none", "pad": 1.5} if absent else None
             light = absent or sum(COLORS(norm(losses[down, across]))[:3]) >= 1.5

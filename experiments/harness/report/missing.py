@@ -13,7 +13,7 @@ from .table import Table
 def belonging(table: Table, found: Collection) -> pd.DataFrame:
     """Return the runs that would have been in the table: of the same task and evaluation as one in it."""
     unused = found.runs[(found.runs["reason"] != "") & found.runs["configuration"].notna()]
-    evaluated = found.settings.filter(regex=r"^(task|evaluation)(\.|$)").astype(str).agg("\n".join, axis=1)
+    evaluated = found.settings.filter(regex=r"^(task|evaluation)(\.|$)").map(str).agg("\n".join, axis=1)
     return unused[evaluated[unused.index].isin(evaluated[table.runs.index])]
 
 

@@ -11,8 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..figures.axes import BLUE, log_scale, look, mark_leaving, plain, tidy
-from ..figures.drawing import LEGEND, MARKERS
+from ..figures.axes import BLUE, LEGEND, MARKERS, log_scale, look, mark_leaving, plain, tidy
 from .table import Table
 
 MOST_TOGETHER = 8

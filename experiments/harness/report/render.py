@@ -30,10 +30,10 @@ def title(table: Table) -> str:
     """Return what the table is of."""
     run = table.first
     iterations = sorted(table.runs["iterations"].unique())
-    trained = " or ".join(f"{each:,}".replace(",", " ") for each in iterations)
+    trained = " or ".join(f"{each:,.0f}".replace(",", " ") for each in iterations)
     return (
-        f"{table.setting}: {run['metric']} on {run['tasks']} fresh tasks (list {run['tasks_hash']}) before "
-        f"and after inner steps, {trained} iterations of training"
+        f"{table.setting}: {run['metric']} on {run['tasks']:.0f} fresh tasks (list {run['tasks_hash']}) "
+        f"before and after inner steps, {trained} iterations of training"
     )
 
 
@@ -180,4 +180,4 @@ def _values(mean: pd.Series, half: pd.Series | None = None) -> pd.Series:
 
 
 def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.3g} %"
+    return "-" if np.isnan(fraction) else f"{100 * fraction:.3g} %"

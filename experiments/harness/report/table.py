@@ -141,6 +141,7 @@ def _best(numbers: pd.DataFrame) -> pd.DataFrame:
     low = (mean - half.fillna(np.inf)).where(mean.notna(), np.inf)
     high = (mean + half).fillna(np.inf)
     best = high.eq(high.min()) & np.isfinite(high)
+    best &= best.sum() == 1
     others = low.mask(best, np.inf).min()
     return best & (high < others) & (numbers["diverged"].notna().sum() > 1)
 

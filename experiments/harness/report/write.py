@@ -16,7 +16,7 @@ from ..errors import BAD_INPUT
 from ..figures import drawing as figures
 from ..invocation import command
 from ..runs import rundir
-from ..runs.files import make_plain_folder, write_atomically
+from ..runs.files import make_plain_folder, write_bytes
 from ..runs.rundir import RunDirectory
 from ..session.results import references
 from ..sweeps.collection import Collection, collect
@@ -62,14 +62,14 @@ def report(
         for line in absent:
             say(line, "not in the table:", "yellow")
         for ending, write_as in {"csv": render.comma_separated, "tex": render.latex}.items():
-            _write(place / f"{stem}.{ending}", write_as(table))
+            write_bytes(place / f"{stem}.{ending}", write_as(table).encode())
         pictures = _draw(table, place, stem, formats)
         say(readable(table)[1], f"figures of {stem}:") if readable(table)[1] else None
         title, caption = render.title(table), render.caption(table)
         cells = render.texts(table, str, bold)
         sections.append(Section(title, cells, len(table.cells.columns), caption, absent, pictures))
         texts.append(_markdown(table, absent))
-    _write(place / "index.html", _page(folder, found, sections, elsewhere))
+    write_bytes(place / "index.html", _page(folder, found, sections, elsewhere).encode())
     for path, reason in zip(found.runs["path"], found.runs["reason"], strict=True):
         if reason:
             say(f"{path}: {reason}", "left out", "yellow")
@@ -78,10 +78,6 @@ def report(
         say(f"tables written to {write}")
     say(f"kept in {place}; all of it on one page: {place / 'index.html'}")
     return BAD_INPUT if found.runs["untrusted"].any() else 0
-
-
-def _write(path: Path, text: str) -> None:
-    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def _stems(shown: Sequence[Table]) -> list[str]:
@@ -99,7 +95,7 @@ def _draw(table: Table, place: Path, stem: str, formats: Sequence[str]) -> list[
     drawn: dict[str, tuple[Figure, str]] = {
         "": (
             comparison(table, references(config)),
-            "Final losses with 95 % t intervals over seeds, best at the top; arrows where they leave it.",
+            "Final losses, best at the top; bars: 95 % t intervals over seeds; arrows: one leaves the axis.",
         ),
         "_loss_by_step": (
             curves.loss_by_step(table),

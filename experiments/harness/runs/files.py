@@ -41,10 +41,15 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content``, whole or not at all."""
+    write_atomically(path, lambda file: file.write(content))
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON."""
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_bytes(path, text.encode())
 
 
 def open_plain(path: Path, flags: int, mode: str, **settings: Any) -> IO[Any]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,10 +20,10 @@ from ..config.build import build_tasks, failing_as, loss_name
 from ..config.preparation import number, prepare, tasks_of
 from ..console import console, say
 from ..errors import UsageError
+from ..figures import adaptation, story
 from ..figures import drawing as figures
-from ..figures import story
 from ..runs import checkpoints, code, identity, metrics, provenance, rundir
-from ..runs.files import read_bytes, require_plain_folder, write_atomically, write_json
+from ..runs.files import read_bytes, require_plain_folder, write_atomically, write_bytes, write_json
 from ..runs.rundir import LARGEST_EVALUATION, RunDirectory
 from .session import Session
 
@@ -139,12 +138,7 @@ def set_aside(run: RunDirectory, config: Config) -> None:
     place = _place(run, config)
     for path in (run.evaluation, run.losses):
         if path.exists():
-            content = read_bytes(path, LARGEST_EVALUATION)
-            write_atomically(place / path.name, functools.partial(_write, content=content))
-
-
-def _write(file: IO[bytes], content: bytes) -> None:
-    file.write(content)
+            write_bytes(place / path.name, read_bytes(path, LARGEST_EVALUATION))
 
 
 def _place(run: RunDirectory, config: Config) -> Path:
@@ -171,10 +165,10 @@ def draw(session: Session, evaluation: ml.Evaluation) -> dict[str, Path]:
         "training_curves": figures.training_curves(history, window),
         "meta_gradient_norms": figures.meta_gradient_norms(history, window),
     }
-    cases = figures.adaptation_cases(trainer.learner, trainer.meta, build_tasks(config))
+    cases = adaptation.adaptation_cases(trainer.learner, trainer.meta, build_tasks(config))
     if cases:
         trained = f"{config['task']['shots']} shots, K = {config['learner']['steps']}"
-        drawn["adaptation"] = figures.adaptation(cases, trained)
+        drawn["adaptation"] = adaptation.adaptation(cases, trained)
     for name, figure in drawn.items():
         figures.save(figure, run.figures / name)
     return {name: run.figures / f"{name}.png" for name in drawn} | draw_story(run, config)
