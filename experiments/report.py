@@ -22,7 +22,7 @@ def main(config: DictConfig) -> int:
     import_tensorflow()
     from .harness.report.write import report
 
-    return report(folder, settings["baseline"], settings["write"], settings["packages"])
+    return report(folder, settings["baseline"], settings["write"], settings["packages"], settings["formats"])
 
 
 if __name__ == "__main__":

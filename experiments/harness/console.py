@@ -16,9 +16,9 @@ CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2
 """What moves the cursor, colours or reorders text; new lines and tabs are not."""
 
 
-def say(text: str, lead: str = "", style: str = "bold") -> None:
+def say(text: str, lead: str = "", style: str = "bold", to: Console = console) -> None:
     """Print a line, ``lead`` in a style before it."""
-    console.print(_line(text, lead, style))
+    to.print(_line(text, lead, style))
 
 
 def say_error(text: str, lead: str = "") -> None:

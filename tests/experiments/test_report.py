@@ -45,7 +45,7 @@ def execute(monkeypatch, capfd, *arguments):
 
 @pytest.mark.usefixtures("undrawn")
 def test_the_table_is_the_one_computed_by_hand(folder, monkeypatch, capfd):
-    """After a step the seeds of maml are at 2 and 4: 3 ± 12.706 * sqrt(2) / sqrt(2).
+    """After a step the seeds of maml are at 2 and 4: 3 ± 12.706 * sqrt(2) / sqrt(2); that of other, at 3.
 
     Averaged over seeds its tasks are at 2, 4 and 3; other less that is -1, -1 and 2: mean 0, standard
     deviation sqrt(3), over sqrt(3) tasks, times 4.303.
@@ -60,19 +60,22 @@ def test_the_table_is_the_one_computed_by_hand(folder, monkeypatch, capfd):
     )
     assert text.endswith("<!-- report:end -->\nafter\n")
     assert re.findall(r"^[|-] .*", text, re.MULTILINE) == [
-        "| algorithm | n | before | after 1 | less maml, after 1 | ms / iteration | learned |",
-        "| --- | --: | --: | --: | --: | --: | --: |",
-        "| maml | 2 | 3.000 ± 0.000 | 3.000 ± 12.706 | - | 0.75 | 30 |",
-        "| other | 1 | 3.000 | 3.000 | 0.0000 ± 4.3027 | 0.25 | 30 |",
-        "| wild | 1 | 3.000 | diverged at 1 | - | 0.25 | 30 |",
+        "| algorithm | n | before | after 1 | median, after 1 | diverged, after 1 "
+        "| less maml, after 1, ± over tasks | less maml, after 1, ± over seeds | ms / iteration | learned |",
+        "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |",
+        "| maml | 2 | 3.000 ± 0.000 | 3.000 ± 12.706 | 3.000 | 0 % | - | - | 0.75 | 30 |",
+        "| other | 1 | 3.000 | 3.000 | 3.000 | 0 % | 0.0000 ± 4.3027 | 1.000 | 0.25 | 30 |",
+        "| wild | 1 | 3.000 | diverged at 1 | 5.000 | 33.3 % | - | - | 0.25 | 30 |",
         "- other, seed 1: running at iteration 7: the same command goes on",
         "- wild, seed 3: failed at iteration 7: not finite: meta_gradient/norm",
         "- wild, seed 1: missing",
     ]
-    for line in ("┃ less maml, after 1 ┃", "0.0000 ± 4.3027", "wild, seed 1: missing", "not finite: meta_gr"):
+    for line in ("┃ less maml, after ┃", "0.0000 ± 4.3027", "wild, seed 1: missing", "not finite: meta_gr"):
         assert line in captured.out
     lines = (folder / "report" / "sinusoid_10_shot.csv").read_text().splitlines()
-    assert re.fullmatch(r"other,1,3\.0,,3\.0,,0\.0,4\.3026527297\d*,0\.25,30\.0", lines[2])
+    numbers = r"other,1,3\.0,,3\.0,0\.0,3\.0,,3\.0,0\.0,0\.0,4\.3026527297\d*,1\.0,,,0\.25,30\.0"
+    assert re.fullmatch(numbers, lines[2])
+    assert r"maml & 2 & 3.000 $\pm$ 0.000" in (folder / "report" / "sinusoid_10_shot.tex").read_text()
     html = (folder / "report" / "index.html").read_text()
     for line in ("<td>3.000 ± 12.706</td>", "<li>wild, seed 1: missing</li>", "Runs: 4 finished, 3 others"):
         assert line in html
@@ -80,7 +83,7 @@ def test_the_table_is_the_one_computed_by_hand(folder, monkeypatch, capfd):
 
 
 def test_figures_are_written_and_on_the_page(folder, monkeypatch, capfd):
-    code, captured = execute(monkeypatch, capfd, f"runs={folder}")
+    code, captured = execute(monkeypatch, capfd, f"runs={folder}", "formats=[png,pdf]")
     assert code == 0
     place = folder / "report"
     assert f"one page: {place / 'index.html'}" in captured.out
@@ -88,7 +91,9 @@ def test_figures_are_written_and_on_the_page(folder, monkeypatch, capfd):
     endings = ["", "_learning_curves", "_loss_by_step"]
     assert [figure.stem for figure in figures] == [f"sinusoid_10_shot{ending}" for ending in endings]
     assert all(figure.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" for figure in figures)
-    assert (place / "index.html").read_text().count('<img src="data:image/png;base64,iVBORw0KGgo') == 3
+    assert [path.stem for path in sorted(place.glob("*.pdf"))] == [path.stem for path in figures]
+    assert not list(place.glob("*.svg"))
+    assert (place / "index.html").read_text().count('<img src="data:image/svg+xml;base64,PD94') == 3
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -100,9 +105,12 @@ def test_lists_of_tasks_have_files_of_their_own_inside_the_folder(folder, monkey
     names = sorted(path.name for path in (folder / "report").iterdir())
     assert names == [
         "_______red__10_shot.csv",
+        "_______red__10_shot.tex",
         "index.html",
         "sinusoid_10_shot.csv",
+        "sinusoid_10_shot.tex",
         "sinusoid_10_shot_2.csv",
+        "sinusoid_10_shot_2.tex",
     ]
 
 
@@ -112,6 +120,7 @@ def test_lists_of_tasks_have_files_of_their_own_inside_the_folder(folder, monkey
         (["runs={0}/none"], "none is not a folder"),
         (["runs={0}/empty"], "has no runs in it"),
         (["runs={0}", "write={0}/none.md"], "none.md cannot be read"),
+        (["runs={0}", "formats=[gif]"], "formats=['gif'] must be a list of png, svg and pdf"),
         ([], "runs"),
     ],
 )

@@ -79,7 +79,7 @@ class Bar:
             TextColumn("{task.fields[status]}"),
             TimeRemainingColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=not console.is_terminal or console.quiet,
         )
         self._task = self._progress.add_task("", total=total, completed=done, status="compiling")
 

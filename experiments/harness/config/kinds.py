@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, TypeAdapter, ValidationError
 
@@ -144,6 +144,7 @@ PACKAGES = Kind(
         Field(max_length=100),
     ],
 )
+FORMATS = Kind("a list of png, svg and pdf", list[Literal["png", "svg", "pdf"]])
 OBJECT = Kind(
     "an object, described by a _target_ and its settings",
     Annotated[dict[str, Any], AfterValidator(_described)],

@@ -269,6 +269,7 @@ TAKEN: dict[str, dict[str, Setting]] = {
         "runs": Setting(kinds.PATH, "folder with runs in it"),
         "baseline": Setting(kinds.TEXT, "label of the runs that others are compared with, task by task"),
         "write": Setting(optional(kinds.PATH), _WRITE.format("report")),
+        "formats": Setting(kinds.FORMATS, "of figures; the page has SVG in it, whatever they are"),
         **_of("packages"),
     },
     "audit_keras": {"write": Setting(optional(kinds.PATH), _WRITE.format("audit"))},

@@ -1,15 +1,64 @@
-"""What figures share: means over windows, and how axes look."""
+"""What figures share: means over windows, how axes look, and how curves do."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+BLUE, ORANGE, VERMILLION, SKY, GREY = "#0072B2", "#E69F00", "#D55E00", "#56B4E9", "#6B6B6B"
+CYCLE = (BLUE, ORANGE, "#009E73", VERMILLION, SKY, "#CC79A7", GREY)
+"""Told apart under every kind of colour blindness: the palette of Okabe and Ito (2008)."""
+
+STYLES: tuple[Any, ...] = ("-", "--", ":", "-.")
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+LEGEND: dict[str, Any] = {"fontsize": 10, "frameon": False}
+
+LOSSES: dict[tuple[str, str], dict[str, Any]] = {
+    ("query", "before"): {"color": BLUE, "linestyle": "--"},
+    ("query", "after"): {"color": BLUE, "linestyle": "-"},
+    ("support", "before"): {"color": ORANGE, "linestyle": ":"},
+    ("support", "after"): {"color": ORANGE, "linestyle": "-."},
+}
+"""How losses of query and support, before and after adapting, look in all figures."""
+
 MOST_POINTS = 2000
 """Of a curve, beyond which its windows get longer."""
+
+
+def plain(text: object) -> str:
+    """Return text that is drawn as it is: without formulas, and in a legend whatever it begins with."""
+    text = str(text)
+    return (f" {text}" if text.startswith("_") else text).replace("$", r"\$")
+
+
+def look(index: int) -> dict[str, Any]:
+    """Return colour and dash of a curve, unlike those of its neighbours in both, and of 27 others in one."""
+    return {"color": CYCLE[index % len(CYCLE)], "linestyle": STYLES[index % len(STYLES)]}
+
+
+def looks(variables: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return how curves of variables look, the same in all figures of a model: by their place in it.
+
+    Args:
+        variables: all of them, in the order of the model, those that are no parameters of it among them.
+    """
+    ordered = sorted(variables, key=lambda name: not name.startswith("parameters/"))
+    return {name: look(index) for index, name in enumerate(ordered)}
+
+
+def mark_leaving(axes: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, color: str) -> None:
+    """Mark where an interval goes beyond the axis, by a triangle at the edge that it leaves by."""
+    bottom, top = axes.get_ylim()
+    for beyond, edge, marker in ((low < bottom, 0, "v"), (high > top, 1, "^")):
+        if np.any(beyond):
+            place: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False, "zorder": 3}
+            axes.plot(x[beyond], np.full(np.sum(beyond), edge), marker, color=color, ms=5, **place)
 
 
 def window_means(values: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 
 from metalearn.diagnostics.inner import STABLE
 
-from .axes import log_scale, tidy
-from .drawing import BLUE, CYCLE, GREY, ORANGE, VERMILLION
+from .axes import BLUE, GREY, LOSSES, ORANGE, VERMILLION, log_scale, looks, tidy
 
 Rows = Mapping[str, np.ndarray]
 
@@ -88,15 +87,16 @@ class _Page:
 
     def losses(self, panel: Axes) -> None:
         lines = []
-        for kind, color in (("query", BLUE), ("support", ORANGE)):
+        for kind in ("query", "support"):
             steps = self._steps(kind)
-            lines += [Line(steps[0], f"{kind} before", color, "--"), Line(steps[-1], f"{kind} after", color)]
+            for when, values in (("before", steps[0]), ("after", steps[-1])):
+                lines.append(Line(values, f"{kind} {when}", *LOSSES[kind, when].values()))
         self._draw(panel, lines)
         tidy(panel, "Does the inner loop help?", y="loss before and after adapting")
         log_scale(panel, [line.values for line in lines])
         kinds = [self._steps(kind) for kind in ("query", "support")]
         healthy = all(_recent(steps[-1]) < _recent(steps[0]) for steps in kinds)
-        _verdict(panel, healthy, "healthy: solid below dashed")
+        _verdict(panel, healthy, "healthy: after below before")
 
     def stability(self, panel: Axes) -> None:
         tidy(panel, "Is the inner rate stable?", y="inner rate times curvature")
@@ -170,8 +170,9 @@ class _Page:
         }
         largest = sorted(ratios, key=lambda name: -np.nan_to_num(_typical(ratios[name])))[:MOST_LINES]
         lines = [
-            Line(ratios[name], name.removeprefix("parameters/"), CYCLE[index % len(CYCLE)])
-            for index, name in enumerate(name for name in ratios if name in largest)
+            Line(ratios[name], name.removeprefix("parameters/"), *style.values())
+            for name, style in looks(ratios).items()
+            if name in largest
         ]
         panel.axhspan(SMALLEST, LARGEST, **BAND)
         self._draw(panel, lines)

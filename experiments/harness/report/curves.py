@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from matplotlib.figure import Figure
 
-from .panels import Line, draw
-from .table import Row, Table
+from ..runs.rundir import RunDirectory
+from ..sweeps.collection import training_loss
+from .panels import Line, draw, readable
+from .table import Table
 
 POINTS = 100
 """Of a learning curve."""
@@ -14,11 +18,10 @@ POINTS = 100
 
 def learning_curves(table: Table) -> Figure:
     """Draw the query loss of training tasks against iterations, the median of windows of them."""
-    lines = [_learning(row) for row in table.rows]
-    run = table.rows[0].group.first
+    shown, others = readable(table)
     return draw(
-        lines,
-        f"{run.setting}: query loss while meta-training",
+        [_learning(table, configuration) for configuration in shown],
+        f"{table.setting}: query loss while meta-training\n{others}".strip(),
         "meta-iteration",
         "loss after K steps, medians of windows, range over seeds",
     )
@@ -26,26 +29,30 @@ def learning_curves(table: Table) -> Figure:
 
 def loss_by_step(table: Table) -> Figure:
     """Draw the loss on the evaluation's tasks against inner steps, up to where a row diverges."""
-    run = table.rows[0].group.first
+    shown, others = readable(table)
     return draw(
-        [_adapting(row) for row in table.rows],
-        f"{run.setting}: query loss after adapting to fresh tasks",
+        [_adapting(table, configuration) for configuration in shown],
+        f"{table.setting}: query loss after adapting to fresh tasks\n{others}".strip(),
         "inner gradient steps",
-        f"{run.metric.upper()}, mean and range over seeds",
+        f"{table.first['metric'].upper()}, mean and range over seeds",
         marked=True,
     )
 
 
-def _learning(row: Row) -> Line:
+def _learning(table: Table, configuration: str) -> Line:
     """Take medians: the mean of a window shows one iteration that exploded, and hides the others."""
-    losses = [run.training_loss for run in row.group.runs]
+    paths = table.of(configuration)["path"]
+    losses = [training_loss(RunDirectory(Path(path)).metrics) for path in paths]
     shortest = min(map(len, losses))
     starts = range(0, shortest, max(shortest // POINTS, 1))
     places = np.split(np.arange(shortest), starts[1:])
     medians = [[np.median(loss[place]) for place in places] for loss in losses]
-    return Line(row.title, np.array([place.mean() for place in places]), np.array(medians))
+    middles = np.array([place.mean() for place in places])
+    return Line(table.rows["title"][configuration], middles, np.array(medians))
 
 
-def _adapting(row: Row) -> Line:
-    seeds = row.group.per_seed[:, : row.group.diverged]
-    return Line(row.title, np.arange(seeds.shape[1]), seeds)
+def _adapting(table: Table, configuration: str) -> Line:
+    row = table.rows.loc[configuration]
+    seeds = table.means.loc[table.of(configuration).index]
+    shown = seeds.loc[:, seeds.notna().any() & ~(seeds.columns >= row["diverged_at"])]
+    return Line(row["title"], shown.columns.to_numpy(), shown.to_numpy())

@@ -2,62 +2,40 @@
 
 from __future__ import annotations
 
-import dataclasses
+import pandas as pd
 
-from .table import Row, Table
+from .table import Table
 
 FILLED = 0.5
 """Of the cells of a grid that must have runs: few points in a plane are not a grid."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Grid:
-    """Rows of a table by the values of two settings.
+def grid(table: Table) -> pd.DataFrame | None:
+    """Return the configurations by the values of the two settings that vary, NaN where no finished run is.
 
-    Attributes:
-        across: values of the setting that has more of them, in their order.
-        down: values of the other.
-        names: of the two settings, in this order.
-        cells: by the values of both, in this order.
-        paths: of the two settings, in this order.
+    The setting that has more values is across. It is None where not two vary, or they fill less than half.
     """
-
-    across: list[str]
-    down: list[str]
-    names: tuple[str, str]
-    paths: tuple[str, str]
-    cells: dict[tuple[str, str], Row]
-
-    @property
-    def empty(self) -> list[tuple[str, str]]:
-        """Values of both that no finished run has."""
-        every = [(first, second) for second in self.down for first in self.across]
-        return [pair for pair in every if pair not in self.cells]
-
-
-def grid(table: Table) -> Grid | None:
-    """Return the grid of a table, or None where not two settings vary, or they fill less than half of it."""
-    if len(table.paths) != 2:
+    if len(table.cells.columns) != 2:
         return None
-    values = [_ordered({row.cells[place] for row in table.rows}) for place in (0, 1)]
-    first, second = (0, 1) if len(values[0]) >= len(values[1]) else (1, 0)
-    cells = {(row.cells[first], row.cells[second]): row for row in table.rows}
-    whole = len(values[0]) * len(values[1])
-    if min(map(len, values)) < 2 or len(cells) < len(table.rows) or len(cells) < FILLED * whole:
+    first, second = table.cells
+    down, across = (second, first) if table.cells.nunique().is_monotonic_decreasing else (first, second)
+    if table.cells.duplicated().any():
         return None
-    if len(cells) <= len(values[first]):  # a row or a diagonal
+    named = table.cells.rename_axis("configuration").reset_index()
+    found = named.pivot(index=down, columns=across, values="configuration")
+    filled = len(named)
+    if min(found.shape) < 2 or filled < FILLED * found.size or filled <= found.shape[1]:  # a row, a diagonal
         return None
-    names, paths = table.names, table.paths
-    return Grid(
-        values[first], values[second], (names[first], names[second]), (paths[first], paths[second]), cells
-    )
+    return found.sort_index(key=_order).sort_index(axis=1, key=_order)
 
 
-def _ordered(values: set[str]) -> list[str]:
-    def order(value: str) -> tuple[bool, float, str]:
-        try:
-            return False, float(value), value
-        except ValueError:
-            return True, 0.0, value
+def empty(found: pd.DataFrame) -> list[dict[str, str]]:
+    """Return the values of both settings, by name, that no finished run has."""
+    return found.isna().stack().loc[lambda missing: missing].index.to_frame().to_dict("records")
 
-    return sorted(values, key=order)
+
+def _order(values: pd.Index) -> pd.Index:
+    """Return what sorts numbers by size, before other values."""
+    ranks = pd.to_numeric(values.to_series(), errors="coerce").rank(method="dense")
+    others = values.to_series().where(ranks.isna()).rank(method="dense") + len(values)
+    return pd.Index(ranks.fillna(others))

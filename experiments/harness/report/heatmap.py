@@ -2,69 +2,67 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+import pandas as pd
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator
 
-from .grid import Grid
-from .panels import plain
-from .table import Row, Table
+from ..figures.axes import plain
+from .table import Table
 
 COLORS = colormaps["cividis_r"]
 """The same for all kinds of colour vision; the lower a loss, the lighter."""
 
+MOST_TEXTS = 150
+"""Cells that have their number in them; of more, colours alone can be read."""
 
-def heat_map(table: Table, grid: Grid) -> Figure:
+
+def heat_map(table: Table, grid: pd.DataFrame) -> Figure:
     """Draw the mean loss after the last step by two settings; cells without runs are hatched, and named."""
-    losses = np.full((len(grid.down), len(grid.across)), np.nan)
-    texts = dict.fromkeys(np.ndindex(*losses.shape), "no run")
-    most = max(len(row.group.runs) for row in table.rows)
-    for (first, second), row in grid.cells.items():
-        place = grid.down.index(second), grid.across.index(first)
-        losses[place] = np.nan if row.losses[-1] is None else row.losses[-1].mean
-        texts[place] = _text(row, most)
+    last = table.steps[-1]
+    losses = grid.map(table.numbers["mean"][last].to_dict().get).to_numpy(float)
     shown = np.ma.masked_where(~(losses > 0), losses)
-    width, height = 2.6 + 0.95 * len(grid.across), 1.7 + 0.62 * len(grid.down)
-    figure = Figure((max(width, 6.4), height), layout="constrained")
+    named = grid.size <= MOST_TEXTS
+    width, height = (0.95, 0.62) if named else (0.4, 0.3)
+    figure = Figure(
+        (max(2.6 + width * grid.shape[1], 6.4), 1.7 + height * grid.shape[0]), layout="constrained"
+    )
     axes = figure.subplots()
     norm = LogNorm(shown.min(), shown.max()) if shown.count() else LogNorm(0.1, 1)
     image = axes.imshow(shown, cmap=COLORS, norm=norm, aspect="auto")
-    for place, text in texts.items():
-        known = not np.ma.getmaskarray(shown)[place]
-        _write_cell(axes, place, text, COLORS(norm(losses[place])) if known else None)
-    axes.set_xticks(range(len(grid.across)), [plain(value) for value in grid.across], fontsize=9)
-    axes.set_yticks(range(len(grid.down)), [plain(value) for value in grid.down], fontsize=9)
-    axes.set_xlabel(plain(grid.names[0]), fontsize=11)
-    axes.set_ylabel(plain(grid.names[1]), fontsize=11)
-    run = table.rows[0].group.first
-    figure.suptitle(plain(f"{run.setting}: {run.metric.upper()} after {table.last} steps"), fontsize=13)
+    for (down, across), absent in np.ndenumerate(np.ma.getmaskarray(shown)):
+        if absent:
+            place = across - 0.5, down - 0.5
+            axes.add_patch(Rectangle(place, 1, 1, fc="#EEEEEE", ec="#BBBBBB", hatch="///", lw=0))
+        if named:
+            box = {"facecolor": "#EEEEEE", "edgecolor": "none", "pad": 1.5} if absent else None
+            light = absent or sum(COLORS(norm(losses[down, across]))[:3]) >= 1.5
+            text = _text(table, grid.iat[down, across], losses[down, across])
+            axes.text(
+                *(across, down, text), color="black" if light else "white", bbox=box, ha="center",
+                va="center", fontsize=9,
+            )  # fmt: skip
+    axes.set_xticks(range(grid.shape[1]), map(plain, grid.columns), fontsize=9, rotation=0 if named else 90)
+    axes.set_yticks(range(grid.shape[0]), map(plain, grid.index), fontsize=9)
+    axes.set_xlabel(plain(grid.columns.name), fontsize=11)
+    axes.set_ylabel(plain(grid.index.name), fontsize=11)
+    metric = str(table.first["metric"]).upper()
+    figure.suptitle(plain(f"{table.setting}: {metric} after {last} steps"), fontsize=13)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=axes, ticks=LogLocator(subs=(1, 2, 5)), format="%g")
     bar.minorticks_off()
     bar.outline.set_visible(False)
-    bar.set_label(plain(f"{run.metric.upper()}, mean over seeds"), fontsize=10)
+    bar.set_label(plain(f"{metric}, mean over seeds"), fontsize=10)
     return figure
 
 
-def _text(row: Row, most: int) -> str:
-    loss, runs = row.losses[-1], len(row.group.runs)
-    text = row.group.missing.replace(" at", "\nat") if loss is None else f"{loss.mean:.3g}"
-    return text + (f"\nn = {runs}" if runs < most else "")
-
-
-def _write_cell(axes: Axes, place: tuple[int, ...], text: str, color: tuple[float, ...] | None) -> None:
-    down, across = place
-    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9}
-    if color is None:
-        corner = across - 0.5, down - 0.5
-        axes.add_patch(Rectangle(corner, 1, 1, facecolor="#EEEEEE", edgecolor="#BBBBBB", hatch="///", lw=0))
-        style["bbox"] = {"facecolor": "#EEEEEE", "edgecolor": "none", "pad": 1.5}
-    else:
-        style["color"] = "white" if sum(color[:3]) < 1.5 else "black"
-    axes.text(across, down, text, **style)
+def _text(table: Table, configuration: object, loss: float) -> str:
+    if not isinstance(configuration, str):
+        return "no run"
+    row = table.rows.loc[configuration]
+    step = row["diverged_at"]
+    text = f"{loss:.3g}" if loss == loss else "-" if np.isnan(step) else f"diverged\nat {step:.0f}"
+    return text + (f"\nn = {row['n']}" if row["n"] < table.rows["n"].max() else "")

@@ -2,71 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import pandas as pd
 
+from ..sweeps.collection import Collection
 from . import columns
-from .grid import grid
-from .runs import Config, Unused, configuration
+from .grid import empty, grid
 from .table import Table
 
 
-def belonging(table: Table, unused: Sequence[Unused]) -> list[Unused]:
+def belonging(table: Table, found: Collection) -> pd.DataFrame:
     """Return the runs that would have been in the table: of the same task and evaluation as one in it."""
-    same = [_evaluated(row.group.first.config) for row in table.rows]
-    return [run for run in unused if run.config and _evaluated(run.config) in same]
+    unused = found.runs[(found.runs["reason"] != "") & found.runs["configuration"].notna()]
+    evaluated = found.settings.filter(regex=r"^(task|evaluation)(\.|$)").map(str).agg("\n".join, axis=1)
+    return unused[evaluated[unused.index].isin(evaluated[table.runs.index])]
 
 
-def listing(table: Table, unused: Sequence[Unused]) -> list[str]:
+def listing(table: Table, found: Collection) -> list[str]:
     """Return a line for each run that the table has no number of, and why.
 
     Seeds and combinations of settings that others have are expected of all.
 
     Args:
         table: whose rows say what is expected.
-        unused: runs that belong to it.
+        found: all runs.
     """
-    return [*_found(table, unused), *_missing_seeds(table, unused), *_missing_cells(table, unused)]
+    unused = belonging(table, found)
+    rows = found.settings.loc[[*table.runs.index, *unused.index]].dropna(axis=1, how="all")
+    return [*_found(unused, rows), *_missing_seeds(table, unused), *_missing_cells(table, unused, rows)]
 
 
-def _found(table: Table, unused: Sequence[Unused]) -> list[str]:
+def _found(unused: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
     """Say why runs are not used, named by all that varies, be it between them alone."""
-    own = [columns.settings(run.config) for run in unused]
-    rows = [*(columns.settings(row.group.first.config) for row in table.rows), *own]
-    paths = [path for path in columns.varying(rows) if path != columns.LABEL]
-    names = columns.names(paths, rows)
+    paths = [path for path in columns.varying(rows.drop_duplicates()) if path != columns.LABEL]
+    cells, names = columns.cells(paths, rows).loc[unused.index], columns.names(paths, rows)
     lines = []
-    for run, settings in zip(unused, own, strict=True):
-        values = zip(names, columns.cells(paths, settings), strict=True)
-        parts = [settings[columns.LABEL], *(f"{name} = {value}" for name, value in values)]
-        lines.append(f"{', '.join(parts)}, seed {run.config.get('seed')}: {run.reason}")
+    for (_, run), values in zip(unused.iterrows(), cells.to_numpy(), strict=True):
+        settings = [f"{name} = {value}" for name, value in zip(names, values, strict=True)]
+        lines.append(f"{', '.join([run['algorithm'], *settings])}, seed {run['seed']:.0f}: {run['reason']}")
     return sorted(lines)
 
 
-def _missing_seeds(table: Table, unused: Sequence[Unused]) -> list[str]:
+def _missing_seeds(table: Table, unused: pd.DataFrame) -> list[str]:
     """Say which seeds rows do not have that others have."""
-    tried = [(configuration(run.config), run.config.get("seed")) for run in unused]
-    expected = {run.seed for row in table.rows for run in row.group.runs}
-    lines = []
-    for row in table.rows:
-        same = configuration(row.group.first.config)
-        known = [run.seed for run in row.group.runs]
-        absent = [seed for seed in sorted(expected - {*known}) if (same, seed) not in tried]
-        lines += [f"{row.title}, seed {seed}: missing" for seed in absent]
-    return lines
+    known = pd.concat([table.runs, unused]).groupby("configuration")["seed"].agg(set)
+    expected = sorted(table.runs["seed"].unique())
+    return [
+        f"{title}, seed {seed:.0f}: missing"
+        for configuration, title in table.rows["title"].items()
+        for seed in expected
+        if seed not in known[configuration]
+    ]
 
 
-def _missing_cells(table: Table, unused: Sequence[Unused]) -> list[str]:
+def _missing_cells(table: Table, unused: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
     """Say which combinations of two settings have no run, finished or not."""
     found = grid(table)
     if found is None:
         return []
-    tried = [tuple(columns.cells(found.paths, columns.settings(run.config))) for run in unused]
+    tried = columns.cells(table.paths, rows).loc[unused.index].set_axis(table.cells.columns, axis=1)
     return [
-        ", ".join(f"{name} = {value}" for name, value in zip(found.names, pair, strict=True)) + ": missing"
-        for pair in found.empty
-        if pair not in tried
+        ", ".join(f"{name} = {pair[name]}" for name in (found.columns.name, found.index.name)) + ": missing"
+        for pair in empty(found)
+        if not (tried == pd.Series(pair)).all(axis=1).any()
     ]
-
-
-def _evaluated(config: Config) -> tuple[object, object]:
-    return config.get("task"), config.get("evaluation")

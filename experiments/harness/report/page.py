@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 import base64
-import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import jinja2
+import markupsafe
+import pandas as pd
 
 from ..console import clean
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c1c1c; --paper: #ffffff; --faint: #66666e; --line: #d6d6dc; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e8e8ea; --paper: #17171a; --faint: #a0a0a8; --line: #3a3a42; }
-}
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 76rem; padding: 1.5rem 1rem 4rem; background: var(--paper);
-  color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.6rem; }
-h2 { font-size: 1.2rem; margin: 3rem 0 0.5rem; }
-p, li, figcaption { max-width: 50rem; }
-.wide { overflow-x: auto; overflow-wrap: normal; }
-table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums;
-  white-space: nowrap; }
-th, td { padding: 0.25rem 0.6rem; text-align: right; border-bottom: 1px solid var(--line); }
-th { border-bottom: 2px solid var(--faint); max-width: 9rem; vertical-align: bottom; white-space: normal; }
-.setting { text-align: left; }
-figure { margin: 1.5rem 0; }
-figure img { max-width: 100%; height: auto; background: #ffffff; border-radius: 6px; padding: 6px; }
-figcaption, footer { color: var(--faint); font-size: 0.9rem; }
-footer { margin-top: 3rem; border-top: 1px solid var(--line); }
-"""
-
 
 class Picture(NamedTuple):
-    """A figure of a section: where its PNG is, and what it shows."""
+    """A figure of a section, as SVG, and what it shows."""
 
-    path: Path
+    svg: bytes
     caption: str
+
+    @property
+    def encoded(self) -> str:
+        """As text for an address that is the picture."""
+        return base64.b64encode(self.svg).decode()
 
 
 class Section(NamedTuple):
@@ -46,17 +31,24 @@ class Section(NamedTuple):
 
     Attributes:
         title: what the table is of.
-        table: in HTML.
+        table: its texts; those that are no HTML yet are escaped.
+        settings: how many of its columns, the first, are settings.
         caption: how to read it.
         absent: runs that it has no numbers of, a line each.
         pictures: below it.
     """
 
     title: str
-    table: str
+    table: pd.DataFrame
+    settings: int
     caption: str
     absent: Sequence[str]
     pictures: Sequence[Picture]
+
+
+def bold(text: str) -> str:
+    """Return text in bold, as HTML."""
+    return markupsafe.Markup("<b>{}</b>").format(text)
 
 
 def page(title: str, sections: Sequence[Section], elsewhere: Sequence[str], made: Mapping[str, str]) -> str:
@@ -68,45 +60,10 @@ def page(title: str, sections: Sequence[Section], elsewhere: Sequence[str], made
         elsewhere: runs that belong to none of them, a line each.
         made: how, by name.
     """
-    parts = [f"<h1>{escape(title)}</h1>", *map(_section, sections)]
-    if elsewhere:
-        parts.append(f"<h2>Runs that belong to no table</h2>\n{_list(elsewhere)}")
-    lines = [f"<li>{escape(name)}: {escape(text)}</li>" for name, text in made.items()]
-    parts.append(f"<footer>\n<ul>\n{_joined(lines)}\n</ul>\n</footer>")
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{_joined(parts)}\n"
-        "</body>\n</html>\n"
-    )
+    environment = jinja2.Environment(autoescape=True, finalize=_shown, undefined=jinja2.StrictUndefined)
+    template = environment.from_string(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
+    return template.render(title=title, sections=sections, elsewhere=elsewhere, made=made)
 
 
-def escape(text: str) -> str:
-    """Return text that HTML shows as it is."""
-    return html.escape(clean(text))
-
-
-def _section(section: Section) -> str:
-    parts = [
-        f"<h2>{escape(section.title)}</h2>",
-        f'<div class="wide">\n{section.table}\n</div>',
-        f"<p>{escape(section.caption)}</p>",
-    ]
-    if section.absent:
-        parts.append(f"<p>Not in these numbers:</p>\n{_list(section.absent)}")
-    return _joined([*parts, *map(_figure, section.pictures)])
-
-
-def _figure(picture: Picture) -> str:
-    data = base64.b64encode(picture.path.read_bytes()).decode()
-    caption = escape(picture.caption)
-    image = f'<img src="data:image/png;base64,{data}" alt="{caption}">'
-    return f"<figure>\n{image}\n<figcaption>{caption}</figcaption>\n</figure>"
-
-
-def _list(lines: Sequence[str]) -> str:
-    return f"<ul>\n{_joined([f'<li>{escape(line)}</li>' for line in lines])}\n</ul>"
-
-
-def _joined(parts: Sequence[str]) -> str:
-    return "\n".join(parts)
+def _shown(value: Any) -> Any:
+    return value if isinstance(value, markupsafe.Markup) else clean(str(value))

@@ -11,11 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..figures.axes import log_scale, tidy
-from ..figures.drawing import BLUE, CYCLE, LEGEND, MARKERS, STYLES
+from ..figures.axes import BLUE, LEGEND, MARKERS, log_scale, look, mark_leaving, plain, tidy
+from .table import Table
 
 MOST_TOGETHER = 8
 """Lines in one panel."""
+
+MOST = 24
+"""Configurations in a figure, beside the baseline: of more, none can be read."""
 
 COLUMNS, WRAPPED = 5, 26
 """Of panels; of their titles, in characters."""
@@ -40,9 +43,13 @@ class Line(NamedTuple):
     seeds: np.ndarray
 
 
-def plain(text: str) -> str:
-    """Return text that is drawn as it is: without formulas, and in a legend whatever it begins with."""
-    return (f" {text}" if text.startswith("_") else text).replace("$", r"\$")
+def readable(table: Table) -> tuple[list[str], str]:
+    """Return the configurations that figures show, the best and the baseline, and a word on the others."""
+    titles = table.rows["title"]
+    best = list(titles.index[:MOST])
+    best += [each for each in titles.index[titles == table.baseline] if each not in best]
+    left = len(titles) - len(best)
+    return best, f"The best of {len(titles)} configurations; {left} are left out." if left else ""
 
 
 def short(name: str) -> str:
@@ -52,6 +59,8 @@ def short(name: str) -> str:
 
 def draw(lines: Sequence[Line], title: str, x: str, y: str, marked: bool = False) -> Figure:
     """Draw lines over a logarithmic axis, those of many each in a panel with the others behind it in grey.
+
+    Where a band goes beyond the axis, that is marked at its edge.
 
     Args:
         lines: in the order of the legend or the panels.
@@ -63,31 +72,33 @@ def draw(lines: Sequence[Line], title: str, x: str, y: str, marked: bool = False
     means = [line.seeds.mean(0) for line in lines]
     ceiling = 10 * max((mean[0] for mean in means if len(mean) and np.isfinite(mean[0])), default=np.inf)
     few = len(lines) <= MOST_TOGETHER
-    figure, axes = (_together if few else _apart)(lines, plain(title), x, y, marked)
-    log_scale(axes, [line.seeds.ravel() for line in lines], ceiling)
+    figure, panels = (_together if few else _apart)(lines, plain(title), x, y, marked)
+    log_scale(panels[0], [line.seeds.ravel() for line in lines], ceiling)
     if not few:
-        axes.minorticks_off()
+        panels[0].minorticks_off()
+    for index, (panel, line) in enumerate(zip(panels, lines, strict=True)):
+        color = look(index)["color"] if few else BLUE
+        mark_leaving(panel, line.x, line.seeds.min(0), line.seeds.max(0), color)
     return figure
 
 
-def _together(lines: Sequence[Line], title: str, x: str, y: str, marked: bool) -> tuple[Figure, Axes]:
+def _together(lines: Sequence[Line], title: str, x: str, y: str, marked: bool) -> tuple[Figure, list[Axes]]:
     figure = Figure((8.4, 5.2), layout="constrained")
     axes = figure.subplots()
     for index, line in enumerate(lines):
-        style = {"color": CYCLE[index % len(CYCLE)], "linestyle": STYLES[index // len(CYCLE)]}
-        _draw_line(axes, line, MARKERS[index % len(MARKERS)] if marked else "", **style)
+        _draw_line(axes, line, MARKERS[index % len(MARKERS)] if marked else "", **look(index))
     tidy(axes, title, x, y)
     names = [plain(short(line.name)) for line in lines]
     figure.legend(axes.lines, names, loc="outside lower center", ncols=2, **LEGEND)
-    return figure, axes
+    return figure, [axes] * len(lines)
 
 
-def _apart(lines: Sequence[Line], title: str, x: str, y: str, marked: bool) -> tuple[Figure, Axes]:
+def _apart(lines: Sequence[Line], title: str, x: str, y: str, marked: bool) -> tuple[Figure, list[Axes]]:
     """Place panels by hand: a layout that asks each of them for its size takes ten times as long."""
-    unbroken = [plain(short(line.name)).replace(" = ", "\u00a0=\u00a0") for line in lines]
-    names = [textwrap.fill(name, WRAPPED) for name in unbroken]
+    names = [_wrapped(plain(short(line.name))) for line in lines]
     rows, lost = -(-len(lines) // COLUMNS), 0.17 * (1 + max(name.count("\n") for name in names))
-    width, height = 11.0, 1.3 + (1.55 + lost) * rows
+    above = 0.35 + 0.22 * title.count("\n")
+    width, height = 11.0, 0.95 + above + (1.55 + lost) * rows
     figure = Figure((width, height))
     panels = figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False).ravel()
     for panel, line, name in zip(panels, lines, names, strict=False):
@@ -102,12 +113,19 @@ def _apart(lines: Sequence[Line], title: str, x: str, y: str, marked: bool) -> t
     for panel in panels[len(lines) - COLUMNS : len(lines)]:
         panel.tick_params(labelbottom=True)
     panels[0].xaxis.set_major_locator(MaxNLocator(3, integer=True))
-    top, bottom = 1 - (0.35 + lost) / height, 0.6 / height
+    top, bottom = 1 - (above + lost) / height, 0.6 / height
     figure.subplots_adjust(0.85 / width, bottom, 1 - 0.15 / width, top, 0.12, 0.1 + lost / 1.4)
     figure.suptitle(title, fontsize=13, y=1 - 0.08 / height, va="top")
     figure.supxlabel(x, fontsize=11, y=0.08 / height)
     figure.supylabel(y, fontsize=11, x=0.1 / width)
-    return figure, panels[0]
+    return figure, [*panels[: len(lines)]]
+
+
+def _wrapped(name: str) -> str:
+    """Return a name on several lines, each of a setting and its value, or of one of them if both are long."""
+    parts = name.split(", ")
+    unbroken = [part.replace(" ", "\u00a0") if len(part) < WRAPPED else part for part in parts]
+    return textwrap.fill(", ".join(unbroken), WRAPPED, break_long_words=False)
 
 
 def _draw_line(axes: Axes, line: Line, marker: str, **style: Any) -> None:

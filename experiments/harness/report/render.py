@@ -1,34 +1,39 @@
-"""A table of a report as Markdown, for the terminal, as CSV and as HTML."""
+"""A table of a report as text, and that as Markdown, LaTeX, CSV and for the terminal."""
 
 from __future__ import annotations
 
-import csv
-import html
-import io
-import math
 import re
+import textwrap
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import rich.markup
 import rich.table
 
 from ..console import clean
-from .runs import Group
-from .statistics import Value
-from .table import Row, Table
+from .table import Table
 
 Style = Callable[[str], str]
+
+LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
+LATEX |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
+
+ENDINGS = {"mean": "", "half": " ±", "median": ", median", "diverged": ", diverged"}
+"""Of the columns of a step, in numbers."""
+
+HEADING = 18
+"""Characters of a heading in the terminal, before it is broken."""
 
 
 def title(table: Table) -> str:
     """Return what the table is of."""
-    run = table.rows[0].group.first
-    iterations = sorted({row.group.first.iterations for row in table.rows})
-    trained = " or ".join(f"{each:,}".replace(",", " ") for each in iterations)
+    run = table.first
+    iterations = sorted(table.runs["iterations"].unique())
+    trained = " or ".join(f"{each:,.0f}".replace(",", " ") for each in iterations)
     return (
-        f"{run.setting}: {run.metric} on {len(run.per_task)} fresh tasks (list "
-        f"{run.tasks_hash}) before and after inner steps, {trained} iterations of training"
+        f"{table.setting}: {run['metric']} on {run['tasks']:.0f} fresh tasks (list {run['tasks_hash']}) "
+        f"before and after inner steps, {trained} iterations of training"
     )
 
 
@@ -37,34 +42,81 @@ def caption(table: Table) -> str:
     sentences = [
         "Losses: mean over n seeds ± 95 % t interval over seeds; one seed has no interval.",
         "Bold where the interval is wholly below all others of the column.",
+        "Median: over tasks, mean over seeds.",
+        "Diverged: fraction of tasks, of all seeds, whose loss is not finite or above ten times the largest "
+        "before adapting.",
     ]
     if table.baseline is not None:
         sentences.append(
-            f"Less {table.baseline}: mean difference, task by task, ± 95 % t interval over tasks."
+            f"Less {table.baseline}: mean difference ± 95 % t interval; over tasks, each averaged over "
+            "seeds: what other tasks would change; over seeds that both have, each averaged over tasks: what "
+            "other seeds would."
         )
     if "learner.steps" in table.paths:
         sentences.append("K: inner steps in training.")
     return " ".join(sentences)
 
 
-def heading(table: Table) -> list[str]:
-    """Return the names of the columns."""
-    losses = ["before" if step == 0 else f"after {step}" for step in table.steps]
-    compared = [] if table.baseline is None else [f"less {table.baseline}, after {table.last}"]
-    return [*table.names, "n", *losses, *compared, "ms / iteration", "learned"]
+def texts(table: Table, escape: Style, bold: Style) -> pd.DataFrame:
+    """Return the text of each cell; what comes from configurations is escaped, the best in bold."""
+    numbers, rows, last = table.numbers, table.rows, table.steps[-1]
+    shown = {escape(name): table.cells[name].map(escape) for name in table.cells}
+    shown["n"] = rows["n"].astype(str)
+    missing = rows["diverged_at"].map(lambda step: "-" if np.isnan(step) else f"diverged at {step:.0f}")
+    for step in table.steps:
+        losses = _values(numbers["mean"][step], numbers["half"][step])
+        losses = losses.where(~table.best[step], losses.map(bold))
+        shown[_after(step)] = losses.where(numbers["mean"][step].notna(), missing)
+    shown[f"median, {_after(last)}"] = _values(numbers["median"][last])
+    shown[f"diverged, {_after(last)}"] = numbers["diverged"][last].map(_percent)
+    for over in ("tasks", "seeds") if table.baseline is not None else ():
+        values = table.differences[over]
+        heading = f"{escape(_less(table))}, {_after(last)}, ± over {over}"
+        shown[heading] = _values(values["mean"], values["half"])
+    shown["ms / iteration"] = rows["milliseconds"].map("{:.2f}".format)
+    shown["learned"] = rows["parameters"].map("{:.0f}".format)
+    return pd.DataFrame(shown)
 
 
-def cells(table: Table, escape: Style, bold: Style) -> list[list[str]]:
-    """Return the text of each row; what comes from configurations is escaped, the best in bold."""
-    return [_texts(row, table.baseline is not None, escape, bold) for row in table.rows]
+def numbers(table: Table) -> pd.DataFrame:
+    """Return the numbers themselves, not rounded, half widths of intervals in columns of their own."""
+    shown = {in_spreadsheet(name): table.cells[name].map(in_spreadsheet) for name in table.cells}
+    shown["n"] = table.rows["n"]
+    for step in table.steps:
+        for name, ending in ENDINGS.items():
+            shown[f"{_after(step)}{ending}"] = table.numbers[name][step]
+    for over, name in table.differences if table.baseline is not None else ():
+        heading = f"{_less(table)}, {_after(table.steps[-1])}, over {over}{' ±' if name == 'half' else ''}"
+        shown[in_spreadsheet(heading)] = table.differences[over][name]
+    shown["diverged at"] = table.rows["diverged_at"]
+    shown["ms / iteration"] = table.rows["milliseconds"]
+    shown["learned"] = table.rows["parameters"]
+    return pd.DataFrame(shown)
+
+
+def comma_separated(table: Table) -> str:
+    """Return CSV of :func:`numbers`."""
+    return numbers(table).to_csv(index=False)
 
 
 def markdown(table: Table) -> str:
     """Return a Markdown table."""
-    names = [in_markdown(name) for name in heading(table)]
-    aligned = ["---"] * len(table.names) + ["--:"] * (len(names) - len(table.names))
-    lines = [names, aligned, *cells(table, in_markdown, lambda text: f"**{text}**")]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    shown = texts(table, in_markdown, lambda text: f"**{text}**")
+    settings = len(table.cells.columns)
+    aligned = ["---"] * settings + ["--:"] * (len(shown.columns) - settings)
+    return "".join(f"| {' | '.join(line)} |\n" for line in (shown.columns, aligned, *shown.to_numpy()))
+
+
+def latex(table: Table) -> str:
+    """Return a LaTeX table, for the package booktabs."""
+
+    def ours(text: str) -> str:
+        return text.replace("±", LATEX["±"]).replace(" %", r"\,\%")
+
+    shown = texts(table, in_latex, lambda text: f"\\textbf{{{text}}}").map(ours).rename(columns=ours)
+    settings = len(table.cells.columns)
+    aligned = "l" * settings + "r" * (len(shown.columns) - settings)
+    return shown.to_latex(index=False, column_format=aligned)
 
 
 def terminal(table: Table) -> rich.table.Table:
@@ -79,55 +131,23 @@ def terminal(table: Table) -> rich.table.Table:
         title_justify="left",
         caption_justify="left",
     )
-    for index, name in enumerate(heading(table)):
-        shown.add_column(escape(name), justify="left" if index < len(table.names) else "right", no_wrap=True)
-    for line in cells(table, escape, lambda text: f"[bold]{text}[/]"):
+    lines = texts(table, escape, lambda text: f"[bold]{text}[/]")
+    for index, name in enumerate(lines):
+        aligned = "left" if index < len(table.cells.columns) else "right"
+        shown.add_column(textwrap.fill(name, HEADING, break_long_words=False), justify=aligned, no_wrap=True)  # type: ignore[arg-type]
+    for line in lines.to_numpy():
         shown.add_row(*line)
     return shown
-
-
-def comma_separated(table: Table) -> str:
-    """Return CSV of numbers that are not rounded, half widths of intervals in columns of their own."""
-    doubled = [
-        part
-        for name in heading(table)
-        for part in ([name, f"{name} ±"] if name.startswith(("before", "after", "less")) else [name])
-    ]
-    lines = [
-        [
-            *map(in_spreadsheet, row.cells),
-            len(row.group.runs),
-            *(number for loss in row.losses for number in _numbers(loss, row.group.missing)),
-            *(_numbers(row.difference, "") if table.baseline is not None else ()),
-            _milliseconds(row.group),
-            row.group.first.meta_parameters,
-        ]
-        for row in table.rows
-    ]
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([[*map(in_spreadsheet, doubled)], *lines])
-    return text.getvalue()
-
-
-def hypertext(table: Table) -> str:
-    """Return a table in HTML."""
-
-    def line(texts: list[str], tag: str) -> str:
-        places = [' class="setting"'] * len(table.names) + [""] * (len(texts) - len(table.names))
-        return "".join(f"<{tag}{place}>{text}</{tag}>" for place, text in zip(places, texts, strict=True))
-
-    def escape(text: str) -> str:
-        return html.escape(clean(text))
-
-    names = line([escape(name) for name in heading(table)], "th")
-    rows = [line(texts, "td") for texts in cells(table, escape, lambda text: f"<b>{text}</b>")]
-    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
-    return f"<table>\n<thead><tr>{names}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
 
 def in_markdown(text: str) -> str:
     """Return text that Markdown shows as it is."""
     return re.sub(r"([\\`*\[\]<>|])", r"\\\1", " ".join(clean(text).split()))
+
+
+def in_latex(text: str) -> str:
+    """Return text that LaTeX shows as it is."""
+    return "".join(LATEX.get(sign, sign) for sign in " ".join(clean(text).split()))
 
 
 def in_spreadsheet(text: str) -> str:
@@ -140,26 +160,24 @@ def in_spreadsheet(text: str) -> str:
     )
 
 
-def _texts(row: Row, compared: bool, escape: Style, bold: Style) -> list[str]:
-    losses = [
-        row.group.missing if loss is None else bold(str(loss)) if best else str(loss)
-        for loss, best in zip(row.losses, row.best, strict=True)
-    ]
-    return [
-        *map(escape, row.cells),
-        str(len(row.group.runs)),
-        *losses,
-        *(["-" if row.difference is None else str(row.difference)] if compared else []),
-        f"{_milliseconds(row.group):.2f}",
-        f"{row.group.first.meta_parameters:.0f}",
-    ]
+def _after(step: int) -> str:
+    return "before" if step == 0 else f"after {step}"
 
 
-def _numbers(value: Value | None, missing: str) -> tuple[float | str, float | str]:
-    if value is None:
-        return missing, ""
-    return value.mean, "" if math.isnan(value.half) else value.half
+def _less(table: Table) -> str:
+    return f"less {table.baseline}"
 
 
-def _milliseconds(group: Group) -> float:
-    return float(np.median([run.milliseconds for run in group.runs]))
+def _values(mean: pd.Series, half: pd.Series | None = None) -> pd.Series:
+    """Return numbers, with half widths where there are any; small ones have a digit more."""
+
+    def text(mean: float, half: float) -> str:
+        digits = 4 if abs(mean) < 0.1 else 3
+        interval = f" ± {half:.{digits}f}" if half >= 0 else ""
+        return "-" if np.isnan(mean) else f"{mean:.{digits}f}{interval}"
+
+    return mean.combine(mean * np.nan if half is None else half, text)
+
+
+def _percent(fraction: float) -> str:
+    return "-" if np.isnan(fraction) else f"{100 * fraction:.3g} %"

@@ -3,38 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from scipy import stats
 
+from ..sweeps.collection import Collection, shown_steps
 from . import columns
-from .runs import Group
-from .statistics import Value, estimate
 
-STEPS = (0, 1, 5, 10)
-"""Inner steps that have a column, as far as they were evaluated; the last one has too."""
+CONFIDENCE = 0.95
 
-
-class Row(NamedTuple):
-    """What the table says of one configuration.
-
-    Attributes:
-        group: its runs.
-        title: what it is called, unlike all others.
-        cells: its settings in the columns of what varies.
-        losses: by column over seeds; None from where it diverges, and where it was not evaluated.
-        best: whether the loss of a column is below all others by more than chance.
-        difference: to the baseline after the last step, task by task; None where there is none, or where the
-            two were evaluated after other numbers of steps.
-    """
-
-    group: Group
-    title: str
-    cells: list[str]
-    losses: list[Value | None]
-    best: list[bool]
-    difference: Value | None
+COMPARED = ["tasks_hash", "tasks", "metric"]
+"""What runs of one table have in common."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,87 +23,160 @@ class Table:
     """Configurations that were evaluated on the same tasks, best first.
 
     Attributes:
+        runs: those that have numbers, as of :class:`Collection`, by configuration, then seed.
+        means: loss of each run after each step, mean over tasks.
+        rows: a row a configuration: ``title``, unlike all others, ``label``, ``n`` runs, ``milliseconds``,
+            ``parameters``, ``inner_steps``, and ``diverged_at``, the first inner step at which one of the
+            runs has diverged, or NaN.
         paths: settings that vary.
-        names: what their columns are called.
-        steps: inner steps that have a column.
-        rows: never empty.
+        cells: their values as text, a row a configuration and a column a setting, by what that is called.
+        numbers: a row a configuration, columns by name and step: over seeds ``mean`` and ``half`` (of the
+            95 % t interval) of the loss, before ``diverged_at``; ``median`` and ``diverged`` over tasks.
+        best: whether the mean after a step is below all others by more than chance.
+        differences: to the baseline after the last step: mean and ``half`` over ``tasks`` and over ``seeds``.
         baseline: title of the row that others are compared with, if there is one, and others.
+        steps: that have a column.
     """
 
+    runs: pd.DataFrame
+    means: pd.DataFrame
+    rows: pd.DataFrame
     paths: list[str]
-    names: list[str]
-    steps: list[int]
-    rows: list[Row]
+    cells: pd.DataFrame
+    numbers: pd.DataFrame
+    best: pd.DataFrame
+    differences: pd.DataFrame
     baseline: str | None
+    steps: list[int]
 
     @property
-    def last(self) -> int:
-        """The last inner step."""
-        return self.steps[-1]
+    def first(self) -> pd.Series:
+        """The run that stands for what all have in common."""
+        return self.runs.iloc[0]
+
+    @property
+    def setting(self) -> str:
+        """What titles call the tasks: ``sinusoid, 10-shot``."""
+        name, shots = self.first["name"], self.first["shots"]
+        return str(name) if np.isnan(shots) else f"{name}, {shots:.0f}-shot"
+
+    def of(self, configuration: str) -> pd.DataFrame:
+        """Return the runs of a configuration."""
+        return self.runs[self.runs["configuration"] == configuration]
 
 
-def tabulate(groups: Sequence[Group], baseline: str) -> Table:
-    """Return the table of groups that were evaluated on the same tasks.
+def tables(found: Collection, baseline: str) -> list[Table]:
+    """Return a table for each list of tasks that runs were evaluated on.
 
     Args:
-        groups: in the order of the rows.
-        baseline: label of the group to compare with; of several, the one of the fewest inner steps.
+        found: all runs.
+        baseline: label of the configuration to compare with; of several, the one of the fewest inner steps.
     """
-    settings = [columns.settings(group.first.config) for group in groups]
+    used = found.runs[found.runs["reason"] == ""]
+    return [_tabulate(found, part, baseline) for _, part in used.groupby(COMPARED, sort=False)]
+
+
+def interval(count: Any, deviation: Any) -> Any:
+    """Return the half width of the 95 % t interval of the mean of so many numbers; NaN of one."""
+    return deviation * stats.t.ppf((1 + CONFIDENCE) / 2, np.maximum(count - 1, 0)) / np.sqrt(count)
+
+
+def _tabulate(found: Collection, used: pd.DataFrame, baseline: str) -> Table:
+    numbers = _numbers(found.steps.loc[[*used.index]], used["configuration"])
+    rows = _rows(used, numbers["mean"])
+    numbers = numbers.loc[rows.index]
+    reached = np.greater_equal.outer(numbers["mean"].columns, rows["diverged_at"].to_numpy()).T
+    for name in ("mean", "half"):
+        numbers[name] = numbers[name].mask(reached)
+    place = used["configuration"].map(rows.index.get_loc)
+    runs = used.assign(place=place).sort_values(["place", "seed"]).drop(columns="place")
+    settings = found.settings.loc[runs.drop_duplicates("configuration").index].set_axis(rows.index)
+    settings = settings.dropna(axis=1, how="all")
     paths = columns.varying(settings)
-    last = max(group.per_task.shape[1] for group in groups) - 1
-    steps = sorted({step for step in STEPS if step < last} | {last})
-    losses = [[group.loss(step) for step in steps] for group in groups]
-    evaluated = [sum(step < group.per_task.shape[1] for group in groups) for step in steps]
-    best = np.transpose(
-        [_best(column, count) for column, count in zip(zip(*losses, strict=True), evaluated, strict=True)]
-    ).tolist()
-    titles = columns.titles(paths, settings)
-    reference = baseline_of(groups, baseline)
-    differences = [difference(group, reference) for group in groups]
-    cells = [columns.cells(paths, row) for row in settings]
+    rows["title"] = columns.titles(paths, settings)
+    means = found.steps["mean"].loc[[*runs.index]].unstack("step").loc[runs.index]
+    reference = _baseline(rows, baseline)
+    differences = _differences(found, runs, rows, reference)
     return Table(
-        paths,
-        columns.names(paths, settings),
-        steps,
-        [Row(*parts) for parts in zip(groups, titles, cells, losses, best, differences, strict=True)],
-        titles[list(groups).index(reference)] if reference is not None and any(differences) else None,
+        runs=runs,
+        means=means,
+        rows=rows,
+        paths=paths,
+        cells=columns.cells(paths, settings).set_axis(columns.names(paths, settings), axis=1),
+        numbers=numbers,
+        best=_best(numbers),
+        differences=differences,
+        baseline=rows["title"][reference] if differences.notna().any(axis=None) else None,
+        steps=shown_steps(means.columns),
     )
 
 
-def baseline_of(groups: Sequence[Group], label: str) -> Group | None:
-    """Return the first group of that label of those trained with the fewest inner steps."""
-    return min(
-        (group for group in groups if group.first.label == label),
-        key=lambda group: group.first.steps,
-        default=None,
+def _numbers(steps: pd.DataFrame, configuration: pd.Series) -> pd.DataFrame:
+    """Return statistics over seeds of what is known of runs, by configuration and step."""
+    run, step = (steps.index.get_level_values(name) for name in ("run", "step"))
+    groups = steps.groupby([configuration[run].to_numpy(), step.rename("step")])
+    loss = groups["mean"]
+    half = interval(loss.size(), loss.std())
+    return groups.mean().assign(half=half).unstack("step")
+
+
+def _rows(used: pd.DataFrame, mean: pd.DataFrame) -> pd.DataFrame:
+    """Return what is known of configurations, best first; of two that diverge, the one that does so later."""
+    rows = used.groupby("configuration").agg(
+        label=("algorithm", "first"),
+        n=("seed", "size"),
+        inner_steps=("inner_steps", "first"),
+        milliseconds=("milliseconds", "median"),
+        parameters=("parameters", "first"),
+        diverged_at=("diverged_at", "min"),
     )
+    last = mean.ffill(axis=1).iloc[:, -1].where(rows["diverged_at"].isna(), -rows["diverged_at"])
+    ranks = rows.assign(stable=rows["diverged_at"].notna(), last=last)
+    return rows.loc[ranks.sort_values(["stable", "last", "label"]).index]
 
 
-def difference(group: Group, reference: Group | None) -> Value | None:
-    """Return the mean over tasks of what a group's loss after the last step is above another's.
+def _best(numbers: pd.DataFrame) -> pd.DataFrame:
+    """Mark the loss whose interval lies wholly below all others of its step; what diverged is above any."""
+    mean, half = numbers["mean"], numbers["half"]
+    low = (mean - half.fillna(np.inf)).where(mean.notna(), np.inf)
+    high = (mean + half).fillna(np.inf)
+    best = high.eq(high.min()) & np.isfinite(high)
+    best &= best.sum() == 1
+    others = low.mask(best, np.inf).min()
+    return best & (high < others) & (numbers["diverged"].notna().sum() > 1)
 
-    The interval is over tasks, each averaged over seeds: it says what other tasks would change, not
-    what other seeds would.
+
+def _baseline(rows: pd.DataFrame, label: str) -> str | None:
+    """Return the configuration of a label that was trained with the fewest inner steps."""
+    alike = rows[rows["label"] == label]
+    return None if alike.empty else str(alike["inner_steps"].idxmin())
+
+
+def _differences(
+    found: Collection, runs: pd.DataFrame, rows: pd.DataFrame, reference: str | None
+) -> pd.DataFrame:
+    """Return what losses after the last step are above those of the reference.
+
+    Over tasks, each averaged over seeds: the interval says what other tasks would change. Over seeds that
+    both have, each averaged over tasks: it says what other seeds would. NaN where there is none, one
+    has diverged, or the two were evaluated after other numbers of steps.
     """
-    if reference is None or reference is group or group.diverged or reference.diverged:
-        return None
-    own, other = group.per_task, reference.per_task
-    return estimate(own[:, -1] - other[:, -1]) if own.shape == other.shape else None
-
-
-def _best(losses: Sequence[Value | None], evaluated: int) -> list[bool]:
-    """Mark the loss whose interval lies wholly below all others; what has diverged is above any.
-
-    Args:
-        losses: of a column.
-        evaluated: how many rows were evaluated so far.
-    """
-    known = [loss for loss in losses if loss is not None]
-    return [
-        evaluated > 1
-        and loss is not None
-        and all(loss.high < other.low for other in known if other is not loss)
-        and np.isfinite(loss.high)
-        for loss in losses
-    ]
+    names = pd.MultiIndex.from_product([["tasks", "seeds"], ["mean", "half"]])
+    differences = pd.DataFrame(np.nan, index=rows.index, columns=names)
+    losses = {
+        configuration: [found.losses[run] for run in part.index]
+        for configuration, part in runs.groupby("configuration")
+        if np.isnan(rows["diverged_at"][configuration])
+    }
+    if reference is None or reference not in losses:
+        return differences
+    last = {each: np.stack([run[:, -1] for run in same]).astype(float) for each, same in losses.items()}
+    seeds = {each: runs["seed"][runs["configuration"] == each] for each in losses}
+    over_seeds = {each: pd.Series(last[each].mean(1), seeds[each]) for each in losses}
+    for each, (first, *_) in losses.items():
+        if each != reference and first.shape == losses[reference][0].shape:
+            over_tasks = pd.Series(last[each].mean(0) - last[reference].mean(0))
+            samples = over_tasks, (over_seeds[each] - over_seeds[reference]).dropna()
+            pairs = [(sample.mean(), interval(len(sample), sample.std())) for sample in samples]
+            differences.loc[each] = [*pairs[0], *pairs[1]]
+    return differences

@@ -1,12 +1,14 @@
-"""A report over runs: tables in the terminal, as CSV, Markdown and HTML, with figures."""
+"""A report over runs: tables in the terminal, as CSV, Markdown, LaTeX and HTML, with figures."""
 
 from __future__ import annotations
 
 import collections
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
 
 from ..config import marked
 from ..console import print_table, say
@@ -14,25 +16,32 @@ from ..errors import BAD_INPUT
 from ..figures import drawing as figures
 from ..invocation import command
 from ..runs import rundir
-from ..runs.files import make_plain_folder, write_atomically
+from ..runs.files import make_plain_folder, write_bytes
+from ..runs.rundir import RunDirectory
 from ..session.results import references
-from . import curves, render
-from .figure import comparison
+from ..sweeps.collection import Collection, collect
+from . import curves, missing, render
+from .comparison import comparison
 from .grid import grid
 from .heatmap import heat_map
-from .missing import belonging, listing
-from .page import Picture, Section, page
-from .runs import Collection, Unused, collect, comparable
-from .table import Table, tabulate
+from .page import Picture, Section, bold, page
+from .panels import readable
+from .table import Table, tables
 
 MARK = "report"
 
-WIDTH = 170
+WIDTH = 200
 """Of the table, in characters, at least: numbers are not cut where lines are short."""
 
 
-def report(folder: Path, baseline: str, write: str | None, packages: Sequence[str] = ()) -> int:
-    """Print a table for each list of evaluation tasks, write CSV, figures and page, return the exit code.
+def report(
+    folder: Path,
+    baseline: str,
+    write: str | None,
+    packages: Sequence[str] = (),
+    formats: Sequence[str] = ("png", "svg"),
+) -> int:
+    """Print a table for each list of evaluation tasks, write tables, figures and page, return the exit code.
 
     It is 0; or 2 where runs were left out, for they name code of packages that are not trusted.
 
@@ -44,55 +53,54 @@ def report(folder: Path, baseline: str, write: str | None, packages: Sequence[st
     found = collect(folder, packages)
     place = folder / "report"
     make_plain_folder(place)
-    sections, texts = [], []
-    elsewhere = list(found.unused)
-    tables = [tabulate(groups, baseline) for groups in comparable(found.groups)]
-    for table, stem in zip(tables, _stems(tables), strict=True):
-        unused = belonging(table, elsewhere)
-        elsewhere = [run for run in elsewhere if run not in unused]
-        absent = listing(table, unused)
+    sections, texts, elsewhere = [], [], found.runs[found.runs["reason"] != ""]
+    shown = tables(found, baseline)
+    for table, stem in zip(shown, _stems(shown), strict=True):
+        absent = missing.listing(table, found)
+        elsewhere = elsewhere.drop(missing.belonging(table, found).index, errors="ignore")
         print_table(render.terminal(table), WIDTH)
         for line in absent:
             say(line, "not in the table:", "yellow")
-        _write(place / f"{stem}.csv", render.comma_separated(table))
-        pictures = _draw(table, place, stem)
+        for ending, write_as in {"csv": render.comma_separated, "tex": render.latex}.items():
+            write_bytes(place / f"{stem}.{ending}", write_as(table).encode())
+        pictures = _draw(table, place, stem, formats)
+        say(readable(table)[1], f"figures of {stem}:") if readable(table)[1] else None
         title, caption = render.title(table), render.caption(table)
-        sections.append(Section(title, render.hypertext(table), caption, absent, pictures))
+        cells = render.texts(table, str, bold)
+        sections.append(Section(title, cells, len(table.cells.columns), caption, absent, pictures))
         texts.append(_markdown(table, absent))
-    _write(place / "index.html", _page(folder, found, sections, elsewhere))
-    for run in found.unused:
-        say(f"{run.path}: {run.reason}", "left out", "yellow")
+    write_bytes(place / "index.html", _page(folder, found, sections, elsewhere).encode())
+    for path, reason in zip(found.runs["path"], found.runs["reason"], strict=True):
+        if reason:
+            say(f"{path}: {reason}", "left out", "yellow")
     if write is not None:
         marked.write(Path(write), MARK, "\n".join(texts))
         say(f"tables written to {write}")
     say(f"kept in {place}; all of it on one page: {place / 'index.html'}")
-    return BAD_INPUT if any(run.untrusted for run in found.unused) else 0
+    return BAD_INPUT if found.runs["untrusted"].any() else 0
 
 
-def _write(path: Path, text: str) -> None:
-    write_atomically(path, lambda file: file.write(text.encode()))
-
-
-def _stems(tables: Sequence[Table]) -> list[str]:
+def _stems(shown: Sequence[Table]) -> list[str]:
     """Return names of files, of characters that every disk takes, and unlike each other."""
-    runs = [table.rows[0].group.first for table in tables]
-    stems = [
-        re.sub(r"[^\w-]", "_", run.name if run.shots is None else f"{run.name}_{run.shots}_shot")
-        for run in runs
-    ]
+    settings = [table.setting.replace(", ", "_").replace("-shot", "_shot") for table in shown]
+    stems = [re.sub(r"[^\w-]", "_", setting) for setting in settings]
     numbers = [stems[:index].count(stem) for index, stem in enumerate(stems)]
     return [f"{stem}_{number + 1}" if number else stem for stem, number in zip(stems, numbers, strict=True)]
 
 
-def _draw(table: Table, place: Path, stem: str) -> list[Picture]:
-    """Draw the figures of a table and return where they are."""
-    run, cells = table.rows[0].group.first, grid(table)
-    drawn = {
+def _draw(table: Table, place: Path, stem: str, formats: Sequence[str]) -> list[Picture]:
+    """Draw the figures of a table, write them in each format, and return them."""
+    config, _ = rundir.read(RunDirectory(Path(table.first["path"])))
+    cells = grid(table)
+    drawn: dict[str, tuple[Figure, str]] = {
         "": (
-            comparison(table, references(run.config)),
-            "Final losses with 95 % t intervals over seeds, best at the top.",
+            comparison(table, references(config)),
+            "Final losses, best at the top; bars: 95 % t intervals over seeds; arrows: one leaves the axis.",
         ),
-        "_loss_by_step": (curves.loss_by_step(table), "Loss against inner steps: mean and range over seeds."),
+        "_loss_by_step": (
+            curves.loss_by_step(table),
+            "Loss against inner steps: mean and range over seeds; triangles where it leaves the axis.",
+        ),
         "_learning_curves": (
             curves.learning_curves(table),
             "Loss on the tasks of training: mean and range over seeds of medians of windows, in which "
@@ -100,10 +108,16 @@ def _draw(table: Table, place: Path, stem: str) -> list[Picture]:
         ),
     }
     if cells is not None:
-        drawn["_heat_map"] = heat_map(table, cells), f"Loss after {table.last} steps by the two that vary."
-    pictures = [Picture(place / f"{stem}{ending}.png", caption) for ending, (_, caption) in drawn.items()]
-    for picture, (figure, _) in zip(pictures, drawn.values(), strict=True):
-        figures.save(figure, picture.path)
+        drawn["_heat_map"] = (
+            heat_map(table, cells),
+            f"Loss after {table.steps[-1]} steps by the two that vary.",
+        )
+    pictures = []
+    for ending, (figure, text) in drawn.items():
+        files = figures.save(figure, place / f"{stem}{ending}", formats)
+        left = "" if ending == "_heat_map" else readable(table)[1]
+        svg = files.get("svg") or figures.render(figure, "svg")
+        pictures.append(Picture(svg, f"{text} {left}".strip()))
     return pictures
 
 
@@ -114,14 +128,14 @@ def _markdown(table: Table, absent: Sequence[str]) -> str:
     return text + (f"\nNot in these numbers:\n\n{lines}" if lines else "")
 
 
-def _page(folder: Path, found: Collection, sections: Sequence[Section], elsewhere: Sequence[Unused]) -> str:
-    versions = collections.Counter(run.versions for group in found.groups for run in group.runs)
-    finished = versions.total()
+def _page(folder: Path, found: Collection, sections: Sequence[Section], elsewhere: pd.DataFrame) -> str:
+    used = found.runs[found.runs["reason"] == ""]
+    versions = collections.Counter(used["versions"])
     made = {
         "Made by": command(),
         "At": rundir.now(),
-        "Runs": f"{finished} finished, {len(found.unused)} others",
+        "Runs": f"{len(used)} finished, {len(found.runs) - len(used)} others",
         **{f"Versions of {count} runs": text for text, count in versions.items() if text},
     }
-    lines = [f"{os.path.relpath(run.path, folder)}: {run.reason}" for run in elsewhere]
+    lines = [f"{path}: {reason}" for path, reason in elsewhere["reason"].items()]
     return page(f"Runs in {folder.resolve().name}", sections, lines, made)

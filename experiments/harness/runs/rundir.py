@@ -25,7 +25,7 @@ FORMAT = 3
 KINDS = {"status": str, "identity": str, "config": str, "iteration": int, "afterwards": dict, "resumed": list}
 """What every manifest has."""
 
-LARGEST_CONFIG, LARGEST_MANIFEST = MIB, 16 * MIB
+LARGEST_CONFIG, LARGEST_MANIFEST, LARGEST_EVALUATION = MIB, 16 * MIB, 256 * MIB
 """Bytes of files that are read."""
 
 Config = dict[str, Any]

@@ -20,11 +20,11 @@ from ..config.build import build_tasks, failing_as, loss_name
 from ..config.preparation import number, prepare, tasks_of
 from ..console import console, say
 from ..errors import UsageError
+from ..figures import adaptation, story
 from ..figures import drawing as figures
-from ..figures import story
 from ..runs import checkpoints, code, identity, metrics, provenance, rundir
-from ..runs.files import MIB, read_bytes, require_plain_folder, write_atomically, write_bytes, write_json
-from ..runs.rundir import RunDirectory
+from ..runs.files import read_bytes, require_plain_folder, write_atomically, write_bytes, write_json
+from ..runs.rundir import LARGEST_EVALUATION, RunDirectory
 from .session import Session
 
 Config = dict[str, Any]
@@ -33,9 +33,6 @@ TITLE = "Query loss after adaptation to fresh tasks"
 
 WINDOW = 500
 """Iterations that a point of the training curves is the mean of."""
-
-LARGEST_EVALUATION = 256 * MIB
-"""Bytes of ``evaluation.json`` that are read."""
 
 STORED = ("mean", "median", "ci95")
 """What is kept of each curve over the inner steps."""
@@ -117,7 +114,7 @@ def evaluate_again(run: RunDirectory, config: Config) -> int:
     evaluation = evaluate(config, trainer.learner, trainer.meta)
     place = _place(run, config)
     _keep(place, evaluation, config, trainer)
-    figures.save(loss_by_step(evaluation, config), place / "loss_by_step.png")
+    figures.save(loss_by_step(evaluation, config), place / "loss_by_step")
     say(f"kept in {place}")
     return 0
 
@@ -164,13 +161,13 @@ def draw(session: Session, evaluation: ml.Evaluation) -> dict[str, Path]:
         "training_curves": figures.training_curves(history, window),
         "meta_gradient_norms": figures.meta_gradient_norms(history, window),
     }
-    cases = figures.adaptation_cases(trainer.learner, trainer.meta, build_tasks(config))
+    cases = adaptation.adaptation_cases(trainer.learner, trainer.meta, build_tasks(config))
     if cases:
-        drawn["adaptation"] = figures.adaptation(cases)
-    paths = {name: run.figures / f"{name}.png" for name in drawn}
+        trained = f"{config['task']['shots']} shots, K = {config['learner']['steps']}"
+        drawn["adaptation"] = adaptation.adaptation(cases, trained)
     for name, figure in drawn.items():
-        figures.save(figure, paths[name])
-    return paths | draw_story(run, config)
+        figures.save(figure, run.figures / name)
+    return {name: run.figures / f"{name}.png" for name in drawn} | draw_story(run, config)
 
 
 def draw_story(run: RunDirectory, config: Config) -> dict[str, Path]:
@@ -182,21 +179,17 @@ def draw_story(run: RunDirectory, config: Config) -> dict[str, Path]:
     figure = story.meta_gradients(
         *metrics.read_table(run.diagnostics), config["training"]["meta_batch_size"], title
     )
-    path = run.figures / "meta_gradients.png"
-    figures.save(figure, path)
-    return {path.stem: path}
+    figures.save(figure, run.figures / "meta_gradients")
+    return {"meta_gradients": run.figures / "meta_gradients.png"}
 
 
 def loss_by_step(evaluation: ml.Evaluation, config: Config) -> figures.Figure:
     """Draw query loss against inner steps, with the reference lines of the default task."""
-    steps = config["learner"]["steps"]
-    if config.get("problem"):
-        label = str(config["label"])
-    else:
-        estimator = config["estimator"]["_target_"].rpartition(".")[2]
-        label = f"{estimator}, trained with {steps} step{'s' * (steps > 1)}"
+    label = str(config["label"])
+    if not config.get("problem"):
+        label += f", K = {config['learner']['steps']} in training"
     return figures.loss_by_step(
-        {label: (evaluation.steps, evaluation.mean, evaluation.ci95)},
+        {label: (evaluation.steps, evaluation.mean, evaluation.ci95, evaluation.median)},
         loss_name(config),
         references(config),
     )

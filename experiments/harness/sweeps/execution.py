@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..app.application import Outcome
@@ -75,7 +76,7 @@ def execute(setting: Setting, jobs: Sequence[Job]) -> Results:
     interrupted, broken, failures = False, False, 0
     while left and not interrupted and not broken:
         try:
-            with _terminable(), _watched(left, before, setting.one_by_one):
+            with _terminable(), _watched(left, before):
                 reasons |= _launch(setting, left)
             break
         except KeyboardInterrupt:
@@ -132,15 +133,12 @@ def _terminable() -> Iterator[None]:
 
 
 @contextmanager
-def _watched(jobs: Sequence[Job], before: dict[str, str], one_by_one: bool) -> Iterator[None]:
-    """Show how many jobs have ended, where they do not show themselves what they do."""
-    if one_by_one:
-        yield
-        return
-    left = threading.Event()
+def _watched(jobs: Sequence[Job], before: dict[str, str]) -> Iterator[None]:
+    """Show how many jobs have ended, and a line for each; they themselves print nothing."""
+    left, shown = threading.Event(), Console(highlight=False, soft_wrap=True)
     say(f"{len(jobs)} jobs of {len(before)} to run")
     columns = TextColumn("jobs"), BarColumn(bar_width=None), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=shown, disable=not shown.is_terminal) as progress:
         watcher = threading.Thread(target=_watch, args=(jobs, left, progress), daemon=True)
         watcher.start()
         try:
@@ -152,12 +150,19 @@ def _watched(jobs: Sequence[Job], before: dict[str, str], one_by_one: bool) -> I
 
 def _watch(jobs: Sequence[Job], left: threading.Event, progress: Progress) -> None:
     task = progress.add_task("", total=len(jobs))
-    waiting, last = list(jobs), False
+    waiting, last = {job: _stamp(job) for job in jobs}, False
     while not last:
         last = left.wait(LOOK_SECONDS)
-        for job in list(waiting):
-            now = state(job)
-            if now in (*ENDED, "failed", "diverged"):
-                waiting.remove(job)
+        for job, before in list(waiting.items()):
+            if _stamp(job) != before and (now := state(job)) in (*ENDED, "failed", "diverged"):
+                del waiting[job]
                 progress.advance(task)
-                say(f"{now}: {job.name}  {job.run.path}")
+                say(f"{job.name}  {job.run.path}", f"{now}:", to=progress.console)
+
+
+def _stamp(job: Job) -> int | None:
+    """Return when a job's manifest was last written."""
+    try:
+        return job.run.manifest.stat().st_mtime_ns
+    except OSError:
+        return None

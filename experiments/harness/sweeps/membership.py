@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from ..console import console, say
+from ..console import console
 from . import definition
 from .setting import Job
 
@@ -28,10 +28,9 @@ def own_job() -> tuple[Path, Job] | None:
 def join(config: Config, place: Path, job: Job) -> Config:
     """Return the configuration with the sweep as W&B's group and what varies as its name, unless set.
 
-    Where jobs run side by side, they stop printing: their sweep tells how far they are.
+    From here on the job prints nothing: its sweep says a line when it has ended.
     """
-    console.quiet = str(HydraConfig.get().runtime.choices["hydra/launcher"]) != "basic"
-    say(job.name, "job")
+    console.quiet = True
     tracking = config["tracking"]
     if tracking["backend"] != "wandb":
         return config

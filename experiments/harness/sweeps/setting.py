@@ -95,11 +95,6 @@ class Setting:
         """What the user trusts."""
         return packages.trusted(self.config.packages)
 
-    @property
-    def one_by_one(self) -> bool:
-        """Whether jobs run in this process, one after the other."""
-        return str(self.config.hydra.runtime.choices["hydra/launcher"]) == "basic"
-
     def parse(self, params: Mapping[str, object], arguments: Sequence[str]) -> list[Override]:
         """Return the overrides of a preset and of the command line, which replace those of the same key."""
         lines = [*(f"{key}={value}" for key, value in params.items()), *arguments]

@@ -5,14 +5,22 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from textwrap import shorten
 
-from ..console import say
+import numpy as np
+from rich.table import Table
+
+from ..console import cell, print_table, say
 from ..errors import FAILED, INTERRUPTED
 from ..invocation import command, program
 from ..runs import code, provenance, rundir
+from . import collection
 from .execution import ENDED, NEW, Results
 from .setting import Job, Setting
+
+MOST, WIDTH = 100, 140
+"""Jobs in the table, and characters in a line of it, at least."""
 
 REASON = 160
 """Characters of a reason; the run's manifest has all of it."""
@@ -30,6 +38,8 @@ def summarize(setting: Setting, jobs: Sequence[Job], results: Results, ended: Se
     before, after, place = results.before, results.after, setting.place
     counts = Counter(_kind(before[path], after[path], ended) for path in after)
     parts = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+    if all(job.trial is None for job in jobs):  # a search shows its best trials instead
+        print_table(_losses(jobs[:MOST], results, ended), WIDTH)
     say(f"{parts}; listed in {place}/sweep.json", f"{len(after)} jobs:")
     open_jobs = [job for job in jobs if after[str(job.run.path)] not in ended]
     for job in open_jobs:
@@ -40,6 +50,25 @@ def summarize(setting: Setting, jobs: Sequence[Job], results: Results, ended: Se
     _name_other_code(jobs, after, setting.packages)
     say(f"compare with: {shlex.join([*program('report'), f'runs={place}'])}")
     return INTERRUPTED if results.interrupted else FAILED if open_jobs else 0
+
+
+def _losses(jobs: Sequence[Job], results: Results, ended: Sequence[str]) -> Table:
+    """Return the table of what jobs have come to: mean losses over the evaluation's tasks."""
+    found = collection.read([job.run.path for job in jobs], Path())
+    means = found.steps["mean"].unstack("step").reindex(found.runs.index)
+    steps = collection.shown_steps(means.columns)
+    metric = ", ".join(found.runs["metric"].dropna().unique())
+    table = Table(title=f"losses by job ({metric or 'none'})", title_justify="left")
+    for heading in ("job", *("before" if step == 0 else f"after {step}" for step in steps), "how it ended"):
+        table.add_column(heading, justify="right" if heading.startswith(("before", "after")) else "left")
+    for job, losses in zip(jobs, means[steps].to_numpy(), strict=True):
+        path = str(job.run.path)
+        texts = ["-" if np.isnan(loss) else f"{loss:.4g}" for loss in losses]
+        now = results.after[path]
+        table.add_row(
+            cell(job.name), *texts, _kind(results.before[path], now, ended) if now in ended else now
+        )
+    return table
 
 
 def _name_other_code(jobs: Sequence[Job], after: Mapping[str, str], packages: Sequence[str]) -> None:

@@ -1,10 +1,19 @@
 """What figures share: means over windows, against NumPy, and a logarithmic axis."""
 
+import itertools
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from experiments.harness.figures.axes import log_scale, positive, window_in_use, window_means
+from experiments.harness.figures.axes import (
+    log_scale,
+    looks,
+    mark_leaving,
+    positive,
+    window_in_use,
+    window_means,
+)
 
 
 def test_windows_have_their_middle_and_the_mean_of_what_is_finite():
@@ -40,3 +49,21 @@ def test_nothing_finite_is_said():
     axes = Figure().subplots()
     log_scale(axes, [np.array([np.nan, -1.0])])
     assert [text.get_text() for text in axes.texts] == ["no finite values"]
+
+
+def test_where_an_interval_leaves_the_axis_it_is_marked():
+    axes = Figure().subplots()
+    axes.set_ylim(1, 10)
+    mark_leaving(axes, np.arange(4), np.array([0, 2, 2, np.nan]), np.array([9, 11, np.inf, np.nan]), "black")
+    below, above = axes.lines
+    assert (below.get_marker(), below.get_xdata().tolist(), set(below.get_ydata())) == ("v", [0], {0})
+    assert (above.get_marker(), above.get_xdata().tolist(), set(above.get_ydata())) == ("^", [1, 2], {1})
+
+
+def test_a_variable_looks_the_same_whatever_is_beside_it():
+    """Parameters come first, so that what is learned of the rule changes nothing; 28 are told apart."""
+    names = [f"parameters/{index}" for index in range(28)]
+    found = looks(names)
+    assert len({tuple(look.values()) for look in found.values()}) == 28
+    assert {name: looks(["another/rate", *names])[name] for name in names} == found
+    assert all(found[first] != found[second] for first, second in itertools.pairwise(names))

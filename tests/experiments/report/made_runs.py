@@ -1,13 +1,15 @@
 """Runs as they are on disk, written without training."""
 
 import json
-from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from experiments.harness.report.runs import Group, Run
+from experiments.harness.report.table import tables
 from experiments.harness.runs import code, environment, identity, rundir
 from experiments.harness.runs.rundir import RunDirectory
+from experiments.harness.sweeps import collection
+from experiments.harness.sweeps.collection import Collection
 
 TASK = {"_target_": "metalearn.tasks.Sinusoid", "shots": 10, "queries": 10}
 
@@ -55,36 +57,49 @@ def spare(monkeypatch):
     monkeypatch.setattr(code, "uncommitted", lambda _: "")
 
 
-def make_group(label, losses, curves=((4.0, 2.0),), **changes):
-    """Return runs that are not on disk.
+def make_group(label, losses, **changes):
+    """Return runs that are not on disk, a row, settings and losses each.
 
     Args:
         label: what tables call them.
         losses: mean over tasks of each seed, ``[n, S+1]``: the two tasks are 0.5 below and above it.
-        curves: query losses of each seed, ``[n, I]``; the same for all if there is one.
         changes: settings beside the label, by section.
     """
     config = {"name": "sinusoid", "label": label, "task": TASK, "learner": {"steps": 1}, **changes}
-    curves = np.broadcast_to(np.asarray(curves, float), (len(losses), len(curves[0])))
-    return Group(
-        [
-            Run(
-                path=Path(str(seed)),
-                config={**config, "seed": seed},
-                name="sinusoid",
-                label=label,
-                seed=seed,
-                shots=10,
-                steps=config["learner"]["steps"],
-                iterations=100,
-                milliseconds=0.25 + seed,
-                meta_parameters=30.0,
-                training_loss=curves[seed],
-                versions="",
-                tasks_hash="abc",
-                metric="mse",
-                per_task=np.add(loss, [[-0.5], [0.5]]),
-            )
-            for seed, loss in enumerate(losses)
-        ]
-    )
+    config |= {"training": {"iterations": 100}}
+    made = []
+    for seed, loss in enumerate(losses):
+        manifest = {"status": "complete", "iteration": 100, "milliseconds_per_iteration": 0.25 + seed}
+        row = collection._described({**config, "seed": seed}, {**manifest, "meta_parameters": 30})
+        mean = np.asarray(loss, float)
+        diverged = ~np.isfinite(mean) | (mean > 10 * mean[0])
+        row |= {"metric": "mse", "tasks": 2, "tasks_hash": "abc", "reason": "", "path": str(seed)}
+        row["diverged_at"] = float(np.argmax(diverged)) if diverged.any() else np.nan
+        made.append((row, collection._settings(config), np.add(mean, [[-0.5], [0.5]])))
+    return made
+
+
+def stopped(group, seed, reason, **changes):
+    """Return a run that has no numbers, of the settings of a group's first."""
+    row, settings, _ = group[0]
+    other = {**row, "seed": seed, "reason": reason}
+    if changes:
+        other["configuration"] = str(changes)
+    return [(other, {**settings, **changes}, None)]
+
+
+def collected(*groups):
+    """Return groups as what was found below a folder."""
+    made = {f"run{index}": each for index, each in enumerate(each for group in groups for each in group)}
+    frames = [
+        pd.DataFrame.from_dict({run: each[part] for run, each in made.items()}, orient="index", dtype=kind)
+        for part, kind in ((0, None), (1, object))
+    ]
+    losses = {run: per_task for run, (_, _, per_task) in made.items() if per_task is not None}
+    return Collection(*(frame.rename_axis("run") for frame in frames), collection._steps(losses), losses)
+
+
+def table_of(*groups, baseline="none"):
+    """Return the one table of groups that were evaluated on the same tasks."""
+    (table,) = tables(collected(*groups), baseline)
+    return table

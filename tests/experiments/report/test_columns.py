@@ -2,11 +2,15 @@
 
 from itertools import product
 
+import pandas as pd
+
 from experiments.harness.report import columns
+from experiments.harness.sweeps.collection import _settings
 
 
 def rows(*configs):
-    return [columns.settings({"name": "sinusoid", "label": "maml", **config}) for config in configs]
+    settings = [_settings({"name": "sinusoid", "label": "maml", **config}) for config in configs]
+    return pd.DataFrame(settings, dtype=object)
 
 
 def shown(found):
@@ -14,16 +18,23 @@ def shown(found):
     return dict(zip(paths, columns.names(paths, found), strict=True))
 
 
+def titles(paths, found):
+    return columns.titles(paths, found).to_list()
+
+
 def rule(rate, **others):
     return {"rule": {"_target_": "metalearn.rules.sgd", "learning_rate": rate, **others}}
 
 
-def test_what_the_label_determines_is_left_out():
+def test_what_the_label_determines_is_left_out_but_for_the_number_of_inner_steps():
     found = rows(
         {"learner": {"steps": 1}, **rule(0.01)}, {"label": "r2d2", "learner": {"steps": 0}, **rule(0.1)}
     )
-    assert shown(found) == {"label": "algorithm"}
-    assert columns.titles(["label"], found) == ["maml", "r2d2"]
+    assert shown(found) == {"label": "algorithm", "learner.steps": "K"}
+    assert titles(columns.varying(found), found) == ["maml, K = 1", "r2d2, K = 0"]
+    alike = rows(rule(0.01), {"label": "r2d2", **rule(0.1)})
+    assert shown(alike) == {"label": "algorithm"}
+    assert titles(["label"], alike) == ["maml", "r2d2"]
 
 
 def test_settings_that_vary_within_a_label_have_a_column():
@@ -35,15 +46,15 @@ def test_settings_that_vary_within_a_label_have_a_column():
     )
     assert shown(found) == {"label": "algorithm", "learner.steps": "K", "rule.learning_rate": "learning_rate"}
     paths = columns.varying(found)
-    assert [columns.cells(paths, row) for row in found] == [
+    assert columns.cells(paths, found).to_numpy().tolist() == [
         ["maml", "1", "0.01"],
         ["maml", "5", "learned"],
         ["anil", "1", "0.01"],
     ]
-    assert columns.titles(paths, found) == [
+    assert titles(paths, found) == [
         "maml, K = 1, learning_rate = 0.01",
         "maml, K = 5, learning_rate = learned",
-        "anil",
+        "anil, K = 1",
     ]
 
 
@@ -55,7 +66,7 @@ def test_a_copy_of_a_setting_has_no_column():
         {"learner": {"steps": 5}, **rule({**learned, "steps": 5})},
     )
     assert shown(found) == {"learner.steps": "K"}
-    found[0]["rule.learning_rate.steps"] = "3"
+    found.loc[0, "rule.learning_rate.steps"] = 3
     assert shown(found) == {"learner.steps": "K", "rule.learning_rate.steps": "learning_rate.steps"}
 
 
@@ -67,7 +78,7 @@ def test_a_grid_has_its_two_settings_and_no_third_that_goes_with_one():
         )
     )
     assert shown(found) == {"model.hidden": "hidden", "rule.learning_rate": "learning_rate"}
-    assert columns.titles(columns.varying(found), found)[0] == "hidden = [4], learning_rate = 0.1"
+    assert titles(columns.varying(found), found)[0] == "hidden = [4], learning_rate = 0.1"
 
 
 def test_points_drawn_at_random_keep_all_their_settings():
@@ -82,7 +93,7 @@ def test_what_a_named_function_brings_with_it_has_no_column():
     adam = {"rule": {"_target_": "metalearn.rules.adam", "learning_rate": 0.01, "beta_1": 0.9}}
     found = rows(rule(0.01), adam)
     assert shown(found) == {"rule": "rule"}
-    assert columns.titles(["rule"], found) == ["rule = sgd", "rule = adam"]
+    assert titles(["rule"], found) == ["rule = sgd", "rule = adam"]
 
 
 def test_names_are_the_shortest_that_no_other_setting_ends_with():
@@ -93,12 +104,20 @@ def test_names_are_the_shortest_that_no_other_setting_ends_with():
 
 def test_nothing_that_varies_leaves_the_label():
     found = rows({"seed": 0, "paths": {"runs": "a"}}, {"seed": 1, "tracking": None})
-    assert found[0] == found[1] == {"label": "maml", "name": "sinusoid"}
+    assert found.to_dict("records") == [{"label": "maml", "name": "sinusoid"}] * 2
     assert shown(found) == {"label": "algorithm"}
-    assert columns.titles(["label"], found) == ["maml", "maml"]
+    assert titles(["label"], found) == ["maml", "maml"]
 
 
 def test_values_are_text_of_a_length_that_fits():
-    (row,) = rows({"a": {"yes": True, "none": None, "list": list(range(40)), "empty": {}}})
-    assert columns.cells(["a.yes", "a.none", "a.empty", "a.other"], row) == ["true", "null", "{}", "-"]
-    assert columns.cells(["a.list"], row) == ["[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, …"]
+    found = rows({"a": {"yes": True, "none": None, "list": list(range(40)), "empty": {}}})
+    found["a.other"] = float("nan")
+    paths = ["a.yes", "a.none", "a.empty", "a.other", "a.list"]
+    expected = ["true", "null", "{}", "-", "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, …"]
+    assert columns.cells(paths, found).loc[0].to_list() == expected
+
+
+def test_no_setting_is_called_like_another_column():
+    found = rows({"n": 1, "K": 2, "learner": {"steps": 1}}, {"n": 2, "K": 3, "learner": {"steps": 5}})
+    assert set(shown(found).values()) >= {"n (setting)", "K"}
+    assert len({*shown(found).values()}) == len(shown(found))

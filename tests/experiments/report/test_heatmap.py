@@ -4,8 +4,7 @@ import numpy as np
 
 from experiments.harness.report.grid import grid
 from experiments.harness.report.heatmap import heat_map
-from experiments.harness.report.table import tabulate
-from tests.experiments.report.made_runs import make_group
+from tests.experiments.report.made_runs import make_group, table_of
 
 
 def texts(labels):
@@ -18,7 +17,7 @@ def test_a_heat_map_has_a_cell_for_each_pair_and_names_what_is_not_there():
         make_group("maml", seeds, learner={"steps": steps}, rule={"learning_rate": rate})
         for (steps, rate), seeds in losses.items()
     ]
-    table = tabulate(groups, "maml")
+    table = table_of(*groups)
     axes = heat_map(table, grid(table)).axes[0]
     shown = axes.images[0].get_array()
     np.testing.assert_array_equal(shown.mask, [[False, True], [False, True]])

@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from experiments.harness.figures.axes import BLUE
 from experiments.harness.report import panels
 from experiments.harness.report.panels import Line
 
@@ -19,7 +20,7 @@ def test_many_lines_have_a_panel_each_with_the_others_behind():
     assert len(shown) == 11
     for index, axes in enumerate(shown):
         assert axes.get_title().replace("\u00a0", " ") == f"line {index}, rate = {index}"
-        (own,) = [line for line in axes.lines if line.get_color() == panels.BLUE]
+        (own,) = [line for line in axes.lines if line.get_color() == BLUE]
         assert own.get_ydata().tolist() == [1 + index] * 3
         assert own.get_zorder() >= max(line.get_zorder() for line in axes.lines)
         assert len(axes.lines) == 11

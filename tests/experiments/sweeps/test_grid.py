@@ -1,5 +1,7 @@
 """A sweep over a grid: jobs, what is skipped, what fails, and the exit code."""
 
+import contextlib
+import io
 import json
 
 import pytest
@@ -15,13 +17,32 @@ SHORT = ["-m", *SMALL, "training.iterations=20"]
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """A sweep of two runs, of which one diverges, and its exit code."""
-    runs = tmp_path_factory.mktemp("swept")
-    return runs, run(runs, [*SHORT, "rule.learning_rate=0.01,1e+30"])
+    """A sweep of two runs, of which one diverges, its exit code, and what it printed."""
+    runs, printed = tmp_path_factory.mktemp("swept"), io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        code = run(runs, [*SHORT, "rule.learning_rate=0.01,1e+30"])
+    return runs, code, printed.getvalue()
+
+
+def test_a_job_has_a_line_and_the_sweep_ends_with_a_table(swept):
+    """Of losses by job; no job prints anything of its own."""
+    printed = swept[2]
+    lines = [line for line in printed.splitlines() if line.startswith(("complete:", "diverged:"))]
+    assert [line.split()[:2] for line in lines] == [
+        ["complete:", "rule.learning_rate=0.01"],
+        ["diverged:", "rule.learning_rate=1e+30"],
+    ]
+    assert "query loss" not in printed
+    table = printed.partition("losses by job (mse)")[2]
+    good, bad = [line.split() for line in table.splitlines() if line.startswith("│ rule")]
+    assert [word for word in bad if word not in "│-"] == ["rule.learning_rate=1e+30", "diverged"]
+    stored = json.loads(sweep_of(swept[0])[0].run.evaluation.read_text())["mean"]
+    assert [float(word) for word in good[3:6:2]] == pytest.approx(stored[:2], rel=1e-3)
+    assert good[-3:-1] == ["complete", "now"]
 
 
 def test_one_that_fails_ends_no_other(swept):
-    runs, code = swept
+    runs, code, _ = swept
     assert code == 1
     good, bad = sweep_of(runs)
     assert (good.name, bad.name) == ("rule.learning_rate=0.01", "rule.learning_rate=1e+30")
@@ -31,7 +52,7 @@ def test_one_that_fails_ends_no_other(swept):
 
 
 def test_what_is_complete_is_not_run_again(swept, capfd):
-    runs, _ = swept
+    runs, _, _ = swept
     before = complete(runs)
     assert run(runs, [*SHORT, "rule.learning_rate=0.01,1e+30"]) == 1
     assert complete(runs) == before

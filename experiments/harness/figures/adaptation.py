@@ -1,0 +1,159 @@
+"""Predictions of a learner before and after it adapts to new tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from metalearn import Learner, MetaLearner
+from metalearn.evaluation.task_list import EVALUATION_STREAM
+from metalearn.problems.bilevel import whole_support
+from metalearn.sources import Source
+from metalearn.types import Meta, Task
+
+from .axes import BLUE, LEGEND, ORANGE, SKY, VERMILLION, tidy
+
+GRADES = ((":", SKY), ("-.", "#2A93CF"), ("--", BLUE), ("-", "#002B45"))
+
+CANDIDATES = 100
+"""Tasks that those to be drawn are chosen from."""
+
+GRIDDED = {"shots", "queries", "grid"}
+"""Settings of tasks whose queries can be spread evenly over the axis of their inputs."""
+
+
+class AdaptationCase(NamedTuple):
+    """One task as it is learned: one panel of :func:`adaptation`.
+
+    Attributes:
+        shots: support points.
+        inputs: where the rest is drawn, ascending, ``[N]``.
+        truth: the task's targets there, ``[N]``.
+        support_inputs: ``[shots]``.
+        support_targets: ``[shots]``.
+        predictions: outputs after so many inner steps, each ``[N]``.
+    """
+
+    shots: int
+    inputs: np.ndarray
+    truth: np.ndarray
+    support_inputs: np.ndarray
+    support_targets: np.ndarray
+    predictions: dict[int, np.ndarray]
+
+
+def adaptation_cases(
+    learner: Learner,
+    meta: Meta,
+    tasks: Source,
+    shots: Sequence[int] = (5, 10),
+    steps: Sequence[int] = (0, 1, 10),
+    count: int = 3,
+    seed: int = 2,
+) -> list[AdaptationCase]:
+    """Adapt to fresh tasks and return what :func:`adaptation` draws.
+
+    Of many tasks, they are those whose targets have a small, a middle, ... and the largest range: what fails,
+    fails on large ones first.
+
+    Args:
+        learner: of a model with one input and one output.
+        meta: trained meta-parameters.
+        tasks: a distribution that can put its query points on a ``grid``.
+        shots: support points, a row of panels each.
+        steps: inner steps, a line each.
+        count: tasks for each number of shots.
+        seed: of the tasks, which no training draws.
+
+    Returns:
+        The cases, those of the first number of shots first; none if this is not regression of one
+        variable on another, the tasks have no grid, or each inner step has a support of its own.
+    """
+    if not isinstance(learner, MetaLearner):
+        return []
+    shapes = [getattr(learner.model, name, None) for name in ("input_shape", "output_shape")]
+    settings = getattr(tasks, "__dataclass_fields__", {}).keys()
+    plain = shapes == [(None, 1), (None, 1)] and learner.batch is whole_support
+    if not plain or not settings >= GRIDDED:
+        return []
+    gridded: Any = tasks
+
+    # Without XLA: run once for each number of shots, it would compile for longer than it saves.
+    @tf.function(autograph=False)
+    def predictions(meta: Meta, tasks: Task) -> tf.Tensor:
+        fitted = [learner.adapt(meta, tasks.support, step) for step in steps]
+        return tf.stack([learner.predict(each, tasks.query.inputs) for each in fitted], 1)
+
+    cases: list[AdaptationCase] = []
+    for number in shots:
+        distribution = dataclasses.replace(gridded, shots=number, queries=200, grid=True)
+        drawn = distribution.sample((seed, EVALUATION_STREAM), CANDIDATES)
+        examples = drawn.support, drawn.query
+        leaves = tf.nest.flatten(examples)
+        if len(leaves) != 4 or any(leaf.shape.rank != 3 or leaf.shape[-1] != 1 for leaf in leaves):
+            return []
+        drawn, examples = tf.nest.map_structure(_choose(drawn.query.targets, count), (drawn, examples))
+        outputs = predictions(meta, drawn).numpy()[..., 0]
+        support, (inputs, truth) = tf.nest.map_structure(lambda leaf: leaf.numpy()[..., 0], examples)
+        lines = [dict(zip(steps, output, strict=True)) for output in outputs]
+        cases += map(AdaptationCase, [number] * count, inputs, truth, *support, lines)
+    return cases
+
+
+def _choose(targets: tf.Tensor, count: int) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return what picks tasks out of all: from a small range of their targets to the largest."""
+    order = np.argsort(np.ptp(targets.numpy(), axis=(1, 2)), kind="stable")
+    chosen = order[(np.linspace(1, 0.1, count)[::-1] * (len(order) - 1)).astype(int)]
+    return lambda leaf: tf.gather(leaf, chosen)
+
+
+def adaptation(cases: Sequence[AdaptationCase], trained: str = "") -> Figure:
+    """Draw predictions before and after adaptation beside the truth: a row of panels a number of shots.
+
+    ``trained`` says with how many the learner was trained.
+
+    After figure 2 of Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning".
+    """
+    shots = dict.fromkeys(case.shots for case in cases)
+    rows = [[case for case in cases if case.shots == number] for number in shots]
+    columns = max(map(len, rows))
+    figure = Figure(figsize=(0.8 + 2.9 * columns, 1.0 + 2.3 * len(rows)), layout="constrained")
+    panels = figure.subplots(len(rows), columns, sharex=True, sharey=True, squeeze=False)
+    title = "Predictions before and after adapting to new tasks"
+    figure.suptitle(f"{title}\nmeta-trained with {trained}" if trained else title, fontsize=13)
+    for row, row_panels in zip(rows, panels, strict=True):
+        for panel in row_panels[len(row) :]:
+            panel.set_visible(False)
+        for case, panel in zip(row, row_panels, strict=False):
+            _draw_case(panel, case)
+        row_panels[0].set_ylabel(f"{row[0].shots} shots in test\n\noutput y", fontsize=10, linespacing=0.8)
+    for panel in panels[-1]:
+        panel.set_xlabel("input x", fontsize=10)
+    truth = np.concatenate([case.truth for case in cases])
+    margin = max(np.ptp(truth), 1e-6) / 2  # for the eye: a prediction may be far off, or not finite
+    low, high = panels[0, 0].get_ylim()
+    panels[0, 0].set_ylim(max(low, truth.min() - margin), min(high, truth.max() + margin))
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    fitting = min(int(figure.get_figwidth() / 1.75), len(labels))
+    figure.legend(handles, labels, loc="outside lower center", ncols=fitting, **LEGEND)
+    return figure
+
+
+def _draw_case(panel: Axes, case: AdaptationCase) -> None:
+    tidy(panel)
+    panel.plot(case.inputs, case.truth, color=ORANGE, alpha=0.55, linewidth=5, label="truth")
+    errors = []
+    for index, step in enumerate(sorted(case.predictions)):
+        style, color = GRADES[round(3 * index / max(len(case.predictions) - 1, 1))]
+        label = f"after {step} step{'s' * (step > 1)}" if step else "before adapting"
+        panel.plot(case.inputs, case.predictions[step], color=color, ls=style, lw=1.8, label=label)
+        errors.append(np.mean((case.predictions[step] - case.truth) ** 2))
+    marks: dict[str, Any] = {"ls": "", "marker": "^", "ms": 7.5, "mfc": VERMILLION, "mec": "white"}
+    panel.plot(case.support_inputs, case.support_targets, **marks, label="support", zorder=3)
+    panel.set_title("MSE " + " → ".join(f"{error:.2g}" for error in errors), fontsize=10)

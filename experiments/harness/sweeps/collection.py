@@ -1,0 +1,242 @@
+"""What runs have left on disk, as frames; :mod:`experiments.results` says what is in them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from metalearn.evaluation.evaluation import DIVERGED
+
+from ..config.build import failing_as
+from ..config.packages import require
+from ..errors import UsageError
+from ..runs import arrays, identity, metrics, rundir
+from ..runs.files import MIB, WANDB, read_bytes, require_regular
+from ..runs.rundir import LARGEST_EVALUATION, RunDirectory
+from . import definition
+
+Config = dict[str, Any]
+
+SEEDED = ("seed", *identity.WITHOUT_EFFECT)
+"""Settings that runs of one configuration may differ in."""
+
+STEPS = (0, 1, 5, 10)
+"""Inner steps that tables have a column for, as far as they were evaluated; the last one has too."""
+
+SHOWN_VERSIONS = ("metalearn-tf", "tensorflow", "keras", "numpy")
+
+LOSS = "outer/loss"
+
+COLUMNS = (
+    *("id", "name", "algorithm", "seed", "status", "reason", "iteration", "iterations", "shots"),
+    *("inner_steps", "seconds", "milliseconds", "parameters", "metric", "tasks", "tasks_hash"),
+    *("diverged_at", "configuration", "versions", "path", "untrusted"),
+)
+"""Of all runs, whatever varies between them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Collection:
+    """Runs, all by their folders, relative to that which they were found in.
+
+    Attributes:
+        runs: a row a run, of :data:`COLUMNS`. Where ``reason`` is empty, the run has numbers; it is
+            ``untrusted`` where that is for the code that it names.
+        settings: a row a run, of every setting that has an effect, by its dotted path.
+        steps: mean, median and fraction diverged over tasks, of runs that are complete, by run and step.
+        losses: each task's loss after each step, ``[T, S+1]``, of the same runs.
+    """
+
+    runs: pd.DataFrame
+    settings: pd.DataFrame
+    steps: pd.DataFrame
+    losses: dict[str, np.ndarray]
+
+
+def collect(folder: Path, packages: Sequence[str] | None = None) -> Collection:
+    """Return the runs of a sweep, by its folder, or all below another folder.
+
+    Args:
+        folder: of a sweep, or with runs in it.
+        packages: whose code runs may name; None for any, as their numbers are read and nothing is built.
+
+    Raises:
+        UsageError: if there is no run, or none but those that name code of other packages.
+    """
+    jobs = definition.read(folder)
+    # W&B keeps configurations of its own.
+    known = sorted({path.parent for path in folder.rglob("config.yaml")} if not jobs else [])
+    below = [path for path in known if WANDB not in path.relative_to(folder).parts]
+    paths = [job.run.path for job in jobs] or below
+    if not paths:
+        raise UsageError(f"runs={folder} has no runs in it: train some, or give the folder that they are in")
+    found = read(paths, folder, packages)
+    if found.runs.untrusted.all():
+        raise UsageError(found.runs.reason.iloc[0])
+    return found
+
+
+def read(paths: Iterable[Path], folder: Path, packages: Sequence[str] | None = None) -> Collection:
+    """Return the runs in some folders, named relative to another one; one that is damaged says so."""
+    rows: dict[str, Config] = {}
+    settings: dict[str, Config] = {}
+    losses: dict[str, np.ndarray] = {}
+    first: dict[object, tuple[str, tuple[int, ...]]] = {}
+    for path in paths:
+        name = os.path.relpath(path, folder)
+        row, settings[name], per_task = _read(RunDirectory(path), packages)
+        rows[name] = {**row, "reason": row["reason"].replace(f"{folder}/", "")}
+        if per_task is None:
+            continue
+        losses[name] = per_task
+        same, shape = first.setdefault(row["configuration"], (name, per_task.shape))
+        earlier, _ = first.setdefault((row["configuration"], row["seed"]), (name, shape))
+        if shape != per_task.shape:
+            rows[name]["reason"] = f"its evaluation is of another shape than that of {same}"
+        elif earlier != name:
+            rows[name]["reason"] = f"it repeats {earlier}"
+    runs = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=[*COLUMNS]).rename_axis("run")
+    described = pd.DataFrame.from_dict(settings, orient="index", dtype=object).rename_axis("run")
+    return Collection(runs, described, _steps(losses), losses)
+
+
+def shown_steps(known: Iterable[int]) -> list[int]:
+    """Return the inner steps that tables have a column for: a few, and the last."""
+    steps = [*known]
+    return [step for step in steps if step in STEPS or step == steps[-1]]
+
+
+def label(config: Config) -> str:
+    """Return what tables and figures call a run; its experiment where that is not said."""
+    return str(config.get("label") or config.get("name"))
+
+
+def training_loss(path: Path) -> np.ndarray:
+    """Return the query loss of each iteration of training; NaN for what is no number."""
+    require_regular(path, metrics.LARGEST)
+    column = pd.read_csv(
+        path, usecols=[LOSS], quoting=3, on_bad_lines="skip", encoding_errors="replace", low_memory=False
+    )
+    return pd.to_numeric(column[LOSS], errors="coerce").to_numpy(np.float64)
+
+
+def _read(run: RunDirectory, packages: Sequence[str] | None) -> tuple[Config, Config, np.ndarray | None]:
+    """Return what describes a run, its settings, and its losses if it is complete."""
+    row: Config = {"id": run.path.name, "path": str(run.path), "untrusted": False}
+    settings: Config = {}
+    if not run.path.exists():
+        return {**row, "status": "new", "reason": "it has not begun: the same command starts it"}, {}, None
+    try:
+        config, manifest = rundir.read(run)
+        with failing_as("what it left cannot be read"):  # a stranger's run may hold anything
+            described, settings = _described(config, manifest), _settings(config)
+            row |= described
+            if packages is not None:
+                row["untrusted"] = True
+                require(config, packages)
+                row["untrusted"] = False
+            if manifest["status"] != "complete":
+                return {**row, "reason": _unfinished(manifest)}, settings, None
+            evaluated, per_task = _evaluation(run, manifest)
+            return {**row, **evaluated, "reason": ""}, settings, per_task
+    except UsageError as error:
+        return {**row, "status": "damaged", "reason": str(error)}, settings, None
+
+
+def _described(config: Config, manifest: Config) -> Config:
+    same = {key: value for key, value in config.items() if key not in SEEDED}
+    return {
+        "name": str(config["name"]),
+        "algorithm": label(config),
+        "seed": int(config["seed"]),
+        "status": str(manifest["status"]),
+        "iteration": int(manifest["iteration"]),
+        "iterations": int(config["training"]["iterations"]),
+        "shots": float(config["task"].get("shots", np.nan)),
+        "inner_steps": int(config["learner"]["steps"]),
+        "seconds": float((manifest.get("seconds") or {}).get("training", np.nan)),
+        "milliseconds": float(manifest.get("milliseconds_per_iteration", np.nan)),
+        "parameters": float(manifest.get("meta_parameters", np.nan)),
+        "configuration": identity.digest({**same, "label": label(config)}),
+        "versions": _versions(manifest),
+    }
+
+
+def _evaluation(run: RunDirectory, manifest: Config) -> tuple[Config, np.ndarray]:
+    for path in (run.metrics, run.evaluation, run.losses):
+        rundir.require_unchanged(run, manifest, path)
+    evaluation = json.loads(read_bytes(run.evaluation, LARGEST_EVALUATION))
+    per_task = arrays.read(run.losses)["per_task"]
+    shape = evaluation["num_tasks"], len(evaluation["steps"])
+    if per_task.shape != shape or per_task.dtype.kind != "f" or not per_task.size:
+        raise UsageError(f"{run.losses} is not of this evaluation: its shape is {per_task.shape}")
+    with run.metrics.open() as file:
+        if LOSS not in file.readline(MIB).rstrip("\n").split(","):
+            raise UsageError(f"{run.metrics} has no {LOSS}")
+    mean = per_task.mean(0, dtype=np.float64)
+    diverged = ~np.isfinite(mean) | (mean > DIVERGED * mean[0])
+    return {
+        "metric": str(evaluation["metric"]),
+        "tasks": len(per_task),
+        "tasks_hash": str(evaluation["tasks_hash"]),
+        "diverged_at": float(np.argmax(diverged)) if diverged.any() else np.nan,
+    }, per_task
+
+
+def _steps(losses: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Return mean, median and fraction diverged over tasks, as :class:`metalearn.Evaluation` has them."""
+    parts = {}
+    for run, per_task in losses.items():
+        before = per_task[:, 0]
+        bound = DIVERGED * np.max(before, initial=0.0, where=np.isfinite(before))
+        statistics = {
+            "mean": per_task.mean(0, dtype=np.float64),
+            "median": np.median(per_task, 0).astype(np.float64),
+            "diverged": np.mean(~(per_task <= bound), axis=0),
+        }
+        parts[run] = pd.DataFrame(statistics)
+    frames = parts or {"": pd.DataFrame(columns=["mean", "median", "diverged"], dtype=float)}
+    return pd.concat(frames, names=["run", "step"])
+
+
+def _settings(config: Config) -> Config:
+    rest = {key: value for key, value in config.items() if key not in SEEDED}
+    return {"label": label(config), **dict(_flat(rest, ""))}
+
+
+def _flat(node: Config, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Yield settings by their dotted paths; a ``_target_`` stands for the node that has it."""
+    for key, value in node.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict) and value:
+            if "_target_" in value:
+                yield path, str(value["_target_"]).rpartition(".")[2]
+            yield from _flat({name: part for name, part in value.items() if name != "_target_"}, f"{path}.")
+        else:
+            yield path, value if isinstance(value, (str, int, float)) else json.dumps(value)
+
+
+def _unfinished(manifest: Config) -> str:
+    """Say how far a run came that is not complete, and why not further."""
+    place = f"{manifest['status']} at iteration {manifest['iteration']}"
+    if manifest["status"] == "pruned":
+        return f"given up at iteration {manifest['iteration']} by its search"
+    if manifest["status"] != "failed":
+        return f"{place}: the same command goes on"
+    reason = str(manifest.get("error", "")).split(". ")[0]
+    return f"{place}: {reason.partition(': ')[2] or reason}".rstrip(": ")
+
+
+def _versions(manifest: Config) -> str:
+    packages, code = manifest.get("packages") or {}, manifest.get("code") or {}
+    known = [f"{name} {packages[name]}" for name in SHOWN_VERSIONS if name in packages]
+    commit = [f"commit {str(code['commit'])[:10]}"] if "commit" in code else []
+    digest = [f"code {str(code['digest'])[:8]}"] if "digest" in code else []
+    return ", ".join([*known, *commit, *digest, *(["uncommitted changes"] if code.get("changed") else [])])
