@@ -192,6 +192,9 @@ def test_the_report_works(runs, execute, tmp_path):
     place = min(path.parent for path in (runs / "sweeps").glob("*/sweep.json"))
     assert "index.html" in execute(shlex.split(of_sweep.replace("runs/sweeps/<id>", str(place))))
     assert "| maml | 1 | " in copy.read_text()
+    (notebook,) = [text for text in blocks("python") if text.startswith("from experiments import results")]
+    exec(notebook.replace("runs/sweeps/<id>", str(place)), names := {})
+    assert names["runs"]["loss_1"].notna().all()
 
 
 def test_the_offline_run_can_be_read_with_wandb(runs):
@@ -229,7 +232,9 @@ def test_no_command_is_left_untested():
 
 def test_the_library_examples_run(tmp_path, monkeypatch, capfd):
     """One after the other, as a reader would: the second uses what the first imports."""
-    learning, watched, penalty = (text for text in blocks("python") if not text.startswith("# mylab/"))
+    learning, watched, penalty = (
+        text for text in blocks("python") if not text.startswith(("# mylab/", "from experiments"))
+    )
     shorter = f"{learning}\nquery_loss = report.mean\n{watched}".replace("iterations=1000", "iterations=5")
     shorter = shorter.replace("num_tasks=100", "num_tasks=5").replace("interval=500", "interval=3")
     path = tmp_path / "example.py"

@@ -19,13 +19,7 @@ HEALTHY = "#009E73"
 
 BAND: dict[str, Any] = {"color": HEALTHY, "alpha": 0.08, "lw": 0}
 
-SMALL: dict[str, Any] = {
-    "fontsize": 8.5,
-    "handlelength": 3.2,
-    "frameon": True,
-    "framealpha": 0.85,
-    "edgecolor": "none",
-}
+SMALL: dict[str, Any] = {"fontsize": 8.5, "handlelength": 3.2, "framealpha": 0.85, "edgecolor": "none"}
 
 MOST_LINES = 6
 
@@ -110,11 +104,8 @@ class _Page:
         panel.axhspan(panel.get_ylim()[0], STABLE, **BAND)
         panel.legend(**SMALL)
         beyond = self._rows["inner/unstable"][-1]
-        _verdict(
-            panel,
-            bool(np.all(values[-RECENT:] < STABLE)),
-            f"healthy: below {STABLE:g}; {beyond:.0%} of tasks beyond",
-        )
+        stable = bool(np.all(values[-RECENT:] < STABLE))
+        _verdict(panel, stable, f"healthy: below {STABLE:g}; {beyond:.0%} of tasks beyond")
 
     def order(self, panel: Axes) -> None:
         lines = [
@@ -141,9 +132,7 @@ class _Page:
         tidy(panel, "Which gradients agree?", y="cosine of gradients")
         panel.axhline(0, color=GREY, lw=1)
         panel.set_ylim(-1.05, 1.05)
-        tested = [
-            self._rows[name] for name in ("inner/gradient_cosine", "tasks/cosine") if name in self._rows
-        ]
+        tested = [line.values for line in lines[2:]]
         healthy = all(_recent(values) > 0 for values in tested)
         _verdict(panel, healthy, "healthy: support and query, and two tasks, above 0")
 
@@ -159,15 +148,13 @@ class _Page:
         log_scale(panel, [scale, np.array([meta_batch_size])])
         panel.legend(**SMALL)
         panel.axhspan(panel.get_ylim()[0], ENOUGH * meta_batch_size, **BAND)
-        _verdict(
-            panel, bool(scale[-1] <= ENOUGH * meta_batch_size), "healthy: near the dashed line, or below"
-        )
+        enough = bool(scale[-1] <= ENOUGH * meta_batch_size)
+        _verdict(panel, enough, "healthy: near the dashed line, or below")
 
     def updates(self, panel: Axes) -> None:
         prefix = "update/ratio/"
-        ratios = {
-            name.removeprefix(prefix): row for name, row in self._rows.items() if name.startswith(prefix)
-        }
+        names = [name for name in self._rows if name.startswith(prefix)]
+        ratios = {name.removeprefix(prefix): self._rows[name] for name in names}
         largest = sorted(ratios, key=lambda name: -np.nan_to_num(_typical(ratios[name])))[:MOST_LINES]
         lines = [
             Line(ratios[name], name.removeprefix("parameters/"), *style.values())
@@ -182,17 +169,9 @@ class _Page:
         _verdict(panel, healthy, "healthy: in the band, near 1e-3")
 
     def _draw(self, panel: Axes, lines: Sequence[Line]) -> None:
-        for line in lines:
-            panel.plot(
-                self._iterations,
-                line.values,
-                color=line.color,
-                ls=line.style,
-                lw=1.8,
-                marker="o",
-                ms=3.5,
-                label=line.label,
-            )
+        for values, label, color, style in lines:
+            look: dict[str, Any] = {"color": color, "ls": style, "lw": 1.8, "marker": "o", "ms": 3.5}
+            panel.plot(self._iterations, values, label=label, **look)
         panel.legend(**SMALL)
 
 
@@ -226,14 +205,5 @@ def _verdict(panel: Axes, healthy: bool, text: str) -> None:
     """Say below a panel's title what is healthy, and mark whether it is: by a sign, not by colour alone."""
     mark, color = ("✓", HEALTHY) if healthy else ("✗", VERMILLION)
     panel.set_title(f"{panel.get_title()}\n", fontsize=12)
-    said = panel.text(
-        0.5,
-        1.02,
-        f"{mark}  {text}",
-        transform=panel.transAxes,
-        ha="center",
-        va="bottom",
-        fontsize=9.5,
-        color=color,
-    )
-    said.set_in_layout(False)
+    style: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 9.5, "color": color}
+    panel.text(0.5, 1.02, f"{mark}  {text}", transform=panel.transAxes, **style).set_in_layout(False)

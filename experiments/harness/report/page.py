@@ -20,11 +20,6 @@ class Picture(NamedTuple):
     svg: bytes
     caption: str
 
-    @property
-    def encoded(self) -> str:
-        """As text for an address that is the picture."""
-        return base64.b64encode(self.svg).decode()
-
 
 class Section(NamedTuple):
     """What the page shows of configurations that were evaluated on the same tasks.
@@ -61,6 +56,7 @@ def page(title: str, sections: Sequence[Section], elsewhere: Sequence[str], made
         made: how, by name.
     """
     environment = jinja2.Environment(autoescape=True, finalize=_shown, undefined=jinja2.StrictUndefined)
+    environment.filters["base64"] = lambda content: base64.b64encode(content).decode()
     template = environment.from_string(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
     return template.render(title=title, sections=sections, elsewhere=elsewhere, made=made)
 

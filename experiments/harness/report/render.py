@@ -20,7 +20,7 @@ LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textascii
 LATEX |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
 
 ENDINGS = {"mean": "", "half": " ±", "median": ", median", "diverged": ", diverged"}
-"""Of the columns of a step, in numbers."""
+"""Of the columns of a step, in CSV."""
 
 HEADING = 18
 """Characters of a heading in the terminal, before it is broken."""
@@ -78,8 +78,8 @@ def texts(table: Table, escape: Style, bold: Style) -> pd.DataFrame:
     return pd.DataFrame(shown)
 
 
-def numbers(table: Table) -> pd.DataFrame:
-    """Return the numbers themselves, not rounded, half widths of intervals in columns of their own."""
+def comma_separated(table: Table) -> str:
+    """Return CSV of numbers that are not rounded, half widths of intervals in columns of their own."""
     shown = {in_spreadsheet(name): table.cells[name].map(in_spreadsheet) for name in table.cells}
     shown["n"] = table.rows["n"]
     for step in table.steps:
@@ -91,12 +91,7 @@ def numbers(table: Table) -> pd.DataFrame:
     shown["diverged at"] = table.rows["diverged_at"]
     shown["ms / iteration"] = table.rows["milliseconds"]
     shown["learned"] = table.rows["parameters"]
-    return pd.DataFrame(shown)
-
-
-def comma_separated(table: Table) -> str:
-    """Return CSV of :func:`numbers`."""
-    return numbers(table).to_csv(index=False)
+    return pd.DataFrame(shown).to_csv(index=False)
 
 
 def markdown(table: Table) -> str:

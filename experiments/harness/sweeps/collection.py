@@ -192,18 +192,15 @@ def _evaluation(run: RunDirectory, manifest: Config) -> tuple[Config, np.ndarray
 
 def _steps(losses: dict[str, np.ndarray]) -> pd.DataFrame:
     """Return mean, median and fraction diverged over tasks, as :class:`metalearn.Evaluation` has them."""
-    parts = {}
-    for run, per_task in losses.items():
+
+    def statistics(per_task: np.ndarray) -> pd.DataFrame:
         before = per_task[:, 0]
         bound = DIVERGED * np.max(before, initial=0.0, where=np.isfinite(before))
-        statistics = {
-            "mean": per_task.mean(0, dtype=np.float64),
-            "median": np.median(per_task, 0).astype(np.float64),
-            "diverged": np.mean(~(per_task <= bound), axis=0),
-        }
-        parts[run] = pd.DataFrame(statistics)
-    frames = parts or {"": pd.DataFrame(columns=["mean", "median", "diverged"], dtype=float)}
-    return pd.concat(frames, names=["run", "step"])
+        parts = per_task.mean(0, dtype=float), np.median(per_task, 0), np.mean(~(per_task <= bound), 0)
+        return pd.DataFrame(np.stack(parts, 1), columns=["mean", "median", "diverged"], dtype=float)
+
+    parts = {run: statistics(per_task) for run, per_task in losses.items()}
+    return pd.concat(parts or {"": statistics(np.empty((1, 1)))[:0]}, names=["run", "step"])
 
 
 def _settings(config: Config) -> Config:

@@ -66,7 +66,7 @@ def benchmark(config: dict[str, Any]) -> int:
     write_atomically(place / "benchmark.csv", lambda file: file.write(_csv(found).encode()))
     drawn = [row for row in found if row.program in ESTIMATORS and not row.failure]
     if drawn:
-        figures.save(_figure(drawn), place / "estimators.png")
+        figures.save(_figure(drawn), place / "estimators")
     say(f"kept in {place}")
     return int(any(row.failure and row.program in (OURS, "checkpointed") for row in found))
 
