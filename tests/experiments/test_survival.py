@@ -72,8 +72,8 @@ def test_killed_and_stopped_it_ends_with_equal_bits(tmp_path, whole):
 
 @pytest.mark.slow
 def test_killed_at_twenty_moments_it_ends_with_equal_bits(tmp_path):
-    """Each process trains for up to half a second, of some fifteen in all, writing checkpoints meanwhile."""
-    longer = [*SETTINGS, "training.iterations=100000"]
+    """Each process trains for up to half a second, of some forty in all, writing checkpoints meanwhile."""
+    longer = [*SETTINGS, "training.iterations=300000"]
     assert run(tmp_path / "whole", longer) == 0
     moments, runs = random.Random(0), tmp_path / "killed"
     for _ in range(20):
