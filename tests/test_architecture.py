@@ -189,7 +189,7 @@ def test_public_names_resolve(name):
 
 
 def test_version_is_that_of_the_distribution():
-    assert metalearn.__version__ == importlib.metadata.version("metalearn")
+    assert metalearn.__version__ == importlib.metadata.version("metalearn-tf")
 
 
 def test_types_are_published():

@@ -14,7 +14,7 @@ from metalearn.types import Structure, TaskMapping
 AT_A_TIME = min(os.cpu_count() or 1, 8)
 """Tasks that a loop over them works on at once, if TensorFlow has threads for it; bits do not depend on it.
 
-As many as there are cores: memory holds the activations of each.
+As many as there are cores, up to a number whose activations fit into memory: it holds those of each.
 """
 
 

@@ -99,7 +99,7 @@ def require_tasks_fit(
 def _require_targets_fit(model: keras.Model, batch: Batch, loss: Loss) -> None:
     """Let a loss see the values of classes, which a graph that is traced does not have."""
     shape = getattr(model, "output_shape", None)
-    if not isinstance(shape, tuple) or not tf.is_tensor(batch.targets):
+    if not isinstance(shape, tuple) or None in shape[1:] or not tf.is_tensor(batch.targets):
         return
     if tf.executing_eagerly() and batch.targets.dtype.is_integer:
         loss(batch.targets, tf.zeros([batch.targets.shape[0], *shape[1:]], model.compute_dtype))

@@ -32,8 +32,8 @@ A network of tens of thousands of ReLUs has kinks within every 1e-4, and hardly 
 AROUND = 0.05
 """How far from the initial point the other one is, likewise: off the kinks of zero biases and inputs."""
 
-SINGLE = 1e-5
-"""Steps below which a function that computes in float32 says nothing."""
+LEAST_STEP = 1e-5
+"""Below it, a function that computes in float32 although it is asked in float64 may not change at all."""
 
 FINER = 1 / 8
 """By how much the step is cut to confirm an error: rounding and kinks change with it, derivatives do not."""
@@ -183,8 +183,7 @@ class _Check:
         scale = max(abs(numeric), size if np.isfinite(size) else smallest, smallest)
         off = abs(analytic - numeric) if np.isfinite(analytic) else np.inf
         compared = _Compared(analytic, numeric, off / scale, uncertain / scale)
-        # Where a part computes in float32 all the same, a value may not change at all over a small step.
-        drowned = not numeric and self._precision == "float64" and self._step < SINGLE
+        drowned = not numeric and self._precision == "float64" and self._step < LEAST_STEP
         if not np.isfinite(numeric) or drowned:
             return compared._replace(doubt=np.inf)
         if compared.is_wrong(self._tolerance):

@@ -15,7 +15,14 @@ from metalearn.checks import require_count
 from metalearn.nest import label, names
 from metalearn.random import split_seed
 from metalearn.sources.distinct import draw_below, draw_distinct
-from metalearn.sources.leaves import as_array, as_batch, as_variables, hash_leaves, require_examples
+from metalearn.sources.leaves import (
+    as_array,
+    as_batch,
+    as_variables,
+    digest_of,
+    fingerprint,
+    require_examples,
+)
 from metalearn.types import Seed, Structure, Task
 
 
@@ -52,15 +59,11 @@ class Arrays:
 
     def fingerprint(self, seed: Seed, tasks: int) -> bytes:
         """Return a digest of the arrays, which is computed once, and of the examples' indices in them."""
-        digest = self._digest.copy()
-        hash_leaves(digest, self._rows(seed, tasks))
-        return digest.digest()
+        return fingerprint(self._digest, self._rows(seed, tasks))
 
     @functools.cached_property
     def _digest(self) -> hashlib._Hash:
-        digest = hashlib.sha256()
-        hash_leaves(digest, (self.examples, self.sizes))
-        return digest
+        return digest_of((self.examples, self.sizes))
 
     def _rows(self, seed: Seed, tasks: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Draw indices of support and query examples, ``[T, shots]`` and ``[T, queries]``."""

@@ -90,6 +90,20 @@ def as_variables(arrays: Structure) -> Structure:
     return tf.nest.map_structure(lambda leaf: tf.Variable(leaf, trainable=False), arrays)
 
 
+def digest_of(arrays: Structure) -> hashlib._Hash:
+    """Return the digest of a nest of arrays, to be kept: they may be large."""
+    digest = hashlib.sha256()
+    hash_leaves(digest, arrays)
+    return digest
+
+
+def fingerprint(data: hashlib._Hash, rows: Structure) -> bytes:
+    """Return what tells a draw apart that is certain rows of data, given the digest of the data."""
+    digest = data.copy()
+    hash_leaves(digest, rows)
+    return digest.digest()
+
+
 def hash_leaves(digest: hashlib._Hash, arrays: Structure) -> None:
     """Add type, shape and bytes of every tensor or array in a nest to a digest."""
     for leaf in tf.nest.flatten(arrays):

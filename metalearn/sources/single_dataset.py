@@ -13,7 +13,14 @@ import tensorflow as tf
 from metalearn.checks import require_count
 from metalearn.random import split_seed
 from metalearn.sources.distinct import draw_distinct
-from metalearn.sources.leaves import as_array, as_task, as_variables, hash_leaves, require_examples
+from metalearn.sources.leaves import (
+    as_array,
+    as_task,
+    as_variables,
+    digest_of,
+    fingerprint,
+    require_examples,
+)
 from metalearn.types import Seed, Structure, Task
 
 
@@ -62,16 +69,11 @@ class Dataset:
 
     def fingerprint(self, seed: Seed, tasks: int) -> bytes:
         """Return a digest of the arrays, which is computed once, and of the examples' indices in them."""
-        digest = self._digest.copy()
-        if self.batch is not None:
-            hash_leaves(digest, self._rows(seed, tasks))
-        return digest.digest()
+        return fingerprint(self._digest, () if self.batch is None else self._rows(seed, tasks))
 
     @functools.cached_property
     def _digest(self) -> hashlib._Hash:
-        digest = hashlib.sha256()
-        hash_leaves(digest, (self.support, self.query))
-        return digest
+        return digest_of((self.support, self.query))
 
     def _rows(self, seed: Seed, tasks: int) -> list[tf.Tensor]:
         """Draw indices of support and query examples of mini-batches, each ``[T, batch]``."""

@@ -14,7 +14,7 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from hydra._internal.core_plugins import (
@@ -97,12 +97,14 @@ def guard() -> None:
 class _Source(ConfigSource):
     """A source of Hydra's, which is asked. Its kinds bear the names of Hydra's, which knows them by that."""
 
-    def __init__(self, provider: str, path: str, kind: type[ConfigSource]) -> None:
+    KIND: ClassVar[type[ConfigSource]]
+
+    def __init__(self, provider: str, path: str) -> None:
         if provider.startswith("hydra.searchpath") and self.scheme() != "file":
             raise UsageError(
                 f"hydra.searchpath takes folders, file://<folder>, not {path}: packages would be imported"
             )
-        self._hydras = kind(provider, path)
+        self._hydras = self.KIND(provider, path)
         super().__init__(provider, f"{self.scheme()}://{self._hydras.path}")
 
     def load_config(self, config_path: str) -> ConfigResult:
@@ -124,8 +126,7 @@ class _Source(ConfigSource):
 class FileConfigSource(_Source):
     """A folder of configuration, of which every file is examined as it is read."""
 
-    def __init__(self, provider: str, path: str) -> None:
-        super().__init__(provider, path, file_config_source.FileConfigSource)
+    KIND = file_config_source.FileConfigSource
 
     @staticmethod
     def scheme() -> str:
@@ -150,8 +151,7 @@ class FileConfigSource(_Source):
 class ImportlibResourcesConfigSource(_Source):
     """Configuration in Hydra's package, or in a plugin's, which is code that was installed."""
 
-    def __init__(self, provider: str, path: str) -> None:
-        super().__init__(provider, path, importlib_resources_config_source.ImportlibResourcesConfigSource)
+    KIND = importlib_resources_config_source.ImportlibResourcesConfigSource
 
     @staticmethod
     def scheme() -> str:
@@ -167,8 +167,7 @@ class ImportlibResourcesConfigSource(_Source):
 class StructuredConfigSource(_Source):
     """Configuration that code has registered."""
 
-    def __init__(self, provider: str, path: str) -> None:
-        super().__init__(provider, path, structured_config_source.StructuredConfigSource)
+    KIND = structured_config_source.StructuredConfigSource
 
     @staticmethod
     def scheme() -> str:

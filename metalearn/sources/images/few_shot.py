@@ -14,7 +14,7 @@ import tensorflow as tf
 from metalearn.checks import require_count
 from metalearn.random import split_seed
 from metalearn.sources.distinct import draw_distinct
-from metalearn.sources.leaves import as_variables, hash_leaves
+from metalearn.sources.leaves import as_variables, digest_of, fingerprint
 from metalearn.types import Batch, Seed, Task
 
 FRACTIONS = (0.62, 0.785)
@@ -26,7 +26,7 @@ TURNS = 4
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Episodes:
-    """Tasks of some classes of images. Made by :func:`few_shot`.
+    """Tasks of some classes of images. Made by :func:`FewShot`.
 
     Attributes:
         images: of all classes, one behind the other, in a variable, uint8 ``[sum D, H, W, C]``.
@@ -90,15 +90,11 @@ class Episodes:
 
     def fingerprint(self, seed: Seed, tasks: int) -> bytes:
         """Return a digest of the images, which is computed once, and of their numbers in the tasks."""
-        digest = self._digest.copy()
-        hash_leaves(digest, self._rows(seed, tasks))
-        return digest.digest()
+        return fingerprint(self._digest, self._rows(seed, tasks))
 
     @functools.cached_property
     def _digest(self) -> hashlib._Hash:
-        digest = hashlib.sha256()
-        hash_leaves(digest, self.images)
-        return digest
+        return digest_of(self.images)
 
     def _rows(self, seed: Seed, tasks: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Draw classes and turns, ``[T, ways]``, and the rows of their images, ``[T, ways, examples]``."""

@@ -116,10 +116,12 @@ def test_a_folder_that_cannot_be_made_is_done_without(tmp_path, capfd):
 
 
 def test_a_folder_that_vanishes_is_done_without(tmp_path):
+    """Nothing is raised, and the folder is not made again."""
     tracker = start(tmp_path, interval=10)
     shutil.rmtree(tmp_path)
     tracker.log(0, make_history(200), None, 1.0)
     tracker.finish()
+    assert not tmp_path.exists()
 
 
 def test_what_cannot_be_is_named(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import metalearn as ml
+from metalearn.execution import task_map
 from metalearn.execution.choice import NotVectorizableError
 from metalearn.execution.task_map import map_tasks
 
@@ -194,3 +195,18 @@ def test_what_a_function_hands_through_is_given_to_every_task(mapping):
     found = map_tasks(lambda x: (x, outside), tf.constant([3.0, 4.0, 5.0]), mapping=mapping)
     np.testing.assert_array_equal(found[0], [3, 4, 5])
     np.testing.assert_array_equal(found[1], [[1, 2]] * 3)
+
+
+def test_bits_do_not_depend_on_how_many_tasks_are_worked_on_at_once(monkeypatch, in_graph, as_vector):
+    """A meta-gradient through two steps of convolutions, of eight tasks, one and four at a time."""
+    random = np.random.default_rng(0)
+    images = random.random((4, 6, 12, 12, 1)) * 255
+    tasks = ml.tasks.FewShot(images.astype(np.uint8), ways=2, shots=2, queries=2).sample((0, 0), 8)
+    model = ml.models.conv4((12, 12, 1), ways=2, filters=8)
+    learner = ml.MetaLearner(model, "cross_entropy", ml.rules.sgd(0.3), 2, statistics="batch")
+    meta, found = learner.initialize(0), []
+    for number in (1, 4):
+        monkeypatch.setattr(task_map, "AT_A_TIME", number)
+        found.append(as_vector(in_graph(learner.meta_gradient)(meta, tasks).gradient))
+    np.testing.assert_array_equal(*found)
+    assert np.abs(found[0]).max() > 1e-3

@@ -196,54 +196,6 @@ def test_a_loss_that_is_not_finite_stops_the_run(iteration):
     assert_same_bits(trainer.state(), stopped)
 
 
-@pytest.fixture
-def trainer():
-    """Return a trainer in its first state, with momentum."""
-    return small(keras.optimizers.SGD(0.05, momentum=0.9))
-
-
-class TestRestore:
-    """States of another configuration are refused, and then nothing has changed."""
-
-    @staticmethod
-    def refused(trainer, change, *named):
-        """Check that a changed state is refused with a message that names things, and that nothing moves."""
-        before = trainer.state()
-        state = {name: value + np.ones_like(value) for name, value in before.items()}
-        change(state)
-        with pytest.raises(ValueError, match=r"\w") as error:
-            trainer.restore(state)
-        assert all(name in str(error.value) for name in named)
-        assert_same_bits(trainer.state(), before)
-
-    def test_states_fit_across_trainers(self, trainer):
-        """Trainers of one configuration name their state alike, however many there have been."""
-        assert list(trainer.state()) == list(small(keras.optimizers.SGD(0.05, momentum=0.9)).state())
-
-    @pytest.mark.parametrize("name", ["iteration", "meta/parameters/hidden_0/kernel", None])
-    def test_missing(self, trainer, name):
-        """A missing entry is named; ``None`` stands for the last of the optimizer."""
-        name = name or list(trainer.state())[-1]
-        self.refused(trainer, lambda state: state.pop(name), name)
-
-    def test_unknown(self, trainer):
-        """So is an unknown one."""
-        self.refused(trainer, lambda state: state.update(other=np.zeros(1)), "other")
-
-    @pytest.mark.parametrize(
-        ("name", "value", "found"),
-        [
-            ("meta/parameters/output/kernel", np.zeros((5, 1), np.float32), "(5, 1)"),
-            ("meta/parameters/output/kernel", np.zeros((4, 1), np.float64), "float64"),
-            ("iteration", np.zeros(2, np.int64), "iteration"),
-            ("iteration", np.float64(2.5), "iteration"),
-        ],
-    )
-    def test_other_shapes_and_types(self, trainer, name, value, found):
-        """The entry and what it holds are named."""
-        self.refused(trainer, lambda state: state.update({name: value}), name, found)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
