@@ -1,7 +1,8 @@
-"""Images as arrays: from zip files, folders of images, and ``.npz``."""
+"""Images as arrays: from zip files, folders and ``.npz``, whose sizes are known before they are read."""
 
 from __future__ import annotations
 
+import csv
 import io
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -11,11 +12,16 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..harness.errors import UsageError
+from ..harness.runs import arrays
+from ..harness.runs.files import read_bytes, require_regular
 
 KINDS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 LARGEST = 2**34
-"""Bytes of all images of a set, decoded."""
+"""Bytes of all images of a set, decoded, and of a file that holds a set."""
+
+LARGEST_IMAGE = 2**26
+"""Bytes of the file of an image, and of a list of classes."""
 
 Named = tuple[str, bytes]
 """The class of an image, and its file."""
@@ -25,17 +31,24 @@ def from_zips(paths: Iterable[Path]) -> Iterator[Named]:
     """Yield the images of zip files, each once; a class is the folders that an image is in.
 
     Raises:
-        UsageError: if a file is no zip file, or is damaged.
+        UsageError: if a file is no zip file, is damaged, or holds a file that is too large for an image.
     """
     seen: set[str] = set()
     for path in paths:
         try:
+            require_regular(path, LARGEST)
             with zipfile.ZipFile(path) as archive:
-                for name in sorted(archive.namelist()):
+                for member in sorted(archive.infolist(), key=lambda member: member.filename):
+                    name = member.filename
                     inside = name.partition("/")[2]  # the first folder has the name of the file
                     if name.lower().endswith(KINDS) and inside not in seen:
+                        if member.file_size > LARGEST_IMAGE:
+                            raise UsageError(
+                                f"{path}: {name} has {member.file_size} bytes, of an image at most "
+                                f"{LARGEST_IMAGE} are read"
+                            )
                         seen.add(inside)
-                        yield str(Path(inside).parent), archive.read(name)
+                        yield str(Path(inside).parent), archive.read(member)
         except (OSError, zipfile.BadZipFile, EOFError, RuntimeError) as error:
             raise UsageError(f"{path} cannot be read ({error}): fetch it again") from error
 
@@ -53,7 +66,49 @@ def from_folder(place: Path) -> Iterator[Named]:
             label = str(path.parent.relative_to(place))
             if label == ".":
                 raise UsageError(f"{path} is in no folder of a class: move it to {place}/<class>/{path.name}")
-            yield label, path.read_bytes()
+            yield label, read_bytes(path, LARGEST_IMAGE)
+
+
+def from_npz(path: Path, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
+    """Return the arrays of a file that ``numpy.savez`` wrote, one a class, uint8 ``[D, H, W, C]``.
+
+    Args:
+        path: the file.
+        shape: of an image.
+
+    Raises:
+        UsageError: if the file is not there or is no such file, or an image has another shape.
+    """
+    try:
+        found = arrays.read(path)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UsageError(
+            f"{path} cannot be read ({error}): write it by numpy.savez, an array a class"
+        ) from error
+    for label, images in found.items():
+        if images.dtype != np.uint8 or images.shape[1:] != shape:
+            raise UsageError(
+                f"{path}: {label} is {images.dtype} {images.shape}, expected are uint8 images "
+                f"[D, {', '.join(map(str, shape))}]: set task.size and task.channels to what they are"
+            )
+    return {label: found[label] for label in sorted(found)}
+
+
+def classes_of(path: Path) -> list[str]:
+    """Return the classes that a split file names: the column ``label`` of a CSV, such as mini-ImageNet's.
+
+    Raises:
+        UsageError: if the file cannot be read, or has no such column.
+    """
+    try:
+        heading, *rows = csv.reader(io.StringIO(read_bytes(path, LARGEST_IMAGE).decode()))
+        column = heading.index("label")
+        return sorted({row[column] for row in rows if row})
+    except (OSError, ValueError, IndexError, csv.Error) as error:
+        raise UsageError(
+            f"{path} cannot be read as a list of classes ({error!r}): it has to be a CSV with the columns "
+            "filename and label, or give the names of the classes in a list"
+        ) from error
 
 
 def decoded(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -18,10 +17,11 @@ import PIL
 import metalearn as ml
 
 from ..harness.errors import UsageError
+from ..harness.runs import arrays
 from ..harness.runs.files import write_atomically
 from . import drawing, reading
 
-Split = Sequence[int] | Mapping[str, Sequence[str]] | None
+Split = Sequence[int] | Mapping[str, Sequence[str] | str] | None
 
 OMNIGLOT = "images_background*.zip"
 
@@ -81,15 +81,17 @@ def folder(
     size: int = 84,
     channels: int = 3,
 ) -> ml.tasks.Source:
-    """Return tasks of images of one's own: a folder with a folder of images for each class.
+    """Return tasks of images of one's own: a folder with a folder of images for each class, or an ``.npz``.
 
-    Mini-ImageNet is of this kind, with ``split`` from the published lists of classes.
+    Mini-ImageNet is of this kind, with ``split`` the published lists: ``{train: train.csv, validation:
+    val.csv, test: test.csv}``.
 
     Args:
-        path: the folder.
+        path: the folder; or a file of ``numpy.savez``, uint8 ``[D, size, size, channels]`` for each class.
         ways, shots, queries, rotations: see :func:`metalearn.tasks.FewShot`.
-        split: numbers of classes for training, validation and test, or the names of the classes of each.
-        size: of the sides of an image, to which all are resized.
+        split: numbers of classes for training, validation and test; or for each of them the names of its
+            classes, or a CSV file with a column ``label`` that names them.
+        size: of the sides of an image, to which those of a folder are resized.
         channels: 1 for grey, 3 for colours.
     """
     if channels not in (1, 3):
@@ -105,7 +107,11 @@ def _few_shot(
     chosen: Any = split
     if isinstance(split, Mapping):
         numbers = {name: number for number, name in enumerate(classes)}
-        unknown = [name for part in split.values() for name in part if name not in numbers]
+        split = {
+            part: reading.classes_of(Path(names)) if isinstance(names, str) else names
+            for part, names in split.items()
+        }
+        unknown = [name for names in split.values() for name in names if name not in numbers]
         if unknown:
             raise UsageError(
                 f"split names the class {unknown[0]}, and there are {', '.join(list(numbers)[:5])}, ..."
@@ -126,21 +132,13 @@ def _glyphs(seed: int) -> dict[str, np.ndarray]:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metalearn"
     path = cache / f"glyphs-{digest}.npz"
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-            return dict(zip(stored["letters"].tolist(), stored["images"], strict=True))
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        EOFError,
-        zipfile.BadZipFile,
-    ):  # not there, or damaged: drawn again
+        stored = arrays.read(path)
+        return dict(zip(stored["letters"].tolist(), stored["images"], strict=True))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # not there, or damaged
         images, letters = drawing.draw(seed)
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        write_atomically(
-            path, lambda file: np.savez_compressed(file, images=images, letters=np.array(letters))
-        )
+        write_atomically(path, lambda file: np.savez(file, images=images, letters=np.array(letters)))
     except OSError:  # a cache that cannot be written to costs time, and nothing else
         pass
     return dict(zip(letters, images, strict=True))
@@ -157,4 +155,6 @@ def _omniglot(path: str) -> dict[str, np.ndarray]:
 
 @functools.lru_cache(maxsize=2)
 def _folder(path: str, size: int, channels: int) -> dict[str, np.ndarray]:
+    if path.endswith(".npz"):
+        return reading.from_npz(Path(path), (size, size, channels))
     return reading.decoded(reading.from_folder(Path(path)), size, channels, False, path)

@@ -32,7 +32,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
         # Members that are stored as they are are no larger than the file, unless they lie on one another.
         stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
         if not stored or len(members) > MOST or sum(member.file_size for member in members) > size:
-            raise UsageError(f"{path} is not an archive that a run wrote: it is larger inside than outside")
+            raise UsageError(f"{path} is larger inside than outside: write it by numpy.savez, not compressed")
         for member in members:
             with archive.open(member) as file:
                 _require_whole(path, member, file)
@@ -44,7 +44,7 @@ def _require_whole(path: Path, member: zipfile.ZipInfo, file: IO[bytes]) -> None
     version = np.lib.format.read_magic(file)
     read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in read_header:
-        raise UsageError(f"{path}: {member.filename} has a format of arrays that no run writes: {version}")
+        raise UsageError(f"{path}: {member.filename} has a format of arrays that is not read: {version}")
     shape, _, dtype = read_header[version](file)
     count = 1
     for length in shape:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.data import drawing, folder, glyphs, omniglot, sources
+from experiments.data import drawing, folder, glyphs, omniglot, reading, sources
 from experiments.harness.errors import UsageError
 from tests.experiments.small_runs import run
 
@@ -80,6 +80,41 @@ def test_a_folder_of_images_is_a_set(images):
     assert tasks.split("train").classes == (1, 2)
     grey = folder(str(images), ways=2, shots=1, queries=1, size=8, channels=1)
     np.testing.assert_array_equal(grey.images.numpy()[:, 4, 4, 0], [0, 1, 2, 50, 51, 52, 100, 101, 102])
+
+
+def test_a_file_of_arrays_is_a_set_and_a_split_file_names_its_classes(tmp_path):
+    """As mini-ImageNet's are published: a row for each image."""
+    made = np.arange(3 * 4, dtype=np.uint8).reshape(3, 4, 1, 1, 1).repeat(6, 2).repeat(6, 3)
+    np.savez(tmp_path / "set.npz", owl=made[2], cat=made[0], dog=made[1])
+    split = {}
+    for part, names in (("train", ["dog", "owl"]), ("validation", []), ("test", ["cat"])):
+        rows = [f"{name}{number}.jpg,{name}" for name in names for number in range(4)]
+        split[part] = str(tmp_path / f"{part}.csv")
+        (tmp_path / f"{part}.csv").write_text("\n".join(["filename,label", *rows, ""]))
+    settings = {"ways": 2, "shots": 1, "queries": 1, "size": 6, "channels": 1, "split": split}
+    tasks = folder(str(tmp_path / "set.npz"), **settings)
+    np.testing.assert_array_equal(tasks.images.numpy()[:, 3, 3, 0], np.arange(12))
+    assert (tasks.parts["train"], tasks.parts["test"]) == ((1, 2), (0,))
+    with pytest.raises(UsageError, match=r"set task\.size and task\.channels"):
+        folder(str(tmp_path / "set.npz"), **{**settings, "size": 5})
+    (tmp_path / "test.csv").write_text("cat\n")
+    with pytest.raises(UsageError, match=r"test\.csv cannot be read as a list of classes .*columns filename"):
+        folder(str(tmp_path / "set.npz"), **settings)
+    np.savez_compressed(tmp_path / "bomb.npz", cat=np.zeros((100, 6, 6, 1), np.uint8))
+    with pytest.raises(UsageError, match=r"larger inside than outside: write it by numpy\.savez"):
+        folder(str(tmp_path / "bomb.npz"), **settings)
+
+
+def test_what_is_too_large_for_an_image_is_not_read(images, omniglots, monkeypatch):
+    """A zip file of a few bytes may hold any number of zeros."""
+    monkeypatch.setattr(reading, "LARGEST_IMAGE", 1000)
+    (images / "owl" / "big.png").write_bytes(bytes(1001))
+    with pytest.raises(UsageError, match=r"big\.png has 1001 bytes"):
+        folder(str(images), ways=2, shots=1, queries=1, size=8)
+    with zipfile.ZipFile(omniglots / "images_evaluation.zip", "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("images_evaluation/A/a/big.png", bytes(100_000))
+    with pytest.raises(UsageError, match=r"big\.png has 100000 bytes, of an image at most 1000 are read"):
+        omniglot(str(omniglots))
 
 
 @pytest.mark.parametrize(

@@ -272,3 +272,16 @@ def test_classes_without_an_output_are_refused(estimator):
         ml.MetaTrainer(learner, tasks, keras.optimizers.Adam(), check_derivatives=False)
     with pytest.raises(ValueError, match=r"cross_entropy: .* class"):
         ml.evaluate(learner, learner.initialize(0), tasks, num_tasks=2, steps=1)
+
+
+def test_sequences_of_open_length_have_classes():
+    """A class for each point in time; how many there are, the tasks say."""
+    random = np.random.default_rng(0)
+    data = random.normal(size=(12, 5, 2)).astype("float32"), random.integers(0, 3, (12, 5))
+    tasks = ml.tasks.from_arrays([data], shots=4, queries=4)
+    model = keras.Sequential([keras.Input((None, 2)), keras.layers.Dense(3)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    learner = ml.MetaLearner(model, loss, "sgd", estimator="first_order")
+    trainer = ml.MetaTrainer(learner, tasks, keras.optimizers.Adam(), 2, check_derivatives=False)
+    before = float(ml.evaluate(learner, trainer.meta, tasks, num_tasks=2, steps=1).mean[0])
+    np.testing.assert_allclose(before, np.log(3), atol=0.8)
