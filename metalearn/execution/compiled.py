@@ -53,24 +53,23 @@ class Compiled:
         Raises:
             Exception: what the function raises; ValueError if XLA is asked for and cannot compile it.
         """
-        if self._program is None:
-            self.build(*arguments)
+        self.build(*arguments)
         assert self._program is not None
         try:
             with auto_is(self.mapping):  # arguments of other shapes are traced anew
                 returned = self._program(*arguments)
         except tf.errors.OpError as error:  # XLA compiles at the first call
-            if self._has_run:
+            if self._has_run or not self.jit_compile:
                 raise
             self._errors.append(error)
-            self.build(*arguments)
+            self._program = None
             return self(*arguments)
         self._has_run = True
         return returned
 
     def build(self, *arguments: Any) -> None:
-        """Trace the first of the ways left that can be traced for such arguments."""
-        while self._ways:
+        """Trace the first of the ways left that can be traced for such arguments, unless one has been."""
+        while self._program is None and self._ways:
             mapping, jit_compile = self._ways.pop(0)
             if mapping == "vectorized" and any(map(_is_final, self._errors)):
                 continue
@@ -84,8 +83,8 @@ class Compiled:
             self._program, self.mapping, self.jit_compile = program, mapping, jit_compile
             if self._errors:
                 log_once(f"{_described(mapping, jit_compile)}, for {_reason(self._errors[-1])}")
-            return
-        raise self._final_error()
+        if self._program is None:
+            raise self._final_error()
 
     def _final_error(self) -> Exception:
         """Return the error to raise where no way is left: the first, which the function itself is behind."""

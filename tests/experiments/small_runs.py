@@ -31,7 +31,6 @@ SHORT = [*SETTINGS, "training.iterations=60", "training.jit_compile=false"]
 def _trainer(described):
     """Return a trainer, and its state before the first iteration."""
     trainer = build.build_trainer(json.loads(described))
-    trainer.build = functools.cache(trainer.build)
     return trainer, trainer.state()
 
 

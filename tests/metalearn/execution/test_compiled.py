@@ -50,6 +50,25 @@ def test_the_first_that_can_be_built(function, expected, way):
     np.testing.assert_allclose(program(VALUES), expected)
 
 
+def test_a_program_is_built_once():
+    """Before the first call or after it: building it again does not choose another way."""
+    program = Compiled(mapped(tf.square))
+    program(VALUES)
+    for _ in range(2):
+        program.build(VALUES)
+        assert (program.mapping, program.jit_compile) == ("vectorized", True)
+    np.testing.assert_allclose(program(VALUES), VALUES**2)
+
+
+def test_a_fault_at_run_time_is_no_reason_for_another_way():
+    """Without XLA nothing is compiled at the first call."""
+    program = Compiled(lambda values: tf.debugging.check_numerics(values, "infinite"), jit_compile=False)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="infinite"):
+        program(tf.constant([np.inf]))
+    np.testing.assert_allclose(program(tf.constant([2.0])), [2])
+    assert program.mapping == "vectorized"
+
+
 def test_settings_are_kept():
     """And a program that cannot be built by them fails, with the remedy."""
     for mapping, jit_compile in (("sequential", True), ("vectorized", False)):
