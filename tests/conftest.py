@@ -6,6 +6,7 @@ import signal
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ.pop("WANDB_MODE", None)
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what commands in other processes import is compiled once
 
 import pytest
 
