@@ -44,7 +44,7 @@ def render(figure: Figure, kind: str) -> bytes:
     return file.getvalue()
 
 
-def save(figure: Figure, path: Path, kinds: Sequence[str] = ("png",)) -> dict[str, bytes]:
+def save(figure: Figure, path: Path, kinds: Sequence[str] = ("png", "pdf")) -> dict[str, bytes]:
     """Write files of some kinds, named after a path without ending, each whole or not at all; return them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     files = {kind: render(figure, kind) for kind in kinds}

@@ -20,7 +20,7 @@ from ..config.build import build_tasks, failing_as, loss_name
 from ..config.preparation import number, prepare, tasks_of
 from ..console import console, say
 from ..errors import UsageError
-from ..figures import adaptation, story
+from ..figures import adaptation, episodes, reported, story
 from ..figures import drawing as figures
 from ..runs import checkpoints, code, identity, metrics, provenance, rundir
 from ..runs.files import read_bytes, require_plain_folder, write_atomically, write_bytes, write_json
@@ -161,10 +161,16 @@ def draw(session: Session, evaluation: ml.Evaluation) -> dict[str, Path]:
         "training_curves": figures.training_curves(history, window),
         "meta_gradient_norms": figures.meta_gradient_norms(history, window),
     }
+    speed = (rundir.read_manifest(run) or {}).get("milliseconds_per_iteration")
+    if reported.named(history, evaluation):
+        drawn["metrics"] = reported.metrics(history, evaluation, window, speed)
+    trained = f"{config['task'].get('shots')} shots, K = {config['learner']['steps']}"
     cases = adaptation.adaptation_cases(trainer.learner, trainer.meta, build_tasks(config))
     if cases:
-        trained = f"{config['task']['shots']} shots, K = {config['learner']['steps']}"
         drawn["adaptation"] = adaptation.adaptation(cases, trained)
+    episode = episodes.episode(trainer.learner, trainer.meta, tasks_of(config, "evaluation"))
+    if episode:
+        drawn["episode"] = episodes.draw(episode, trained)
     for name, figure in drawn.items():
         figures.save(figure, run.figures / name)
     return {name: run.figures / f"{name}.png" for name in drawn} | draw_story(run, config)

@@ -1,0 +1,118 @@
+"""An episode of few-shot classification: its support, and what its queries are taken for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from metalearn import MetaLearner
+from metalearn.evaluation.task_list import EVALUATION_STREAM
+from metalearn.problems.bilevel import whole_support
+from metalearn.sources import Source
+from metalearn.types import Batch, Meta, Structure
+
+from .axes import BLUE, VERMILLION
+
+MOST_WAYS, SHOWN = 10, 3
+"""Classes that can be drawn beside each other, and queries of each."""
+
+
+class Episode(NamedTuple):
+    """One task, class after class.
+
+    Attributes:
+        support: one image of each class, ``[C, H, W, channels]``, 0 to 1.
+        queries: some images of each class, ``[C, Q, H, W, channels]``.
+        answers: the classes that they are taken for after so many inner steps, each ``[C, Q]``.
+        accuracies: of all queries of the task, likewise.
+    """
+
+    support: np.ndarray
+    queries: np.ndarray
+    answers: dict[int, np.ndarray]
+    accuracies: dict[int, float]
+
+
+def episode(
+    learner: object, meta: Meta, tasks: Source, steps: Sequence[int] = (0, 1), seed: int = 2
+) -> Episode | None:
+    """Adapt to a fresh task; return what :func:`draw` draws, or None if it does not classify images.
+
+    The queries of the task are answered together, as in an evaluation.
+
+    Args:
+        learner: that was trained.
+        meta: trained meta-parameters.
+        tasks: of classes that training has not seen.
+        steps: inner steps after which the queries are answered.
+        seed: of the task, which no training draws.
+    """
+    if not isinstance(learner, MetaLearner) or learner.batch is not whole_support:
+        return None
+    task = tasks.sample((seed, EVALUATION_STREAM), 1)
+    if not _are_images(task.support) or not _are_images(task.query):
+        return None
+    ways = int(tf.reduce_max(task.query.targets)) + 1
+    classes, inputs = task.query.targets.numpy()[0], task.query.inputs.numpy()[0]
+    first = [np.flatnonzero(classes == each)[:SHOWN] for each in range(ways)]
+    known = [np.flatnonzero(task.support.targets.numpy()[0] == each) for each in range(ways)]
+    if ways > MOST_WAYS or not all(map(len, known)) or len({*map(len, first)}) != 1:
+        return None
+    answers, accuracies = {}, {}
+    for step in steps:
+        fitted = learner.adapt(meta, task.support, step)
+        given = np.argmax(learner.predict(fitted, task.query.inputs).numpy()[0], -1)
+        answers[step], accuracies[step] = given[np.stack(first)], float(np.mean(given == classes))
+    support = task.support.inputs.numpy()[0][[each[0] for each in known]]
+    return Episode(support, inputs[np.stack(first)], answers, accuracies)
+
+
+def _are_images(batch: Structure) -> bool:
+    if not isinstance(batch, Batch) or not all(map(tf.is_tensor, batch)):
+        return False
+    inputs, targets = batch
+    classes = targets.dtype.is_integer and targets.shape.rank == 2
+    return bool(classes and inputs.shape.rank == 5 and inputs.shape[-1] in (1, 3))
+
+
+def draw(shown: Episode, trained: str) -> Figure:
+    """Draw a column of images a class: its support, then queries with the classes they are taken for.
+
+    Args:
+        shown: the task.
+        trained: what the learner was trained on, for the title.
+    """
+    ways, queries = shown.queries.shape[:2]
+    figure = Figure(figsize=(1.1 + 1.3 * ways, 1.9 + 1.55 * queries), layout="constrained")
+    panels = figure.subplots(1 + queries, ways, squeeze=False)
+    steps = sorted(shown.answers)
+    rates = " → ".join(f"{shown.accuracies[step]:.0%}" for step in steps)
+    when = " → ".join(f"{step} step{'s' * (step != 1)}" for step in steps)
+    figure.suptitle(f"New classes, meta-trained with {trained}\naccuracy after {when}: {rates}", fontsize=11)
+    for number in range(ways):
+        _image(panels[0, number], shown.support[number], f"class {number}", "black")
+        for query in range(queries):
+            given = [int(shown.answers[step][number, query]) for step in steps]
+            right = given[-1] == number
+            text = f"{' → '.join(map(str, given))} {'✓' if right else '✗'}"
+            _image(
+                panels[1 + query, number], shown.queries[number, query], text, BLUE if right else VERMILLION
+            )
+    panels[0, 0].set_ylabel("support", fontsize=10)
+    for panel in panels[1:, 0]:
+        panel.set_ylabel("query", fontsize=10)
+    return figure
+
+
+def _image(panel: Axes, image: np.ndarray, title: str, color: str) -> None:
+    panel.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray_r", vmin=0, vmax=1)
+    panel.set_title(title, fontsize=10, color=color)
+    panel.set_xticks([])
+    panel.set_yticks([])
+    for spine in panel.spines.values():
+        spine.set(color=color, linewidth=2)
