@@ -50,10 +50,13 @@ def built(config):
 
 
 @contextmanager
-def quick_programs():
-    """Keep programs, evaluate without XLA, and run graphs as they are traced: all bits within are alike."""
+def quick_programs(as_traced=True):
+    """Keep programs, evaluate without XLA, and run graphs as they are traced: all bits within are alike.
+
+    Unless ``as_traced``, training has the bits that it has for a user.
+    """
     options = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": as_traced})
     try:
         with pytest.MonkeyPatch.context() as monkeypatch:
             monkeypatch.setattr(preparation, "build_trainer", built)
@@ -66,10 +69,11 @@ def quick_programs():
 def run(runs, arguments, quick=True):
     """Run the command in this process, without figures; return its exit code.
 
-    It runs into a folder, unless that is None; with programs as users have them, unless it is to be quick.
+    It runs into a folder, unless that is None; with programs as users have them, unless it is to be quick,
+    or only as users have them in training.
     """
     place = [] if runs is None else [f"paths.runs={runs}"]
-    programs = quick_programs() if quick else nullcontext()
+    programs = quick_programs(quick != "as users") if quick else nullcontext()
     with programs, pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(results, "draw", lambda *_: {})
         monkeypatch.setattr(sys, "argv", ["train", *arguments, *place])

@@ -21,10 +21,10 @@ ALGORITHMS = sorted(path.stem for path in (CONFIGS / "algorithm").glob("*.yaml")
 SMALL = ["model.hidden=[5]", "model.activation=tanh", "learner.steps=2"]
 
 
-LONG = ("imaml", "lslr")
-"""Algorithms whose programs take long to build: they have tests in the library, and here are slow."""
+OFTEN = ("maml", "fomaml", "reptile", "anil", "cavia", "r2d2", "mamlpp", "es_maml", "pretrained")
+"""Algorithms that are tried by default. The parts of all others have tests of their own in the library."""
 
-PARAMETERS = [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in ALGORITHMS]
+PARAMETERS = [pytest.param(name, marks=[] if name in OFTEN else pytest.mark.slow) for name in ALGORITHMS]
 
 
 @pytest.fixture(scope="module", autouse=True)

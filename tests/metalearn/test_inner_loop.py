@@ -42,8 +42,13 @@ def assert_state(inner, expected, index):
 @pytest.mark.parametrize(
     ("name", "steps", "rounds", "slices"),
     [
-        *(("checkpointed", *case) for case in ((2, 2, None), (2, 4, 3), (7, 2, 3))),
-        *((name, 2, 2, 3) for name in ("first_order", "frozen", "truncated", "unrolled")),
+        ("checkpointed", 2, 4, 3),
+        ("truncated", 2, 2, 3),
+        *(pytest.param("checkpointed", *case, marks=pytest.mark.slow) for case in ((2, 2, None), (7, 2, 3))),
+        *(
+            pytest.param(name, 2, 2, 3, marks=pytest.mark.slow)
+            for name in ("first_order", "frozen", "unrolled")
+        ),
     ],
 )
 def test_a_loop_that_goes_on_is_one_long_loop(in_graph, name, steps, rounds, slices):
@@ -70,7 +75,9 @@ def test_a_loop_that_goes_on_is_one_long_loop(in_graph, name, steps, rounds, sli
         np.testing.assert_allclose(result.loss[index], loss, rtol=1e-13)
 
 
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "forward_mode")) for name in EXACT]
+)
 def test_what_is_carried_in_is_constant(in_graph, name):
     """The gradient of a loop that goes on is that of its own steps, to 1e-10; that of theta_0 is zero."""
     part, estimator = Tracking(2), EXACT[name]
@@ -154,7 +161,6 @@ class TestStartOfATask:
 PAIRWISE = [
     ("checkpointed", 3, None, "sequential"),
     ("checkpointed", 7, 2, "vectorized"),
-    ("forward_mode", 3, None, "vectorized"),
     ("forward_mode", 7, 2, "sequential"),
     ("unrolled", 3, None, "vectorized"),
     ("unrolled", 7, 2, "sequential"),

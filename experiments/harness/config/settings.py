@@ -276,6 +276,8 @@ TAKEN: dict[str, dict[str, Setting]] = {
     "benchmark": {
         **{f"training.{name}": setting for name, setting in _MEASURED.items()},
         "training.width": Setting(kinds.COUNT, "of the two hidden layers"),
+        **{f"images.{name}": setting for name, setting in _MEASURED.items()},
+        "images.shots": Setting(kinds.COUNTS, "support images of a class"),
         **{f"estimators.{name}": setting for name, setting in _MEASURED.items()},
         "estimators.widths": Setting(kinds.COUNTS, "of the two hidden layers"),
         "limit_seconds": Setting(kinds.POSITIVE, "that a program may take to import and compile"),

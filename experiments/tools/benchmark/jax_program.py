@@ -39,7 +39,7 @@ def build(steps: int, width: int) -> Program:
         losses, gradients = jax.vmap(jax.value_and_grad(meta_loss), in_axes=(None, 0, 0))(
             parameters, inputs, targets
         )
-        updates, state = _adam(jax.tree.map(lambda g: g.mean(0), gradients), state)
+        updates, state = adam(jax.tree.map(lambda g: g.mean(0), gradients), state)
         return (jax.tree.map(jnp.add, parameters, updates), state, key), losses.mean()
 
     @jax.jit
@@ -81,7 +81,7 @@ def _sample(key: Any) -> tuple[Any, Any]:
     return inputs, amplitude * jnp.sin(inputs - phase)
 
 
-def _adam(gradients: Any, state: Any) -> tuple[Any, Any]:
+def adam(gradients: Any, state: Any) -> tuple[Any, Any]:
     """Adam as optax has it, without optax."""
     first, second, count = state
     count = count + 1

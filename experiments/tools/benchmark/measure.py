@@ -26,7 +26,7 @@ class Measurement(NamedTuple):
     Attributes:
         program: its name.
         steps: inner steps.
-        width: of the hidden layers.
+        size: of the workload: width of the hidden layers, or support images of a class.
         microseconds: of an iteration, one entry a round; empty if it failed.
         compile_seconds: of the first call, less a later one.
         megabytes: that its peak memory grew by, from before it was built.
@@ -35,7 +35,7 @@ class Measurement(NamedTuple):
 
     program: str
     steps: int
-    width: int
+    size: int
     microseconds: np.ndarray
     compile_seconds: float
     megabytes: float
@@ -48,18 +48,18 @@ class Measurement(NamedTuple):
 
 
 def side_by_side(
-    programs: list[str], steps: int, width: int, rounds: int, limit_seconds: float
+    programs: list[str], steps: int, size: int, rounds: int, limit_seconds: float
 ) -> list[Measurement]:
     """Measure programs in one round-robin; one that fails or takes too long to start is reported as such.
 
     Args:
         programs: names, see :data:`experiments.tools.benchmark.worker.MODULES`.
         steps: inner steps.
-        width: of the hidden layers.
+        size: of the workload, see :class:`Measurement`.
         rounds: calls of each that are timed.
         limit_seconds: that a first call, with imports and compilation, may take.
     """
-    running = {name: _Worker(name, steps, width) for name in programs}
+    running = {name: _Worker(name, steps, size) for name in programs}
     firsts: dict[str, dict[str, float]] = {}
     failures: dict[str, str] = {}
     try:
@@ -77,21 +77,21 @@ def side_by_side(
         for worker in running.values():
             worker.stop()
     return [
-        Measurement(name, steps, width, np.empty(0), np.nan, np.nan, failures[name])
+        Measurement(name, steps, size, np.empty(0), np.nan, np.nan, failures[name])
         if name in failures
-        else _measurement(name, steps, width, firsts[name], rows[name])
+        else _measurement(name, steps, size, firsts[name], rows[name])
         for name in programs
     ]
 
 
 def _measurement(
-    name: str, steps: int, width: int, first: dict[str, float], rows: list[dict[str, float]]
+    name: str, steps: int, size: int, first: dict[str, float], rows: list[dict[str, float]]
 ) -> Measurement:
     seconds = np.array([row["seconds"] for row in rows])
     return Measurement(
         name,
         steps,
-        width,
+        size,
         microseconds=1e6 * seconds / rows[0]["iterations"],
         compile_seconds=first["seconds"] - float(np.median(seconds)),
         megabytes=rows[-1]["megabytes"],
@@ -103,9 +103,9 @@ class _WorkerError(Exception):
 
 
 class _Worker:
-    def __init__(self, name: str, steps: int, width: int) -> None:
+    def __init__(self, name: str, steps: int, size: int) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", WORKER, name, str(steps), str(width)],
+            [sys.executable, "-m", WORKER, name, str(steps), str(size)],
             env={**THREADS, **os.environ},  # which concerns TensorFlow alone
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import io
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +22,11 @@ from ...harness.invocation import installation
 from ...harness.runs.files import write_atomically
 from .measure import Measurement, side_by_side
 
-OURS = "metalearn"
+OURS = ("metalearn", "metalearn, conv4", "checkpointed")
+"""Programs that should run."""
 
 TRAINING = {
-    OURS: "tensorflow",
+    "metalearn": "tensorflow",
     "JAX, jit of scan": "jax",
     "torch.func, compiled": "torch",
     "learn2learn style": "torch",
@@ -33,47 +35,59 @@ TRAINING = {
 }
 """Programs that train, and the package that each needs; the extra ``benchmark`` has them all."""
 
-ESTIMATORS = (
-    "checkpointed",
-    "unrolled",
-    "truncated, window 1",
-    "first_order",
-    "reptile",
-    "implicit, proximal 2",
-)
+IMAGES = {
+    "metalearn, conv4": "tensorflow",
+    "PyTorch, loop over tasks": "torch",
+    "PyTorch, vmap": "torch",
+    "JAX, jit of vmap": "jax",
+}
+"""Programs that train on images, likewise."""
 
-COLUMNS = ("program", "steps", "width", "round", "microseconds", "compile_seconds", "megabytes", "failure")
+ESTIMATORS = dict.fromkeys(
+    ("checkpointed", "unrolled", "truncated, window 1", "first_order", "reptile", "implicit, proximal 2"),
+    "tensorflow",
+)
+"""Meta-gradients, likewise."""
+
+WORKLOADS = (
+    ("training", "width", TRAINING, "an iteration of training, {steps} inner steps"),
+    ("images", "shots", IMAGES, "an iteration of training on images, {steps} inner steps, {size} shots"),
+    ("estimators", "widths", ESTIMATORS, "a meta-gradient, {steps} inner steps, width {size}"),
+)
+"""Sections of the configuration, the setting of a workload's size, programs, and what tables say."""
+
+COLUMNS = ("program", "steps", "size", "round", "microseconds", "compile_seconds", "megabytes", "failure")
 
 
 def benchmark(config: dict[str, Any]) -> int:
     """Run the benchmark and keep it in ``<paths.runs>/benchmark/<time>/``; return the exit code."""
     place = Path(config["paths"]["runs"]) / "benchmark" / time.strftime("%Y-%m-%d_%H-%M-%S")
     found: list[Measurement] = []
-    training, estimators, limit = config["training"], config["estimators"], config["limit_seconds"]
-    for steps in training["inner_steps"]:
-        programs = [name for name, needs in TRAINING.items() if importlib.util.find_spec(needs)]
-        found += _measured(programs, steps, training["width"], training["rounds"], limit)
-        console.print(_table(f"an iteration of training, {steps} inner steps", found[-len(programs) :]))
-    missing = [name for name, needs in TRAINING.items() if not importlib.util.find_spec(needs)]
+    limit = config["limit_seconds"]
+    for section, size, programs, what in WORKLOADS:
+        settings = config[section]
+        sizes = settings[size] if isinstance(settings[size], list) else [settings[size]]
+        there = [name for name, needs in programs.items() if importlib.util.find_spec(needs)]
+        for each, steps in itertools.product(sizes, settings["inner_steps"]):
+            group = _measured(there, steps, each, settings["rounds"], limit)
+            console.print(_table(what.format(steps=steps, size=each), group))
+            found += group
+    needed = [pair for _, _, programs, _ in WORKLOADS for pair in programs.items()]
+    missing = [name for name, needs in needed if not importlib.util.find_spec(needs)]
     if missing:
         say(f"not installed, so left out: {', '.join(missing)} ({installation('benchmark')})")
-    for width in estimators["widths"]:
-        for steps in estimators["inner_steps"]:
-            group = _measured(list(ESTIMATORS), steps, width, estimators["rounds"], limit)
-            console.print(_table(f"a meta-gradient, {steps} inner steps, width {width}", group))
-            found += group
     place.mkdir(parents=True)
     write_atomically(place / "benchmark.csv", lambda file: file.write(_csv(found).encode()))
     drawn = [row for row in found if row.program in ESTIMATORS and not row.failure]
     if drawn:
         figures.save(_figure(drawn), place / "estimators")
     say(f"kept in {place}")
-    return int(any(row.failure and row.program in (OURS, "checkpointed") for row in found))
+    return int(any(row.failure and row.program in OURS for row in found))
 
 
-def _measured(programs: list[str], steps: int, width: int, rounds: int, limit: float) -> list[Measurement]:
-    with console.status(f"{len(programs)} programs, {steps} inner steps, width {width}"):
-        return side_by_side(programs, steps, width, rounds, limit)
+def _measured(programs: list[str], steps: int, size: int, rounds: int, limit: float) -> list[Measurement]:
+    with console.status(f"{len(programs)} programs, {steps} inner steps, size {size}"):
+        return side_by_side(programs, steps, size, rounds, limit)
 
 
 def _table(title: str, group: list[Measurement]) -> Table:
@@ -111,7 +125,7 @@ def _csv(found: list[Measurement]) -> str:
 
 
 def _lines(row: Measurement) -> Iterator[tuple[object, ...]]:
-    of_program = row.program, row.steps, row.width
+    of_program = row.program, row.steps, row.size
     if row.failure:
         yield *of_program, "", "", "", "", row.failure
     for index, microseconds in enumerate(row.microseconds):
@@ -120,7 +134,7 @@ def _lines(row: Measurement) -> Iterator[tuple[object, ...]]:
 
 def _figure(found: list[Measurement]) -> Figure:
     """Draw time, compile time and memory of the estimators against inner steps, a line of panels a width."""
-    widths = sorted({row.width for row in found})
+    widths = sorted({row.size for row in found})
     quantities = (
         ("time of a meta-gradient [ms]", lambda row: row.median / 1000),
         ("compile time [s]", lambda row: row.compile_seconds),
@@ -132,7 +146,7 @@ def _figure(found: list[Measurement]) -> Figure:
         for width, panels in zip(widths, axes, strict=True):
             for (label, quantity), panel in zip(quantities, panels, strict=True):
                 for name in ESTIMATORS:
-                    rows = [row for row in found if (row.program, row.width) == (name, width)]
+                    rows = [row for row in found if (row.program, row.size) == (name, width)]
                     panel.plot([row.steps for row in rows], [quantity(row) for row in rows], "o-", label=name)
                 panel.set(xscale="log", yscale="log", xlabel="inner steps", ylabel=label)
                 panel.set_title(f"1-{width}-{width}-1, 25 tasks of 10 + 10 points")

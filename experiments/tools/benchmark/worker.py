@@ -1,6 +1,6 @@
 """A program in a process of its own, which runs when it is told to and says how long it took.
 
-``python -m experiments.tools.benchmark.worker <program> <inner steps> <width>``: for every line on standard
+``python -m experiments.tools.benchmark.worker <program> <inner steps> <size>``: for every line on standard
 input, one call, and on standard output a line of JSON. The first call compiles.
 """
 
@@ -19,6 +19,10 @@ MODULES = {
     "learn2learn style": "torch_programs:learn2learn_style",
     "higher": "torch_programs:higher",
     "TorchOpt": "torch_programs:torchopt",
+    "metalearn, conv4": "images_metalearn:build",
+    "PyTorch, loop over tasks": "images_torch:loop",
+    "PyTorch, vmap": "images_torch:vmap",
+    "JAX, jit of vmap": "images_jax:build",
     "checkpointed": "estimator_programs:checkpointed",
     "unrolled": "estimator_programs:unrolled",
     "truncated, window 1": "estimator_programs:truncated",
@@ -29,12 +33,12 @@ MODULES = {
 """Where each program is: ``module:function``."""
 
 
-def main(name: str, steps: int, width: int) -> None:
+def main(name: str, steps: int, size: int) -> None:
     """Serve until standard input ends."""
     module, _, function = MODULES[name].partition(":")
     with_library = importlib.import_module(f"{__package__}.{module}")
     before = _peak_megabytes()
-    program = getattr(with_library, function)(steps, width)
+    program = getattr(with_library, function)(steps, size)
     for _ in sys.stdin:
         start = time.perf_counter()
         loss = program.run()

@@ -26,7 +26,7 @@ class Program(NamedTuple):
 
 
 Builder = Callable[[int, int], Program]
-"""``(inner steps, width of the two hidden layers) -> Program``."""
+"""``(inner steps, size) -> Program``: width of the two hidden layers, or support images of a class."""
 
 
 def layer_sizes(width: int) -> list[tuple[int, int]]:

@@ -122,6 +122,7 @@ def test_remedies_of_ours_exist():
         assert hasattr(getattr(metalearn, module), member), name
 
 
+@pytest.mark.slow
 def test_max_pooling_of_ours_is_exact_in_every_program():
     row = measure_pooling("metalearn.layers.MaxPooling2D", "float64")
     assert all(map(row.is_exact, (row.eager, *row.mapped.values())))

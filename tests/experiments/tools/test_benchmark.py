@@ -9,18 +9,22 @@ import pytest
 
 from experiments import benchmark
 from experiments.harness.app.application import run_application
-from experiments.tools.benchmark import measure, report, worker
+from experiments.tools.benchmark import images, measure, report, worker
 
 
 def test_every_program_is_there():
-    assert {*report.TRAINING, *report.ESTIMATORS} == set(worker.MODULES)
+    assert {*report.TRAINING, *report.IMAGES, *report.ESTIMATORS} == set(worker.MODULES)
 
 
 @pytest.mark.slow
 def test_the_whole_command_on_little(monkeypatch, tmp_path, capfd):
     """Tables, CSV and figure of a single program and a failing one."""
-    monkeypatch.setattr(report, "TRAINING", {"metalearn": "tensorflow", "TorchOpt": "no_such_package"})
-    monkeypatch.setattr(report, "ESTIMATORS", ("first_order", "no such estimator"))
+    training = {"metalearn": "tensorflow", "TorchOpt": "no_such_package"}
+    estimators = {"first_order": "tensorflow", "no such estimator": "tensorflow"}
+    (first, *_, last) = report.WORKLOADS
+    workloads = [(*first[:2], training, first[3]), (*last[:2], estimators, last[3])]
+    monkeypatch.setattr(report, "WORKLOADS", workloads)
+    monkeypatch.setattr(report, "ESTIMATORS", estimators)
     arguments = [
         "training.inner_steps=[1]",
         "training.width=4",
@@ -74,3 +78,27 @@ def test_programs_learn(program):
     losses = [trained.run() for _ in range(max(2, 300 // trained.iterations))]
     assert np.mean(losses[-20:]) < 4.5
     assert np.isfinite(losses).all()
+
+
+def test_tasks_of_images_are_disjoint_draws():
+    """Classes of a task differ, and so do the drawings of its support and its query."""
+    tasks = images.sample(np.random.default_rng(0), 2)
+    assert tasks.support.shape == (images.TASKS, 10, 28, 28, 1)
+    np.testing.assert_array_equal(tasks.support_classes[3], np.repeat(np.arange(5), 2))
+    for support, query in zip(tasks.support, tasks.query, strict=True):
+        drawn = np.concatenate([support, query]).reshape(15, -1)
+        assert len(np.unique(drawn, axis=0)) == 15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", list(report.IMAGES))
+def test_programs_learn_images(program):
+    """After thirty iterations the query loss is lower than after five."""
+    if not importlib.util.find_spec(report.IMAGES[program]):
+        pytest.skip(f"{report.IMAGES[program]} is not installed")
+    module, _, function = worker.MODULES[program].partition(":")
+    build = getattr(importlib.import_module(f"experiments.tools.benchmark.{module}"), function)
+    trained = build(1, 1)
+    losses = [trained.run() for _ in range(6)]
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]

@@ -139,9 +139,9 @@ def density_of(matrix, run=tf.function, **options):
     return Density(*(leaf.numpy() for leaf in result))
 
 
-def test_density_integrates_to_one_and_has_the_mean_of_the_spectrum(symmetric, with_xla):
+def test_density_integrates_to_one_and_has_the_mean_of_the_spectrum(symmetric, in_graph):
     eager = density_of(symmetric, run=lambda function: function, iterations=5)
-    compiled = density_of(symmetric, run=with_xla, vectorized=True, iterations=5)
+    compiled = density_of(symmetric, run=in_graph, vectorized=True, iterations=5)
     for leaf, other in zip(eager, compiled, strict=True):
         np.testing.assert_allclose(leaf, other, rtol=0, atol=1e-11)
     grid, density = eager.grid, eager.density

@@ -128,7 +128,13 @@ def checked(model, tasks, loss="mse"):
     return check_second_derivatives(learner.posed(learner.initialize(0), tasks, (0, 0)))
 
 
-@pytest.mark.parametrize("name", WRONG)
+OFTEN = ("Lambda", "own layer", "bilinear", "prod")
+"""Of the wrong ones, those that the default tests try."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in OFTEN else pytest.mark.slow) for name in WRONG]
+)
 def test_wrong_derivatives_are_refused(name, tasks):
     """With what is known to be wrong in the graph, and the remedies."""
     model, message = WRONG[name]

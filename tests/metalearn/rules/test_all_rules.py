@@ -202,7 +202,15 @@ def test_compiled_and_mapped_equals_eager(name: str, options: dict) -> None:
             np.testing.assert_allclose(found[key][task], value, rtol=1e-12)
 
 
-@every_rule
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        pytest.param(
+            *each, id=_label(*each), marks=[] if each[0] in ("sgd", "momentum", "adam") else pytest.mark.slow
+        )
+        for each in VARIANTS
+    ],
+)
 def test_conformance(name: str, options: dict) -> None:
     """With everything learned that can be, per variable and step."""
     parameters = {"kernel": tf.constant([[0.3, -0.7], [1.1, 0.4]]), "scale": tf.constant(-0.6)}

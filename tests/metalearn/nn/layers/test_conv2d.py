@@ -104,7 +104,7 @@ def test_derivatives_of_three_orders_are_those_of_keras(in_graph, options):
     np.testing.assert_allclose(found[1], found[0], rtol=1e-12)
 
 
-@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("steps", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_meta_gradients_are_those_of_nested_tapes_through_keras(steps, in_graph):
     """Of conv4 with batch statistics: Keras' convolutions and pooling one task at a time, to 1e-10."""
     ours = ml.models.conv4((9, 9, 1), ways=3, filters=4, dtype="float64")
