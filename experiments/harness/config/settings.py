@@ -224,8 +224,10 @@ PARTS: dict[str, Setting] = {
     "schedule.initial_learning_rate": Setting(kinds.POSITIVE_OR_ZERO, "rate of the first iteration"),
     "schedule.decay_steps": Setting(kinds.COUNT, "iterations of the decay"),
     "schedule.alpha": Setting(kinds.POSITIVE_OR_ZERO, "the last rate as a fraction of the first"),
-    "head.strength": Setting(kinds.POSITIVE, "of the ridge, before training"),
+    "head.strength": Setting(kinds.POSITIVE, "of the penalty, before training"),
     "head.learned": Setting(kinds.SWITCH, "learn the strength"),
+    "head.scale": Setting(optional(kinds.POSITIVE), "of the logits, before training; null for none"),
+    "head.steps": Setting(kinds.COUNT, "of Newton's method"),
     "step_weights.iterations": Setting(kinds.COUNT, "of the whole training"),
     "step_weights.fraction": Setting(kinds.FRACTION, "of them, in which the weights are annealed"),
 }
