@@ -21,10 +21,10 @@ ALGORITHMS = sorted(path.stem for path in (CONFIGS / "algorithm").glob("*.yaml")
 SMALL = ["model.hidden=[5]", "model.activation=tanh", "learner.steps=2"]
 
 
-CLASSES = ("lr_d2", "proto_maml", "protonet")
+CLASSES = ("lr_d2", "metaoptnet", "proto_maml", "protonet")
 """Algorithms that have a meaning for classes alone."""
 
-LONG = ("imaml", "lslr", "proto_maml")
+LONG = ("imaml", "lr_d2", "lslr", "metaoptnet", "proto_maml")
 """Algorithms whose programs take long to build: they have tests in the library, and here are slow."""
 
 PARAMETERS = [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in ALGORITHMS]
@@ -66,9 +66,8 @@ class Double:
         return double._replace(**{name: self.labelled(part) for name, part in parts.items()})
 
     def labelled(self, batch):
-        return batch._replace(
-            targets=tf.range(tf.size(batch.targets[0])) % 2 + tf.zeros_like(batch.targets[..., 0], tf.int32)
-        )
+        tasks, examples = batch.targets.shape[:2]
+        return batch._replace(targets=tf.tile(tf.range(examples)[None] % 2, [tasks, 1]))
 
 
 @pytest.fixture(scope="module")
@@ -93,10 +92,8 @@ def test_an_iteration_is_right_and_moves_what_it_should(config, by_nested_tapes,
     right to say that they are not exact.
     """
     double = {**config, "model": {**config["model"], "dtype": "float64"}}
-    learner, distribution = (
-        build_learner(double),
-        Double(build_tasks(config), config["learner"]["loss"] == "cross_entropy"),
-    )
+    learner = build_learner(double)
+    distribution = Double(build_tasks(config), config["learner"]["loss"] == "cross_entropy")
     optimizer = build(config["optimizer"], "optimizer")
     options = {"jit_compile": False, "check_derivatives": False}  # what is compared here is more than they
     trainer = ml.MetaTrainer(learner, distribution, optimizer, meta_batch_size=2, **options)

@@ -228,6 +228,7 @@ PARTS: dict[str, Setting] = {
     "head.strength": Setting(kinds.POSITIVE, "of the penalty, before training"),
     "head.learned": Setting(kinds.SWITCH, "learn the strength"),
     "head.scale": Setting(optional(kinds.POSITIVE), "of the logits, before training; null for none"),
+    "head.bound": Setting(kinds.POSITIVE, "of the dual variables, C"),
     "head.steps": Setting(kinds.COUNT, "of Newton's method"),
     "step_weights.iterations": Setting(kinds.COUNT, "of the whole training"),
     "step_weights.fraction": Setting(kinds.FRACTION, "of them, in which the weights are annealed"),

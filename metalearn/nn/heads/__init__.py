@@ -4,5 +4,6 @@ from metalearn.nn.heads.logistic import logistic
 from metalearn.nn.heads.protocol import Head, linear_head
 from metalearn.nn.heads.prototypes import prototypes
 from metalearn.nn.heads.ridge import ridge
+from metalearn.nn.heads.svm import svm
 
-__all__ = ["Head", "linear_head", "logistic", "prototypes", "ridge"]
+__all__ = ["Head", "linear_head", "logistic", "prototypes", "ridge", "svm"]
