@@ -124,10 +124,22 @@ def apply_with_state(
     return called.outputs, called.state
 
 
-def features(model: keras.Model, parameters: Parameters, inputs: Structure) -> tf.Tensor:
-    """Return what the last layer of a model is given, ``[N, F]``, arguments as of :func:`apply`."""
+def features(
+    model: keras.Model,
+    parameters: Parameters,
+    inputs: Structure,
+    *,
+    state: Parameters | None = None,
+    training: bool = False,
+) -> tuple[tf.Tensor, Parameters]:
+    """Return what the last layer of a model is given, ``[N, F]``, and the non-trainable values after that.
+
+    Arguments are those of :func:`call`; layers that draw random numbers are off.
+    """
     body = keras.Model(model.inputs, model.layers[-1].input)
-    return _call(body, model, parameters, inputs, None, False).outputs
+    with silenced(model) if training else nullcontext():
+        called = _call(body, model, parameters, inputs, state, training)
+    return called.outputs, called.state
 
 
 def key_of(model: keras.Model, variable: keras.Variable) -> str:

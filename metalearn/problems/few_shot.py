@@ -71,8 +71,8 @@ class MetaLearner:
             built, see :func:`metalearn.execution.task_map.map_tasks`.
         batch: ``(task, k) -> batch``: what inner step k sees; the whole support unless given, for example
             :class:`metalearn.problems.slices`.
-        head: how the last layer is fitted to a task's support examples in closed form before the first inner
-            step, see :mod:`metalearn.heads`. Its parameters are then no meta-parameters, and what is learned
+        head: how the last layer is fitted to a task's support examples before the first inner step, see
+            :mod:`metalearn.heads`. Its parameters are then no meta-parameters, and what is learned
             of it is ``meta["head"]``.
         step_weights: ``(K, iteration) -> [K+1]``, what the query loss at theta_0, ..., theta_K counts for
             in the meta-loss (:mod:`metalearn.step_weights`); None for theta_K alone.

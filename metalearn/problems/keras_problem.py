@@ -11,10 +11,11 @@ import keras
 import tensorflow as tf
 
 from metalearn.inner_loop import number_of_tasks
+from metalearn.losses import require_classification
 from metalearn.nn import functional
 from metalearn.nn.adapted import is_context, partition, select_from
 from metalearn.nn.heads import Head, linear_head
-from metalearn.nn.modes import Mode
+from metalearn.nn.modes import Mode, needs_exact
 from metalearn.nn.tracing import input_spec
 from metalearn.problems.bilevel import BilevelProblem
 from metalearn.random import fold_in, seeds
@@ -121,10 +122,13 @@ class KerasProblem:
         """Return the bilevel problem, given the moving statistics that inner loops start with."""
 
         def start(phi: Meta, task: Task) -> Inner | Parameters:
-            parameters = self._solved(phi, task) if self.head else self._origin(phi)
+            parameters, state = self._origin(phi), statistics
+            if self.head is not None:
+                solved, state = self._solved(self.head, phi, task, statistics)
+                parameters |= solved
             if not self.keeps_state:
                 return parameters
-            return Inner(parameters, model=ModelState(statistics, tf.constant(0)))
+            return Inner(parameters, model=ModelState(state, tf.constant(0)))
 
         return BilevelProblem(
             start=start,
@@ -141,12 +145,26 @@ class KerasProblem:
     def _origin(self, phi: Meta) -> Parameters:
         return partition(self.complete(phi), self.keys)[0]
 
-    def _solved(self, phi: Meta, task: Task) -> Parameters:
-        assert self.head is not None
-        parameters, examples = self._origin(phi), _examples(task)
-        features = functional.features(self.model, self.complete(phi), examples.inputs)
-        solved = self.head.fit(features, examples.targets, phi.get("head", {}))
-        return {**parameters, **dict(zip(linear_head(self.model), solved, strict=True))}
+    def _solved(
+        self, head: Head, phi: Meta, task: Task, statistics: Structure
+    ) -> tuple[Parameters, Structure]:
+        """Return kernel and bias of a head that is solved for, and the moving statistics after that.
+
+        Features are normalised with the statistics of the support, as in an inner step.
+        """
+        complete, examples = self.complete(phi), _examples(task)
+        before = self.mode.query_statistics(self.model, complete, statistics, (), 0)
+        features, after = functional.features(
+            self.model,
+            complete,
+            examples.inputs,
+            state={**functional.state(self.model), **before},
+            training=needs_exact(self.mode),
+        )
+        kernel, bias = linear_head(self.model)
+        targets = _one_hot(head, examples.targets, complete[kernel].shape[-1], features)
+        solved = head.fit(features, targets, phi.get("head", {}))
+        return dict(zip((kernel, bias), solved, strict=True)), self.mode.solved(statistics, after)
 
     def _seen(self, task: Task, step: int | tf.Tensor) -> Seen:
         if not isinstance(task.support, Noisy):
@@ -190,6 +208,20 @@ def with_noise(tasks: Task, seed: Seed) -> Task:
 
 def _examples(task: Task) -> Batch:
     return task.support.examples if isinstance(task.support, Noisy) else task.support
+
+
+def _one_hot(head: Head, targets: tf.Tensor, outputs: int, features: tf.Tensor) -> tf.Tensor:
+    """Return the targets that a head is fitted to, ``[N, O]`` and of the features' type.
+
+    Raises:
+        ValueError: if they are not classes and the head, or their type, asks for them.
+    """
+    if head.classes or targets.dtype.is_integer:
+        answers = tf.zeros([features.shape[0], outputs], features.dtype)
+        targets, _ = require_classification(f"the head {head!r}", targets, answers)
+        if targets.dtype.is_integer:
+            return tf.one_hot(targets, outputs, dtype=features.dtype)
+    return tf.cast(targets, features.dtype)
 
 
 def _with(added: tf.Tensor | None, loss: tf.Tensor) -> tf.Tensor:

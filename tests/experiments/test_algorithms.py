@@ -21,7 +21,10 @@ ALGORITHMS = sorted(path.stem for path in (CONFIGS / "algorithm").glob("*.yaml")
 SMALL = ["model.hidden=[5]", "model.activation=tanh", "learner.steps=2"]
 
 
-OFTEN = ("maml", "fomaml", "reptile", "anil", "cavia", "r2d2", "mamlpp", "es_maml", "pretrained")
+CLASSES = ("lr_d2", "metaoptnet", "proto_maml", "protonet")
+"""Algorithms that have a meaning for classes alone."""
+
+OFTEN = ("maml", "fomaml", "reptile", "anil", "cavia", "r2d2", "mamlpp", "es_maml", "pretrained", "protonet")
 """Algorithms that are tried by default. The parts of all others have tests of their own in the library."""
 
 PARAMETERS = [pytest.param(name, marks=[] if name in OFTEN else pytest.mark.slow) for name in ALGORITHMS]
@@ -39,6 +42,8 @@ def config(request):
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         # Name and label of a run ask Hydra for what was chosen, which only a command has.
         overrides = [f"algorithm={request.param}", "name=test", "label=test", *SMALL]
+        if request.param in CLASSES:
+            overrides += ["model.output_size=2", "learner.loss=cross_entropy"]
         composed = hydra.compose("train", overrides=overrides)
     resolved = OmegaConf.to_container(composed, resolve=True)
     check(resolved)
@@ -47,13 +52,22 @@ def config(request):
 
 @dataclasses.dataclass(frozen=True)
 class Double:
-    """Tasks of another distribution, in float64."""
+    """Tasks of another distribution, in float64; with two classes in turn, if these are wanted."""
 
     tasks: ml.tasks.Source
+    classes: bool
 
     def sample(self, seed, tasks):
         drawn = self.tasks.sample(seed, tasks)
-        return tf.nest.map_structure(lambda leaf: tf.cast(leaf, tf.float64), drawn)
+        double = tf.nest.map_structure(lambda leaf: tf.cast(leaf, tf.float64), drawn)
+        if not self.classes:
+            return double
+        parts = {name: getattr(double, name) for name in ("support", "query")}
+        return double._replace(**{name: self.labelled(part) for name, part in parts.items()})
+
+    def labelled(self, batch):
+        tasks, examples = batch.targets.shape[:2]
+        return batch._replace(targets=tf.tile(tf.range(examples)[None] % 2, [tasks, 1]))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +92,8 @@ def test_an_iteration_is_right_and_moves_what_it_should(config, by_nested_tapes,
     right to say that they are not exact.
     """
     double = {**config, "model": {**config["model"], "dtype": "float64"}}
-    learner, distribution = build_learner(double), Double(build_tasks(config))
+    learner = build_learner(double)
+    distribution = Double(build_tasks(config), config["learner"]["loss"] == "cross_entropy")
     optimizer = build(config["optimizer"], "optimizer")
     options = {"jit_compile": False, "check_derivatives": False}  # what is compared here is more than they
     trainer = ml.MetaTrainer(learner, distribution, optimizer, meta_batch_size=2, **options)

@@ -3,5 +3,6 @@
 from metalearn.nn.models.context_mlp import context_mlp
 from metalearn.nn.models.conv4 import conv4
 from metalearn.nn.models.mlp import mlp
+from metalearn.nn.models.resnet12 import resnet12
 
-__all__ = ["context_mlp", "conv4", "mlp"]
+__all__ = ["context_mlp", "conv4", "mlp", "resnet12"]

@@ -72,10 +72,14 @@ def _require(image: Sequence[int], ways: int, filters: int, reduce: str) -> None
     require_count("ways", ways, minimum=2)
     if reduce not in KINDS:
         raise ValueError(f"reduce must be one of {', '.join(KINDS)}, got {reduce!r}")
+    require_image(image, 2**BLOCKS if reduce == "pool" else 1, "reduce='stride'")
+
+
+def require_image(image: Sequence[int], smallest: int, remedy: str) -> None:
+    """Raise ValueError unless an image has height, width and channels, and is not too small for a network."""
     if isinstance(image, str) or len(tuple(image)) != 3:
         raise ValueError(f"image must be height, width and channels, got {image!r}")
     for name, size in zip(("height", "width", "channels"), image, strict=True):
         require_count(f"image {name}", size)
-    smallest = 2**BLOCKS if reduce == "pool" else 1
     if min(image[:2]) < smallest:
-        raise ValueError(f"image={tuple(image)} is smaller than {smallest} x {smallest}: use reduce='stride'")
+        raise ValueError(f"image={tuple(image)} is smaller than {smallest} x {smallest}: use {remedy}")

@@ -21,8 +21,9 @@ class Moving(Mode):
         inner step k:           s(S) at theta_k,     m_{k+1} = a m_k + (1 - a) s(S)
         queries at theta_k:     m_k
 
-    with a the layer's momentum. The state is m, by key; a trainer carries m_0, as the mean over tasks of
-    their m_K, and the meta-gradient goes through m_K to the parameters.
+    with a the layer's momentum. Solving for a head moves m_0 likewise. The state is m, by key; a
+    trainer carries m_0, as the mean over tasks of their m_K, and the meta-gradient goes through m_K to the
+    parameters.
 
     Attributes:
         statistics: keys of the moving statistics.
@@ -48,6 +49,10 @@ class Moving(Mode):
     ) -> Trained:
         """Call the model in training on the support, and move the statistics."""
         return trained(model, parameters, state, inputs, noise)
+
+    def solved(self, state: Structure, after: Parameters) -> Structure:
+        """Return the statistics as the training call on the support has moved them."""
+        return {key: after[key] for key in state}
 
     def query_statistics(
         self,

@@ -48,6 +48,14 @@ class Mode(Protocol):
         """
         ...
 
+    def solved(self, state: Structure, after: Parameters) -> Structure:
+        """Return the state after a head was solved for.
+
+        ``after`` is all non-trainable values after the training call on the support that gave the features;
+        before it they were ``query_statistics`` at step 0. All but ``moving`` keep the state.
+        """
+        return state
+
     def observe(
         self, model: keras.Model, parameters: Parameters, state: Structure, inputs: Structure, step: Step
     ) -> Structure:

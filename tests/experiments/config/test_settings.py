@@ -26,7 +26,7 @@ OBJECTS = {
 }
 
 NOT_DESCRIBED = {"FewShot", "Source", "as_source", "check_sampler", "dataset", "from_arrays", "from_function"}
-NOT_DESCRIBED |= {"prefetched", "spec", "task_bytes", "get", "linear_head", "Estimator"}
+NOT_DESCRIBED |= {"prefetched", "spec", "task_bytes", "get", "linear_head", "Estimator", "Head"}
 """What takes arrays, functions or objects that no configuration describes."""
 
 

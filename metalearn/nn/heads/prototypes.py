@@ -1,0 +1,55 @@
+"""The head that goes by the distance to the mean of a class."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tensorflow as tf
+
+from metalearn.nn.heads.protocol import Head, logarithms, positive, require_head_settings
+from metalearn.types import Structure
+
+
+@dataclasses.dataclass(frozen=True)
+class prototypes(Head):
+    """Class means, and logits that are minus the squared Euclidean distance to them.
+
+    ::
+
+        c_k = mean of f_n over the examples n of class k
+        logit_k(f) = a (2 c_k' f - |c_k|^2) = -a |f - c_k|^2 + a |f|^2
+
+    The last term is the same for all classes and changes no softmax, so the head is linear. With inner steps
+    the classifier goes on from there (Proto-MAML). A class without examples makes the head NaN.
+
+    Args:
+        scale: a before training, above 0, then learned as ``exp("log_scale")``; None for 1.
+
+    Raises:
+        ValueError: if ``scale`` is not positive.
+
+    References: Snell, Swersky and Zemel (2017), "Prototypical Networks for Few-shot Learning", equations 1,
+    2 and 8; on the scale, Oreshkin et al. (2018), "TADAM", section 3.1; on inner steps, Triantafillou et al.
+    (2020), "Meta-Dataset", section 3.
+    """
+
+    scale: float | None = None
+
+    classes = True
+
+    def __post_init__(self) -> None:
+        require_head_settings(scale=self.scale)
+
+    @property
+    def hyperparameters(self) -> Structure:
+        """The logarithm of the scale, if there is one."""
+        return logarithms(scale=self.scale)
+
+    def fit(
+        self, features: tf.Tensor, targets: tf.Tensor, hyperparameters: Structure
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return ``2 a c_k`` as columns, and ``-a |c_k|^2``; see :class:`Head`."""
+        sums = tf.matmul(features, targets, transpose_a=True)
+        means = sums / tf.reduce_sum(targets, 0)
+        scale = positive("scale", hyperparameters, self.scale, features.dtype)
+        return 2 * scale * means, -scale * tf.reduce_sum(tf.square(means), 0)
