@@ -1,6 +1,7 @@
 """Meta-learning research in TensorFlow: gradients through learning, proven right."""
 
 from metalearn import (
+    attacks,
     autodiff,
     callbacks,
     diagnostics,
@@ -40,6 +41,7 @@ __all__ = [
     "Rule",
     "Task",
     "__version__",
+    "attacks",
     "autodiff",
     "callbacks",
     "derivatives",

@@ -27,6 +27,7 @@ ORDER = (
     "rules",
     "estimators",
     "problems",
+    "attacks",
     "saving",
     "training",
     "evaluation",
