@@ -14,6 +14,7 @@ from metalearn import (
     types,
 )
 from metalearn import autodiff as derivatives
+from metalearn import compression as compress
 from metalearn import sources as tasks
 from metalearn.evaluation import Curve, Evaluation, evaluate, evaluator
 from metalearn.nn import functional, heads, layers, models
@@ -44,6 +45,7 @@ __all__ = [
     "attacks",
     "autodiff",
     "callbacks",
+    "compress",
     "derivatives",
     "diagnostics",
     "estimators",

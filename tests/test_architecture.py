@@ -28,6 +28,7 @@ ORDER = (
     "estimators",
     "problems",
     "attacks",
+    "compression",
     "saving",
     "training",
     "evaluation",
