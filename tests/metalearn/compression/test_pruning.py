@@ -95,7 +95,7 @@ def test_damage_is_the_rise_of_a_loss_with_a_diagonal_hessian():
 
 
 def test_surgeon(regression):
-    """From the minimum: the least-squares solution with what goes held at zero, and the loss that scores say."""
+    """From the minimum: least squares with what goes held at zero, and the loss that the scores say."""
     x, y, _, function, loss = regression
     hessian, minimum = quadratic(x, y)
     theta = {"bias": tf.constant(minimum[:2]), "kernel": tf.constant(minimum[2:].reshape(4, 2))}
