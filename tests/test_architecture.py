@@ -35,6 +35,7 @@ ORDER = (
     "callbacks",
     "diagnostics",
     "testing",
+    "examples",
 )
 """The parts of the package: each imports itself and those before it, and nothing else of the package."""
 

@@ -43,15 +43,15 @@ def unrolled_players(
     Args:
         start: theta_0 of the first iteration.
         inner_loss: ``(theta, phi, data) -> scalar``.
-        outer_loss: ``(theta, phi, data) -> scalar``, or with named scalars to report.
+        outer_loss: likewise, or with named scalars to report.
         rule: of the inner player, no part of it learned.
         unrolled: K, at least 0.
 
     Raises:
         ValueError: if K is negative, or the rule learns something.
 
-    Reference: Metz et al. (2017), "Unrolled Generative Adversarial Networks", equations 6 to 9, where the
-    steps ahead begin before the step that is taken.
+    Reference: Metz et al. (2017), "Unrolled Generative Adversarial Networks", section 2.2, where the steps
+    ahead begin before the step that is taken.
     """
     rule = rules.get(rule)
     if tf.nest.flatten(rule.learnable(start())):
@@ -66,8 +66,7 @@ def unrolled_players(
     )
 
     def begin(phi: Meta, task: Task) -> Inner:
-        theta = start()
-        return Inner(theta, model=Ahead(rule.init(theta), tf.constant(0)))
+        return Inner(start(), model=Ahead(rule.init(start()), tf.constant(0)))
 
     def taken(theta: Parameters, phi: Meta, data: Structure, at: Ahead) -> tuple[tf.Tensor, Ahead]:
         fixed = tf.nest.map_structure(tf.stop_gradient, phi)
