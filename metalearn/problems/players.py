@@ -53,9 +53,7 @@ def unrolled_players(
     Reference: Metz et al. (2017), "Unrolled Generative Adversarial Networks", section 2.2, where the steps
     ahead begin before the step that is taken.
     """
-    rule = rules.get(rule)
-    if tf.nest.flatten(rule.learnable(start())):
-        raise ValueError(f"the rule {rule!r} learns something, and that of a player is given: use numbers")
+    rule = _given(rules.get(rule), start())
     ahead = BilevelProblem(
         start=lambda phi, task: start(),
         inner_loss=lambda theta, phi, data, model: inner_loss(theta, phi, data),
@@ -81,3 +79,10 @@ def unrolled_players(
         return outer_loss(adapted(ahead, phi, Task(task.query, (), begun)), phi, task.query)
 
     return dataclasses.replace(ahead, start=begin, inner_loss=taken, outer_loss=seen, steps=1)
+
+
+def _given(rule: Rule, theta: Parameters) -> Rule:
+    """Return the rule; raise ValueError if some of it is learned, which no player does."""
+    if tf.nest.flatten(rule.learnable(theta)):
+        raise ValueError(f"the rule {rule!r} learns something, and that of a player is given: use numbers")
+    return rule
