@@ -93,8 +93,10 @@ class Attack:
             ValueError: if inputs are not floating point or out of the bounds, classes out of range, or
                 ``meta`` is given or missing.
         """
-        if isinstance(model, MetaLearner) is (meta is None):
-            raise ValueError("meta has to be given with a MetaLearner, and with nothing else")
+        if isinstance(model, MetaLearner) is (meta is None) or (meta is None and support is not None):
+            raise ValueError(
+                "meta has to be given with a MetaLearner, and neither it nor support with others"
+            )
         if isinstance(model, MetaLearner):
             model = model.to_keras(meta, support)
         answer = _of_keras(model) if isinstance(model, keras.Model) else model

@@ -218,3 +218,14 @@ def test_what_cannot_be_is_refused(linear, make, settings, message):
         make(model, parameters, **{"rule": "sgd", "steps": 1, **settings})
     with pytest.raises(ValueError, match="and the model has"):
         C.quantization_problem(model, {}, bits=2, rule="sgd", steps=1)
+
+
+def test_labels_out_of_range_are_refused_before_training(linear):
+    """By what meets the tasks, for a loss in the graph could only be NaN."""
+    model, parameters, task = linear
+    problem = C.mask_problem(model, parameters, sparsity=0.5, rule="sgd", steps=1)
+    phi = {"scores": tf.nest.map_structure(tf.zeros_like, C.prunable(parameters))}
+    wrong = task._replace(query=ml.Batch(task.query.inputs, task.query.targets + 1))
+    with pytest.raises(ValueError, match="classes from 1 to 3, and the outputs have 3 logits"):
+        ml.BilevelLearner(problem, start=phi).require_fit(wrong)
+    assert ml.BilevelLearner(problem, start=phi).require_fit(task) == ["accuracy"]

@@ -116,20 +116,6 @@ def test_the_losses_of_a_mixture():
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-def test_ring():
-    """Examples are on the modes, with their deviation; coverage counts modes and points."""
-    ring = ml.tasks.Ring(examples=4000, noise=3)
-    task = ring.sample((0, 0), 1)
-    assert task.support["noise"].shape == (1, 4000, 3)
-    points = task.query["real"][0].numpy()
-    nearest = ring.means[np.linalg.norm(points[:, None] - ring.means, axis=-1).argmin(1)]
-    np.testing.assert_allclose(np.std(points - nearest), 0.02, rtol=0.05)
-    assert ring.coverage(points) == (8, 1.0)
-    halves = np.concatenate([np.tile(ring.means[:3], (50, 1)), np.zeros((150, 2))])
-    assert ring.coverage(halves) == (3, 0.5)
-    assert not np.allclose(task.support["real"], task.query["real"])
-
-
 def test_what_cannot_be_is_refused():
     models = [ml.models.mlp(2, (3,), 2), ml.models.mlp(2, (3,), 1)]
     with pytest.raises(ValueError, match="smoothing must be above 0"):
@@ -142,8 +128,6 @@ def test_what_cannot_be_is_refused():
         ml.problems.dirac(start=float("inf"))
     with pytest.raises(ValueError, match="learns something"):
         ml.problems.dirac(rule=ml.rules.sgd(ml.rules.learned(0.1)))
-    with pytest.raises(ValueError, match="modes must be an integer"):
-        ml.tasks.Ring(modes=0)
 
 
 @pytest.mark.slow
