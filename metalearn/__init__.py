@@ -1,6 +1,7 @@
 """Meta-learning research in TensorFlow: gradients through learning, proven right."""
 
 from metalearn import (
+    attacks,
     autodiff,
     callbacks,
     diagnostics,
@@ -13,6 +14,7 @@ from metalearn import (
     types,
 )
 from metalearn import autodiff as derivatives
+from metalearn import compression as compress
 from metalearn import sources as tasks
 from metalearn.evaluation import Curve, Evaluation, evaluate, evaluator
 from metalearn.nn import functional, heads, layers, models
@@ -40,8 +42,10 @@ __all__ = [
     "Rule",
     "Task",
     "__version__",
+    "attacks",
     "autodiff",
     "callbacks",
+    "compress",
     "derivatives",
     "diagnostics",
     "estimators",

@@ -27,12 +27,15 @@ ORDER = (
     "rules",
     "estimators",
     "problems",
+    "attacks",
+    "compression",
     "saving",
     "training",
     "evaluation",
     "callbacks",
     "diagnostics",
     "testing",
+    "examples",
 )
 """The parts of the package: each imports itself and those before it, and nothing else of the package."""
 

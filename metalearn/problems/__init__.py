@@ -4,8 +4,11 @@ from metalearn.inner_loop import adapted
 from metalearn.problems.batches import slices
 from metalearn.problems.bilevel import BilevelProblem
 from metalearn.problems.bilevel_learner import BilevelLearner
+from metalearn.problems.dirac import dirac
 from metalearn.problems.few_shot import MetaLearner
+from metalearn.problems.gaussians import gaussians
 from metalearn.problems.learner import Learner
+from metalearn.problems.players import unrolled_players
 from metalearn.problems.second_derivatives import SecondDerivatives, check_second_derivatives
 
 __all__ = [
@@ -16,5 +19,8 @@ __all__ = [
     "SecondDerivatives",
     "adapted",
     "check_second_derivatives",
+    "dirac",
+    "gaussians",
     "slices",
+    "unrolled_players",
 ]

@@ -181,8 +181,12 @@ def require_traceable(posed: Posed, estimator: Estimator) -> list[str]:
     estimator.require(problem, phi, one)
     # A graph alone: a concrete function would be finished and kept for a call that never comes.
     with tf.__internal__.FuncGraph("fit").as_default():
-        given = tf.nest.map_structure(
-            lambda leaf: tf.compat.v1.placeholder(leaf.dtype, leaf.shape), (phi, one)
-        )
+        given = tf.nest.map_structure(_given, (phi, one))
         _, metrics = of_one_task(*given)
     return list(metrics)
+
+
+def _given(leaf: tf.Tensor) -> tf.Tensor:
+    """Return a place for a leaf, or its value where it may be classes: a loss sees those out of range."""
+    value = tf.get_static_value(leaf) if leaf.dtype.is_integer and leaf.shape.rank in (1, 2) else None
+    return tf.compat.v1.placeholder(leaf.dtype, leaf.shape) if value is None else tf.constant(value)

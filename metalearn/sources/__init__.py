@@ -8,6 +8,7 @@ from metalearn.sources.images import FewShot
 from metalearn.sources.prefetch import prefetched
 from metalearn.sources.protocol import Source
 from metalearn.sources.regression import Harmonic, Linear, Multimodal, Polynomial, Sinusoid, Step
+from metalearn.sources.ring import Ring
 from metalearn.sources.single_dataset import dataset
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Linear",
     "Multimodal",
     "Polynomial",
+    "Ring",
     "Sinusoid",
     "Source",
     "Step",

@@ -1,0 +1,74 @@
+"""The bilevel problem of a model's training, its parameters as phi has them seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import keras
+import tensorflow as tf
+
+from metalearn import losses, metrics, rules
+from metalearn.nn import functional
+from metalearn.problems import BilevelProblem
+from metalearn.types import Batch, Loss, Meta, Parameters, Rule, Structure, Task
+
+Examples: TypeAlias = Callable[[Task, Any], Structure]
+"""``(task, k) -> (inputs, targets)``: what step k of the training sees."""
+
+
+def problem_of_training(
+    model: keras.Model,
+    parameters: Parameters,
+    rule: str | Rule,
+    steps: int,
+    loss: str | Loss,
+    batch: Examples,
+    reported: Sequence[str | Loss],
+    view: Callable[[Parameters, Meta], Parameters] = lambda theta, phi: theta,
+    inner: Callable[[Meta, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
+    penalty: Callable[[Meta], tf.Tensor] | None = None,
+) -> BilevelProblem:
+    """Return the bilevel problem of a model's training.
+
+    Args:
+        model: in inference mode.
+        parameters: that every task starts with.
+        rule: of the training.
+        steps: K.
+        loss: of both levels, ``(targets, outputs) -> scalar``.
+        batch: what a step sees.
+        reported: metrics of the query.
+        view: ``(theta, phi) -> parameters`` that the model is called with.
+        inner: ``(phi, inputs, targets, outputs) -> scalar`` in place of the inner loss.
+        penalty: of phi, added to the outer loss.
+
+    Raises:
+        ValueError: if the parameters are not those of the model.
+    """
+    objective, named = losses.get(loss), metrics.named(reported)
+    expected = functional.parameters(model)
+    if set(parameters) != set(expected):
+        raise ValueError(f"parameters are {sorted(parameters)}, and the model has {sorted(expected)}")
+
+    def inner_loss(theta: Parameters, phi: Meta, examples: Batch, state: Structure) -> tf.Tensor:
+        inputs, targets = examples
+        outputs = functional.apply(model, view(theta, phi), inputs)
+        return objective(targets, outputs) if inner is None else inner(phi, inputs, targets, outputs)
+
+    def outer_loss(theta: Parameters, phi: Meta, task: Task, state: Structure) -> Any:
+        inputs, targets = task.query
+        outputs = functional.apply(model, view(theta, phi), inputs)
+        total = objective(targets, outputs)
+        if penalty is not None:
+            total = total + penalty(phi)
+        return total, {name: metric(targets, outputs) for name, metric in named.items()}
+
+    return BilevelProblem(
+        start=lambda phi, task: dict(parameters),
+        inner_loss=inner_loss,
+        outer_loss=outer_loss,
+        rule=rules.get(rule),
+        steps=steps,
+        batch=batch,
+    )

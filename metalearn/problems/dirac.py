@@ -1,0 +1,46 @@
+"""The smallest generative adversarial network."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from metalearn import rules
+from metalearn.checks import require_finite
+from metalearn.problems.bilevel import BilevelProblem
+from metalearn.problems.players import unrolled_players
+from metalearn.types import Meta, Parameters, Rule, Structure
+
+
+def dirac(unrolled: int = 0, *, rule: str | Rule | None = None, start: float = 0.5) -> BilevelProblem:
+    """Return the Dirac GAN: data at 0, a generator of one point phi, and a linear discriminator psi x.
+
+    ::
+
+        discriminator: minimise softplus(-psi phi),   generator: minimise -softplus(-psi phi)
+
+    phi is a scalar, and so is ``theta["psi"]``. The equilibrium is at zero; alternating descent circles
+    around it for ever, and looking ahead spirals in. For ``carry="forever"`` in ``MetaTrainer``.
+
+    Args:
+        unrolled: steps of the discriminator that the generator looks ahead, at least 0.
+        rule: of the discriminator, gradient descent at a rate of 0.1 unless given.
+        start: psi at first.
+
+    Raises:
+        ValueError: if ``unrolled`` is negative, or the start is not finite.
+
+    Reference: Mescheder, Geiger and Nowozin (2018), "Which Training Methods for GANs do actually Converge?",
+    definition 2.1, with ``f(t) = -log(1 + exp(-t))``; unrolled as in Metz et al. (2017).
+    """
+    require_finite("start", start)
+
+    def loss(theta: Parameters, phi: Meta, data: Structure) -> tf.Tensor:
+        return tf.math.softplus(-tf.cast(theta["psi"], phi.dtype) * phi)
+
+    return unrolled_players(
+        start=lambda: {"psi": tf.constant(start, tf.float64)},
+        inner_loss=loss,
+        outer_loss=lambda theta, phi, data: -loss(theta, phi, data),
+        rule=rules.sgd(0.1) if rule is None else rule,
+        unrolled=unrolled,
+    )

@@ -1,0 +1,88 @@
+"""Two players, of which the outer one looks ahead through steps that the inner one has not taken yet."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from metalearn import rules
+from metalearn.inner_loop import adapted, inner_gradient
+from metalearn.problems.bilevel import BilevelProblem
+from metalearn.types import Inner, Meta, Parameters, Rule, Structure, Task
+
+
+class Ahead(NamedTuple):
+    """What looking ahead starts from beside theta: the rule's state after the step, and its number."""
+
+    rule: Structure
+    step: tf.Tensor
+
+
+def unrolled_players(
+    start: Callable[[], Parameters],
+    inner_loss: Callable[[Parameters, Meta, Structure], tf.Tensor],
+    outer_loss: Callable[[Parameters, Meta, Structure], Any],
+    rule: str | Rule,
+    unrolled: int,
+) -> BilevelProblem:
+    """Return the problem of an inner player that takes one step, and an outer one that looks further ahead.
+
+    ::
+
+        theta_1 = rule.update(grad inner_loss(theta_0, phi; support), ...)       phi held constant
+        L       = outer_loss(theta_1^(K), phi; query),   theta_1^(0) = theta_1
+        theta_1^(k+1) = rule.update(grad inner_loss(theta_1^(k), phi; query), ...)
+
+    The gradient goes through the K steps ahead and not through the one that is taken: K = 0 is the usual
+    alternating descent. ``MetaTrainer(..., carry="forever")`` keeps theta and the rule's state, of Adam for
+    one, from iteration to iteration, and the steps ahead begin with both.
+
+    Args:
+        start: theta_0 of the first iteration.
+        inner_loss: ``(theta, phi, data) -> scalar``.
+        outer_loss: likewise, or with named scalars to report.
+        rule: of the inner player, no part of it learned.
+        unrolled: K, at least 0.
+
+    Raises:
+        ValueError: if K is negative, or the rule learns something.
+
+    Reference: Metz et al. (2017), "Unrolled Generative Adversarial Networks", section 2.2, where the steps
+    ahead begin before the step that is taken.
+    """
+    rule = _given(rules.get(rule), start())
+    ahead = BilevelProblem(
+        start=lambda phi, task: start(),
+        inner_loss=lambda theta, phi, data, model: inner_loss(theta, phi, data),
+        outer_loss=lambda theta, phi, task, model: outer_loss(theta, phi, task.query),
+        rule=rule,
+        steps=unrolled,
+        hyperparameters=lambda phi: {},
+    )
+
+    def begin(phi: Meta, task: Task) -> Inner:
+        return Inner(start(), model=Ahead(rule.init(start()), tf.constant(0)))
+
+    def taken(theta: Parameters, phi: Meta, data: Structure, at: Ahead) -> tuple[tf.Tensor, Ahead]:
+        fixed = tf.nest.map_structure(tf.stop_gradient, phi)
+        loss, _, gradients = inner_gradient(ahead, theta, fixed, data, ())
+        # The step itself again: an outer loss sees a model's state, and not the rule's.
+        _, state = rule.update(gradients, at.rule, theta, {}, at.step)
+        return loss, Ahead(state, at.step + 1)
+
+    def seen(theta: Parameters, phi: Meta, task: Task, at: Ahead) -> Any:
+        theta, state = tf.nest.map_structure(tf.stop_gradient, (theta, at.rule))
+        begun = Inner(theta, state, (), at.step)
+        return outer_loss(adapted(ahead, phi, Task(task.query, (), begun)), phi, task.query)
+
+    return dataclasses.replace(ahead, start=begin, inner_loss=taken, outer_loss=seen, steps=1)
+
+
+def _given(rule: Rule, theta: Parameters) -> Rule:
+    """Return the rule; raise ValueError if some of it is learned, which no player does."""
+    if tf.nest.flatten(rule.learnable(theta)):
+        raise ValueError(f"the rule {rule!r} learns something, and that of a player is given: use numbers")
+    return rule
