@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
@@ -159,8 +160,13 @@ def _adaptation(learner: Learner, steps: int, meta: Meta, tasks: Task, seed: See
     )
 
 
-def require_traceable(posed: Posed, estimator: Estimator) -> list[str]:
+def require_traceable(posed: Posed, estimator: Estimator, integers: bool = False) -> list[str]:
     """Trace the start, one inner step and the outer loss of one task, without computing anything.
+
+    Args:
+        posed: the problem with its tasks.
+        estimator: of the learner.
+        integers: whether the problem's functions see the values of a task's integers ``[N]``, such as classes.
 
     Returns:
         The names of what the outer loss reports.
@@ -181,8 +187,13 @@ def require_traceable(posed: Posed, estimator: Estimator) -> list[str]:
     estimator.require(problem, phi, one)
     # A graph alone: a concrete function would be finished and kept for a call that never comes.
     with tf.__internal__.FuncGraph("fit").as_default():
-        given = tf.nest.map_structure(
-            lambda leaf: tf.compat.v1.placeholder(leaf.dtype, leaf.shape), (phi, one)
-        )
+        given = tf.nest.map_structure(functools.partial(_argument, seen=integers), (phi, one))
         _, metrics = of_one_task(*given)
     return list(metrics)
+
+
+def _argument(leaf: tf.Tensor, seen: bool) -> tf.Tensor:
+    """Return what stands for a tensor in a graph that is traced; integers ``[N]`` as they are, if asked."""
+    if seen and leaf.dtype.is_integer and leaf.shape.rank == 1 and isinstance(leaf, tf.__internal__.EagerTensor):
+        return tf.constant(leaf.numpy())
+    return tf.compat.v1.placeholder(leaf.dtype, leaf.shape)
