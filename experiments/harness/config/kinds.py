@@ -110,6 +110,7 @@ TWO_OR_MORE = Kind(f"an integer from 2 to {LARGEST}", _integer(2))
 POSITIVE = Kind("a finite number above 0", _number(gt=0))
 POSITIVE_OR_ZERO = Kind("a finite number of at least 0", _number(ge=0))
 FRACTION = Kind("a number from 0 to 1", _number(ge=0, le=1))
+BELOW_ONE = Kind("a number from 0 to below 1", _number(ge=0, lt=1))
 NUMBER = Kind("a finite number", _number())
 SWITCH = Kind("true or false", Annotated[bool, Field(strict=True), BeforeValidator(_word)])
 TEXT = Kind(
@@ -130,6 +131,10 @@ COUNTS = Kind(
 METRICS = Kind(
     "a list of names of metrics, like [accuracy]",
     Annotated[list[str], Field(strict=True, max_length=100)],
+)
+SIZES = Kind(
+    "four integers from 0, examples of the inner loss, the outer loss, validation and test",
+    Annotated[list[_integer(0)], Field(min_length=4, max_length=4)],  # type: ignore[misc]
 )
 SPLIT = Kind(
     "three numbers of classes, or the names of classes as {train: [...], validation: [...], test: [...]}",

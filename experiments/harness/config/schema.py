@@ -69,7 +69,8 @@ def check(config: Any, command: str = "train") -> Config:
     checked = {}
     for key, value in config.items():
         if key in TAKEN[command]:
-            checked[key] = take(TAKEN[command][key].kind, key, value)
+            taken = take(TAKEN[command][key].kind, key, value)
+            checked[key] = _described(key, taken) if isinstance(taken, dict) else taken
         else:
             checked[key] = _object(key, value) if key in OBJECTS else _section(key, value, TAKEN[command])
     for section in set(CHANGES) & set(checked):

@@ -63,6 +63,17 @@ SETTINGS: dict[str, Setting] = {
     "problem": Setting(
         optional(kinds.OBJECT), "that returns a learner, in the place of model, rule, estimator and learner"
     ),
+    "problem.features": Setting(kinds.COUNT, "of an input"),
+    "problem.log_l2": Setting(kinds.NUMBER, "logarithm of each penalty before training"),
+    "problem.examples": Setting(kinds.COUNT, "of the inner loss, a weight each"),
+    "problem.batch": Setting(optional(kinds.COUNT), "examples of an inner step; null for all"),
+    "problem.steps": Setting(kinds.COUNT_OR_ZERO, "inner steps while training"),
+    "problem.seed": Setting(kinds.SEED, "of the model's initial parameters"),
+    "problem.images": Setting(kinds.OBJECT, "what synthetic images start as"),
+    **{
+        f"problem.{part}": Setting(kinds.OBJECT, f"the {part} of the problem")
+        for part in ("model", "rule", "estimator")
+    },
     "learner.loss": Setting(
         either(kinds.TEXT, kinds.OBJECT),
         "of the inner and the outer problem: mse, cross_entropy, or a function of yours, mylab.losses.huber",
@@ -135,10 +146,19 @@ SETTINGS: dict[str, Setting] = {
     "task.ways": Setting(kinds.TWO_OR_MORE, "classes of a task"),
     "task.rotations": Setting(kinds.SWITCH, "quarter turns of a class are classes of training, too"),
     "task.split": Setting(optional(kinds.SPLIT), "classes for training, validation and test"),
-    "task.path": Setting(kinds.PATH, "folder of the images"),
+    "task.path": Setting(kinds.PATH, "folder of the images; or digits, or an .npz file"),
+    "task.sizes": Setting(kinds.SIZES, "examples of the inner loss, the outer loss, validation and test"),
+    "task.corruption": Setting(kinds.BELOW_ONE, "fraction of the inner examples with a wrong label"),
+    "task.labels": Setting(
+        one_of("noisy", "true", "oracle"), "of the inner examples; oracle for those with right ones alone"
+    ),
+    "task.batch": Setting(optional(kinds.COUNT), "examples of the outer loss an iteration; null for all"),
+    "task.features": Setting(kinds.COUNT, "of an input"),
+    "task.relevant": Setting(optional(kinds.COUNT), "features that targets depend on; null for all"),
+    "task.classes": Setting(kinds.SWITCH, "targets are classes, 0 and 1"),
     "task.size": Setting(kinds.COUNT, "pixels of a side that images are resized to"),
     "task.channels": Setting(kinds.COUNT, "1 for grey images, 3 for colours"),
-    "task.seed": Setting(kinds.SEED, "of the drawings"),
+    "task.seed": Setting(kinds.SEED, "of drawings, order and noise"),
     "task.noise": Setting(kinds.POSITIVE_OR_ZERO, "deviation of Gaussian noise on the support's targets"),
     "task.informed": Setting(kinds.SWITCH, "append what a task is made from to every input"),
     "task.grid": Setting(kinds.SWITCH, "query inputs evenly spaced over their range"),
@@ -233,6 +253,8 @@ PARTS: dict[str, Setting] = {
 
 PLACES = {
     r"(evaluation|validation)\.task\.": "task.",
+    r"problem\.images\.": "task.",
+    r"problem\.(model|rule|estimator)\.": r"\1.",
     r"rule\.rule\.": "rule.",
     r"rule\.\w+\.": "learned.",
     r"estimator\.(first|then)\.": "estimator.",
