@@ -16,7 +16,7 @@ from .parts import Arrays, Parts, in_parts
 DIGITS = "digits"
 """Stands for scikit-learn's images in the place of a path."""
 
-LABELS = ("noisy", "true", "oracle")
+LABELS = ("noisy", "clean", "oracle")
 
 NAMES = ("inputs", "targets")
 
@@ -36,7 +36,7 @@ def examples(
             ``.npz`` file by ``numpy.savez(path, inputs=[N, ...], targets=[N])``.
         sizes: examples of the inner loss, the outer loss, validation and test.
         corruption: fraction of the inner examples whose label is another class, each alike probable; below 1.
-        labels: ``noisy``; ``true``, what there would be without corruption; or ``oracle``, the examples
+        labels: ``noisy``; ``clean``, what there would be without corruption; or ``oracle``, the examples
             with right labels alone, repeated to the same number.
         batch: examples of the outer loss that an iteration draws; None for all of them.
         seed: of the order and the wrong labels.
@@ -46,23 +46,25 @@ def examples(
         return Parts(inner, asked, {}, batch)
     inputs, true = inner
     if not 0 <= corruption < 1:
-        raise UsageError(f"task.corruption={corruption:g} must be from 0 to below 1: some labels have to be right")
+        raise UsageError(
+            f"task.corruption={corruption:g} must be from 0 to below 1: some labels have to be right"
+        )
     if labels not in LABELS:
         raise UsageError(f"task.labels={labels} must be one of {', '.join(LABELS)}")
     if true.dtype.kind not in "iu":
-        raise UsageError(f"task.corruption={corruption:g}: the targets of {path} are {true.dtype}, not classes")
+        raise UsageError(
+            f"task.corruption={corruption:g}: the targets of {path} are {true.dtype}, not classes"
+        )
     wrong, noisy = corrupted(true, corruption, seed)
     if labels == "oracle":
         rows = np.resize(np.flatnonzero(~wrong), len(true))
         return Parts((inputs[rows], true[rows]), asked, {}, batch)
-    if labels == "true":
+    if labels == "clean":
         return Parts(inner, asked, {}, batch)
     return Parts((inputs, noisy), asked, {"wrong": wrong}, batch)
 
 
-def one_of_each_class(
-    path: str = DIGITS, sizes: Sequence[int] = (0, 1200, 97, 500), seed: int = 0
-) -> Arrays:
+def one_of_each_class(path: str = DIGITS, sizes: Sequence[int] = (0, 1200, 97, 500), seed: int = 0) -> Arrays:
     """Return the first example of each class among those of the outer loss: inputs and classes ``[C]``."""
     inputs, classes = in_parts(read(path), sizes, seed)[1]["train"]
     found, rows = np.unique(classes, return_index=True)

@@ -33,12 +33,14 @@ def fresh(model: keras.Model, seed: Seed, tasks: int) -> Parameters:
         shape, dtype = [tasks, *named.variable.shape], tf.as_dtype(named.variable.dtype)
         constant = low == high
         own = fold_in(seed, index)
-        drawn[named.key] = tf.fill(shape, tf.cast(low, dtype)) if constant else uniform(shape, own, dtype, low, high)
+        drawn[named.key] = (
+            tf.fill(shape, tf.cast(low, dtype)) if constant else uniform(shape, own, dtype, low, high)
+        )
     return drawn
 
 
 def require_fresh(model: keras.Model) -> None:
-    """Raise ValueError unless all initializers are constant or uniform, naming the variable and the remedy."""
+    """Raise ValueError, with the remedy, unless all initializers are constant or uniform."""
     for named in named_variables(model):
         if named.variable.trainable:
             _range(named)
@@ -54,13 +56,13 @@ def _range(named: NamedVariable) -> Range:
         return 1.0, 1.0
     if isinstance(initializer, keras.initializers.RandomUniform):
         return initializer.minval, initializer.maxval
-    if isinstance(initializer, keras.initializers.VarianceScaling) and initializer.distribution == "uniform":
-        if len(shape) > 1:
-            receptive = math.prod(shape[:-2])
-            fans = {"fan_in": shape[-2] * receptive, "fan_out": shape[-1] * receptive}
-            fans["fan_avg"] = (fans["fan_in"] + fans["fan_out"]) / 2
-            limit = math.sqrt(3 * initializer.scale / fans[initializer.mode])
-            return -limit, limit
+    scales = isinstance(initializer, keras.initializers.VarianceScaling) and len(shape) > 1
+    if scales and initializer.distribution == "uniform":
+        receptive = math.prod(shape[:-2])
+        fans = {"fan_in": shape[-2] * receptive, "fan_out": shape[-1] * receptive}
+        fans["fan_avg"] = (fans["fan_in"] + fans["fan_out"]) / 2
+        limit = math.sqrt(3 * initializer.scale / fans[initializer.mode])
+        return -limit, limit
     raise ValueError(
         f"{named.key!r} is initialised by {type(initializer).__name__}, which cannot be drawn anew for every "
         'task: make its layer with a uniform initializer, kernel_initializer="glorot_uniform", or zeros'

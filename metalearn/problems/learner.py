@@ -166,7 +166,7 @@ def require_traceable(posed: Posed, estimator: Estimator, integers: bool = False
     Args:
         posed: the problem with its tasks.
         estimator: of the learner.
-        integers: whether the problem's functions see the values of a task's integers ``[N]``, such as classes.
+        integers: whether the problem's functions see the values of integers ``[N]``, such as classes.
 
     Returns:
         The names of what the outer loss reports.
@@ -194,6 +194,11 @@ def require_traceable(posed: Posed, estimator: Estimator, integers: bool = False
 
 def _argument(leaf: tf.Tensor, seen: bool) -> tf.Tensor:
     """Return what stands for a tensor in a graph that is traced; integers ``[N]`` as they are, if asked."""
-    if seen and leaf.dtype.is_integer and leaf.shape.rank == 1 and isinstance(leaf, tf.__internal__.EagerTensor):
+    if (
+        seen
+        and leaf.dtype.is_integer
+        and leaf.shape.rank == 1
+        and isinstance(leaf, tf.__internal__.EagerTensor)
+    ):
         return tf.constant(leaf.numpy())
     return tf.compat.v1.placeholder(leaf.dtype, leaf.shape)

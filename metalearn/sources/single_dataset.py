@@ -117,7 +117,9 @@ def dataset(arrays: Any, batch: int | None = None, *, dtype: str | None = None) 
     parts = as_task((arrays, arrays) if shared else arrays, "the argument of dataset")
     info = tf.nest.map_structure(lambda leaf: as_array(leaf, dtype), parts.info)
     if batch is not None and tf.nest.flatten(info):
-        raise ValueError(f"batch={batch} makes tasks of a part, and info is of the whole data set: leave it out")
+        raise ValueError(
+            f"batch={batch} makes tasks of a part, and info is of the whole data set: leave it out"
+        )
     held: dict[str, Structure] = {}
     for name, examples in (("support", parts.support), ("query", parts.query)):
         if name == "query" and shared:

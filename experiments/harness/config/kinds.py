@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, TypeAdapter, ValidationError
 
@@ -44,6 +44,13 @@ class Kind:
             return self._adapter.validate_python(value)
         except (ValidationError, RecursionError) as error:
             raise ValueError(f"{path}={shown(value)} must be {self.text}") from error
+
+
+class Setting(NamedTuple):
+    """What a setting may be, and what it is for, in a line."""
+
+    kind: Kind
+    help: str
 
 
 def shown(value: Any) -> str:

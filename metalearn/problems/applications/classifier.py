@@ -39,8 +39,8 @@ class Classifier:
         ):
             if layers:
                 raise ValueError(
-                    f"{', '.join(layers)} of model {self.model.name!r} has {kind}, for which this problem has "
-                    "no place: leave the layer out, or use MetaLearner(..., statistics=)"
+                    f"{', '.join(layers)} of model {self.model.name!r} has {kind}, for which there is "
+                    "no place here: leave the layer out, or use MetaLearner(..., statistics=)"
                 )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,9 +47,10 @@ def cleaning(
         examples: N, in the support ``(inputs [N, ...], classes [N])``.
         rule: the inner update.
         steps: K.
-        batch: B, examples of an inner step, which divides N: step k takes rows ``k B, k B + 1, ...`` modulo N,
-            and goes on where an inner loop is carried. All of them unless given.
-        estimator: of the gradient with respect to ``phi = {"weights": [N]}``; ``checkpointed()`` unless given.
+        batch: B, examples of an inner step, which divides N: step k takes rows ``k B, k B + 1, ...`` modulo
+            N, and goes on where an inner loop is carried. All of them unless given.
+        estimator: of the gradient with respect to ``phi = {"weights": [N]}``; ``checkpointed()`` unless
+            given.
         seed: of the model's initial parameters, the same for every inner loop.
 
     Raises:
@@ -58,61 +60,75 @@ def cleaning(
     Reference: Franceschi et al. (2017), "Forward and Reverse Gradient-Based Hyperparameter Optimization",
     section 5.1.
     """
-    require_count("examples", examples)
-    size = require_count_of("batch", examples if batch is None else batch, examples)
-    classifier, theta_0 = Classifier(model), functional.initialize(model, seed)
-    rule = rules.get(rule)
-
-    def start(phi: Meta, task: Task) -> Parameters:
-        targets = task.support.targets
-        require_classes("cleaning", targets, classifier.classes)
-        if targets.shape[0] != examples:
-            raise ValueError(f"cleaning: the support has {targets.shape[0]} examples, not examples={examples}")
-        return tf.nest.map_structure(lambda leaf: tf.cast(leaf, phi["weights"].dtype), theta_0)
-
-    def rows(task: Task, step: int | tf.Tensor) -> tuple[Batch, tf.Tensor]:
-        taken = (step * size + tf.range(size)) % examples
-        return tf.nest.map_structure(lambda leaf: tf.gather(leaf, taken), task.support), taken
-
-    def inner_loss(
-        theta: Parameters, phi: Meta, seen: tuple[Batch, tf.Tensor], state: Structure
-    ) -> tf.Tensor:
-        (inputs, targets), taken = seen
-        outputs, added = classifier(theta, inputs)
-        weights = 2 * tf.sigmoid(tf.gather(phi["weights"], taken))
-        weighted = weights[:, None] * tf.one_hot(targets, classifier.classes, dtype=outputs.dtype)
-        return losses.cross_entropy(weighted, outputs) + added
-
-    def outer_loss(theta: Parameters, phi: Meta, task: Task, state: Structure) -> Any:
-        outputs, _ = classifier(theta, task.query.inputs)
-        found = {"accuracy": metrics.accuracy(task.query.targets, outputs)}
-        if isinstance(task.info, Mapping) and WRONG in task.info:
-            found["f1"] = f1(task.info[WRONG], phi["weights"] < 0, outputs.dtype)
-        return losses.cross_entropy(task.query.targets, outputs), found
-
+    theta_0, rule = functional.initialize(model, seed), rules.get(rule)
+    weighted = Weighted(Classifier(model), theta_0, examples, examples if batch is None else batch)
     problem = BilevelProblem(
-        start=start,
-        inner_loss=inner_loss,
-        outer_loss=outer_loss,
+        start=weighted.start,
+        inner_loss=weighted.inner_loss,
+        outer_loss=weighted.outer_loss,
         rule=rule,
         steps=steps,
-        batch=rows,
-        batches=examples // size,
+        batch=weighted.batch,
+        batches=examples // weighted.size,
     )
     dtype = next(iter(theta_0.values())).dtype
     phi = {"weights": tf.zeros([examples], dtype), "rule": rule.learnable(theta_0)}
     return BilevelLearner(problem, estimator or checkpointed(), phi)
 
 
+@dataclasses.dataclass(frozen=True)
+class Weighted:
+    """The functions of one task; see :func:`cleaning`."""
+
+    classifier: Classifier
+    theta_0: Parameters
+    examples: int
+    size: int
+
+    def __post_init__(self) -> None:
+        require_count("examples", self.examples)
+        require_count("batch", self.size)
+        if self.examples % self.size:
+            raise ValueError(
+                f"batch={self.size} does not divide the {self.examples} examples: every step takes as many"
+            )
+
+    def start(self, phi: Meta, task: Task) -> Parameters:
+        """Return the initial parameters."""
+        targets = task.support.targets
+        require_classes("cleaning", targets, self.classifier.classes)
+        if targets.shape[0] != self.examples:
+            raise ValueError(
+                f"cleaning: the support has {targets.shape[0]} examples, and examples={self.examples} have a "
+                "weight: give as many"
+            )
+        return tf.nest.map_structure(lambda leaf: tf.cast(leaf, phi["weights"].dtype), self.theta_0)
+
+    def batch(self, task: Task, step: int | tf.Tensor) -> tuple[Batch, tf.Tensor]:
+        """Return the examples of a step and their rows."""
+        rows = (step * self.size + tf.range(self.size)) % self.examples
+        return tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), task.support), rows
+
+    def inner_loss(
+        self, theta: Parameters, phi: Meta, seen: tuple[Batch, tf.Tensor], state: Structure
+    ) -> tf.Tensor:
+        """Return the weighted cross-entropy, and what the model adds."""
+        (inputs, targets), rows = seen
+        outputs, added = self.classifier(theta, inputs)
+        weights = 2 * tf.sigmoid(tf.gather(phi["weights"], rows))
+        soft = weights[:, None] * tf.one_hot(targets, self.classifier.classes, dtype=outputs.dtype)
+        return losses.cross_entropy(soft, outputs) + added
+
+    def outer_loss(self, theta: Parameters, phi: Meta, task: Task, state: Structure) -> Any:
+        """Return the cross-entropy of the query, accuracy, and F1 where the truth is known."""
+        outputs, _ = self.classifier(theta, task.query.inputs)
+        found = {"accuracy": metrics.accuracy(task.query.targets, outputs)}
+        if isinstance(task.info, Mapping) and WRONG in task.info:
+            found["f1"] = f1(task.info[WRONG], phi["weights"] < 0, outputs.dtype)
+        return losses.cross_entropy(task.query.targets, outputs), found
+
+
 def f1(true: tf.Tensor, found: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Return ``2 TP / (number true + number found)`` of two masks ``[N]``; 0 where both are empty."""
     both, one, other = (tf.reduce_sum(tf.cast(mask, dtype)) for mask in (true & found, true, found))
     return 2 * both / tf.maximum(one + other, 1)
-
-
-def require_count_of(what: str, count: int, whole: int) -> int:
-    """Return a count; raise ValueError unless it divides the whole."""
-    require_count(what, count)
-    if whole % count:
-        raise ValueError(f"{what}={count} does not divide the {whole} examples: every batch has as many")
-    return count

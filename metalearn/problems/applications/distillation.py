@@ -51,16 +51,8 @@ def distillation(
     require_fresh(model)
     inputs, targets = np.asarray(images[0]), tf.constant(images[1], tf.int32)
     require_classes("distillation", targets, classifier.classes)
+    _require_images(model, inputs, len(targets))
     like = functional.parameters(model)
-    dtype = next(iter(like.values())).dtype
-    shape, needed = inputs.shape[1:], tf.TensorShape(model.input_shape[1:])
-    if not needed.is_compatible_with(shape) or len(inputs) != targets.shape[0]:
-        raise ValueError(
-            f"images have the shape {inputs.shape} and {targets.shape[0]} classes: the model takes [n, "
-            f"{', '.join(map(str, needed))}], and each image has a class"
-        )
-    if not np.isfinite(inputs).all():
-        raise ValueError("images have NaN or infinity: learning cannot start with them")
 
     def inner_loss(theta: Parameters, phi: Meta, batch: Structure, state: Structure) -> tf.Tensor:
         outputs, added = classifier(theta, phi["images"])
@@ -80,5 +72,18 @@ def distillation(
         steps=steps,
         batch=lambda task, step: (),
     )
+    dtype = next(iter(like.values())).dtype
     phi = {"images": tf.constant(inputs, dtype), "rule": rule.learnable(like)}
     return BilevelLearner(problem, estimator or checkpointed(), phi, noise=functools.partial(fresh, model))
+
+
+def _require_images(model: keras.Model, inputs: np.ndarray, classes: int) -> None:
+    """Raise ValueError unless images fit the model, each has a class, and all numbers are finite."""
+    needed = tf.TensorShape(model.input_shape[1:])
+    if not needed.is_compatible_with(inputs.shape[1:]) or len(inputs) != classes:
+        raise ValueError(
+            f"images have the shape {inputs.shape} and {classes} classes: the model takes [n, "
+            f"{', '.join(map(str, needed))}], and each image has a class"
+        )
+    if not np.isfinite(inputs).all():
+        raise ValueError("images have NaN or infinity: learning cannot start with them")
