@@ -6,8 +6,10 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+import tensorflow as tf
 
 import metalearn as ml
+from metalearn.random import uniform
 
 from ..harness.errors import UsageError
 
@@ -48,9 +50,26 @@ class Parts:
             )
         if self.batch is not None:
             size = min(self.batch, len(asked[1])) if part == "train" else len(asked[1])
-            return ml.tasks.dataset(asked, batch=size)
+            return Drawn(ml.tasks.dataset(asked).query, size)
         inner = self.inner if len(self.inner[1]) else asked
         return ml.tasks.dataset(ml.Task(inner, asked, info=self.info))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Drawn:
+    """Queries of so many different examples of a data set, without a support.
+
+    Not :func:`metalearn.tasks.dataset`, which draws one after the other: that takes long for hundreds.
+    """
+
+    asked: ml.Batch
+    batch: int
+
+    def sample(self, seed: ml.types.Seed, tasks: int) -> ml.Task:
+        """Draw queries ``[tasks, batch, ...]``, a pure function of the seed."""
+        keys = uniform([tasks, *self.asked.targets.shape], seed)
+        rows = tf.argsort(keys, stable=True)[:, : self.batch]
+        return ml.Task((), tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), self.asked))
 
 
 def in_parts(given: Arrays, sizes: Sequence[int], seed: int) -> tuple[Arrays, dict[str, Arrays]]:

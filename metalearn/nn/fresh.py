@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -49,7 +50,7 @@ def require_fresh(model: keras.Model) -> None:
 def _range(named: NamedVariable) -> Range:
     """Return the ends between which an initializer draws uniformly; equal ones for a constant."""
     name, shape = named.variable.name, named.variable.shape
-    initializer = getattr(named.owner, f"{name}_initializer", None)
+    initializer: Any = getattr(named.owner, f"{name}_initializer", None)
     if isinstance(initializer, keras.initializers.Zeros):
         return 0.0, 0.0
     if isinstance(initializer, keras.initializers.Ones):
