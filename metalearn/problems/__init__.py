@@ -1,8 +1,9 @@
 """Bilevel problems and their learners: what is learned by what."""
 
 from metalearn.inner_loop import adapted
+from metalearn.problems.applications import cleaning, distillation, logistic, ridge
 from metalearn.problems.batches import slices
-from metalearn.problems.bilevel import BilevelProblem
+from metalearn.problems.bilevel import BilevelProblem, Noisy
 from metalearn.problems.bilevel_learner import BilevelLearner
 from metalearn.problems.dirac import dirac
 from metalearn.problems.few_shot import MetaLearner
@@ -16,11 +17,16 @@ __all__ = [
     "BilevelProblem",
     "Learner",
     "MetaLearner",
+    "Noisy",
     "SecondDerivatives",
     "adapted",
     "check_second_derivatives",
+    "cleaning",
     "dirac",
+    "distillation",
     "gaussians",
+    "logistic",
+    "ridge",
     "slices",
     "unrolled_players",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -12,6 +12,13 @@ from metalearn import rules
 from metalearn.checks import require_count
 from metalearn.execution.task_map import require_mapping
 from metalearn.types import Inner, Meta, Parameters, Rule, Structure, Task, TaskMapping
+
+
+class Noisy(NamedTuple):
+    """A task's support with what a learner has drawn for its inner loop (``BilevelLearner.noise``)."""
+
+    examples: Structure
+    noise: Structure
 
 
 def whole_support(task: Task, step: int | tf.Tensor) -> Structure:

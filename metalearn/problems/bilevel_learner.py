@@ -12,8 +12,13 @@ from metalearn import estimators
 from metalearn.estimators import Estimator, checkpointed
 from metalearn.inner_loop import counted, number_of_tasks
 from metalearn.problems import learner
+from metalearn.problems.bilevel import Noisy
 from metalearn.problems.learner import Losses, Posed
+from metalearn.random import fold_in
 from metalearn.types import Inner, Meta, MetaGradient, Problem, Rule, Seed, Structure, Task, TaskMapping
+
+NOISE_STREAM = 0x62696C65
+"""Folded into the seed of a call, so that noise is independent of tasks that are drawn with the same seed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +30,10 @@ class BilevelLearner:
             :class:`metalearn.types.Problem`.
         estimator: of the meta-gradient.
         start: the initial phi, or a function of a seed that returns it.
+        noise: ``(seed, T) -> nest [T, ...]``, what is random in inner loops beside their data, such as where
+            they start: a pure function of the seed, drawn anew for each iteration and list of tasks. The
+            problem's functions get it with the support, ``task.support = Noisy(examples, noise)``. None for
+            none.
 
     Raises:
         ValueError: if a part is not what it has to be, or phi has leaves that are no floating-point tensors.
@@ -40,6 +49,7 @@ class BilevelLearner:
     problem: Problem
     estimator: Estimator = dataclasses.field(default_factory=checkpointed)
     start: Meta | Callable[[int], Meta] = dataclasses.field(default_factory=dict)
+    noise: Callable[[Seed, int], Structure] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "estimator", estimators.get(self.estimator))
@@ -80,8 +90,12 @@ class BilevelLearner:
         return phi
 
     def posed(self, meta: Meta, tasks: Task, seed: Seed) -> Posed:
-        """Return the problem as it is."""
-        return Posed(self.problem, meta, counted(tasks))
+        """Return the problem as it is, and the tasks with their noise."""
+        tasks = counted(tasks)
+        if self.noise is not None:
+            drawn = self.noise(fold_in(seed, NOISE_STREAM), number_of_tasks(tasks))
+            tasks = tasks._replace(support=Noisy(tasks.support, drawn))
+        return Posed(self.problem, meta, tasks)
 
     def parts(self, meta: Meta) -> tuple[Meta, Structure]:
         """Return phi and an empty state."""
@@ -96,9 +110,13 @@ class BilevelLearner:
         return ()
 
     def require_fit(self, tasks: Task) -> list[str]:
-        """Raise ValueError if a loss or a metric is no scalar, or the estimator refuses the problem."""
+        """Raise ValueError if a loss or a metric is no scalar, or the estimator refuses the problem.
+
+        The problem's functions see the classes of the first task: lists of integers are constants to them.
+        """
         number_of_tasks(counted(tasks))
-        return learner.require_traceable(self.posed(self.initialize(0), tasks, (0, 0)), self.estimator)
+        posed = self.posed(self.initialize(0), tasks, (0, 0))
+        return learner.require_traceable(posed, self.estimator)
 
     def meta_gradient(self, meta: Meta, tasks: Task, seed: Seed = (0, 0)) -> MetaGradient:
         """Return the meta-loss of each task and the gradient of its mean with respect to ``meta``.

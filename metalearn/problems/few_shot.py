@@ -177,8 +177,7 @@ class MetaLearner:
         """
         number_of_tasks(tasks)
         posed = self.posed(self._meta(functional.parameters(self.model)), tasks, (0, 0))
-        losses_of_both = self.loss, self.outer_loss or self.loss
-        return fit.require_tasks_fit(self.model, posed, self.estimator, losses_of_both)
+        return fit.require_tasks_fit(self.model, posed, self.estimator)
 
     def meta_gradient(self, meta: Meta, tasks: Task, seed: Seed = (0, 0)) -> MetaGradient:
         """Return the meta-loss of each task and the gradient of its mean with respect to ``meta``.

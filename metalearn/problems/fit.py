@@ -14,7 +14,7 @@ from metalearn.nn.layers import inexact_layers
 from metalearn.problems.batches import slices
 from metalearn.problems.bilevel import whole_support
 from metalearn.problems.learner import Posed, require_traceable
-from metalearn.types import Batch, Loss
+from metalearn.types import Batch
 
 
 def require_head_fits(
@@ -62,16 +62,13 @@ def require_exact_layers(model: keras.Model) -> None:
         )
 
 
-def require_tasks_fit(
-    model: keras.Model, posed: Posed, estimator: Estimator, losses: tuple[Loss, Loss]
-) -> list[str]:
+def require_tasks_fit(model: keras.Model, posed: Posed, estimator: Estimator) -> list[str]:
     """Return the names of what the outer loss reports for the tasks of a posed problem.
 
     Args:
         model: the Keras model.
         posed: tasks and what is to be done with them.
         estimator: of the learner.
-        losses: inner and outer loss; both see the targets of the first task.
 
     Raises:
         ValueError: naming both shapes, if the model cannot take or answer these tasks.
@@ -81,28 +78,16 @@ def require_tasks_fit(
     for batch in (support, one.query):
         _require_inputs_fit(model, batch)
     try:
-        reported = require_traceable(posed, estimator)
+        return require_traceable(posed, estimator)
     except ValueError as error:
         shape = getattr(model, "output_shape", None)
         targets = one.query.targets
-        if isinstance(shape, tuple) and tf.is_tensor(targets) and "targets" in str(error):
+        if isinstance(shape, tuple) and tf.is_tensor(targets) and "targets have" in str(error):
             raise ValueError(
                 f"the model gives outputs of shape {tf.TensorShape(shape[1:])}, the tasks' targets have "
                 f"{targets.shape[1:]}: change the model's output size, the tasks or the loss ({error})"
             ) from error
         raise
-    for batch, loss in zip((support, one.query), losses, strict=True):
-        _require_targets_fit(model, batch, loss)
-    return reported
-
-
-def _require_targets_fit(model: keras.Model, batch: Batch, loss: Loss) -> None:
-    """Let a loss see the values of classes, which a graph that is traced does not have."""
-    shape = getattr(model, "output_shape", None)
-    if not isinstance(shape, tuple) or None in shape[1:] or not tf.is_tensor(batch.targets):
-        return
-    if tf.executing_eagerly() and batch.targets.dtype.is_integer:
-        loss(batch.targets, tf.zeros([batch.targets.shape[0], *shape[1:]], model.compute_dtype))
 
 
 def _require_inputs_fit(model: keras.Model, batch: Batch) -> None:

@@ -162,6 +162,10 @@ def _adaptation(learner: Learner, steps: int, meta: Meta, tasks: Task, seed: See
 def require_traceable(posed: Posed, estimator: Estimator) -> list[str]:
     """Trace the start, one inner step and the outer loss of one task, without computing anything.
 
+    Args:
+        posed: the problem with its tasks.
+        estimator: of the learner.
+
     Returns:
         The names of what the outer loss reports.
 

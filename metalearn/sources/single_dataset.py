@@ -32,11 +32,13 @@ class Dataset:
         support: the examples to adapt on, in variables ``[N, ...]``.
         query: the examples to judge by, in variables ``[M, ...]``; may be the same variables.
         batch: examples of a mini-batch, or None.
+        info: of the whole data set, for whoever judges a learner; empty with mini-batches.
     """
 
     support: Structure
     query: Structure
     batch: int | None = None
+    info: Structure = ()
 
     @property
     def constant(self) -> bool:
@@ -63,7 +65,7 @@ class Dataset:
                     f"one data set is one task, and {tasks} are asked for: set meta_batch_size=1 "
                     "(num_tasks=1), or draw mini-batches, ml.tasks.dataset(arrays, batch=...)"
                 )
-            return Task(support=_whole(self.support), query=_whole(self.query))
+            return Task(_whole(self.support), _whole(self.query), info=_whole(self.info))
         support, query = self._rows(seed, tasks)
         return Task(support=_of(self.support, support), query=_of(self.query, query))
 
@@ -73,7 +75,7 @@ class Dataset:
 
     @functools.cached_property
     def _digest(self) -> hashlib._Hash:
-        return digest_of((self.support, self.query))
+        return digest_of((self.support, self.query, self.info))
 
     def _rows(self, seed: Seed, tasks: int) -> list[tf.Tensor]:
         """Draw indices of support and query examples of mini-batches, each ``[T, batch]``."""
@@ -99,7 +101,7 @@ def dataset(arrays: Any, batch: int | None = None, *, dtype: str | None = None) 
 
     The whole data set is one task that is the same for every seed (``constant``), and drawing it copies
     nothing. With ``batch`` a task is a mini-batch of different examples of the support, and one of the
-    query, independently drawn.
+    query, independently drawn. The ``info`` of a Task goes along with the whole.
 
     Args:
         arrays: a mapping with support and query or a Task, each a pair ``(inputs [N, ...], targets [N,
@@ -108,11 +110,16 @@ def dataset(arrays: Any, batch: int | None = None, *, dtype: str | None = None) 
         dtype: of floating-point numbers; Keras' ``floatx`` if not given. Integers stay what they are.
 
     Raises:
-        ValueError: if arrays of one part differ in length or hold a number that is not finite, or ``batch``
-            is larger than a part.
+        ValueError: if arrays of one part differ in length or hold a number that is not finite, ``batch`` is
+            larger than a part, or there are mini-batches and an ``info`` of the whole.
     """
     shared = not (isinstance(arrays, (Task, Mapping)))
     parts = as_task((arrays, arrays) if shared else arrays, "the argument of dataset")
+    info = tf.nest.map_structure(lambda leaf: as_array(leaf, dtype), parts.info)
+    if batch is not None and tf.nest.flatten(info):
+        raise ValueError(
+            f"batch={batch} makes tasks of a part, and info is of the whole data set: leave it out"
+        )
     held: dict[str, Structure] = {}
     for name, examples in (("support", parts.support), ("query", parts.query)):
         if name == "query" and shared:
@@ -125,7 +132,7 @@ def dataset(arrays: Any, batch: int | None = None, *, dtype: str | None = None) 
             if batch > size:
                 raise ValueError(f"batch={batch} is more than the {size} examples of the {name}: lower it")
         held[name] = as_variables(leaves)
-    return Dataset(held["support"], held["query"], batch)
+    return Dataset(held["support"], held["query"], batch, as_variables(info))
 
 
 def _whole(examples: Structure) -> Any:

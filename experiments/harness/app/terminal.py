@@ -16,19 +16,17 @@ from ..console import cell, console
 
 LINES_WHEN_PIPED = 10
 
+ALL_SHOWN = 20
+"""Inner steps up to which a table has a row for each; of more, for 1, 2, 5, 10, 20, 50, ... and the last."""
+
 
 def brief(config: dict[str, Any], trainer: ml.MetaTrainer, place: str) -> None:
     """Print what is to be done, how, and where it is kept."""
 
-    def settings(section: str) -> str:
-        values = {key: value for key, value in config[section].items() if value is not None}
-        name = str(values.pop("_target_", "")).rpartition(".")[2]
-        return f"{name}({', '.join(f'{key}={value}' for key, value in values.items())})"
-
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     learner = ("problem",) if config.get("problem") else ("model", "rule", "estimator", "learner")
     for section in ("task", *learner, "optimizer", "training"):
-        table.add_row(cell(section, "bold"), cell(settings(section)))
+        table.add_row(cell(section, "bold"), cell(_described(config[section])))
     number = os.environ.get("TF_NUM_INTRAOP_THREADS", "0")
     threads = {"0": "threads on all cores", "1": "one thread"}.get(number, f"{number} threads")
     trainer.build()
@@ -39,10 +37,18 @@ def brief(config: dict[str, Any], trainer: ml.MetaTrainer, place: str) -> None:
     console.print(table)
 
 
+def _described(section: dict[str, Any]) -> str:
+    """Return an object, and those that are settings of it, as they are called, without what is null."""
+    values = {key: value for key, value in section.items() if value is not None}
+    name = str(values.pop("_target_", "")).rpartition(".")[2]
+    shown = {key: _described(value) if isinstance(value, dict) else value for key, value in values.items()}
+    return f"{name}({', '.join(f'{key}={value}' for key, value in shown.items())})"
+
+
 def evaluation_table(evaluation: ml.Evaluation, metric: str, title: str) -> Table:
     """Return the table of query loss and metrics after each number of inner steps, with 95 % intervals.
 
-    Where tasks diverged, what fraction did is a column.
+    Where tasks diverged, what fraction did is a column. Of many steps, some have a row.
     """
     table = Table(title=title, title_justify="left", caption_justify="left")
     table.caption = cell(
@@ -58,8 +64,13 @@ def evaluation_table(evaluation: ml.Evaluation, metric: str, title: str) -> Tabl
     for heading, _ in columns:
         table.add_column(cell(heading), justify="right")
     for step, *row in zip(evaluation.steps, *(values for _, values in columns), strict=True):
-        table.add_row(str(step), *row)
+        if len(evaluation.steps) <= ALL_SHOWN + 1 or _is_shown(step, evaluation.steps[-1]):
+            table.add_row(str(step), *row)
     return table
+
+
+def _is_shown(step: int, last: int) -> bool:
+    return step in (0, last) or str(step).rstrip("0") in ("1", "2", "5")
 
 
 def _shown(values: np.ndarray) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, TypeAdapter, ValidationError
 
@@ -44,6 +44,13 @@ class Kind:
             return self._adapter.validate_python(value)
         except (ValidationError, RecursionError) as error:
             raise ValueError(f"{path}={shown(value)} must be {self.text}") from error
+
+
+class Setting(NamedTuple):
+    """What a setting may be, and what it is for, in a line."""
+
+    kind: Kind
+    help: str
 
 
 def shown(value: Any) -> str:
@@ -110,6 +117,7 @@ TWO_OR_MORE = Kind(f"an integer from 2 to {LARGEST}", _integer(2))
 POSITIVE = Kind("a finite number above 0", _number(gt=0))
 POSITIVE_OR_ZERO = Kind("a finite number of at least 0", _number(ge=0))
 FRACTION = Kind("a number from 0 to 1", _number(ge=0, le=1))
+BELOW_ONE = Kind("a number from 0 to below 1", _number(ge=0, lt=1))
 NUMBER = Kind("a finite number", _number())
 SWITCH = Kind("true or false", Annotated[bool, Field(strict=True), BeforeValidator(_word)])
 TEXT = Kind(
@@ -130,6 +138,10 @@ COUNTS = Kind(
 METRICS = Kind(
     "a list of names of metrics, like [accuracy]",
     Annotated[list[str], Field(strict=True, max_length=100)],
+)
+SIZES = Kind(
+    "four integers from 0, examples of the inner loss, the outer loss, validation and test",
+    Annotated[list[_integer(0)], Field(min_length=4, max_length=4)],  # type: ignore[misc]
 )
 SPLIT = Kind(
     "three numbers of classes, or the names of classes as {train: [...], validation: [...], test: [...]}",

@@ -10,8 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..errors import UsageError, nearest
 from . import kinds, packages
-from .kinds import Kind
-from .settings import BACKENDS, PARTS, PLACES, TAKEN, Setting
+from .kinds import Kind, Setting
+from .settings import BACKENDS, PARTS, PLACES, TAKEN
 
 Config = dict[str, Any]
 
@@ -82,6 +82,8 @@ def check(config: Any, command: str = "train") -> Config:
             "validation must not be evaluated on the same tasks"
         )
     _require_shallow("problem", checked.get("problem"))
+    if checked.get("problem"):
+        checked["problem"] = _described("problem", checked["problem"])
     packages.require(checked, checked.get("packages", ()))
     return checked
 

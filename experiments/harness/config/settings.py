@@ -9,10 +9,11 @@ whichever object has them; its constructor decides which it has, and checks thos
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import kinds
-from .kinds import Kind, either, one_of, optional
+from .kinds import Kind, Setting, either, one_of, optional
+from .task_settings import TASK
 
 BACKENDS = {
     "wandb": ("mode", "project", "group", "name", "interval", "histogram_interval"),
@@ -22,14 +23,6 @@ BACKENDS = {
 """The settings that each tracker has."""
 
 MODES = ("offline", "online", "disabled")
-
-
-class Setting(NamedTuple):
-    """What a setting may be, and what it is for, in a line."""
-
-    kind: Kind
-    help: str
-
 
 _LEARNABLE = either(kinds.POSITIVE, kinds.OBJECT)
 _MOMENTUM = either(kinds.FRACTION, kinds.OBJECT)
@@ -63,6 +56,17 @@ SETTINGS: dict[str, Setting] = {
     "problem": Setting(
         optional(kinds.OBJECT), "that returns a learner, in the place of model, rule, estimator and learner"
     ),
+    "problem.features": Setting(kinds.COUNT, "of an input"),
+    "problem.log_l2": Setting(kinds.NUMBER, "logarithm of each penalty before training"),
+    "problem.examples": Setting(kinds.COUNT, "of the inner loss, a weight each"),
+    "problem.batch": Setting(optional(kinds.COUNT), "examples of an inner step; null for all"),
+    "problem.steps": Setting(kinds.COUNT_OR_ZERO, "inner steps while training"),
+    "problem.seed": Setting(kinds.SEED, "of the model's initial parameters"),
+    "problem.images": Setting(kinds.OBJECT, "what synthetic images start as"),
+    **{
+        f"problem.{part}": Setting(kinds.OBJECT, f"the {part} of the problem")
+        for part in ("model", "rule", "estimator")
+    },
     "learner.loss": Setting(
         either(kinds.TEXT, kinds.OBJECT),
         "of the inner and the outer problem: mse, cross_entropy, or a function of yours, mylab.losses.huber",
@@ -130,40 +134,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     "paths.data": Setting(kinds.PATH, "folder of sets of images"),
     "paths.runs": Setting(kinds.PATH, "folder that all runs are kept in"),
-    "task.shots": Setting(kinds.COUNT, "support examples of a task; of a class where there are classes"),
-    "task.queries": Setting(kinds.COUNT, "query examples of a task; of a class where there are classes"),
-    "task.ways": Setting(kinds.TWO_OR_MORE, "classes of a task"),
-    "task.rotations": Setting(kinds.SWITCH, "quarter turns of a class are classes of training, too"),
-    "task.split": Setting(optional(kinds.SPLIT), "classes for training, validation and test"),
-    "task.path": Setting(kinds.PATH, "folder of the images"),
-    "task.size": Setting(kinds.COUNT, "pixels of a side that images are resized to"),
-    "task.channels": Setting(kinds.COUNT, "1 for grey images, 3 for colours"),
-    "task.seed": Setting(kinds.SEED, "of the drawings"),
-    "task.noise": Setting(kinds.POSITIVE_OR_ZERO, "deviation of Gaussian noise on the support's targets"),
-    "task.informed": Setting(kinds.SWITCH, "append what a task is made from to every input"),
-    "task.grid": Setting(kinds.SWITCH, "query inputs evenly spaced over their range"),
-    "task.input_size": Setting(kinds.COUNT, "dimensions of an input"),
-    "task.degree": Setting(kinds.COUNT_OR_ZERO, "of the polynomial"),
-    "task.modes": Setting(kinds.NAMES, "shapes, alike in probability"),
-    "task.mean": Setting(kinds.NUMBER, "of the coefficients"),
-    "task.scale": Setting(kinds.POSITIVE_OR_ZERO, "deviation of the coefficients"),
-    **{
-        f"task.{name}": Setting(kinds.RANGE, f"range of {what}")
-        for name, what in {
-            "amplitude": "the amplitude",
-            "phase": "the phase",
-            "inputs": "inputs",
-            "frequency": "the frequency",
-            "centre": "the centre of shapes or inputs",
-            "slope": "the slope",
-            "curvature": "the curvature",
-            "offset": "the offset",
-            "coefficients": "coefficients",
-            "location": "where the step is",
-            "low": "the value before the step",
-            "high": "the value after the step",
-        }.items()
-    },
+    **TASK,
     "model.input_size": Setting(kinds.COUNT, "numbers of an input"),
     "model.output_size": Setting(kinds.COUNT, "numbers of an output"),
     "model.hidden": Setting(kinds.COUNTS, "widths of the hidden layers"),
@@ -237,6 +208,8 @@ PARTS: dict[str, Setting] = {
 
 PLACES = {
     r"(evaluation|validation)\.task\.": "task.",
+    r"problem\.images\.": "task.",
+    r"problem\.(model|rule|estimator)\.": r"\1.",
     r"rule\.rule\.": "rule.",
     r"rule\.\w+\.": "learned.",
     r"estimator\.(first|then)\.": "estimator.",

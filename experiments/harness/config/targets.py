@@ -23,6 +23,7 @@ PACKAGES = {
     "metalearn.rules": ml.rules,
     "metalearn.estimators": ml.estimators,
     "metalearn.heads": ml.heads,
+    "metalearn.problems": ml.problems,
     "metalearn.step_weights": ml.step_weights,
     "metalearn.tasks": ml.tasks,
     "experiments.data": data,

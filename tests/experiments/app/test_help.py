@@ -63,7 +63,7 @@ def test_help_is_of_what_the_command_takes(command, shown):
 def test_help_of_the_training(shown):
     """Groups with what is chosen and can be; settings with value, kind and a line."""
     text = shown("train", "--help")
-    assert re.search(r"^  task=sinusoid +\w+, harmonic,", text, re.MULTILINE)
+    assert re.search(r"^  task=sinusoid +(\w+, )+harmonic,", text, re.MULTILINE)
     assert "sinusoid/truncated_maml" in text
     assert re.search(r"^  hydra/launcher=basic +basic", text, re.MULTILINE)
     assert "learner.steps=1 " in text

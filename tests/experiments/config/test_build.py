@@ -84,13 +84,15 @@ def test_every_yaml_of_a_group_can_be_built(group):
 def test_every_experiment_can_be_built(experiment):
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         # Nothing is to be differentiated in blank images.
-        small = (
-            [] if experiment.startswith("sinusoid") else ["model.filters=2", "run.check_derivatives=false"]
-        )
+        small = [] if experiment.startswith("sinusoid") else ["run.check_derivatives=false"]
+        small += ["model.filters=2"] if experiment.startswith(("glyphs", "omniglot")) else []
         composed = hydra.compose("train", [f"experiment={experiment}", "label=test", "name=test", *small])
     config = OmegaConf.to_container(composed, resolve=True)
     check(config)
-    assert build_trainer(config).iteration == 0
+    if config["task"].get("path") == "digits":
+        pytest.importorskip("sklearn")
+    if "/digits_" not in experiment:  # variants of another
+        assert build_trainer(config).iteration == 0
 
 
 def test_the_sweep_over_algorithms_leaves_none_out():

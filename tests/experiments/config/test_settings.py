@@ -19,6 +19,7 @@ OBJECTS = {
     "model": "metalearn.models",
     "rule": "metalearn.rules",
     "estimator": "metalearn.estimators",
+    "problem": "metalearn.problems",
     "head": "metalearn.heads",
     "step_weights": "metalearn.step_weights",
     "optimizer": "keras.optimizers",
@@ -26,13 +27,19 @@ OBJECTS = {
 }
 
 NOT_DESCRIBED = {"FewShot", "Source", "as_source", "check_sampler", "dataset", "from_arrays", "from_function"}
+NOT_DESCRIBED |= {"BilevelLearner", "BilevelProblem", "Learner", "MetaLearner", "Noisy", "SecondDerivatives"}
+NOT_DESCRIBED |= {"adapted", "check_second_derivatives", "slices", "step_weights", "unrolled_players"}
+NOT_DESCRIBED |= {"dirac", "gaussians", "Ring"}
 NOT_DESCRIBED |= {"prefetched", "spec", "task_bytes", "get", "linear_head", "Estimator", "Head"}
 """What takes arrays, functions or objects that no configuration describes."""
 
 
-def composed(command):
+NAMED = ["label=maml", "name=sinusoid"]
+
+
+def composed(command, *words):
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = hydra.compose(command, ["label=maml", "name=sinusoid"] if command == "train" else [])
+        config = hydra.compose(command, [*words, *NAMED] if command == "train" else [])
     return OmegaConf.to_container(config, resolve=command == "train")
 
 
@@ -47,7 +54,8 @@ def pages():
         page = OmegaConf.to_container(OmegaConf.load(path))
         whole = page if "@package _global_" in path.read_text() else {parts[0]: page}
         found += schema.leaves({key: value for key, value in whole.items() if key not in HYDRA})
-    return [*found, *schema.leaves(composed("train"))]
+    whole = [composed("train"), composed("train", "experiment=distill/digits")]
+    return [*found, *(leaf for config in whole for leaf in schema.leaves(config))]
 
 
 def constructors(section):

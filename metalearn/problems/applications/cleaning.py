@@ -1,0 +1,134 @@
+"""Data hyper-cleaning: a weight for each training example, learned by the loss on a few clean ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from metalearn import losses, metrics, rules
+from metalearn.checks import require_count
+from metalearn.estimators import Estimator, checkpointed
+from metalearn.nn import functional
+from metalearn.problems.applications.classifier import Classifier, require_classes
+from metalearn.problems.bilevel import BilevelProblem
+from metalearn.problems.bilevel_learner import BilevelLearner
+from metalearn.types import Batch, Meta, Parameters, Rule, Structure, Task
+
+WRONG = "wrong"
+"""The part of ``Task.info`` that says which examples have a wrong label, ``[N]``: for the metric alone."""
+
+
+def cleaning(
+    model: keras.Model,
+    examples: int,
+    rule: Rule,
+    steps: int = 100,
+    batch: int | None = None,
+    estimator: Estimator | None = None,
+    seed: int = 0,
+) -> BilevelLearner:
+    """Return the learner of the weights of training examples, some of which have a wrong label.
+
+    ::
+
+        inner loss = 1/B sum_{n in batch k} 2 sigmoid(weights_n) CE(y_n, f_theta(x_n))
+        outer loss = 1/M sum_m CE(y_m, f_theta_K(x_m))                         over query examples, all clean
+
+    With ``weights = 0`` every example counts once: that is training on the labels as they are. The outer loss
+    reports ``accuracy``; and, for tasks whose ``info`` has the mask ``"wrong"``, ``f1``: of the examples
+    that count less than once, taken for those with a wrong label.
+
+    Args:
+        model: a built Keras model that returns logits.
+        examples: N, in the support ``(inputs [N, ...], classes [N])``.
+        rule: the inner update.
+        steps: K.
+        batch: B, examples of an inner step, which divides N: step k takes rows ``k B, k B + 1, ...`` modulo
+            N, and goes on where an inner loop is carried. All of them unless given.
+        estimator: of the gradient with respect to ``phi = {"weights": [N]}``; ``checkpointed()`` unless
+            given.
+        seed: of the model's initial parameters, the same for every inner loop.
+
+    Raises:
+        ValueError: if a number is out of range, or the model is none that can be trained so; when it meets
+            its tasks, if they have other than N examples, or a class that the model has no output for.
+
+    Reference: Franceschi et al. (2017), "Forward and Reverse Gradient-Based Hyperparameter Optimization",
+    section 5.1.
+    """
+    theta_0, rule = functional.initialize(model, seed), rules.get(rule)
+    weighted = Weighted(Classifier(model), theta_0, examples, examples if batch is None else batch)
+    problem = BilevelProblem(
+        start=weighted.start,
+        inner_loss=weighted.inner_loss,
+        outer_loss=weighted.outer_loss,
+        rule=rule,
+        steps=steps,
+        batch=weighted.batch,
+        batches=examples // weighted.size,
+    )
+    dtype = next(iter(theta_0.values())).dtype
+    phi = {"weights": tf.zeros([examples], dtype), "rule": rule.learnable(theta_0)}
+    return BilevelLearner(problem, estimator or checkpointed(), phi)
+
+
+@dataclasses.dataclass(frozen=True)
+class Weighted:
+    """The functions of one task; see :func:`cleaning`."""
+
+    classifier: Classifier
+    theta_0: Parameters
+    examples: int
+    size: int
+
+    def __post_init__(self) -> None:
+        require_count("examples", self.examples)
+        require_count("batch", self.size)
+        if self.examples % self.size:
+            raise ValueError(
+                f"batch={self.size} does not divide the {self.examples} examples: every step takes as many"
+            )
+
+    def start(self, phi: Meta, task: Task) -> Parameters:
+        """Return the initial parameters."""
+        targets = task.support.targets
+        require_classes("cleaning", targets, self.classifier.classes)
+        if targets.shape[0] != self.examples:
+            raise ValueError(
+                f"cleaning: the support has {targets.shape[0]} examples, and examples={self.examples} have a "
+                "weight: give as many"
+            )
+        return tf.nest.map_structure(lambda leaf: tf.cast(leaf, phi["weights"].dtype), self.theta_0)
+
+    def batch(self, task: Task, step: int | tf.Tensor) -> tuple[Batch, tf.Tensor]:
+        """Return the examples of a step and their rows."""
+        rows = (step * self.size + tf.range(self.size)) % self.examples
+        return tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), task.support), rows
+
+    def inner_loss(
+        self, theta: Parameters, phi: Meta, seen: tuple[Batch, tf.Tensor], state: Structure
+    ) -> tf.Tensor:
+        """Return the weighted cross-entropy, and what the model adds."""
+        (inputs, targets), rows = seen
+        outputs, added = self.classifier(theta, inputs)
+        weights = 2 * tf.sigmoid(tf.gather(phi["weights"], rows))
+        soft = weights[:, None] * tf.one_hot(targets, self.classifier.classes, dtype=outputs.dtype)
+        return losses.cross_entropy(soft, outputs) + added
+
+    def outer_loss(self, theta: Parameters, phi: Meta, task: Task, state: Structure) -> Any:
+        """Return the cross-entropy of the query, accuracy, and F1 where the truth is known."""
+        outputs, _ = self.classifier(theta, task.query.inputs)
+        found = {"accuracy": metrics.accuracy(task.query.targets, outputs)}
+        if isinstance(task.info, Mapping) and WRONG in task.info:
+            found["f1"] = f1(task.info[WRONG], phi["weights"] < 0, outputs.dtype)
+        return losses.cross_entropy(task.query.targets, outputs), found
+
+
+def f1(true: tf.Tensor, found: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Return ``2 TP / (number true + number found)`` of two masks ``[N]``; 0 where both are empty."""
+    both, one, other = (tf.reduce_sum(tf.cast(mask, dtype)) for mask in (true & found, true, found))
+    return 2 * both / tf.maximum(one + other, 1)

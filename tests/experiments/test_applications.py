@@ -1,0 +1,105 @@
+"""The experiments of applications, as commands: small ones always, those of the targets when asked."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.experiments.small_runs import run
+
+SMALL = ["training.iterations=4", "evaluation.steps=25", "tracking=none", "diagnostics.interval=null"]
+SMALL += ["run.check_derivatives=false", "training.jit_compile=false", "learner.steps=2"]
+
+CLEANING = ["experiment=cleaning/digits", "task.sizes=[20,10,5,15]", "problem.batch=10"]
+
+
+@pytest.fixture
+def blots(tmp_path):
+    """Return the setting of a file of noisy patterns of ten classes."""
+    random, classes = np.random.default_rng(0), np.arange(60) % 10
+    inputs = random.normal(size=(10, 64))[classes] + 0.1 * random.normal(size=(60, 64))
+    np.savez(tmp_path / "blots.npz", inputs=inputs, targets=classes)
+    return f"task.path={tmp_path / 'blots.npz'}"
+
+
+def evaluation(runs, name):
+    (path,) = (runs / name).iterdir()
+    return json.loads((path / "evaluation.json").read_text())
+
+
+def test_cleaning_reports_what_it_found(tmp_path, capfd, blots):
+    assert run(tmp_path / "runs", [*CLEANING, blots, *SMALL]) == 0
+    stored = evaluation(tmp_path / "runs", "cleaning")
+    printed = capfd.readouterr().out
+    assert set(stored["metrics"]) == {"accuracy", "f1"}
+    assert stored["metrics"]["accuracy"]["mean"][-1] > stored["metrics"]["accuracy"]["mean"][0]
+    assert " f1 " in printed
+    assert [line.split()[1] for line in printed.splitlines() if line.startswith("│")] == [
+        "0",
+        "1",
+        "2",
+        "5",
+        "10",
+        "20",
+        "25",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["task.corruption=1"], "task.corruption=1 must be a number from 0 to below 1"),
+        (["model.output_size=5"], "and there are 5, 0 to 4: relabel them"),
+        (["problem.batch=7"], "batch=7 does not divide the 20 examples"),
+        (["task.sizes=[20,10,5]"], "must be four integers"),
+        (["+problem.strength=1"], "there is no setting problem.strength"),
+        (["rule.learning_rate=-1"], "learning_rate=-1 must be"),
+    ],
+)
+def test_what_cannot_be_is_said_before_training(tmp_path, capfd, blots, arguments, message):
+    assert run(tmp_path / "runs", [*CLEANING, blots, *SMALL, *arguments]) == 2
+    assert message in capfd.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def reached(runs, experiment, *arguments):
+    """Return accuracy, and what else is reported, at the end of an experiment's evaluation."""
+    pytest.importorskip("sklearn")
+    settings = [f"experiment={experiment}", "tracking=none", "diagnostics.interval=null", *arguments]
+    assert run(runs / experiment, settings, quick=False) == 0
+    stored = evaluation(runs / experiment, experiment.partition("/")[0])
+    found = {name: curve["mean"][-1] for name, curve in stored["metrics"].items()}
+    return {**found, "loss": stored["mean"][-1]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_half_of_the_labels_wrong(tmp_path, seed):
+    """Of digits: F1 of at least 0.9, and within 1.5 points of training on the right half alone."""
+    seeds = f"seed={seed}", f"task.seed={seed}"
+    found, noisy, oracle, clean = (
+        reached(tmp_path, f"cleaning/digits{which}", *seeds) for which in ("", "_noisy", "_oracle", "_clean")
+    )
+    assert found["f1"] >= 0.9
+    assert found["accuracy"] >= oracle["accuracy"] - 0.015
+    assert noisy["accuracy"] < oracle["accuracy"] - 0.05
+    assert clean["accuracy"] >= oracle["accuracy"] - 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("experiment", "least"), [("distill/digits", 0.9), ("distill/digits_mlp", 0.85)])
+def test_ten_images_are_enough(tmp_path, experiment, least, seed):
+    """Far above ten real ones."""
+    seeds = f"seed={seed}", f"task.seed={seed}"
+    assert reached(tmp_path / "learned", experiment, *seeds)["accuracy"] >= least
+    real = reached(tmp_path / "real", experiment, *seeds, "estimator=frozen", "training.iterations=1")
+    assert real["accuracy"] < 0.75
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", ["hpo/ridge", "hpo/logistic"])
+def test_learned_penalties_help(tmp_path, experiment):
+    found = reached(tmp_path / "learned", experiment)
+    before = reached(tmp_path / "before", experiment, "estimator=frozen", "training.iterations=1")
+    assert found["loss"] < 0.8 * before["loss"]
