@@ -119,13 +119,16 @@ def estimators(config: Config) -> dict[str, Config]:
         path.stem: OmegaConf.to_container(OmegaConf.load(path))
         for path in sorted((CONFIGS / "estimator").glob("*.yaml"))
     }
-    distinct = {name: each for name, each in known.items() if each != known.get("checkpointed")}
+    # Not the older name of checkpointed, nor the one that is zero by design.
+    distinct = {
+        name: each for name, each in known.items() if each != known["checkpointed"] and name != "frozen"
+    }
     chosen = (
         {}
         if config.get("problem")
         else {config["estimator"]["_target_"].rpartition(".")[2]: config["estimator"]}
     )
-    return {**distinct, "checkpointed": known["checkpointed"], **chosen}  # not its older name, too
+    return {**distinct, "checkpointed": known["checkpointed"], **chosen}
 
 
 def _in_double(config: Config) -> ml.Learner:

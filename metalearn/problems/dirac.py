@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import keras
 import tensorflow as tf
 
 from metalearn import rules
 from metalearn.checks import require_finite
-from metalearn.problems.bilevel import BilevelProblem
+from metalearn.estimators import Estimator, first_order
+from metalearn.problems.bilevel_learner import BilevelLearner
 from metalearn.problems.players import unrolled_players
 from metalearn.types import Meta, Parameters, Rule, Structure
 
 
-def dirac(unrolled: int = 0, *, rule: str | Rule | None = None, start: float = 0.5) -> BilevelProblem:
-    """Return the Dirac GAN: data at 0, a generator of one point phi, and a linear discriminator psi x.
+def dirac(
+    unrolled: int = 0,
+    *,
+    rule: str | Rule | None = None,
+    start: tuple[float, float] = (1.0, 0.5),
+    estimator: Estimator | None = None,
+) -> BilevelLearner:
+    """Return the learner of the Dirac GAN: data at 0, a generator of one point phi, a discriminator psi x.
 
     ::
 
@@ -24,7 +32,8 @@ def dirac(unrolled: int = 0, *, rule: str | Rule | None = None, start: float = 0
     Args:
         unrolled: steps of the discriminator that the generator looks ahead, at least 0.
         rule: of the discriminator, gradient descent at a rate of 0.1 unless given.
-        start: psi at first.
+        start: phi and psi at first.
+        estimator: ``first_order()`` unless given: it gives the same gradient as the exact ones, for less.
 
     Raises:
         ValueError: if ``unrolled`` is negative, or the start is not finite.
@@ -32,15 +41,19 @@ def dirac(unrolled: int = 0, *, rule: str | Rule | None = None, start: float = 0
     Reference: Mescheder, Geiger and Nowozin (2018), "Which Training Methods for GANs do actually Converge?",
     definition 2.1, with ``f(t) = -log(1 + exp(-t))``; unrolled as in Metz et al. (2017).
     """
-    require_finite("start", start)
+    for number in start:
+        require_finite("start", number)
+
+    phi, psi = (tf.constant(number, keras.config.floatx()) for number in start)
 
     def loss(theta: Parameters, phi: Meta, data: Structure) -> tf.Tensor:
-        return tf.math.softplus(-tf.cast(theta["psi"], phi.dtype) * phi)
+        return tf.math.softplus(-theta["psi"] * phi)
 
-    return unrolled_players(
-        start=lambda: {"psi": tf.constant(start, tf.float64)},
+    problem = unrolled_players(
+        start=lambda: {"psi": psi},
         inner_loss=loss,
         outer_loss=lambda theta, phi, data: -loss(theta, phi, data),
         rule=rules.sgd(0.1) if rule is None else rule,
         unrolled=unrolled,
     )
+    return BilevelLearner(problem, estimator or first_order(), phi)

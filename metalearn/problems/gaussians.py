@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from metalearn import rules
+from metalearn.estimators import Estimator, first_order
 from metalearn.nn import functional
-from metalearn.problems.bilevel import BilevelProblem
+from metalearn.problems.bilevel_learner import BilevelLearner
 from metalearn.problems.players import unrolled_players
-from metalearn.types import Meta, Parameters, Rule, Structure
+from metalearn.sources.ring import coverage
+from metalearn.types import Meta, Parameters, Rule, Structure, Task
 
 
 def gaussians(
@@ -21,9 +25,10 @@ def gaussians(
     *,
     rule: str | Rule | None = None,
     smoothing: float = 0.9,
+    estimator: Estimator | None = None,
     seed: int = 0,
-) -> BilevelProblem:
-    """Return the problem of a generator that looks ahead through the discriminator's steps.
+) -> BilevelLearner:
+    """Return the learner of a generator that looks ahead through the discriminator's steps.
 
     ::
 
@@ -31,8 +36,8 @@ def gaussians(
 
     phi are the parameters of the generator. Support and query are dicts of ``real`` ``[N, 2]`` and ``noise``
     ``[N, Z]``, as :class:`metalearn.tasks.Ring` draws them; the discriminator takes its step on the support,
-    and the generator looks ahead and is judged on the query. Use ``carry="forever"`` in ``MetaTrainer``, and
-    :func:`metalearn.estimators.first_order`, which gives the same gradient as the exact estimators for less.
+    and the generator looks ahead and is judged on the query. Use ``carry="forever"`` in ``MetaTrainer``. The
+    outer loss reports ``modes`` and ``share``, how the generated points cover the ``means`` of ``Task.info``.
 
     Args:
         generator: ``[N, Z] -> [N, 2]``.
@@ -40,6 +45,7 @@ def gaussians(
         unrolled: K, at least 0; 0 is an ordinary generative adversarial network.
         rule: of the discriminator, ``adam(1e-4, beta_1=0.5)`` unless given.
         smoothing: the target of real examples, above 0 and at most 1.
+        estimator: ``first_order()`` unless given: it gives the same gradient as the exact ones, for less.
         seed: of the discriminator's initial parameters.
 
     Raises:
@@ -60,13 +66,25 @@ def gaussians(
         on_real, on_fake = (functional.apply(discriminator, theta, x) for x in (data["real"], fake))
         return _cross_entropy(smoothing, on_real) + _cross_entropy(0.0, on_fake)
 
-    return unrolled_players(
+    problem = unrolled_players(
         start=lambda: functional.initialize(discriminator, seed),
         inner_loss=loss,
         outer_loss=lambda theta, phi, data: -loss(theta, phi, data),
         rule=rules.adam(1e-4, beta_1=0.5) if rule is None else rule,
         unrolled=unrolled,
+        report=functools.partial(_covered, generator),
     )
+    return BilevelLearner(
+        problem, estimator or first_order(), lambda seed: functional.initialize(generator, seed)
+    )
+
+
+def _covered(generator: keras.Model, phi: Meta, task: Task) -> dict[str, tf.Tensor]:
+    """Return how the generated points cover the modes, if the task says where those are."""
+    if not isinstance(task.info, Mapping) or "means" not in task.info:
+        return {}
+    points = functional.apply(generator, phi, task.query["noise"])
+    return coverage(points, tf.cast(task.info["means"], points.dtype))._asdict()
 
 
 def _cross_entropy(target: float, logits: Structure) -> tf.Tensor:

@@ -24,9 +24,10 @@ class Ahead(NamedTuple):
 def unrolled_players(
     start: Callable[[], Parameters],
     inner_loss: Callable[[Parameters, Meta, Structure], tf.Tensor],
-    outer_loss: Callable[[Parameters, Meta, Structure], Any],
+    outer_loss: Callable[[Parameters, Meta, Structure], tf.Tensor],
     rule: str | Rule,
     unrolled: int,
+    report: Callable[[Meta, Task], dict[str, tf.Tensor]] = lambda phi, task: {},
 ) -> BilevelProblem:
     """Return the problem of an inner player that takes one step, and an outer one that looks further ahead.
 
@@ -42,10 +43,10 @@ def unrolled_players(
 
     Args:
         start: theta_0 of the first iteration.
-        inner_loss: ``(theta, phi, data) -> scalar``.
-        outer_loss: likewise, or with named scalars to report.
+        inner_loss, outer_loss: ``(theta, phi, data) -> scalar``.
         rule: of the inner player, no part of it learned.
         unrolled: K, at least 0.
+        report: ``(phi, task) -> named scalars`` beside the outer loss.
 
     Raises:
         ValueError: if K is negative, or the rule learns something.
@@ -76,7 +77,8 @@ def unrolled_players(
     def seen(theta: Parameters, phi: Meta, task: Task, at: Ahead) -> Any:
         theta, state = tf.nest.map_structure(tf.stop_gradient, (theta, at.rule))
         begun = Inner(theta, state, (), at.step)
-        return outer_loss(adapted(ahead, phi, Task(task.query, (), begun)), phi, task.query)
+        loss = outer_loss(adapted(ahead, phi, Task(task.query, (), begun)), phi, task.query)
+        return loss, report(phi, task)
 
     return dataclasses.replace(ahead, start=begin, inner_loss=taken, outer_loss=seen, steps=1)
 

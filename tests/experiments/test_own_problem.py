@@ -52,7 +52,7 @@ def nothing():
 
 CONFIG = {
     "task/points.yaml": {"_target_": "mylab.data", "noise": 0.5},
-    "problem/ridge.yaml": {
+    "problem/strength.yaml": {
         "_target_": "mylab.ridge",
         "rule": "${rule}",
         "estimator": "${estimator}",
@@ -61,7 +61,7 @@ CONFIG = {
     "problem/nothing.yaml": {"_target_": "mylab.nothing"},
 }
 
-OWN = ["--config-dir=conf", "packages=mylab", "task=points", "problem=ridge", "learner.steps=3"]
+OWN = ["--config-dir=conf", "packages=mylab", "task=points", "problem=strength", "learner.steps=3"]
 OWN += ["rule.learning_rate=0.1", "training.iterations=8", "training.meta_batch_size=1", "evaluation.tasks=2"]
 OWN += ["training.jit_compile=false", "tracking=none", "diagnostics.interval=null", "evaluation.steps=3"]
 OWN += ["run.check_derivatives=false"]
@@ -114,7 +114,7 @@ def test_its_gradients_are_checked(project, capfd, monkeypatch):
     ("arguments", "expected"),
     [
         (["problem=nothing"], "problem._target_=mylab.nothing returns a int, which is no learner"),
-        (["problem=rigde"], "there is no problem=rigde (did you mean ridge?)"),
+        (["problem=strenght"], "there is no problem=strenght (did you mean strength?)"),
         (["+problem.strength=2"], "there is no setting problem.strength"),
         (["problem=null"], "problem=null names no problem"),
         (["task._target_=mylab.dato"], "there is no dato in"),
@@ -129,6 +129,16 @@ def test_what_cannot_be_is_said(project, capfd, arguments, expected):
     message = capfd.readouterr().err
     assert expected in message
     assert message.count("error:") == 1
+
+
+def test_a_page_that_would_not_be_read_is_named(project, tmp_path, capfd):
+    """Pages of this package come first."""
+    (tmp_path / "theirs" / "problem").mkdir(parents=True)
+    (tmp_path / "theirs" / "problem" / "ridge.yaml").write_text("_target_: mylab.ridge")
+    assert call(project, "train", f"--config-dir={tmp_path / 'theirs'}", "packages=mylab") == 2
+    assert (
+        "theirs/problem/ridge.yaml has the name of a page of ours, problem/ridge," in capfd.readouterr().err
+    )
 
 
 def test_a_model_has_to_be_one(project, capfd):

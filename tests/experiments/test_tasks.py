@@ -19,10 +19,10 @@ from experiments.harness.session.results import REFERENCES
 
 EVERY = sorted(path.stem for path in (CONFIGS / "task").glob("*.yaml"))
 
-IMAGES = ("glyphs", "image_folder", "omniglot")
-"""Tasks that go with a model of images: they have pages in ``conf/experiment``."""
+OTHERS = ("glyphs", "image_folder", "omniglot", "digits", "linear_model", "ring")
+"""Tasks that go with a model of images, or with a problem: they have pages in ``conf/experiment``."""
 
-NAMES = [name for name in EVERY if name not in IMAGES]
+NAMES = [name for name in EVERY if name not in OTHERS]
 
 BEST = {
     "multimodal": lambda x: -2.55 * (2 / math.pi) * np.cos(x) / 5,

@@ -63,9 +63,12 @@ SETTINGS: dict[str, Setting] = {
     "problem.steps": Setting(kinds.COUNT_OR_ZERO, "inner steps while training"),
     "problem.seed": Setting(kinds.SEED, "of the model's initial parameters"),
     "problem.images": Setting(kinds.OBJECT, "what synthetic images start as"),
+    "problem.unrolled": Setting(kinds.COUNT_OR_ZERO, "steps that the generator looks ahead"),
+    "problem.smoothing": Setting(kinds.FRACTION, "what the discriminator says of real examples"),
+    "problem.start": Setting(kinds.RANGE, "generator and discriminator at first"),
     **{
         f"problem.{part}": Setting(kinds.OBJECT, f"the {part} of the problem")
-        for part in ("model", "rule", "estimator")
+        for part in ("model", "generator", "discriminator", "rule", "estimator")
     },
     "learner.loss": Setting(
         either(kinds.TEXT, kinds.OBJECT),
@@ -209,7 +212,8 @@ PARTS: dict[str, Setting] = {
 PLACES = {
     r"(evaluation|validation)\.task\.": "task.",
     r"problem\.images\.": "task.",
-    r"problem\.(model|rule|estimator)\.": r"\1.",
+    r"problem\.(rule|estimator)\.": r"\1.",
+    r"problem\.(model|generator|discriminator)\.": "model.",
     r"rule\.rule\.": "rule.",
     r"rule\.\w+\.": "learned.",
     r"estimator\.(first|then)\.": "estimator.",

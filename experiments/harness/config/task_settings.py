@@ -18,6 +18,11 @@ TASK: dict[str, Setting] = {
         one_of("noisy", "clean", "oracle"), "of the inner examples; oracle for those with right ones alone"
     ),
     "task.batch": Setting(optional(kinds.COUNT), "examples of the outer loss an iteration; null for all"),
+    "task.gaussians": Setting(kinds.COUNT, "on the circle"),
+    "task.radius": Setting(kinds.POSITIVE, "of the circle"),
+    "task.deviation": Setting(kinds.POSITIVE, "of each Gaussian"),
+    "task.examples": Setting(kinds.COUNT, "of a mini-batch"),
+    "task.noise_size": Setting(kinds.COUNT, "numbers that a point is generated from"),
     "task.features": Setting(kinds.COUNT, "of an input"),
     "task.relevant": Setting(optional(kinds.COUNT), "features that targets depend on; null for all"),
     "task.classes": Setting(kinds.SWITCH, "targets are classes, 0 and 1"),

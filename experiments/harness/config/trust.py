@@ -128,6 +128,18 @@ class FileConfigSource(_Source):
 
     KIND = file_config_source.FileConfigSource
 
+    def __init__(self, provider: str, path: str) -> None:
+        super().__init__(provider, path)
+        place = Path(self.path)
+        if provider != MAIN and place.resolve() != CONFIGS.resolve():
+            for page in sorted(CONFIGS.rglob("*.yaml")):
+                name = page.relative_to(CONFIGS)
+                if _mode(place / name):
+                    raise UsageError(
+                        f"{place / name} has the name of a page of ours, {name.with_suffix('')}, which comes "
+                        "first: give it another name"
+                    )
+
     @staticmethod
     def scheme() -> str:
         return "file"

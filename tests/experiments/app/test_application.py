@@ -174,7 +174,7 @@ def test_nearest_names_what_is_near_or_all():
         ("lr", ["rule.learning_rate", "optimizer.learning_rate"]),
         ("rule.lr", ["rule.learning_rate"]),
         ("rule.learn_rate", ["rule.learning_rate"]),
-        ("steps", ["learner.steps", "evaluation.steps", "validation.steps"]),
+        ("steps", ["learner.steps"]),
         ("shots", ["task.shots"]),
         ("batch_size", ["training.meta_batch_size"]),
         ("training.batch_size", ["training.meta_batch_size"]),

@@ -1,5 +1,7 @@
 """Objects from configuration, and nothing but what the list allows."""
 
+import importlib.util
+
 import hydra
 import keras
 import numpy as np
@@ -74,6 +76,8 @@ def test_every_yaml_of_a_group_can_be_built(group):
     files = sorted((CONFIGS / group).glob("*.yaml"))
     assert files
     for file in files:
+        if file.stem == "digits" and not importlib.util.find_spec("sklearn"):
+            continue
         # Schedules are as long as the training, models of images have an output for each class.
         others = {"training": {"iterations": 10}, "task": {"ways": 5}, "paths": {"data": "data"}}
         whole = OmegaConf.create({**others, group: OmegaConf.load(file)})

@@ -172,7 +172,7 @@ def test_save_writes_whole_files(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         figures.save(broken, path.with_suffix(""))
     assert path.read_bytes() == before
-    assert list(path.parent.iterdir()) == [path]
+    assert sorted(path.parent.iterdir()) == [path.with_suffix(".pdf"), path]
 
 
 def test_tensors_are_taken_too() -> None:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import metalearn as ml
 from metalearn.random import normal
+from metalearn.sources.ring import coverage
 
 RATE = 0.125
 """Of both players; a float32 number, which Keras makes of a rate."""
@@ -42,9 +43,12 @@ def played(phi, psi, unrolled, iterations):
 @pytest.mark.parametrize("unrolled", [0, 8])
 def test_dirac(unrolled):
     """200 iterations of both players: to 1e-10. They circle without looking ahead, and spiral in with it."""
-    problem = ml.problems.dirac(unrolled, rule=ml.rules.sgd(RATE), start=0.5)
-    problem = dataclasses.replace(problem, mapping="sequential")
-    learner = ml.BilevelLearner(problem, ml.estimators.first_order(), start=tf.constant(1.0, tf.float64))
+    keras.config.set_floatx("float64")
+    try:
+        learner = ml.problems.dirac(unrolled, rule=ml.rules.sgd(RATE), start=(1.0, 0.5))
+    finally:
+        keras.config.set_floatx("float32")
+    learner = dataclasses.replace(learner, problem=dataclasses.replace(learner.problem, mapping="sequential"))
     tasks = ml.tasks.dataset(np.zeros((1, 1)))
     trainer = ml.MetaTrainer(
         learner, tasks, keras.optimizers.SGD(RATE), meta_batch_size=1, carry="forever", jit_compile=False
@@ -74,7 +78,7 @@ def test_every_estimator_gives_the_gradient_of_the_steps_ahead(in_graph, as_vect
         unrolled=unrolled,
     )
     problem = dataclasses.replace(problem, mapping="sequential")
-    tasks = as_float64(ml.tasks.Ring(examples=4, noise=2).sample((0, 0), 1))
+    tasks = as_float64(ml.tasks.Ring(examples=4, noise_size=2).sample((0, 0), 1))
     support, query = (tf.nest.map_structure(lambda leaf: leaf[0], part) for part in tasks[:2])
     phi = as_float64({"scale": tf.constant([0.7, 1.2]), "shift": tf.constant([0.1, -0.4])})
 
@@ -102,8 +106,10 @@ def test_every_estimator_gives_the_gradient_of_the_steps_ahead(in_graph, as_vect
 def test_the_losses_of_a_mixture():
     """Cross-entropies of logits, with 0.9 for real examples: TensorFlow's, to 1e-6."""
     generator, discriminator = ml.models.mlp(2, (3,), 2), ml.models.mlp(2, (3,), 1)
-    problem = ml.problems.gaussians(generator, discriminator, 0, seed=1)
-    data = tf.nest.map_structure(lambda leaf: leaf[0], ml.tasks.Ring(examples=4, noise=2).sample((0, 0), 1))
+    problem = ml.problems.gaussians(generator, discriminator, 0, seed=1).problem
+    data = tf.nest.map_structure(
+        lambda leaf: leaf[0], ml.tasks.Ring(examples=4, noise_size=2).sample((0, 0), 1)
+    )
     phi = ml.functional.initialize(generator, 0)
     begun = problem.start(phi, data)
     fake = ml.functional.apply(generator, phi, data.query["noise"])
@@ -112,8 +118,10 @@ def test_the_losses_of_a_mixture():
         logits = ml.functional.apply(discriminator, ml.functional.initialize(discriminator, 1), points)
         losses = tf.nn.sigmoid_cross_entropy_with_logits(tf.fill(logits.shape, target), logits)
         expected -= float(tf.reduce_mean(losses))
-    found = problem.outer_loss(begun.parameters, phi, data, begun.model)
+    found, reported = problem.outer_loss(begun.parameters, phi, data, begun.model)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+    means = ml.tasks.Ring().means
+    assert reported["share"] == np.mean(np.linalg.norm(fake.numpy()[:, None] - means, axis=-1).min(1) < 0.3)
 
 
 def test_what_cannot_be_is_refused():
@@ -125,7 +133,7 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="makes points of 1 numbers"):
         ml.problems.gaussians(models[1], models[1])
     with pytest.raises(ValueError, match="start must be a finite number"):
-        ml.problems.dirac(start=float("inf"))
+        ml.problems.dirac(start=(0.0, float("inf")))
     with pytest.raises(ValueError, match="learns something"):
         ml.problems.dirac(rule=ml.rules.sgd(ml.rules.learned(0.1)))
 
@@ -135,19 +143,16 @@ def test_what_cannot_be_is_refused():
 def test_looking_ahead_finds_the_modes(seed):
     """At a rate where the ordinary network collapses, five steps ahead find at least 7 of 8 modes."""
     ring = ml.tasks.Ring()
-    generator, discriminator = ml.models.mlp(ring.noise, (64, 64), 2), ml.models.mlp(2, (64, 64), 1)
+    generator, discriminator = ml.models.mlp(ring.noise_size, (64, 64), 2), ml.models.mlp(2, (64, 64), 1)
     found = {}
     for unrolled in (0, 5):
-        learner = ml.BilevelLearner(
-            ml.problems.gaussians(generator, discriminator, unrolled, seed=seed + 100),
-            ml.estimators.first_order(),
-            start=lambda seed: ml.functional.initialize(generator, seed),
-        )
+        learner = ml.problems.gaussians(generator, discriminator, unrolled, seed=seed + 100)
         optimizer = keras.optimizers.Adam(1e-3, beta_1=0.5)
         trainer = ml.MetaTrainer(learner, ring, optimizer, meta_batch_size=1, seed=seed, carry="forever")
         trainer.run(6000)
-        noise = normal([2000, ring.noise], (9, 9))
-        found[unrolled] = ring.coverage(ml.functional.apply(generator, trainer.meta, noise).numpy())
+        noise = normal([2000, ring.noise_size], (9, 9))
+        points = ml.functional.apply(generator, trainer.meta, noise)
+        found[unrolled] = coverage(points, tf.constant(ring.means, tf.float32))
     assert found[5].modes >= 7, found
     assert found[5].share >= 0.85, found
     assert found[0].modes < 7 or found[0].share < 0.85, found
