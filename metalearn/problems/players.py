@@ -37,22 +37,22 @@ def unrolled_players(
         L       = outer_loss(theta_1^(K), phi; query),   theta_1^(0) = theta_1
         theta_1^(k+1) = rule.update(grad inner_loss(theta_1^(k), phi; query), ...)
 
-    The gradient goes through the K steps ahead and not through the one that is taken: K = 0 is the usual
-    alternating descent. ``MetaTrainer(..., carry="forever")`` keeps theta and the rule's state, of Adam for
-    one, from iteration to iteration, and the steps ahead begin with both.
+    The gradient goes through the K steps ahead, not through the one that is taken: K = 0 is alternating
+    descent. ``MetaTrainer(..., carry="forever")`` keeps theta and the rule's state from iteration to
+    iteration, and the steps ahead begin with both.
 
     Args:
         start: theta_0 of the first iteration.
         inner_loss, outer_loss: ``(theta, phi, data) -> scalar``.
         rule: of the inner player, no part of it learned.
         unrolled: K, at least 0.
-        report: ``(phi, task) -> named scalars`` beside the outer loss.
+        report: ``(phi, task) -> named scalars``.
 
     Raises:
         ValueError: if K is negative, or the rule learns something.
 
-    Reference: Metz et al. (2017), "Unrolled Generative Adversarial Networks", section 2.2, where the steps
-    ahead begin before the step that is taken.
+    Reference: Metz et al. (2017), "Unrolled Generative Adversarial Networks", section 2.2; there, the steps
+    ahead begin before that step.
     """
     rule = _given(rules.get(rule), start())
     ahead = BilevelProblem(
@@ -76,9 +76,8 @@ def unrolled_players(
 
     def seen(theta: Parameters, phi: Meta, task: Task, at: Ahead) -> Any:
         theta, state = tf.nest.map_structure(tf.stop_gradient, (theta, at.rule))
-        begun = Inner(theta, state, (), at.step)
-        loss = outer_loss(adapted(ahead, phi, Task(task.query, (), begun)), phi, task.query)
-        return loss, report(phi, task)
+        later = adapted(ahead, phi, Task(task.query, (), Inner(theta, state, (), at.step)))
+        return outer_loss(later, phi, task.query), report(phi, task)
 
     return dataclasses.replace(ahead, start=begin, inner_loss=taken, outer_loss=seen, steps=1)
 

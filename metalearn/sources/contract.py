@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -12,6 +14,8 @@ from metalearn.checks import require_count
 from metalearn.nest import epsilon, label, names
 from metalearn.sources.protocol import describe, is_constant, runs_in_graph
 from metalearn.types import Structure, Task
+
+Returned = TypeVar("Returned")
 
 BLOCK_BYTES = 64 * 2**20
 """Memory that the tasks of one compiled call may take, about."""
@@ -26,6 +30,34 @@ REMEDY = (
     "draw from the seed alone, with metalearn.random or np.random.default_rng([*seed]), and wrap what runs "
     "Python or NumPy as ml.tasks.from_function(sample)"
 )
+
+
+KEPT = 64
+"""Sources whose checks and graphs are remembered: trainers of a sweep have equal ones."""
+
+
+def _once_a_value(function: Callable[..., Returned]) -> Callable[..., Returned]:
+    """Return a function of a source that is computed once for equal sources, if these are values.
+
+    Those are frozen dataclasses that are compared by their settings, as the families of regression are.
+    """
+    remembered = functools.lru_cache(maxsize=KEPT)(function)
+
+    @functools.wraps(function)
+    def call(source: Any, *arguments: Any) -> Returned:
+        return remembered(source, *arguments) if _is_value(source) else function(source, *arguments)
+
+    return call
+
+
+def _is_value(source: Any) -> bool:
+    if not dataclasses.is_dataclass(source) or type(source).__hash__ is object.__hash__:
+        return False
+    try:
+        hash(source)
+    except TypeError:  # it holds arrays, or may be changed
+        return False
+    return True
 
 
 def spec(source: Any, tasks: int) -> Task:
@@ -80,6 +112,7 @@ def task_bytes(source: Any, found: Task | None = None) -> int:
     return total
 
 
+@_once_a_value
 def check_sampler(source: Any) -> None:
     """Raise ValueError unless a source draws its tasks from the seed alone.
 
@@ -117,6 +150,7 @@ def check_sampler(source: Any) -> None:
         _require_agreement(name, eager, first)
 
 
+@_once_a_value
 def _traced(source: Any, tasks: int) -> Any:
     """Return ``source.sample`` as a concrete function of the seed; raise ValueError if it has no graph."""
     name = describe(source)

@@ -164,7 +164,8 @@ def draw(session: Session, evaluation: ml.Evaluation) -> dict[str, Path]:
     speed = (rundir.read_manifest(run) or {}).get("milliseconds_per_iteration")
     if reported.named(history, evaluation):
         drawn["metrics"] = reported.metrics(history, evaluation, window, speed)
-    trained = f"{config['task'].get('shots')} shots, K = {config['learner']['steps']}"
+    shots = config["task"].get("shots")
+    trained = f"{shots} shot{'s' * (shots != 1)}, K = {config['learner']['steps']}"
     cases = adaptation.adaptation_cases(trainer.learner, trainer.meta, build_tasks(config))
     if cases:
         drawn["adaptation"] = adaptation.adaptation(cases, trained)

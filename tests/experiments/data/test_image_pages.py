@@ -31,8 +31,6 @@ TINY = [
     "run.check_derivatives=false",
 ]
 
-IN_EVERY_SUITE = ("protonet",)
-
 
 def test_every_page_has_settings_that_there_are():
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
@@ -62,10 +60,8 @@ def test_other_published_tasks_are_settings(shots, ways):
     assert (config.task.shots, config.model.ways) == (shots, ways)
 
 
-@pytest.mark.parametrize(
-    "page",
-    [pytest.param(page, marks=[pytest.mark.slow] * (page not in IN_EVERY_SUITE)) for page in PAGES],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
 def test_a_page_is_trained(page, tmp_path, monkeypatch):
     """Two iterations of a tiny version on noise: losses are numbers, and the result has an accuracy."""
     images = np.random.default_rng(0).integers(0, 255, (10, 20, 28, 28, 1)).astype(np.uint8)

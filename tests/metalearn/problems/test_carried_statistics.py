@@ -63,7 +63,7 @@ def iteration(name, values, sets, tasks):
     return [value - LEARNING_RATE * g for value, g in zip(values, gradient, strict=True)], averaged
 
 
-@pytest.mark.parametrize("name", ["moving", "per_step"])
+@pytest.mark.parametrize("name", [pytest.param("moving", marks=pytest.mark.slow), "per_step"])
 def test_three_iterations_are_those_of_numpy(name):
     """Parameters and the mean over tasks of m_K, which the next iteration starts from, to 1e-9."""
     trainer = first(name)

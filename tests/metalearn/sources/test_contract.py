@@ -1,5 +1,6 @@
 """Shapes without drawing, and samplers that are no pure functions of their seed."""
 
+import dataclasses
 import random
 
 import numpy as np
@@ -161,3 +162,27 @@ def test_few_tasks_are_drawn():
     check_sampler(Sampler(counting))
     assert len(asked) == 2
     assert max(asked) <= 5
+
+
+def test_equal_values_are_checked_once_and_objects_each():
+    """A sweep has hundreds of trainers on equal tasks."""
+    calls = []
+
+    @dataclasses.dataclass(frozen=True)
+    class Counted:
+        shots: int
+
+        def sample(self, seed, tasks):
+            calls.append(self.shots)
+            return ml.tasks.Sinusoid(self.shots).sample(seed, tasks)
+
+    ml.tasks.check_sampler(Counted(3))
+    first = len(calls)
+    ml.tasks.check_sampler(Counted(3))
+    assert len(calls) == first
+    ml.tasks.check_sampler(Counted(4))
+    assert len(calls) == 2 * first
+    impure = dataclasses.make_dataclass("Impure", [], frozen=True, namespace={"sample": lambda *_: None})
+    for _ in range(2):
+        with pytest.raises(ValueError, match="has to return"):
+            ml.tasks.check_sampler(impure())

@@ -69,7 +69,7 @@ def assert_same_bits(left, right):
     ("steps", "iterations", "slices"),
     [
         pytest.param(2, 4, 3, id="fused-3"),
-        pytest.param(7, 2, None, id="looped-None"),
+        pytest.param(7, 2, None, id="looped-None", marks=pytest.mark.slow),
         pytest.param(2, 4, None, id="fused-None", marks=pytest.mark.slow),
         pytest.param(7, 2, 3, id="looped-3", marks=pytest.mark.slow),
     ],
