@@ -18,6 +18,7 @@ from experiments.harness.report import render
 from experiments.harness.runs import arrays, rundir
 from experiments.harness.runs.rundir import RunDirectory
 from tests.experiments.small_runs import SHORT, call, content, folder, run
+from tests.often import mostly_slow
 
 
 @pytest.fixture
@@ -28,7 +29,13 @@ def stopped(short, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", [".lock", "metrics.csv", "figures", "checkpoints", "wandb", "evaluation.json"]
+    "name",
+    mostly_slow(
+        [".lock", "metrics.csv", "figures", "checkpoints", "wandb", "evaluation.json"],
+        ".lock",
+        "metrics.csv",
+        "checkpoints",
+    ),
 )
 def test_links_in_a_run_are_not_followed_for_writing(stopped, tmp_path, capfd, name):
     """The file or folder that a link leads to stays as it is."""

@@ -11,6 +11,7 @@ import metalearn as ml
 from metalearn.inner_loop import adapted, solve
 from metalearn.types import Inner
 from tests.metalearn.tracking import DECAY, Tracking, one, phi
+from tests.often import mostly_slow
 
 CONTINUING = {
     "checkpointed": ml.estimators.checkpointed(),
@@ -105,7 +106,7 @@ class TestStartOfATask:
         model = {"mean": tf.constant([0.1], tf.float64), "calls": tf.constant([0])}
         return Inner({"w": w}, rule, model, tf.constant([step]))
 
-    @pytest.mark.parametrize("name", CONTINUING)
+    @pytest.mark.parametrize("name", mostly_slow(CONTINUING, "checkpointed", "truncated"))
     def test_it_is_used(self, name):
         """The loop starts there and not at phi; a negative step begins with the problem's own start."""
         part = Tracking(2)

@@ -31,7 +31,7 @@ WRONG_FUNCTIONS = ("categorical_crossentropy (logits, soft targets)", "ctc", "so
 """Activations and losses without right second derivatives; of layers, the library knows them itself."""
 
 QUICK = (
-    *("Dense", "Conv2D", "Embedding", "Dropout", "Resizing", "BatchNormalization"),
+    *("Dense", "Conv2D", "Embedding", "Dropout", "Resizing"),
     *("metalearn.layers.BatchNormalization", "categorical_crossentropy (logits)", "gelu", "softsign"),
     "metalearn.layers.softsign",
 )

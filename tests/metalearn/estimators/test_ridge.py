@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import metalearn as ml
+from tests.often import mostly_slow
 
 EXAMPLES, FEATURES, STEPS, RATE, OUTER_RATE, WINDOW = 60, 5, 30, 0.1, 0.5, 8
 
@@ -90,7 +91,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", mostly_slow(CASES, "checkpointed", "truncated", "implicit"))
 def test_training_is_the_recursion(data, source, name):
     """Two iterations of descent: gradients and strengths to 1e-10, meta-losses to 1e-6."""
     (arrays, strengths), (estimator, reference) = data, CASES[name]

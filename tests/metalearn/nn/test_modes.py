@@ -9,6 +9,7 @@ import metalearn as ml
 from metalearn.execution.task_map import map_tasks
 from metalearn.nn.modes import CHOICES, Batch, Moving, PerStep, Plain, Support, mode, needs_exact
 from tests.metalearn.normalized import KEYS, MOMENTUM, RATE, STATISTICS, by_complex_step, network, program
+from tests.often import mostly_slow
 
 LAYERS = keras.layers
 NAMES = tuple(CHOICES)
@@ -122,7 +123,7 @@ def test_derivatives_go_through_the_initial_statistics(model, task, name):
         np.testing.assert_allclose(gradient[key], expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mostly_slow(NAMES, "batch", "per_step"))
 def test_modes_can_be_mapped_over_tasks(model, in_graph, name):
     """Vectorised over three tasks with states of their own, the same numbers as one by one."""
     rng = np.random.default_rng(3)

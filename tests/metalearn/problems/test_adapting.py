@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import metalearn as ml
 from tests.metalearn.normalized import network
+from tests.often import mostly_slow
 
 RATE = 0.1
 
@@ -81,7 +82,9 @@ def test_a_model_that_is_trained_by_hand_is_the_one_that_is_returned(make):
         np.testing.assert_array_equal(value, now)
 
 
-@pytest.mark.parametrize("statistics", ["batch", "support", "moving", "per_step"])
+@pytest.mark.parametrize(
+    "statistics", mostly_slow(["batch", "support", "moving", "per_step"], "support", "per_step")
+)
 def test_answers_of_models_with_batch_statistics(statistics):
     """What predict gives for the queries of a task, the model gives; each query alone but for ``batch``."""
     learner = ml.MetaLearner(

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 import metalearn as ml
+from tests.often import mostly_slow
 
 EXACT = {
     "checkpointed": ml.estimators.checkpointed(),
@@ -48,7 +49,7 @@ def test_unrolled_dirac_gan(in_graph, name, steps):
     np.testing.assert_allclose(result.gradient["d"], -sigmoid(d * g) * g * by_d, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("name", mostly_slow(EXACT, "checkpointed"))
 def test_three_levels(in_graph, name):
     """A quadratic in a quadratic in a quadratic, by :func:`metalearn.problems.adapted`: to 1e-12.
 

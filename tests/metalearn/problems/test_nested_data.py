@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 import metalearn as ml
+from tests.often import mostly_slow
 
 RATE, OUTER_RATE, TASKS = 0.1, 0.5, 3
 SHOTS, QUERIES = 6, 5
@@ -138,7 +139,7 @@ def joined(name, parameters):
     return [np.vstack(leaves)] if name in ("of_a_list", "of_a_dict") else leaves
 
 
-@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("name", mostly_slow(MADE, "of_a_dict", "to_a_list"))
 def test_training_and_evaluation_are_those_of_numpy(name):
     model, loss, arranged = MADE[name]()
     learner = ml.MetaLearner(model, loss, ml.rules.sgd(RATE))

@@ -8,6 +8,7 @@ import tensorflow as tf
 import metalearn as ml
 from metalearn.problems import check_second_derivatives
 from metalearn.problems.second_derivatives import WrongDerivativesError
+from tests.often import mostly_slow
 
 LAYERS = keras.layers
 
@@ -128,13 +129,7 @@ def checked(model, tasks, loss="mse"):
     return check_second_derivatives(learner.posed(learner.initialize(0), tasks, (0, 0)))
 
 
-OFTEN = ("Lambda", "own layer", "bilinear", "prod")
-"""Of the wrong ones, those that the default tests try."""
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in OFTEN else pytest.mark.slow) for name in WRONG]
-)
+@pytest.mark.parametrize("name", mostly_slow(WRONG, "Lambda", "bilinear", "prod"))
 def test_wrong_derivatives_are_refused(name, tasks):
     """With what is known to be wrong in the graph, and the remedies."""
     model, message = WRONG[name]
@@ -149,7 +144,7 @@ def test_a_loss_of_one_s_own_is_a_part_of_it(tasks):
         checked(model_of, tasks, loss_of_moments)
 
 
-@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize("name", mostly_slow(RIGHT, "dense", "kinks", "by hand", "convolution"))
 def test_right_derivatives_pass(name, tasks):
     """Also where one of a hundred kinks is near, and of models that were built in float32."""
     model, precision = RIGHT[name]

@@ -16,10 +16,12 @@ from tests.metalearn.normalized import (
     network,
     program,
 )
+from tests.often import mostly_slow
 
 NAMES = ("batch", "support", "moving", "per_step")
+OFTEN = (("batch", 1), ("per_step", 3))
 TRAINED = [
-    pytest.param(name, steps, marks=[pytest.mark.slow] if (steps == 3) != (name == "per_step") else [])
+    pytest.param(name, steps, marks=[] if (name, steps) in OFTEN else pytest.mark.slow)
     for name in NAMES
     for steps in (1, 3)
 ]
@@ -103,7 +105,7 @@ def test_meta_gradients_are_those_of_the_program(source, in_graph, name, steps):
         np.testing.assert_allclose(found, total, rtol=1e-9, atol=1e-9 * max(size, 1e-3))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mostly_slow(NAMES, "support", "per_step"))
 def test_evaluations_are_those_of_the_program(source, name):
     """Query losses after 0 to 4 steps of learners that were trained for 2, to 1e-10."""
     learner = learner_of(name, 2)
@@ -118,7 +120,7 @@ def test_evaluations_are_those_of_the_program(source, name):
     np.testing.assert_allclose(report.mean, np.mean(expected, 0), rtol=1e-10)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mostly_slow(NAMES, "batch", "moving"))
 def test_answers_are_those_of_the_program(source, in_graph, name):
     """Outputs for queries after more steps than those of training, to 1e-10; and support losses to 1e-12."""
     learner = learner_of(name, 1)

@@ -58,6 +58,18 @@ def _label(name: str, options: dict) -> str:
 every_rule = pytest.mark.parametrize(("name", "options"), VARIANTS, ids=[_label(*each) for each in VARIANTS])
 
 
+KINDS = ("sgd", "momentum", "rmsprop", "adam")
+
+kinds_of_rules = pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        pytest.param(*each, id=_label(*each), marks=[] if _label(*each) in KINDS else pytest.mark.slow)
+        for each in VARIANTS
+    ],
+)
+"""Of each kind of state one, and all of them in the slow tests."""
+
+
 def _hyperparameters(name: str) -> list[str]:
     arguments = _signature(FACTORIES[name]).items()
     return [key for key, argument in arguments if argument.annotation == "Hyperparameter"]
@@ -139,7 +151,7 @@ def test_hypergradients(name, options, found, assert_right):
     assert_right(right)
 
 
-@every_rule
+@kinds_of_rules
 def test_zero_gradients_leave_everything_finite(name: str, options: dict, with_xla) -> None:
     """With the default, smallest epsilon, in float32; also where squares underflow or are denormal."""
     defaults = {key: _signature(FACTORIES[name])[key].default for key in _hyperparameters(name)}
@@ -161,7 +173,7 @@ def test_zero_gradients_leave_everything_finite(name: str, options: dict, with_x
             assert np.all(np.isfinite(leaf))
 
 
-@every_rule
+@kinds_of_rules
 def test_compiled_and_mapped_equals_eager(name: str, options: dict) -> None:
     """Under XLA, over tasks, with a step that is a tensor, values per element and step, beyond their end."""
     rule = _learning(name, options, per="element", steps=2)
@@ -202,15 +214,7 @@ def test_compiled_and_mapped_equals_eager(name: str, options: dict) -> None:
             np.testing.assert_allclose(found[key][task], value, rtol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        pytest.param(
-            *each, id=_label(*each), marks=[] if each[0] in ("sgd", "momentum", "adam") else pytest.mark.slow
-        )
-        for each in VARIANTS
-    ],
-)
+@kinds_of_rules
 def test_conformance(name: str, options: dict) -> None:
     """With everything learned that can be, per variable and step."""
     parameters = {"kernel": tf.constant([[0.3, -0.7], [1.1, 0.4]]), "scale": tf.constant(-0.6)}

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from metalearn import estimators
 from metalearn.testing import check_estimator
+from tests.often import mostly_slow
 
 EARLY, LATE = estimators.first_order(), estimators.checkpointed()
 
@@ -179,7 +180,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize("name", mostly_slow(RIGHT, *[*RIGHT][:3]))
 def test_estimators_of_the_package_pass(name):
     check_estimator(RIGHT[name])
 
@@ -202,7 +203,7 @@ def test_a_carry_and_residuals_of_ones_own_pass():
     check_estimator(Changed(LATE, counting, 0, exact=True, residuals=("calls",)))
 
 
-@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("name", mostly_slow(WRONG, *[*WRONG][::2]))
 @pytest.mark.usefixtures("as_by_default")  # with determinism, draws without a seed are errors
 def test_wrong_estimators_are_named(name):
     estimator, message = WRONG[name]

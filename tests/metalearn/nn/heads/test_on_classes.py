@@ -7,6 +7,7 @@ import tensorflow as tf
 from scipy.optimize import minimize
 
 import metalearn as ml
+from tests.often import mostly_slow
 
 WAYS, TASKS, EPSILON, MOMENTUM = 3, 2, 1e-3, 0.8
 
@@ -130,7 +131,7 @@ def test_it_is_what_numpy_computes(name):
         np.testing.assert_allclose(ours, right, rtol=0, atol=DIGITS.get(name, 1e-10))
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", mostly_slow(HEADS, "prototypes", "svm"))
 def test_derivatives_are_those_of_differences(name):
     """Of features and of all that is learned, to 1e-7 in float64, or 1e-6."""
     head, _, learned = HEADS[name]

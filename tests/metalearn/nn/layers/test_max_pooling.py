@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import metalearn as ml
 from metalearn.execution.task_map import map_tasks
+from tests.often import mostly_slow
 
 OPTIONS = [
     {},
@@ -42,7 +43,7 @@ def test_values_and_shapes_are_those_of_keras(options, data_format):
         assert ours.compute_output_shape(IMAGES.shape) == outputs.shape
 
 
-@pytest.mark.parametrize("options", OPTIONS[:3])
+@pytest.mark.parametrize("options", mostly_slow(OPTIONS[:3], OPTIONS[1]))
 @pytest.mark.parametrize("jit", [False, True])
 def test_hessian_vector_products_mapped_over_tasks_against_differences(options, jit):
     """Also under XLA, in which Keras' layer has none in float64."""
