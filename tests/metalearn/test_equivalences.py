@@ -32,7 +32,11 @@ def maml(in_graph, sinusoids):
     return meta, in_graph(learner.meta_gradient)(meta, sinusoids)
 
 
-@pytest.mark.parametrize("rule", [learned("element"), learned("variable", STEPS)], ids=["meta_sgd", "lslr"])
+@pytest.mark.parametrize(
+    "rule",
+    [pytest.param(learned("element"), marks=pytest.mark.slow), learned("variable", STEPS)],
+    ids=["meta_sgd", "lslr"],
+)
 def test_learned_rates_that_are_equal_and_held_still_are_maml(maml, in_graph, sinusoids, rule):
     """Meta-SGD (one rate an element), and LSLR (one a variable and step), started from one value."""
     meta, expected = maml

@@ -68,6 +68,7 @@ def test_nothing_is_built_without_an_interval(tmp_path, monkeypatch):
     assert trainer._program.call._program is None
 
 
+@pytest.mark.slow
 def test_the_training_s_program_is_the_same(tmp_path):
     """With diagnoses at 0 and 4 as without: one trace, the same graph, the same bits, a row each."""
     plain, diagnosed = make_trainer(), make_trainer()

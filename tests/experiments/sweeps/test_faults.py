@@ -35,7 +35,9 @@ def stand_in(monkeypatch):
 
 
 @pytest.mark.usefixtures("unbuilt")
-@pytest.mark.parametrize("arguments", [GRID, TRIALS], ids=["grid", "search"])
+@pytest.mark.parametrize(
+    "arguments", [GRID, pytest.param(TRIALS, marks=pytest.mark.slow)], ids=["grid", "search"]
+)
 def test_a_second_start_says_that_it_is_being_run(tmp_path, capfd, stand_in, arguments):
     assert run(tmp_path, arguments) == 0
     (place,) = (tmp_path / "sweeps").iterdir()

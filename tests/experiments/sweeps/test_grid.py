@@ -112,6 +112,7 @@ def test_bad_input_is_said_before_any_job_starts(tmp_path, capfd, arguments, nam
     assert not (tmp_path / "sinusoid").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unbuilt")
 def test_the_command_line_replaces_values_of_a_preset(tmp_path, monkeypatch):
     """And the same run is one job: the label changes no result."""

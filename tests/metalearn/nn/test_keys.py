@@ -98,6 +98,7 @@ def test_keys_are_unique_and_complete(models):
         assert norms == own
 
 
+@pytest.mark.slow
 def test_keys_are_the_same_in_every_process(models):
     """Another process, where no layer was made before, gives equal keys."""
     functions = "".join(map(inspect.getsource, (build_models, all_keys)))

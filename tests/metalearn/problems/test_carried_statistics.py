@@ -125,6 +125,7 @@ def test_modes_without_a_state_carry_none(name):
     assert not [key for key in trainer.state() if "moving" in key]
 
 
+@pytest.mark.slow
 def test_they_are_loaded_with_the_parameters():
     """An iteration from what another trainer has come to is that one's next, but for the tasks."""
     one, other = first("moving"), trainer_of("moving")

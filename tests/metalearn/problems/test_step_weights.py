@@ -36,6 +36,7 @@ def test_bad_arguments_are_refused(arguments, named):
         ml.step_weights.annealed(*arguments)
 
 
+@pytest.mark.slow
 def test_a_learner_takes_the_iteration_from_the_seed(sinusoids, in_graph, as_vector):
     """The weighted sum over k of the meta-gradients of learners with k steps, to 1e-12."""
     model = ml.models.mlp(hidden=(4,), dtype="float64")

@@ -31,6 +31,7 @@ def test_a_compiler_s_fault_is_found_before_the_first_iteration():
     assert len(trainer_of(wrong_in_a_graph, check_derivatives=False).run(1)["outer/loss"]) == 1
 
 
+@pytest.mark.slow
 def test_they_agree_to_rounding():
     """Asked for once, before the first iteration; training is the same as without it."""
     trainer, unchecked = trainer_of(), trainer_of(check_derivatives=False)
@@ -40,6 +41,7 @@ def test_they_agree_to_rounding():
     np.testing.assert_array_equal(history["outer/loss"], expected["outer/loss"])
 
 
+@pytest.mark.slow
 def test_of_models_that_draw_noise():
     """Copies of a task draw masks of their own, so that all of them are compared."""
     model = keras.Sequential(

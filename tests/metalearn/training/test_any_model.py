@@ -62,7 +62,7 @@ def pooled():
 slow = pytest.mark.slow
 
 MODELS = [
-    pytest.param(branched, ("vectorized", False), id="Concatenate"),
+    pytest.param(branched, ("vectorized", False), id="Concatenate", marks=slow),
     pytest.param(sliced, ("vectorized", True), id="slices", marks=slow),
     pytest.param(pooled, ("vectorized", True), id="MaxPooling1D", marks=slow),
     pytest.param(

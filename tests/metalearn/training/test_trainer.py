@@ -120,6 +120,7 @@ def test_learning_rate_follows_the_schedule(runs):
     np.testing.assert_allclose(runs.whole["learning_rate"], rates, rtol=2e-7)
 
 
+@pytest.mark.slow
 def test_a_fresh_trainer_goes_on_with_the_same_bits(runs):
     """The state after 3 iterations, in a trainer made anew, leads to the same 9 others."""
     trainer = make(check_derivatives=False)
