@@ -93,7 +93,7 @@ LIKE_OTHERS = (
     "estimator=implicit",
     "hydra/",
     "tracking=tensorboard",
-    "experiment=sinusoid/maml ",
+    "experiment=sinusoid/maml",
     "diagnostics.interval=100",
 )
 """What these commands do is tested elsewhere, or done by the others here: they wait for the slow tests."""
