@@ -15,7 +15,7 @@
 (9.0, 6.0)
 
 **A gradient of several variables.** ``l = |x w + b|^2`` at x = (1, 2), w = (3, 4), b = -1 is 10^2, with the
-gradient 20 x by w and 20 by b. It is structured as the variables are:
+gradient 20 x with respect to w, and 20 with respect to b. It is structured as the variables are:
 
 >>> def loss(p):
 ...     return (tf.reduce_sum(tf.constant([1.0, 2.0]) * p["w"]) + p["b"]) ** 2
@@ -54,9 +54,9 @@ The second without a tape of one's own is a Hessian-vector product:
 48.0
 
 **A custom update that loses its history.** One step of gradient descent on ``theta^2 / 2`` at a rate of 0.1,
-from theta_0 = 2 to theta_1 = (1 - 0.1) 2 = 1.8. So ``theta_1^2 / 2`` has the derivative 0.9 theta_1 = 1.62 by
-theta_0. ``assign_sub`` moves the variable to the right place, and the tape knows nothing of it: the answer
-is theta_1 = 1.8, the derivative of first order, without a word.
+from theta_0 = 2 to theta_1 = (1 - 0.1) 2 = 1.8. The derivative of ``theta_1^2 / 2`` with respect to theta_0
+is 0.9 theta_1 = 1.62. ``assign_sub`` moves the variable to the right place, and the tape does not record it:
+the answer is theta_1 = 1.8, the first-order approximation, without a warning.
 
 >>> theta = tf.Variable(2.0)
 >>> with tf.GradientTape() as outer:
