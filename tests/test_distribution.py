@@ -56,8 +56,11 @@ def test_the_wheel_works_outside_the_checkout(tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    ignored = shutil.ignore_patterns(".*", "build", "dist", "runs", "tests", "*.egg-info", "__pycache__")
-    shutil.copytree(ROOT, tmp_path / "source", ignore=ignored)  # for pip builds in there
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in ("metalearn", "experiments", "conf"):  # a copy, for pip builds in there
+        shutil.copytree(ROOT / name, tmp_path / "source" / name, ignore=ignored)
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path / "source" / name)
     run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", "wheels", "./source")
     run(sys.executable, "-m", "venv", "venv")
     (place,) = (tmp_path / "venv" / "lib").glob("*/site-packages")
