@@ -124,12 +124,12 @@ def positive_definite():
     return draw
 
 
-@pytest.fixture
+@pytest.fixture(scope="module", autouse=True)
 def as_by_default():
     """Switch the determinism of operations off, which other tests' commands switch on for the process.
 
-    With it, TensorFlow writes its softmax cross-entropy out, whose derivatives are then right, and XLA has no
-    gradient of max-pooling.
+    With it, draws without a seed are errors, TensorFlow writes its softmax cross-entropy out, whose
+    derivatives are then right, and XLA has no gradient of max-pooling.
     """
     was_on = tensorflow_config.is_op_determinism_enabled()
     tensorflow_config.disable_op_determinism()

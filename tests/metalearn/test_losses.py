@@ -101,7 +101,6 @@ def test_mixed_second_derivatives_in_closed_form():
     np.testing.assert_allclose(mixed, expected, rtol=1e-12)
 
 
-@pytest.mark.usefixtures("as_by_default")
 @pytest.mark.parametrize("run", [lambda f: f, lambda f: tf.function(f, jit_compile=True, autograph=False)])
 def test_second_derivatives_mixed_ones_included_against_differences(run):
     """Of TensorFlow's own softmax cross-entropy the mixed ones are wrong, which the last line shows."""

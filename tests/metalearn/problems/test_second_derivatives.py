@@ -169,7 +169,6 @@ def labelled(loss):
     return ml.BilevelLearner(problem, "checkpointed", {"labels": labels}), ml.Task(inputs, inputs)
 
 
-@pytest.mark.usefixtures("as_by_default")
 @pytest.mark.parametrize(
     "loss",
     [

@@ -138,7 +138,6 @@ def noise_from_numpy(seed, tasks):
         (noise_from_numpy, "query/targets otherwise in a graph than eagerly"),
     ],
 )
-@pytest.mark.usefixtures("as_by_default")  # with determinism, draws without a seed are errors
 def test_samplers_that_are_not_pure_are_found_and_the_adapter_named(sample, message):
     with pytest.raises(ValueError, match=message) as error:
         check_sampler(Sampler(sample))

@@ -204,7 +204,6 @@ def test_a_carry_and_residuals_of_ones_own_pass():
 
 
 @pytest.mark.parametrize("name", mostly_slow(WRONG, *[*WRONG][::2]))
-@pytest.mark.usefixtures("as_by_default")  # with determinism, draws without a seed are errors
 def test_wrong_estimators_are_named(name):
     estimator, message = WRONG[name]
     with pytest.raises(AssertionError, match=message):

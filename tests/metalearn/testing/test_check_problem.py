@@ -183,7 +183,6 @@ def test_right_problems_pass(name):
 
 
 @pytest.mark.parametrize("name", WRONG)
-@pytest.mark.usefixtures("as_by_default")  # with determinism, draws without a seed are errors
 def test_wrong_problems_are_named(name):
     problem, message = WRONG[name]
     with pytest.raises(AssertionError, match=message):

@@ -88,7 +88,6 @@ MODELS = [
 ]
 
 
-@pytest.mark.usefixtures("as_by_default")  # with determinism, XLA has no gradient of max-pooling
 @pytest.mark.parametrize(("model", "way"), MODELS)
 def test_it_trains_by_default(model, way):
     """With the meta-gradient that eager execution has, one task after the other; and is evaluated."""

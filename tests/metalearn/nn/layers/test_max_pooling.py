@@ -73,7 +73,6 @@ def near(layer):
 WEIGHTS = np.reshape([4, 3, 2, 1], [1, 2, 2, 1]).astype("float32")
 
 
-@pytest.mark.usefixtures("as_by_default")
 def test_near_entries_are_told_apart_under_xla():
     """The fault of Keras' layer that ours is for. When the last line fails, TensorFlow has mended it."""
     np.testing.assert_allclose(near(ml.layers.MaxPooling2D(2)), [0, 3, 0, 0], rtol=1e-6)
