@@ -134,7 +134,7 @@ def _glyphs(seed: int) -> dict[str, np.ndarray]:
     try:
         stored = arrays.read(path)
         return dict(zip(stored["letters"].tolist(), stored["images"], strict=True))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # not there, or damaged
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, UsageError):  # not there, damaged
         images, letters = drawing.draw(seed)
     try:
         cache.mkdir(parents=True, exist_ok=True)

@@ -1,15 +1,20 @@
 """Bilevel problems and their learners: what is learned by what."""
 
 from metalearn.inner_loop import adapted
-from metalearn.problems.applications import cleaning, distillation, logistic, ridge
+from metalearn.problems.applications import (
+    cleaning,
+    dirac,
+    distillation,
+    gaussians,
+    logistic,
+    ridge,
+    unrolled_players,
+)
 from metalearn.problems.batches import slices
 from metalearn.problems.bilevel import BilevelProblem, Noisy
 from metalearn.problems.bilevel_learner import BilevelLearner
-from metalearn.problems.dirac import dirac
 from metalearn.problems.few_shot import MetaLearner
-from metalearn.problems.gaussians import gaussians
 from metalearn.problems.learner import Learner
-from metalearn.problems.players import unrolled_players
 from metalearn.problems.second_derivatives import SecondDerivatives, check_second_derivatives
 
 __all__ = [

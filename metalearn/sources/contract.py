@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -41,11 +42,16 @@ def _once_a_value(function: Callable[..., Returned]) -> Callable[..., Returned]:
 
     Those are frozen dataclasses that are compared by their settings, as the families of regression are.
     """
-    remembered = functools.lru_cache(maxsize=KEPT)(function)
+
+    @functools.lru_cache(maxsize=KEPT)
+    def remembered(floatx: str, source: Any, *arguments: Any) -> Returned:
+        return function(source, *arguments)
 
     @functools.wraps(function)
     def call(source: Any, *arguments: Any) -> Returned:
-        return remembered(source, *arguments) if _is_value(source) else function(source, *arguments)
+        if _is_value(source):
+            return remembered(keras.config.floatx(), source, *arguments)  # which it may draw numbers of
+        return function(source, *arguments)
 
     return call
 

@@ -66,14 +66,14 @@ def quick_programs(as_traced=True):
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": options})
 
 
-def run(runs, arguments, quick=True):
+def run(runs, arguments, quick=True, as_traced=True):
     """Run the command in this process, without figures; return its exit code.
 
-    It runs into a folder, unless that is None; with programs as users have them, unless it is to be quick,
-    or only as users have them in training.
+    It runs into a folder, unless that is None; with programs as users have them unless it is to be ``quick``;
+    of those, ``as_traced=False`` is for training with the bits that it has for users.
     """
     place = [] if runs is None else [f"paths.runs={runs}"]
-    programs = quick_programs(quick != "as users") if quick else nullcontext()
+    programs = quick_programs(as_traced) if quick else nullcontext()
     with programs, pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(results, "draw", lambda *_: {})
         monkeypatch.setattr(sys, "argv", ["train", *arguments, *place])

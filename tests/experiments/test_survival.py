@@ -45,7 +45,7 @@ def process(runs, arguments=LONG):
 def whole(tmp_path_factory):
     """A long run that nothing happened to."""
     runs = tmp_path_factory.mktemp("whole")
-    assert run(runs, LONG, quick="as users") == 0
+    assert run(runs, LONG, as_traced=False) == 0
     return content(folder(runs))
 
 
@@ -66,7 +66,7 @@ def test_killed_and_stopped_it_ends_with_equal_bits(tmp_path, whole):
     assert manifest["environment"]["TF_NUM_INTRAOP_THREADS"] == "1"
     assert len(manifest["resumed"]) == 1
     assert 0 < manifest["iteration"] < 2000
-    assert run(tmp_path, LONG, quick="as users") == 0
+    assert run(tmp_path, LONG, as_traced=False) == 0
     assert content(folder(tmp_path)) == whole
 
 

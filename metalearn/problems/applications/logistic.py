@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import keras
 import tensorflow as tf
 
-from metalearn.checks import require_count
-from metalearn.estimators import Estimator, checkpointed
+from metalearn.estimators import Estimator
 from metalearn.problems.applications.classifier import require_classes
-from metalearn.problems.bilevel import BilevelProblem
+from metalearn.problems.applications.penalised import penalised
 from metalearn.problems.bilevel_learner import BilevelLearner
-from metalearn.types import Batch, Meta, Parameters, Rule, Structure, Task
+from metalearn.types import Batch, Parameters, Rule
 
 
 def logistic(
@@ -38,29 +36,15 @@ def logistic(
     Reference: Grazzi et al. (2020), "On the Iteration Complexity of Hypergradient Computation", section 5;
     the example "logistic regression" of Betty (Choe et al. 2023).
     """
-    require_count("features", features)
 
-    def judged(theta: Parameters, examples: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+    def judged(theta: Parameters, examples: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         logits, targets = tf.linalg.matvec(examples.inputs, theta["w"]), examples.targets
         require_classes("logistic", targets, 2)
         losses = tf.nn.softplus(logits) - tf.cast(targets, logits.dtype) * logits
         right = tf.equal(logits > 0, tf.equal(targets, 1))
-        return tf.reduce_mean(losses), tf.reduce_mean(tf.cast(right, logits.dtype))
+        return tf.reduce_mean(losses), {"accuracy": tf.reduce_mean(tf.cast(right, logits.dtype))}
 
-    def inner_loss(theta: Parameters, phi: Meta, examples: Batch, model: Structure) -> tf.Tensor:
-        penalty = tf.reduce_sum(tf.exp(phi["log_l2"]) * tf.square(theta["w"])) / 2
-        return judged(theta, examples)[0] + penalty
+    def loss(theta: Parameters, examples: Batch) -> tf.Tensor:
+        return judged(theta, examples)[0]
 
-    def outer_loss(theta: Parameters, phi: Meta, task: Task, model: Structure) -> Structure:
-        loss, accuracy = judged(theta, task.query)
-        return loss, {"accuracy": accuracy}
-
-    problem = BilevelProblem(
-        start=lambda phi, task: {"w": tf.zeros_like(phi["log_l2"])},
-        inner_loss=inner_loss,
-        outer_loss=outer_loss,
-        rule=rule,
-        steps=steps,
-    )
-    phi = {"log_l2": tf.fill([features], tf.constant(log_l2, keras.config.floatx()))}
-    return BilevelLearner(problem, estimator or checkpointed(), phi)
+    return penalised(features, loss, judged, rule, steps, estimator, log_l2)

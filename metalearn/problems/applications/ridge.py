@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import keras
 import tensorflow as tf
 
-from metalearn.checks import require_count
-from metalearn.estimators import Estimator, checkpointed
-from metalearn.problems.bilevel import BilevelProblem
+from metalearn.estimators import Estimator
+from metalearn.problems.applications.penalised import penalised
 from metalearn.problems.bilevel_learner import BilevelLearner
-from metalearn.types import Batch, Meta, Parameters, Rule, Structure, Task
+from metalearn.types import Batch, Parameters, Rule
 
 
 def ridge(
@@ -38,24 +36,9 @@ def ridge(
     Reference: Franceschi et al. (2018), "Bilevel Programming for Hyperparameter Optimization and
     Meta-Learning".
     """
-    require_count("features", features)
 
     def error(theta: Parameters, examples: Batch) -> tf.Tensor:
         outputs = tf.linalg.matvec(examples.inputs, theta["w"])
         return tf.reduce_mean(tf.square(outputs - examples.targets)) / 2
 
-    def inner_loss(theta: Parameters, phi: Meta, examples: Batch, model: Structure) -> tf.Tensor:
-        return error(theta, examples) + tf.reduce_sum(tf.exp(phi["log_l2"]) * tf.square(theta["w"])) / 2
-
-    def outer_loss(theta: Parameters, phi: Meta, task: Task, model: Structure) -> tf.Tensor:
-        return error(theta, task.query)
-
-    problem = BilevelProblem(
-        start=lambda phi, task: {"w": tf.zeros_like(phi["log_l2"])},
-        inner_loss=inner_loss,
-        outer_loss=outer_loss,
-        rule=rule,
-        steps=steps,
-    )
-    phi = {"log_l2": tf.fill([features], tf.constant(log_l2, keras.config.floatx()))}
-    return BilevelLearner(problem, estimator or checkpointed(), phi)
+    return penalised(features, error, error, rule, steps, estimator, log_l2)

@@ -141,7 +141,7 @@ def test_files_that_are_not_read(tmp_path):
     with pytest.raises(UsageError, match=r"is not there: make it by numpy.savez\("):
         examples(str(path))
     np.savez_compressed(path, inputs=X, targets=Y)
-    with pytest.raises(UsageError, match="is compressed"):
+    with pytest.raises(UsageError, match=r"write it by numpy\.savez, not compressed"):
         examples(str(path))
     np.savez(path, inputs=np.array([object()]), targets=Y)
     with pytest.raises(UsageError, match=r"own\.npz"):

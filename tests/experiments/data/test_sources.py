@@ -164,14 +164,21 @@ def test_glyphs_are_drawn_once(tmp_path, monkeypatch):
         assert len(drawn) == calls
         np.testing.assert_array_equal(tasks.images.numpy()[:, 0, 0, 0], np.arange(120))
     (path,) = (tmp_path / "metalearn").iterdir()
-    path.write_bytes(path.read_bytes()[:100])
-    sources._glyphs.cache_clear()
-    glyphs(ways=3)
-    assert len(drawn) == 2
+    damages = (
+        lambda: path.write_bytes(path.read_bytes()[:100]),
+        lambda: np.savez_compressed(
+            path, letters=np.array(["A"]), images=np.zeros((1, 20, 4, 4, 1), np.uint8)
+        ),
+    )
+    for number, damage in enumerate(damages):
+        damage()
+        sources._glyphs.cache_clear()
+        glyphs(ways=3)
+        assert len(drawn) == 2 + number
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
     sources._glyphs.cache_clear()
     glyphs(ways=3)
-    assert len(drawn) == 3
+    assert len(drawn) == 4
     sources._glyphs.cache_clear()
 
 

@@ -8,8 +8,8 @@ import tensorflow as tf
 from metalearn import rules
 from metalearn.checks import require_finite
 from metalearn.estimators import Estimator, first_order
+from metalearn.problems.applications.players import unrolled_players
 from metalearn.problems.bilevel_learner import BilevelLearner
-from metalearn.problems.players import unrolled_players
 from metalearn.types import Meta, Parameters, Rule, Structure
 
 

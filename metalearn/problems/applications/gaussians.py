@@ -12,8 +12,8 @@ import tensorflow as tf
 from metalearn import rules
 from metalearn.estimators import Estimator, first_order
 from metalearn.nn import functional
+from metalearn.problems.applications.players import unrolled_players
 from metalearn.problems.bilevel_learner import BilevelLearner
-from metalearn.problems.players import unrolled_players
 from metalearn.sources.ring import coverage
 from metalearn.types import Meta, Parameters, Rule, Structure, Task
 
