@@ -144,8 +144,8 @@ SIZES = Kind(
     Annotated[list[_integer(0)], Field(min_length=4, max_length=4)],  # type: ignore[misc]
 )
 SPLIT = Kind(
-    "three numbers of classes, or the names of classes as {train: [...], validation: [...], test: [...]}",
-    Annotated[list[_integer(0)], Field(min_length=3, max_length=3)] | dict[str, list[str]],  # type: ignore[misc]
+    "three numbers of classes, or for train, validation and test each a list of names or a CSV file",
+    Annotated[list[_integer(0)], Field(min_length=3, max_length=3)] | dict[str, list[str] | str],  # type: ignore[misc]
 )
 NAMES = Kind("a list of names", Annotated[list[str], Field(strict=True, min_length=1, max_length=100)])
 PACKAGES = Kind(

@@ -82,7 +82,7 @@ def test_a_folder_of_images_is_a_set(images):
     np.testing.assert_array_equal(grey.images.numpy()[:, 4, 4, 0], [0, 1, 2, 50, 51, 52, 100, 101, 102])
 
 
-def test_a_file_of_arrays_is_a_set_and_a_split_file_names_its_classes(tmp_path):
+def test_a_file_of_arrays_is_a_set_and_a_split_file_names_its_classes(tmp_path, capfd):
     """As mini-ImageNet's are published: a row for each image."""
     made = np.arange(3 * 4, dtype=np.uint8).reshape(3, 4, 1, 1, 1).repeat(6, 2).repeat(6, 3)
     np.savez(tmp_path / "set.npz", owl=made[2], cat=made[0], dog=made[1])
@@ -97,6 +97,11 @@ def test_a_file_of_arrays_is_a_set_and_a_split_file_names_its_classes(tmp_path):
     assert (tasks.parts["train"], tasks.parts["test"]) == ((1, 2), (0,))
     with pytest.raises(UsageError, match=r"set task\.size and task\.channels"):
         folder(str(tmp_path / "set.npz"), **{**settings, "size": 5})
+    words = ["experiment=omniglot/protonet", "task=image_folder", f"task.path={tmp_path / 'set.npz'}"]
+    words += ["task.size=6", "task.channels=1", "task.ways=3", "task.queries=1", "model.filters=2"]
+    named = ", ".join(f"{part}: {path}" for part, path in split.items())
+    assert run(tmp_path / "runs", [*words, f"task.split={{{named}}}"]) == 2
+    assert "ways=3 are more than the 2 classes of the part train" in capfd.readouterr().err
     (tmp_path / "test.csv").write_text("cat\n")
     with pytest.raises(UsageError, match=r"test\.csv cannot be read as a list of classes .*columns filename"):
         folder(str(tmp_path / "set.npz"), **settings)
