@@ -235,6 +235,9 @@ def _explain(error: Exception, config_name: str) -> str:
         if option in EXTRAS.get(group, {}):
             return _install(group, option)
         return suggestions.no_option(group, option, [*available.split(), *EXTRAS.get(group, {})])
+    merging = re.match(r"Error merging override (.*)", str(error), re.S)
+    if merging:
+        return suggestions.no_merging(merging.group(1), config_name)
     valueless = re.match(r"Error parsing override '([\w./]+)'\nmissing EQUAL", str(error))
     if valueless:
         return suggestions.no_value(valueless.group(1))

@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from ..config.schema import CHANGES, OBJECTS, leaves
+from ..config.schema import CHANGES, OBJECTS, declared, leaves
 from ..config.settings import TAKEN
 from ..config.trust import CONFIGS
 from ..errors import nearest
@@ -55,6 +55,15 @@ def no_value(word: str) -> str:
     if groups:
         return f"{word} is no setting: did you mean {groups[0]}={word}?"
     return f"{word} is given no value: {word}=<value>"
+
+
+def no_merging(word: str, command: str) -> str:
+    """Return what is said of a ``setting=value`` that is of another form than the default is."""
+    path, _, value = word.lstrip("+~").partition("=")
+    setting = declared(path, command)
+    return (
+        f"{path}={value} must be {setting.kind.text}" if setting else f"{word} cannot be: it has another form"
+    )
 
 
 def _composed(command: str) -> DictConfig:

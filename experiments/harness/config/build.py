@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 import metalearn as ml
+from metalearn.callbacks import Callback
 
 from ..errors import UsageError, nearest
 from ..runs.rundir import RunDirectory
@@ -115,6 +116,23 @@ def build_trainer(config: Config) -> ml.MetaTrainer:
         "check_derivatives": config.get("run", {}).get("check_derivatives", True),
     }
     return _call(ml.MetaTrainer, {**parts, **settings}, "training")
+
+
+def build_callbacks(config: Config) -> list[Callback[ml.MetaTrainer]]:
+    """Return the callbacks of a configuration, which packages of the user's define.
+
+    Those of :mod:`metalearn.callbacks` cannot be named: they write to any path, which is not for a file of
+    configuration to say.
+    """
+    described = config.get("callbacks", [])
+    found = build(described, "callbacks", config.get("packages", ()))
+    for index, (node, callback) in enumerate(zip(described, found, strict=True)):
+        if not callable(getattr(callback, "begin", None)):
+            raise UsageError(
+                f"callbacks[{index}]._target_={node['_target_']} returns a {type(callback).__name__}, which "
+                "has no method begin: let it return a callback, see metalearn.callbacks"
+            )
+    return found
 
 
 def build_tracker(config: Config, run: RunDirectory, iteration: int = 0) -> Tracker:

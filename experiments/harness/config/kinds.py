@@ -157,7 +157,9 @@ PACKAGES = Kind(
     ],
 )
 FORMATS = Kind("a list of png, svg and pdf", list[Literal["png", "svg", "pdf"]])
-OBJECT = Kind(
-    "an object, described by a _target_ and its settings",
-    Annotated[dict[str, Any], AfterValidator(_described)],
+_OBJECT = Annotated[dict[str, Any], AfterValidator(_described)]
+OBJECT = Kind("an object, described by a _target_ and its settings", _OBJECT)
+OBJECTS = Kind(
+    "a list of objects, each described by a _target_ and its settings",
+    Annotated[list[_OBJECT], Field(max_length=100)],
 )

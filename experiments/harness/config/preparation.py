@@ -9,7 +9,7 @@ from metalearn.evaluation.task_list import EVALUATION_STREAM
 from metalearn.sources.protocol import is_constant
 
 from . import memory
-from .build import build_tasks, build_trainer, failing_as, takes
+from .build import build_callbacks, build_tasks, build_trainer, failing_as, takes
 
 Config = dict[str, Any]
 
@@ -28,6 +28,7 @@ def prepare(config: Config) -> ml.MetaTrainer:
         UsageError: for the first part that cannot be, or if it would need more memory than there is.
     """
     memory.require(config)
+    build_callbacks(config)
     trainer = build_trainer(config)
     sections = ["evaluation"] if config["validation"]["interval"] is None else ["evaluation", "validation"]
     for section in sections:

@@ -38,7 +38,7 @@ class Described(NamedTuple):
     help: str
 
 
-OPTIONAL = ("packages", "problem", "paths.data")
+OPTIONAL = ("packages", "problem", "callbacks", "paths.data")
 """Settings that a run need not have: they say nothing of most, and nothing of those before there were any."""
 
 
@@ -81,7 +81,8 @@ def check(config: Any, command: str = "train") -> Config:
             f"validation.seed={checked['validation']['seed']} is evaluation.seed, too: what is chosen by "
             "validation must not be evaluated on the same tasks"
         )
-    _require_shallow("problem", checked.get("problem"))
+    for key in ("problem", "callbacks"):
+        _require_shallow(key, checked.get(key))
     if checked.get("problem"):
         checked["problem"] = _described("problem", checked["problem"])
     packages.require(checked, checked.get("packages", ()))

@@ -53,6 +53,9 @@ SETTINGS: dict[str, Setting] = {
         kinds.PACKAGES,
         "that are trusted: what they define may be named by a configuration; changes no result",
     ),
+    "callbacks": Setting(
+        kinds.OBJECTS, "of packages of yours: what follows the training, see metalearn.callbacks"
+    ),
     "problem": Setting(
         optional(kinds.OBJECT), "that returns a learner, in the place of model, rule, estimator and learner"
     ),

@@ -36,9 +36,9 @@ def afterwards(config: Config) -> Config:
 def kept(config: Config) -> Config:
     """Return the settings that are kept with a run.
 
-    What is trusted is for the user to say, each time; a problem that there is not says nothing.
+    What is trusted is for the user to say, each time; a problem or callbacks that there are not say nothing.
     """
-    without = {"packages"} if config.get("problem") else {"packages", "problem"}
+    without = {"packages", *(key for key in ("problem", "callbacks") if not config.get(key))}
     return {key: value for key, value in config.items() if key not in without}
 
 

@@ -93,7 +93,7 @@ def compare(run: RunDirectory, until: int | None = None, packages: Sequence[str]
     total = rows if until is None else min(until, rows)
     trainer = prepare(config)
     difference = _train(trainer, stored, total)
-    if difference is None and manifest["status"] == "complete" and total == config["training"]["iterations"]:
+    if difference is None and manifest["status"] == "complete" and total == rows:
         difference = _at_the_end(run, config, manifest, trainer)
     now = environment.describe(config)
     then = {**{key: manifest.get(key) for key in now}, "code": provenance.latest(manifest)}

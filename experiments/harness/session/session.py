@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import metalearn as ml
-from metalearn.callbacks import Call
+from metalearn.callbacks import Call, Callback
 
 from ..console import say
 from ..invocation import command
@@ -26,6 +27,7 @@ class Session:
         config: resolved.
         trainer: at the iteration from which to go on.
         lock: of the folder; without it nothing is written.
+        callbacks: of the user's.
         tracker: that is informed.
     """
 
@@ -33,6 +35,7 @@ class Session:
     config: dict[str, Any]
     trainer: ml.MetaTrainer
     lock: Lock
+    callbacks: Sequence[Callback[ml.MetaTrainer]] = ()
     tracker: Tracker = dataclasses.field(default_factory=no_tracker)
 
     def note(self, **changes: Any) -> None:

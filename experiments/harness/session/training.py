@@ -15,7 +15,7 @@ from metalearn.callbacks import Call, Callback, CallbackError, each, progress
 
 from ..app.interrupts import interruptible
 from ..app.terminal import Bar, brief
-from ..config.build import build_tracker
+from ..config.build import build_callbacks, build_tracker
 from ..config.preparation import prepare
 from ..console import say
 from ..errors import FAILED, INTERRUPTED, UsageError
@@ -48,12 +48,13 @@ def train(config: Config, report: Report | None = None) -> int:
             return show_complete(run, config, manifest)
         require_same_code(run, config, manifest)
     trainer = prepare(config)  # before anything is written: what cannot be built leaves no trace
+    callbacks = build_callbacks(config)
     rundir.make(run)
     files.require_plain_folder(run.path)
     try:
         with locked(run.path) as lock:
             files.sweep(run.path)
-            return _go_on(Session(run, config, trainer, lock), report)
+            return _go_on(Session(run, config, trainer, lock, callbacks), report)
     except OSError as error:
         say(
             f"{error.filename or run.path}: {error.strerror or error}. What was kept before is whole; when "
@@ -90,7 +91,10 @@ def _go_on(session: Session, report: Report | None) -> int:
         session.lock.require()
         files.write_bytes(run.error, traceback.format_exc().encode(errors="replace"))
         session.note(status="failed", end=rundir.now(), error=f"{type(error).__name__}: {error}")
-        raise
+        if not isinstance(error, CallbackError):
+            raise
+        say(f"{error}; {run.error} has the traceback", "stopped:", "bold red")
+        return FAILED
     finally:
         session.tracker.finish(exit_code=1)  # does nothing where it is finished
 
@@ -168,14 +172,20 @@ def _train(session: Session, validation: Validation) -> float:
     session.lock.require()
     with interruptible(session.leave) as interrupted, Bar(trainer.iteration, total) as bar:
         between: list[Callback[ml.MetaTrainer]] = [each(record), progress(bar.advance)]
-        between += [each(leave), diagnoses, validation, each(save)]
+        between += [each(leave), diagnoses, validation, *session.callbacks, each(save)]
         try:
-            if trainer.iteration < total:
+            if trainer.iteration < total and not _stopped(session):
                 trainer.run(total - trainer.iteration, between)
-        except CallbackError as failed:  # what it failed with says how the run ends
+        except CallbackError as failed:  # what one of ours failed with says how the run ends
+            if any(failed.callback is callback for callback in session.callbacks):
+                session.save()
+                raise
             raise (failed.__cause__ or failed) from None
         if not validation.pruned:
             diagnoses.diagnose()
+            if trainer.iteration < total:
+                session.note(stopped=trainer.iteration)
+                say(f"ended by a callback at iteration {trainer.iteration} of {total}")
         session.save()
     seconds = time.perf_counter() - started
     spent: Config = {"diagnosis_seconds": round(diagnoses.seconds, 2)} if diagnoses.seconds else {}
@@ -184,6 +194,11 @@ def _train(session: Session, validation: Validation) -> float:
         spent |= {"seconds": {"training": round(seconds, 2)}, "milliseconds_per_iteration": speed}
     session.note(**spent)
     return seconds
+
+
+def _stopped(session: Session) -> bool:
+    """Say whether a callback has ended the training where it is; the run may have been killed since."""
+    return (rundir.read_manifest(session.run) or {}).get("stopped") == session.trainer.iteration
 
 
 def _fail(session: Session, error: ml.NonFiniteError) -> int:
