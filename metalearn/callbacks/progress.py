@@ -53,8 +53,9 @@ class progress:
             nonlocal started
             losses = np.stack([call.history["outer/loss_before"], call.history["outer/loss"]], axis=1)
             recent.extend(losses[-SHOWN_LOSSES:])
-            before, after = np.mean(recent, axis=0)
-            text = f"query loss {before:.3f} → {after:.3f}"
+            before, after = np.transpose(recent)
+            known = before[~np.isnan(before)]
+            text = f"query loss {f'{known.mean():.3f} → ' if len(known) else ''}{after.mean():.3f}"
             if started:
                 done, began = started
                 text += f"  {(trainer.iteration - done) / (time.perf_counter() - began):.0f} it/s"

@@ -105,8 +105,8 @@ def losses(
     """Return losses ``[T]`` around adaptation: ``inner/…`` on support, ``outer/…`` on query examples.
 
     ``…/loss_before`` is at theta_0, ``…/loss`` at the end of the inner loops ``[T, ...]``. The inner loss is
-    the whole one: with the proximal term, and the mean over mini-batches. ``judged`` is the outer loss at the
-    end where it is known already, as from a meta-gradient.
+    the whole one: with the proximal term, and the mean over mini-batches. ``judged`` takes the place of the
+    outer loss at the end where that is known already, as from a meta-gradient.
     """
     known = () if judged is None else (judged,)
     return traced_once(learner, _losses)(meta, tasks, inner, seed, *known)
@@ -116,7 +116,7 @@ def _losses(
     learner: Learner, meta: Meta, tasks: Task, inner: Inner, seed: Seed, judged: tf.Tensor | None = None
 ) -> Losses:
     problem, phi, tasks = learner.posed(meta, counted(tasks), seed)
-    known = {} if judged is None or problem.step_weights is not None else {"outer/loss": judged}
+    known = {} if judged is None else {"outer/loss": judged}
 
     # Each task's own copy of theta_0, as the first inner step has it: XLA then finds this loss computed.
     starts = map_tasks(lambda task: inner_start(problem, phi, task), tasks, mapping=problem.mapping)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from metalearn.execution.compiled import Compiled
@@ -15,7 +16,13 @@ from metalearn.training.combine import Clip, combined
 from metalearn.training.optimizers import Optimizers
 from metalearn.types import Meta, MetaGradient, Structure, Task
 
-LOSSES = ("inner/loss_before", "inner/loss", "outer/loss_before", "outer/loss")
+AROUND = ("inner/loss_before", "inner/loss", "outer/loss_before")
+"""Losses that the meta-gradient does not need: they take passes of their own."""
+
+JUDGED = "outer/loss"
+"""The loss that it is the gradient of."""
+
+LOSSES = (*AROUND, JUDGED)
 
 
 class Tried(NamedTuple):
@@ -68,6 +75,7 @@ class Program:
         length: the most iterations of a call.
         stored: iterations whose tasks a block holds, after which they come round again.
         clip: limits for each task's meta-gradient.
+        loss_interval: iterations between those that have the losses before and after adaptation.
         carry: how long inner loops are carried.
         projection: of phi after each update, or None.
     """
@@ -83,16 +91,17 @@ class Program:
         length: int,
         stored: int,
         clip: Clip,
+        loss_interval: int,
         carry: Carry,
         projection: Callable[[Meta], Meta] | None,
         jit_compile: bool | None,
     ) -> None:
         self._learner, self._optimizers, self._structure = learner, optimizers, structure
         self._seed, self._length, self._stored, self._clip = seed, length, stored, clip
-        self._carry, self._projection = carry, projection
-        self.required = [*LOSSES, "meta_gradient/norm", *optimizers.rate_names()]
-        self.required += [f"meta_gradient/norm/{name}" for name in optimizers.names]
-        self.metrics = [*self.required, *(f"outer/{name}" for name in metrics)]
+        self._loss_interval, self._carry, self._projection = loss_interval, carry, projection
+        self._required = [JUDGED, "meta_gradient/norm", *optimizers.rate_names()]
+        self._required += [f"meta_gradient/norm/{name}" for name in optimizers.names]
+        self.metrics = [*AROUND, *self._required, *(f"outer/{name}" for name in metrics)]
         self.metrics += [f"residual/{name}" for name in learner.estimator.residuals]
         self.call = Compiled(self._trace, learner.mapping, jit_compile)
 
@@ -138,7 +147,9 @@ class Program:
         # One reduction over all, not one a leaf: each would be a program of its own for XLA to compile.
         parts = [tf.reshape(leaf, [-1]) for leaf in tf.nest.flatten(self._phi())]
         wide = tf.float64 if any(part.dtype == tf.float64 for part in parts) else tf.float32
-        numbers = [tf.stack([row[name] for name in self.required]), *parts]
+        around = tf.stack([row[name] for name in AROUND])
+        numbers = [tf.where(self._has_losses(iteration), around, tf.zeros_like(around))]
+        numbers += [tf.stack([row[name] for name in self._required]), *parts]
         everything = tf.concat([tf.cast(part, wide) for part in numbers], 0)
         return Tried(
             rows=tried.rows.write(index, tf.stack([row[name] for name in self.metrics])),
@@ -147,6 +158,18 @@ class Program:
             gradient=gradient,
             carried=(tried.carried[1], after),
         )
+
+    def _has_losses(self, iteration: int | tf.Tensor) -> bool | tf.Tensor:
+        return iteration % self._loss_interval == 0
+
+    def culprits(self, outcome: Outcome, row: np.ndarray, iteration: int) -> list[str]:
+        """Return the names of what was not finite in an iteration that was not made, given its metrics."""
+        values = dict(zip(self.metrics, row, strict=True))
+        required = [*AROUND, *self._required] if self._has_losses(iteration) else self._required
+        found = [name for name in required if not np.isfinite(values[name])]
+        found = [name.removeprefix("meta_gradient/norm/") for name in found]
+        proposed = zip(self._optimizers.names, tf.nest.flatten(outcome.proposed), strict=True)
+        return found or [name for name, leaf in proposed if not np.isfinite(leaf.numpy()).all()]
 
     def _stateful(self) -> list[keras.Variable]:
         return [*self._optimizers.variables, *(variable for _, variable in self._optimizers.state())]
@@ -164,9 +187,19 @@ class Program:
         gradients = tf.nest.flatten(gradient)
         squares = tf.stack([tf.cast(tf.reduce_sum(tf.square(leaf)), tf.float32) for leaf in gradients])
         norms = dict(zip(optimizers.names, tf.unstack(tf.sqrt(squares)), strict=True))
-        around = losses(self._learner, meta, tasks, result.inner, seed, result.loss)
+
+        def around() -> list[tf.Tensor]:
+            found = losses(self._learner, meta, tasks, result.inner, seed, result.loss)
+            return [tf.cast(tf.reduce_mean(found[name]), tf.float32) for name in AROUND]
+
+        def left_out() -> list[tf.Tensor]:
+            return [tf.constant(np.nan, tf.float32) for _ in AROUND]
+
+        everywhere = self._loss_interval == 1
+        found = around() if everywhere else tf.cond(self._has_losses(iteration), around, left_out)
         row = {
-            **{name: tf.reduce_mean(loss) for name, loss in around.items()},
+            **dict(zip(AROUND, found, strict=True)),
+            JUDGED: tf.reduce_mean(result.loss),
             "meta_gradient/norm": tf.sqrt(tf.reduce_sum(squares)),
             **optimizers.learning_rates(),
         }

@@ -44,6 +44,8 @@ class MetaTrainer:
             top-level part of phi, ``{"parameters": ..., "rule": ...}``.
         meta_batch_size: T, tasks of an iteration.
         seed: of the initial meta-parameters and of the tasks.
+        loss_interval: iterations between those with the losses before and after adaptation: they take passes
+            of their own. Rows between have NaN for them; the loss that is minimised is in all.
         clip_task_value: largest entry of a task's meta-gradient, see
             :func:`metalearn.training.combine.mean_of_clipped`; None for no limit. The optimizer's
             ``clipnorm`` and ``clipvalue`` clip the mean over tasks.
@@ -79,6 +81,7 @@ class MetaTrainer:
         meta_batch_size: int = 25,
         seed: int = 0,
         *,
+        loss_interval: int = 10,
         clip_task_value: float | None = None,
         clip_task_norm: float | None = None,
         carry: Carry = None,
@@ -88,6 +91,7 @@ class MetaTrainer:
     ) -> None:
         require_count("meta_batch_size", meta_batch_size)
         require_count("seed", seed, minimum=0)
+        require_count("loss_interval", loss_interval)
         clip = Clip(clip_task_value, clip_task_norm)
         clip.require()
         tasks = as_source(tasks)
@@ -117,6 +121,7 @@ class MetaTrainer:
             length=self._blocks.length,
             stored=self._blocks.stored,
             clip=clip,
+            loss_interval=loss_interval,
             carry=carry,
             projection=projection,
             jit_compile=jit_compile,
@@ -197,11 +202,12 @@ class MetaTrainer:
             callbacks: such as those of :mod:`metalearn.callbacks`.
 
         Returns:
-            For each metric an array with one row an iteration: ``outer/loss`` and ``inner/loss`` (query and
-            support loss after adaptation, mean over the tasks), ``outer/loss_before`` and
-            ``inner/loss_before`` (before), ``meta_gradient/norm`` in total and per variable,
-            ``learning_rate`` (of the optimizer, or ``learning_rate/<part>``), ``outer/<metric>`` of what the
-            outer loss reports, ``residual/<name>`` of what the estimator does.
+            For each metric an array with one row an iteration: ``outer/loss`` (the meta-loss, mean over the
+            tasks), ``inner/loss``, ``outer/loss_before`` and ``inner/loss_before`` (support loss after
+            adaptation, query and support loss before it, in one row of ``loss_interval``),
+            ``meta_gradient/norm`` in total and per variable, ``learning_rate`` (of the optimizer, or
+            ``learning_rate/<part>``), ``outer/<metric>`` of what the outer loss reports,
+            ``residual/<name>`` of what the estimator does.
 
         Raises:
             NonFiniteError: if a loss, a gradient or an update is not finite; ``meta`` and ``iteration`` are
@@ -228,7 +234,7 @@ class MetaTrainer:
                 if kept == count:
                     self.last_gradient = outcome.gradient
                 else:
-                    culprits = self._culprits(outcome, rows[kept])
+                    culprits = self._program.culprits(outcome, rows[kept], self.iteration)
                     failed = NonFiniteError(self.iteration, culprits, _concatenate(parts))
                 if kept:
                     wanted = ask(Call(first, parts[-1], seconds))
@@ -275,14 +281,6 @@ class MetaTrainer:
         posed = self.learner.posed(self.meta, tasks, (self.seed, 0))
         self.disagreement = disagreement(outcome.gradient, estimate, posed, tasks, carried)
         self._compares = False
-
-    def _culprits(self, outcome: Outcome, row: np.ndarray) -> list[str]:
-        """Return the names of what was not finite in an iteration that was not made."""
-        values = dict(zip(self._program.metrics, row, strict=True))
-        found = [name for name in self._program.required if not np.isfinite(values[name])]
-        found = [name.removeprefix("meta_gradient/norm/") for name in found]
-        proposed = zip(self._optimizers.names, tf.nest.flatten(outcome.proposed), strict=True)
-        return found or [name for name, leaf in proposed if not np.isfinite(leaf.numpy()).all()]
 
     def _stateful(self) -> list[tuple[str, tf.Variable]]:
         named = zip(self._optimizers.names, self._optimizers.variables, strict=True)

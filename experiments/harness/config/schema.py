@@ -38,7 +38,7 @@ class Described(NamedTuple):
     help: str
 
 
-OPTIONAL = ("packages", "problem", "callbacks", "paths.data")
+OPTIONAL = ("packages", "problem", "callbacks", "paths.data", "training.loss_interval")
 """Settings that a run need not have: they say nothing of most, and nothing of those before there were any."""
 
 

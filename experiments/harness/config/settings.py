@@ -96,6 +96,9 @@ SETTINGS: dict[str, Setting] = {
     "learner.metrics": Setting(kinds.METRICS, "reported beside the query loss: accuracy, mylab.metrics.bias"),
     "training.iterations": Setting(kinds.COUNT, "updates of the meta-parameters"),
     "training.meta_batch_size": Setting(kinds.COUNT, "tasks of an iteration"),
+    "training.loss_interval": Setting(
+        kinds.COUNT, "iterations between those with the losses before and after adaptation"
+    ),
     "training.clip_task_value": Setting(optional(kinds.POSITIVE), "largest entry of a task's meta-gradient"),
     "training.clip_task_norm": Setting(optional(kinds.POSITIVE), "largest length of a task's meta-gradient"),
     "training.carry": Setting(

@@ -113,7 +113,8 @@ def first_difference(first: int, stored: History, again: History) -> str | None:
         return (
             f"metrics: there are {', '.join(sorted(set(stored) ^ set(again))) or 'the same in another order'}"
         )
-    differs = {name: stored[name] != again[name].astype(np.float32) for name in stored}
+    pairs = {name: (values, again[name].astype(np.float32)) for name, values in stored.items()}
+    differs = {name: (a != b) & ~(np.isnan(a) & np.isnan(b)) for name, (a, b) in pairs.items()}
     rows = np.any(list(differs.values()), axis=0)
     if not rows.any():
         return None

@@ -45,8 +45,13 @@ class Windows:
         starts = np.arange(first - first % self._interval, end, self._interval).clip(first)
         ends = np.append(starts[1:], end)
         table = np.stack([rows[: end - first].astype(np.float64) for rows in columns.values()], 1)
-        means = np.add.reduceat(table, starts - first) / (ends - starts)[:, None]
-        named = [dict(zip(columns, row, strict=True)) for row in means.tolist()]
+        known = ~np.isnan(table)  # losses that take passes of their own are not in all rows
+        counts = np.add.reduceat(known.astype(np.int64), starts - first)
+        means = np.add.reduceat(np.where(known, table, 0), starts - first) / np.maximum(counts, 1)
+        named = [
+            {name: mean for name, mean, count in zip(columns, *row, strict=True) if count}
+            for row in zip(means.tolist(), counts.tolist(), strict=True)
+        ]
         return list(zip(ends.tolist(), named, strict=True))
 
 

@@ -20,3 +20,11 @@ def test_windows_do_not_depend_on_how_rows_arrive() -> None:
     assert expected[0][1]["a"] == pytest.approx(rows[:5].mean())
     assert expected[-1][1]["a"] == pytest.approx(rows[95:].mean())
     assert whole.rest() == []
+
+
+def test_what_is_in_some_rows_only_is_the_mean_of_those_rows() -> None:
+    """And where a window has none, it is not in it."""
+    rows = np.full(20, np.nan)
+    rows[[0, 4]] = 1.0, 4.0
+    windows = Windows(10).add(0, {"sparse": rows, "all": np.arange(20.0)})
+    assert windows == [(10, {"sparse": 2.5, "all": 4.5}), (20, {"all": 14.5})]
