@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from metalearn.nn.layers.normalization import Normalization, Shape, moments, wide, within
+from metalearn.nn.layers.standardized import standardized
 
 
 @keras.saving.register_keras_serializable(package="metalearn")
@@ -82,6 +83,9 @@ class BatchNormalization(Normalization):
             weights = (self.moving_mean, self.moving_variance)
             for weight, before, now in zip(weights, moving, (mean, variance), strict=True):
                 weight.assign(before * self.momentum + tf.reshape(now, [-1]) * (1.0 - self.momentum))
+            if mask is None:
+                gamma, beta = self.gamma_and_beta(x, shape)
+                return tf.cast(standardized(x, gamma, beta, others, self.epsilon), self.compute_dtype)
         else:
             mean, variance = [tf.reshape(value, shape) for value in moving]
             centred = x - mean

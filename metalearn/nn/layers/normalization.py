@@ -56,6 +56,13 @@ class Normalization(keras.layers.Layer):
                 }
                 setattr(self, name, self.add_weight(shape=shape, name=name, autocast=False, **options))
 
+    def gamma_and_beta(self, x: tf.Tensor, shape: Sequence[int]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the two weights, one and zero where there are none, reshaped and of the type of x."""
+        lengths = [x.shape[axis] if size == -1 else 1 for axis, size in enumerate(shape)]
+        gamma = tf.ones(lengths, x.dtype) if self.gamma is None else tf.cast(self.gamma, x.dtype)
+        beta = tf.zeros(lengths, x.dtype) if self.beta is None else tf.cast(self.beta, x.dtype)
+        return tf.reshape(gamma, shape), tf.reshape(beta, shape)
+
     def normalize(self, centred: tf.Tensor, variance: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
         """Return ``gamma centred / sqrt(variance + epsilon) + beta`` with weights reshaped to ``shape``."""
         outputs = tf.math.rsqrt(variance + self.epsilon)
