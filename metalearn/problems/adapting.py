@@ -112,9 +112,14 @@ def exported(functions: KerasProblem, meta: Meta, state: Structure, fitted: Adap
         fitted: what adapting to one task has given, leaves ``[1, ...]``.
 
     Raises:
-        ValueError: naming the parameters that are not those of the model.
+        ValueError: naming the parameters that are not those of the model, or the head that is no layer.
     """
     model, mode = functions.model, functions.mode
+    if fitted is not None and functions.head is not None and functions.head.attends:
+        raise ValueError(
+            f"the head {functions.head!r} goes by the examples of a support, which no layer of the model "
+            "holds: use learner.predict(learner.adapt(meta, support), inputs)"
+        )
     if fitted is None:
         parameters, step, inputs = functions.complete(meta), 0, ()
     else:

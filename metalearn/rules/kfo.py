@@ -34,10 +34,10 @@ class kfo(Record, Rule):
         theta_{k+1}    = theta_k - r L_k' L_k G_k R_k' R_k
         L_{k+1}        = L_k - r dl/dL_k,       R_{k+1} = R_k - r dl/dR_k,       l = l(theta_{k+1}(L_k, R_k))
 
-    with the inner loss l of step k + 1 and the rate r. L' L and R' R are positive semi-definite, so each step descends. A
-    kernel ``[in, out]`` of a dense layer is G itself; one of a convolution ``[*window, in, out]`` is a matrix
-    ``[in, window]`` for each output, all with the same L and R; a vector is one column. Learned as
-    ``factors/<key>/left`` and ``right``.
+    with the inner loss l of step k + 1 and the rate r. L' L and R' R are positive semi-definite, so each step
+    descends. A kernel ``[in, out]`` of a dense layer is a matrix as it is, one of a convolution
+    ``[*window, in, out]`` a matrix ``[in, window]`` for each output, all with the same L and R, and a vector
+    one column. Learned as ``factors/<key>/left`` and ``right``.
 
     In :class:`meta_curvature` matrices are of any sign and the same at every inner step, each axis of a
     kernel has one, and a vector is scaled entry by entry.
