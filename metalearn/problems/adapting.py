@@ -125,6 +125,7 @@ def exported(functions: KerasProblem, meta: Meta, state: Structure, fitted: Adap
     else:
         parameters, _, carried, inputs = tf.nest.map_structure(lambda leaf: leaf[0], fitted)
         state, step = carried if functions.keeps_state else ((), 0)
+    parameters = mode.at(parameters, step)
     parameters = matched("meta with what is not learned", parameters, functional.parameters(model))
     statistics = mode.query_statistics(model, parameters, state, inputs, step)
     return clone(model, {**parameters, **statistics})

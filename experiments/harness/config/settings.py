@@ -87,7 +87,7 @@ SETTINGS: dict[str, Setting] = {
         one_of("auto", "vectorized", "sequential"), "over tasks; auto for what the model allows"
     ),
     "learner.statistics": Setting(
-        optional(one_of("batch", "support", "moving", "per_step")),
+        optional(one_of("batch", "support", "moving", "per_step", "per_step_affine")),
         "what layers with batch statistics normalise by",
     ),
     "learner.metrics": Setting(kinds.METRICS, "reported beside the query loss: accuracy, mylab.metrics.bias"),
