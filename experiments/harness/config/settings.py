@@ -103,6 +103,9 @@ SETTINGS: dict[str, Setting] = {
     "evaluation.tasks": Setting(kinds.TWO_OR_MORE, "fresh tasks, the same list for every algorithm"),
     "evaluation.steps": Setting(kinds.COUNT_OR_ZERO, "inner steps"),
     "evaluation.seed": Setting(kinds.SEED, "of the list of tasks"),
+    "evaluation.queries_at_once": Setting(
+        either(kinds.COUNT, one_of("all", "class")), "of a task, a batch for batch normalisation"
+    ),
     "evaluation.task": Setting(
         optional(Kind("a section of settings of the task", dict[str, Any])),
         "what differs from the training tasks",

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments import reproduce
+from experiments import evaluate, reproduce
 from experiments.data import sources
 from tests.experiments.small_runs import call, run
 
@@ -45,6 +45,19 @@ def test_a_run_has_accuracies(tmp_path, capfd):
     printed = capfd.readouterr().out
     assert "accuracy" in printed
     assert "tasks sequential" in printed
+    together = "all queries of a task answered together, batch normalisation by statistics=batch"
+    assert together in " ".join(printed.split())
+    assert (evaluation["queries_at_once"], evaluation["statistics"]) == ("all", "batch")
+
+    assert call(evaluate, f"run={path}", "evaluation.queries_at_once=1") == 0
+    (kept,) = (path / "evaluations").iterdir()
+    apart = json.loads((kept / "evaluation.json").read_text())
+    assert apart["queries_at_once"] == 1
+    assert apart["tasks_hash"] == evaluation["tasks_hash"]
+    assert apart["mean"] != evaluation["mean"]
+    assert "queries answered one at a time, batch normal" in " ".join(capfd.readouterr().out.split())
+    assert call(evaluate, f"run={path}", "evaluation.queries_at_once=3") == 2
+    assert "evaluation: queries_at_once=3 does not divide the 4 queries" in capfd.readouterr().err
 
 
 @pytest.mark.slow
