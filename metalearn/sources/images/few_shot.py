@@ -14,7 +14,7 @@ import tensorflow as tf
 from metalearn.checks import require_count
 from metalearn.random import split_seed
 from metalearn.sources.distinct import draw_distinct
-from metalearn.sources.leaves import as_variables, digest_of, fingerprint
+from metalearn.sources.leaves import digest_of, fingerprint, joined
 from metalearn.types import Batch, Seed, Task
 
 FRACTIONS = (0.62, 0.785)
@@ -161,8 +161,7 @@ def FewShot(  # noqa: N802 - a source by its name, like the families of regressi
     _require_ways(ways, len(arrays) * (TURNS if rotations else 1), "this set")
     parts = _parts(split, len(arrays), split_seed)
     sizes = tuple(map(len, arrays))
-    joined = as_variables(np.concatenate(arrays))
-    return Episodes(joined, sizes, tuple(range(len(arrays))), ways, shots, queries, rotations, parts)
+    return Episodes(joined(arrays), sizes, tuple(range(len(arrays))), ways, shots, queries, rotations, parts)
 
 
 def _arrays(

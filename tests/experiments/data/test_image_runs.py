@@ -1,13 +1,20 @@
 """Runs of image classification: accuracy beside the loss, equal bits when they are made again."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 
 from experiments import evaluate, reproduce
 from experiments.data import sources
-from tests.experiments.small_runs import call, run
+from experiments.harness.runs.rundir import RunDirectory
+from tests.experiments.small_runs import call, content, run
+from tests.experiments.test_survival import process
 
 SMALL = [
     "training.iterations=4",
@@ -67,6 +74,33 @@ def test_a_run_is_the_same_again(tmp_path, capfd):
     (path,) = (tmp_path / "glyphs").iterdir()
     assert call(reproduce, f"run={path}") == 0
     assert "same: " in capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_killed_it_ends_with_equal_bits(tmp_path):
+    """By SIGKILL, with statistics, scales and shifts of inner steps; and trained again it is the same."""
+    random = np.random.default_rng(0)
+    patterns = random.integers(0, 200, (10, 1, 28, 28, 1))
+    images = (patterns + random.integers(0, 50, (10, 20, 28, 28, 1))).astype(np.uint8)
+    np.savez(tmp_path / "set.npz", **dict(zip("ABCDEFGHIJ", images, strict=True)))
+    long = ["experiment=omniglot/mamlpp", "task=image_folder", f"task.path={tmp_path / 'set.npz'}", *SMALL]
+    long += ["task.size=28", "task.channels=1", "task.queries=2", "learner.steps=2"]
+    long += ["training.iterations=300", "run.checkpoint_seconds=0.01"]
+    assert run(tmp_path / "whole", long, as_traced=False) == 0
+    with process(tmp_path / "killed", long) as started:
+        time.sleep(0.3)
+        started.kill()
+        assert started.wait() == -signal.SIGKILL
+    (killed,), (whole,) = (list((tmp_path / name / "omniglot").iterdir()) for name in ("killed", "whole"))
+    assert json.loads((killed / "manifest.json").read_text())["status"] == "running"
+    assert run(tmp_path / "killed", long, as_traced=False) == 0
+    (resumed,) = json.loads((killed / "manifest.json").read_text())["resumed"]
+    assert 0 < resumed["iteration"] < 300
+    assert content(RunDirectory(killed)) == content(RunDirectory(whole))
+    again = [sys.executable, "-m", "experiments.reproduce", f"run={killed}"]
+    done = subprocess.run(again, env={**os.environ, "PYTHONPATH": "."}, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert b"same: " in done.stdout
 
 
 @pytest.mark.slow
