@@ -184,8 +184,8 @@ def _arrays(
             )
         if len(each) < shots + queries:
             raise ValueError(
-                f"class {number} has {len(each)} images, and a task takes {shots} shots + {queries} queries "
-                f"= {shots + queries} different ones: lower them, or leave the class out"
+                f"class {number} has {len(each)} image{'s' * (len(each) != 1)}, and a task takes {shots} "
+                f"shots + {queries} queries = {shots + queries} different ones: lower them, or leave the class out"
             )
     if rotations and arrays[0].shape[1] != arrays[0].shape[2]:
         raise ValueError(
@@ -211,10 +211,16 @@ def _parts(
         parts = {name: tuple(int(each) for each in split[name]) for name in split}
         chosen = [each for part in parts.values() for each in part]
         unknown = [each for each in chosen if not 0 <= each < classes]
-        if set(parts) != set(names) or unknown or len(set(chosen)) < len(chosen):
+        twice = [each for each in chosen if chosen.count(each) > 1]
+        if set(parts) != set(names) or unknown or twice:
+            wrong = (
+                f", and the class {unknown[0]}"
+                if unknown
+                else f", and the class {twice[0]} twice" * bool(twice)
+            )
             raise ValueError(
                 f"split has to give train, validation and test classes from 0 to {classes - 1}, none of them "
-                f"twice; it has {', '.join(parts)}{f', and the class {unknown[0]}' if unknown else ''}"
+                f"twice; it has {', '.join(parts)}{wrong}"
             )
         return parts
     counts = [int(each) for each in split]
