@@ -185,7 +185,8 @@ def _arrays(
         if len(each) < shots + queries:
             raise ValueError(
                 f"class {number} has {len(each)} image{'s' * (len(each) != 1)}, and a task takes {shots} "
-                f"shots + {queries} queries = {shots + queries} different ones: lower them, or leave the class out"
+                f"shots + {queries} queries = {shots + queries} different ones: lower them, or leave the "
+                "class out"
             )
     if rotations and arrays[0].shape[1] != arrays[0].shape[2]:
         raise ValueError(

@@ -1,14 +1,18 @@
 """Runs of image classification: accuracy beside the loss, equal bits when they are made again."""
 
+import io
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments import evaluate, reproduce
 from experiments.data import sources
@@ -56,15 +60,25 @@ def test_a_run_has_accuracies(tmp_path, capfd):
     assert together in " ".join(printed.split())
     assert (evaluation["queries_at_once"], evaluation["statistics"]) == ("all", "batch")
 
-    assert call(evaluate, f"run={path}", "evaluation.queries_at_once=1") == 0
+    # On another set, and otherwise.
+    handwriting, random = tmp_path / "data" / "omniglot", np.random.default_rng(1)
+    handwriting.mkdir(parents=True)
+    with zipfile.ZipFile(handwriting / "images_background.zip", "w") as archive:
+        for character, number in itertools.product(range(8), range(6)):
+            file = io.BytesIO()
+            Image.fromarray(random.integers(0, 255, (28, 28), np.uint8)).save(file, "PNG")
+            archive.writestr(f"images_background/Latin/{character}/{number}.png", file.getvalue())
+    elsewhere = ["task=omniglot", f"paths.data={handwriting.parent}"]
+    apart = ["evaluation.queries_at_once=1", "evaluation.task.queries=1"]
+    assert call(evaluate, f"run={path}", *elsewhere, *apart) == 0
     (kept,) = (path / "evaluations").iterdir()
-    apart = json.loads((kept / "evaluation.json").read_text())
-    assert apart["queries_at_once"] == 1
-    assert apart["tasks_hash"] == evaluation["tasks_hash"]
-    assert apart["mean"] != evaluation["mean"]
+    asked, found = (json.loads((kept / f"{name}.json").read_text()) for name in ("config", "evaluation"))
+    assert [asked["task"][name] for name in ("path", "ways", "shots")] == [str(handwriting), 2, 1]
+    assert found["queries_at_once"] == 1
+    assert found["tasks_hash"] != evaluation["tasks_hash"]
     assert "queries answered one at a time, batch normal" in " ".join(capfd.readouterr().out.split())
-    assert call(evaluate, f"run={path}", "evaluation.queries_at_once=3") == 2
-    assert "evaluation: queries_at_once=3 does not divide the 4 queries" in capfd.readouterr().err
+    assert call(evaluate, f"run={path}", elsewhere[1]) == 2
+    assert "paths.data is where another set is, chosen by task=<name>" in capfd.readouterr().err
 
 
 @pytest.mark.slow
