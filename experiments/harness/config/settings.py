@@ -153,6 +153,7 @@ SETTINGS: dict[str, Setting] = {
     "model.context": Setting(kinds.COUNT, "context parameters beside the input"),
     "model.dtype": Setting(optional(kinds.TEXT), "of parameters and arithmetic; null for Keras' floatx"),
     "rule.learning_rate": Setting(_LEARNABLE, "of the inner steps"),
+    "rule.adapted": Setting(kinds.SWITCH, "move the learned matrices in the inner loop, too"),
     "rule.rule": Setting(kinds.OBJECT, "that is wrapped"),
     "rule.limit": Setting(_LEARNABLE, "of the clipping"),
     "rule.rate": Setting(_HYPERPARAMETER, "of the decay, times the learning rate"),
