@@ -104,19 +104,26 @@ def folder(
 def _few_shot(
     classes: dict[str, np.ndarray], ways: int, shots: int, queries: int, rotations: bool, split: Split
 ) -> ml.tasks.Source:
+    for name, images in classes.items():
+        if len(images) < shots + queries:
+            raise UsageError(
+                f"class {name} has {len(images)} image{'s' * (len(images) != 1)}, and a task takes {shots} "
+                f"shots + {queries} queries: lower task.shots or task.queries, or take the class out"
+            )
     chosen: Any = split
     if isinstance(split, Mapping):
         numbers = {name: number for number, name in enumerate(classes)}
-        split = {
-            part: reading.classes_of(Path(names)) if isinstance(names, str) else names
-            for part, names in split.items()
-        }
-        unknown = [name for names in split.values() for name in names if name not in numbers]
-        if unknown:
-            raise UsageError(
-                f"split names the class {unknown[0]}, and there are {', '.join(list(numbers)[:5])}, ..."
-            )
-        chosen = {part: [numbers[name] for name in names] for part, names in split.items()}
+        chosen = {}
+        for part, given in split.items():
+            names = reading.classes_of(Path(given)) if isinstance(given, str) else given
+            unknown = [name for name in names if name not in numbers]
+            if unknown:
+                some = ", ".join([*list(numbers)[:5], *["..."] * (len(numbers) > 5)])
+                raise UsageError(
+                    f"task.split: {part} ({given if isinstance(given, str) else 'a list'}) names the class "
+                    f"{unknown[0]}, which the set has not: leave it out, or name some of {some}"
+                )
+            chosen[part] = [numbers[name] for name in names]
     return ml.tasks.FewShot(list(classes.values()), ways, shots, queries, rotations=rotations, split=chosen)
 
 

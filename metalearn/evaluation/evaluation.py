@@ -11,9 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from metalearn.checks import require_count
+from metalearn.evaluation.query_batches import batched
 from metalearn.evaluation.task_list import TaskList
 from metalearn.execution.compiled import Compiled
 from metalearn.execution.programs import kept
+from metalearn.execution.task_map import map_tasks
 from metalearn.inner_loop import outer_loss, solve
 from metalearn.problems.learner import Learner
 from metalearn.sources import Source, as_source, check_sampler, spec
@@ -56,6 +58,7 @@ class Evaluation(NamedTuple):
         diverged: fraction of the tasks whose loss is not finite, or more than ``DIVERGED`` times the largest
             finite one before the first step, ``[S+1]``.
         metrics: what the outer loss reports beside its value, by name.
+        queries_at_once: of a task, as :func:`evaluate` has it.
     """
 
     steps: np.ndarray
@@ -67,6 +70,7 @@ class Evaluation(NamedTuple):
     median: np.ndarray
     diverged: np.ndarray
     metrics: Mapping[str, Curve] = types.MappingProxyType({})
+    queries_at_once: int | str = "all"
 
 
 def evaluate(
@@ -76,6 +80,7 @@ def evaluate(
     num_tasks: int = 1000,
     steps: int = 10,
     seed: int = 1,
+    queries_at_once: int | str = "all",
 ) -> Evaluation:
     """Adapt to fresh tasks and return the query loss after 0, 1, ..., ``steps`` inner steps.
 
@@ -85,16 +90,27 @@ def evaluate(
         tasks: source to draw from.
         num_tasks: at least 1.
         steps: S, at least 0; may exceed the steps of training.
-        seed: of the list of tasks, and of the noise of models that have any.
+        seed: of the list of tasks, of the noise of models that have any, and of batches of queries.
+        queries_at_once: ``"all"``: the queries of a task are one batch, as in training; ``"class"``: those of
+            one class at a time; a number: so many at a time, chosen by chance. Losses and metrics are means
+            over batches. Where the model normalises queries with each other (``statistics="batch"``), a batch
+            of all classes tells it of the others: what that is worth is the difference. Bronskill et al.
+            (2020), "TaskNorm", section 3, on transductive batch normalisation.
 
     Raises:
-        ValueError: if a count is too small, or the tasks do not fit the learner.
+        ValueError: if a count is too small, the tasks do not fit the learner, or the queries of a task
+            make no batches of equal size.
     """
-    return evaluator(learner, tasks, num_tasks, steps, seed)(meta)
+    return evaluator(learner, tasks, num_tasks, steps, seed, queries_at_once)(meta)
 
 
 def evaluator(
-    learner: Learner, tasks: Source, num_tasks: int = 1000, steps: int = 10, seed: int = 1
+    learner: Learner,
+    tasks: Source,
+    num_tasks: int = 1000,
+    steps: int = 10,
+    seed: int = 1,
+    queries_at_once: int | str = "all",
 ) -> Callable[[Meta], Evaluation]:
     """Return :func:`evaluate` as a function of the meta-parameters alone.
 
@@ -111,15 +127,20 @@ def evaluator(
     shapes = spec(source, 1)
     drawn = TaskList(source, num_tasks, seed, shapes)
     learner.require_fit(drawn.first)
+    batched(drawn.first, queries_at_once, (seed, 0))  # what makes no batches is refused here
+    in_batches = queries_at_once != "all"
 
     def evaluate_meta(meta: Meta) -> Evaluation:
         measured = kept(
             learner,
-            (_measured, steps),
-            lambda: Compiled(functools.partial(_measured, learner, steps), learner.mapping),
+            (_measured, steps, in_batches),
+            lambda: Compiled(functools.partial(_measured, learner, steps, in_batches), learner.mapping),
         )
         parts = [
-            measured(meta, chunk, tf.constant(seed), tf.constant(first)) for first, chunk in drawn.chunks()
+            measured(
+                meta, batched(chunk, queries_at_once, (seed, first)), tf.constant(seed), tf.constant(first)
+            )
+            for first, chunk in drawn.chunks()
         ]
         losses, metrics = tf.nest.map_structure(
             lambda *leaves: np.concatenate([leaf.numpy() for leaf in leaves]), *parts
@@ -131,20 +152,34 @@ def evaluator(
             tasks_hash=drawn.digest,
             diverged=_diverged(losses),
             metrics={name: _curve(values) for name, values in metrics.items()},
+            queries_at_once=queries_at_once,
         )
 
     return evaluate_meta
 
 
 def _measured(
-    learner: Learner, steps: int, meta: Meta, tasks: Task, seed: tf.Tensor, first: tf.Tensor
+    learner: Learner,
+    steps: int,
+    in_batches: bool,
+    meta: Meta,
+    tasks: Task,
+    seed: tf.Tensor,
+    first: tf.Tensor,
 ) -> Structure:
     """Return outer loss and metrics of each task after each step, ``[T, S+1]``."""
     problem, phi, tasks = learner.posed(meta, tasks, tf.stack([seed, first]))
 
-    def query(inner: Inner, task: Task) -> Structure:
+    def of_batch(inner: Inner, task: Task) -> Structure:
         return outer_loss(problem, inner.parameters, phi, task, inner.model)
 
+    def in_turn(inner: Inner, task: Task) -> Structure:
+        of_batches = map_tasks(
+            lambda batch: of_batch(inner, task._replace(query=batch)), task.query, mapping=problem.mapping
+        )
+        return tf.nest.map_structure(tf.reduce_mean, of_batches)
+
+    query = in_turn if in_batches else of_batch
     return solve(problem, phi, tasks, steps, query)[1]
 
 

@@ -136,10 +136,14 @@ def features(
 
     Arguments are those of :func:`call`; layers that draw random numbers are off.
     """
-    body = keras.Model(model.inputs, model.layers[-1].input)
     with silenced(model) if training else nullcontext():
-        called = _call(body, model, parameters, inputs, state, training)
+        called = _call(body(model), model, parameters, inputs, state, training)
     return called.outputs, called.state
+
+
+def body(model: keras.Model) -> keras.Model:
+    """Return a model without its last layer, with the same layers, variables and keys."""
+    return keras.Model(model.inputs, model.layers[-1].input)
 
 
 def key_of(model: keras.Model, variable: keras.Variable) -> str:

@@ -112,14 +112,20 @@ def exported(functions: KerasProblem, meta: Meta, state: Structure, fitted: Adap
         fitted: what adapting to one task has given, leaves ``[1, ...]``.
 
     Raises:
-        ValueError: naming the parameters that are not those of the model.
+        ValueError: naming the parameters that are not those of the model, or the head that is no layer.
     """
     model, mode = functions.model, functions.mode
+    if fitted is not None and functions.head is not None and functions.head.attends:
+        raise ValueError(
+            f"the head {functions.head!r} goes by the examples of a support, which no layer of the model "
+            "holds: use learner.predict(learner.adapt(meta, support), inputs)"
+        )
     if fitted is None:
         parameters, step, inputs = functions.complete(meta), 0, ()
     else:
         parameters, _, carried, inputs = tf.nest.map_structure(lambda leaf: leaf[0], fitted)
         state, step = carried if functions.keeps_state else ((), 0)
+    parameters = mode.at(parameters, step)
     parameters = matched("meta with what is not learned", parameters, functional.parameters(model))
     statistics = mode.query_statistics(model, parameters, state, inputs, step)
     return clone(model, {**parameters, **statistics})

@@ -77,8 +77,8 @@ class MetaLearner:
         step_weights: ``(K, iteration) -> [K+1]``, what the query loss at theta_0, ..., theta_K counts for
             in the meta-loss (:mod:`metalearn.step_weights`); None for theta_K alone.
         statistics: what layers with batch statistics normalise by, see :mod:`metalearn.nn.modes`:
-            ``"batch"``, ``"support"``, ``"moving"``, ``"per_step"``. A model with such layers needs the
-            choice.
+            ``"batch"``, ``"support"``, ``"moving"``, ``"per_step"``, ``"per_step_affine"``. A model with such
+            layers needs the choice.
         outer_loss: of the outer problem, where it is another one than ``loss``.
         metrics: functions ``(targets, outputs) -> scalar`` of the query that are reported by their names.
         initial: ``"seed"``: initial parameters are drawn from the initializers of the model's variables;

@@ -69,7 +69,18 @@ class KerasProblem:
     @functools.cached_property
     def keys(self) -> list[str]:
         """Names of the parameters that the inner loop moves."""
-        return select_from(self.model, self.adapted)
+        chosen = select_from(self.model, self.adapted)
+        moved = [key for key in chosen if key not in self.mode.affine]
+        if not moved:
+            raise ValueError(
+                f"adapted={self.adapted!r} chooses {chosen} alone, scales and shifts of the steps, which the "
+                "outer loop learns: choose more, or statistics='per_step'"
+            )
+        return moved
+
+    @functools.cached_property
+    def _body(self) -> keras.Model:
+        return functional.body(self.model)
 
     @functools.cached_property
     def input_spec(self) -> Structure:
@@ -98,7 +109,7 @@ class KerasProblem:
         """Return what is learned, given values for all of the model's parameters and the inner rule."""
         _, learned = partition(parameters, self.given)
         adapted, _ = partition({**parameters, **self.given}, self.keys)
-        phi = {"parameters": learned, "rule": rule.learnable(adapted)}
+        phi = {"parameters": self.mode.spread(learned), "rule": rule.learnable(adapted)}
         if self.head is not None and self.head.hyperparameters:
             dtype = next(iter(parameters.values())).dtype
             phi["head"] = tf.nest.map_structure(lambda leaf: tf.cast(leaf, dtype), self.head.hyperparameters)
@@ -109,14 +120,16 @@ class KerasProblem:
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Return outputs for a task's queries, and what the model adds to a loss."""
         state, step = model if self.keeps_state else ((), 0)
-        return self.mode.outer(self.model, complete, state, support_inputs, inputs, step)
+        network, parameters = self._network(self.mode.at(complete, step))
+        outputs, added = self.mode.outer(network, parameters, state, support_inputs, inputs, step)
+        return self._attended(outputs, complete), added
 
     def observed(self, phi: Meta, task: Task, inner: Inner) -> Structure:
         """Return the moving statistics of one task after its inner loop, for the tasks to come."""
         complete = {**self.complete(phi), **inner.parameters}
         state, step = inner.model
         support = _examples(task).inputs if self.mode.needs_support else ()
-        return self.mode.observe(self.model, complete, state, support, step)
+        return self.mode.observe(*self._network(self.mode.at(complete, step)), state, support, step)
 
     def posed(self, rule: Rule, steps: int, mapping: TaskMapping, statistics: Structure) -> BilevelProblem:
         """Return the bilevel problem, given the moving statistics that inner loops start with."""
@@ -152,7 +165,7 @@ class KerasProblem:
 
         Features are normalised with the statistics of the support, as in an inner step.
         """
-        complete, examples = self.complete(phi), _examples(task)
+        complete, examples = self.mode.at(self.complete(phi), 0), _examples(task)
         before = self.mode.query_statistics(self.model, complete, statistics, (), 0)
         features, after = functional.features(
             self.model,
@@ -166,6 +179,19 @@ class KerasProblem:
         solved = head.fit(features, targets, phi.get("head", {}))
         return dict(zip((kernel, bias), solved, strict=True)), self.mode.solved(statistics, after)
 
+    def _network(self, complete: Parameters) -> tuple[keras.Model, Parameters]:
+        """Return what gives outputs, or features for a head that attends to them, and its parameters."""
+        if self.head is None or not self.head.attends:
+            return self.model, complete
+        return self._body, {key: complete[key] for key in functional.parameters(self._body)}
+
+    def _attended(self, outputs: Structure, complete: Parameters) -> Structure:
+        """Return the outputs, given those of the network."""
+        if self.head is None or not self.head.attends:
+            return outputs
+        kernel, bias = linear_head(self.model)
+        return self.head.answer(outputs, (complete[kernel], complete[bias]))
+
     def _seen(self, task: Task, step: int | tf.Tensor) -> Seen:
         if not isinstance(task.support, Noisy):
             return Seen(self.batch(task, step), step, None)
@@ -178,7 +204,9 @@ class KerasProblem:
         complete = {**self.complete(phi), **parameters}
         inputs, targets = seen.examples
         state = model.statistics if self.keeps_state else ()
-        outputs, added, state = self.mode.inner(self.model, complete, state, inputs, seen.step, seen.seed)
+        network, given = self._network(self.mode.at(complete, seen.step))
+        outputs, added, state = self.mode.inner(network, given, state, inputs, seen.step, seen.seed)
+        outputs = self._attended(outputs, complete)
         if self.keeps_state:
             model = ModelState(state, model.step + 1)
         loss = _with(added, self.loss(targets, outputs))

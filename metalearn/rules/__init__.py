@@ -14,6 +14,7 @@ from metalearn.rules.adamw import adamw
 from metalearn.rules.alfa import alfa
 from metalearn.rules.clip_by_global_norm import clip_by_global_norm
 from metalearn.rules.clip_by_value import clip_by_value
+from metalearn.rules.kfo import kfo
 from metalearn.rules.learnable import Learned, learned
 from metalearn.rules.lookup import get
 from metalearn.rules.meta_curvature import meta_curvature
@@ -35,6 +36,7 @@ __all__ = [
     "clip_by_global_norm",
     "clip_by_value",
     "get",
+    "kfo",
     "learned",
     "meta_curvature",
     "momentum",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,6 +13,9 @@ import tensorflow as tf
 
 from metalearn.nest import label, names
 from metalearn.types import Batch, Structure, Task
+
+ALIGNMENT = 64
+"""Bytes that TensorFlow wants the address of a tensor to be a multiple of."""
 
 
 def as_array(array: Any, dtype: str | None) -> np.ndarray:
@@ -88,6 +92,21 @@ def require_examples(examples: Structure, what: str) -> int:
 def as_variables(arrays: Structure) -> Structure:
     """Hold arrays in variables that are not trained: a graph that closes over an array copies it instead."""
     return tf.nest.map_structure(lambda leaf: tf.Variable(leaf, trainable=False), arrays)
+
+
+def joined(arrays: Sequence[np.ndarray]) -> tf.Variable:
+    """Hold arrays of one type, ``[N_i, ...]``, one behind the other in a variable that is not trained.
+
+    In memory once more: the variable takes over what they are copied to, where TensorFlow would make two
+    further copies of a NumPy array, of gigabytes where these are images.
+    """
+    shape = [sum(map(len, arrays)), *arrays[0].shape[1:]]
+    size = math.prod(shape) * arrays[0].itemsize
+    buffer = np.empty(size + ALIGNMENT, np.uint8)
+    start = -buffer.ctypes.data % ALIGNMENT
+    whole = buffer[start : start + size].view(arrays[0].dtype).reshape(shape)
+    np.concatenate(arrays, out=whole)
+    return tf.Variable(tf.experimental.dlpack.from_dlpack(whole.__dlpack__()), trainable=False)
 
 
 def digest_of(arrays: Structure) -> hashlib._Hash:

@@ -21,7 +21,7 @@ ALGORITHMS = sorted(path.stem for path in (CONFIGS / "algorithm").glob("*.yaml")
 SMALL = ["model.hidden=[5]", "model.activation=tanh", "learner.steps=2"]
 
 
-CLASSES = ("lr_d2", "metaoptnet", "proto_maml", "protonet")
+CLASSES = ("lr_d2", "matching", "metaoptnet", "proto_maml", "protonet")
 """Algorithms that have a meaning for classes alone."""
 
 OFTEN = ("maml", "reptile", "cavia", "r2d2", "mamlpp", "protonet")

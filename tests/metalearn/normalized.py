@@ -64,6 +64,13 @@ def moved(statistics, p, x):
     return [MOMENTUM * m + (1 - MOMENTUM) * s for m, s in zip(statistics, moments(p, x), strict=True)]
 
 
+def at(name, p, step):
+    """Return the parameters of one step, of which some modes have scales and shifts for each."""
+    if name != "per_step_affine":
+        return p
+    return [*p[:2], *(each[min(step, len(each) - 1)] for each in p[2:4]), *p[4:]]
+
+
 def answers(name, p, sets, support, query_inputs, steps):
     """Return outputs for queries after some steps, and the moving statistics as the mode leaves them.
 
@@ -71,19 +78,22 @@ def answers(name, p, sets, support, query_inputs, steps):
     """
     x, t = support
     sets = list(sets)
-    last = len(sets) - 1 if name == "per_step" else 0
+    per_step = name.startswith("per_step")
+    last = len(sets) - 1 if per_step else 0
     for step in range(steps):
         sets[min(step, last)] = moved(sets[min(step, last)], p, x)
-        p = [value - RATE * g for value, g in zip(p, inner_gradient(p, x, t), strict=True)]
-    if name == "per_step":
+        change = inner_gradient(at(name, p, step), x, t)
+        if name == "per_step_affine":
+            change[2] = change[3] = 0
+        p = [value - RATE * g for value, g in zip(p, change, strict=True)]
+    if per_step:
         sets[min(steps, last)] = moved(sets[min(steps, last)], p, x)
     statistics = {
         "batch": moments(p, query_inputs),
         "support": moments(p, x),
         "moving": sets[0],
-        "per_step": sets[min(steps, last)],
-    }[name]
-    return forward(p, query_inputs, statistics)[2], sets
+    }.get(name, sets[min(steps, last)])
+    return forward(at(name, p, steps), query_inputs, statistics)[2], sets
 
 
 def program(name, p, sets, task, steps):

@@ -36,7 +36,7 @@ PLUGINS = HOUSE / "plugins"
 WITHOUT_EFFECT = ("hydra/launcher", "hydra.launcher", "hydra.sweeper.trials", "paths.", "tracking", "run.")
 """Beginnings of words on the command line that leave a sweep the same."""
 
-FREE = {"evaluate": ("task.", "evaluation.")}
+FREE = {"evaluate": ("task.", "evaluation.", "paths.data=")}
 """Settings that a command takes of a stored run, and that its own configuration need not have."""
 
 EXTRAS = {

@@ -20,6 +20,13 @@ ALL_SHOWN = 20
 """Inner steps up to which a table has a row for each; of more, for 1, 2, 5, 10, 20, 50, ... and the last."""
 
 
+ANSWERED = {
+    "all": "all queries of a task answered together",
+    "class": "queries answered one class at a time",
+    1: "queries answered one at a time",
+}
+
+
 def brief(config: dict[str, Any], trainer: ml.MetaTrainer, place: str) -> None:
     """Print what is to be done, how, and where it is kept."""
 
@@ -45,15 +52,22 @@ def _described(section: dict[str, Any]) -> str:
     return f"{name}({', '.join(f'{key}={value}' for key, value in shown.items())})"
 
 
-def evaluation_table(evaluation: ml.Evaluation, metric: str, title: str) -> Table:
+def evaluation_table(
+    evaluation: ml.Evaluation, metric: str, title: str, statistics: str | None = None
+) -> Table:
     """Return the table of query loss and metrics after each number of inner steps, with 95 % intervals.
 
-    Where tasks diverged, what fraction did is a column. Of many steps, some have a row.
+    Where tasks diverged, what fraction did is a column. Of many steps, some have a row. What batch
+    normalisation goes by, if there is any, stands below.
     """
     table = Table(title=title, title_justify="left", caption_justify="left")
-    table.caption = cell(
-        f"mean over {evaluation.num_tasks} fresh tasks (list {evaluation.tasks_hash}) ± 95 % interval"
-    )
+    caption = f"mean over {evaluation.num_tasks} fresh tasks (list {evaluation.tasks_hash}) ± 95 % interval"
+    if statistics is not None or evaluation.queries_at_once != "all":
+        caption += f"\n{ANSWERED.get(evaluation.queries_at_once, 'queries answered {} at a time')}"
+        caption = caption.format(evaluation.queries_at_once)
+    if statistics is not None:
+        caption += f", batch normalisation by statistics={statistics}"
+    table.caption = cell(caption)
     table.add_column("inner steps", justify="right")
     columns = [(metric.upper(), _shown(evaluation.mean)), ("± 95 %", _shown(evaluation.ci95))]
     columns.append(("median", _shown(evaluation.median)))

@@ -18,8 +18,11 @@ from .settings import TAKEN
 
 CHANGEABLE = ("task", "evaluation")
 
-APART = ("run", "packages")
-"""Settings of the command itself."""
+APART = ("run", "packages", "paths.data", "task")
+"""Settings of the command itself, and what another task is chosen by."""
+
+PROTOCOL = ("ways", "shots", "queries")
+"""Settings of the run's task that another one takes over, where it has them."""
 
 
 def changes(config: DictConfig, overrides: Sequence[str]) -> tuple[RunDirectory, Config]:
@@ -31,16 +34,31 @@ def changes(config: DictConfig, overrides: Sequence[str]) -> tuple[RunDirectory,
     run = RunDirectory(Path(schema.take(TAKEN["evaluate"]["run"].kind, "run", config.run)))
     trusted = packages.trusted(config.packages)
     changed = OmegaConf.create(copy.deepcopy(rundir.read(run, trusted)[0]))
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    chosen = {override.key_or_group for override in parsed}
+    if "task" in chosen:
+        changed.task = _other(config, changed.task)
+    elif "paths.data" in chosen:
+        raise UsageError(
+            "paths.data is where another set is, chosen by task=<name>; else give task.path=<path>"
+        )
+    for override in parsed:
         key = override.key_or_group
         section, _, setting = key.partition(".")
-        if section in APART:
+        if key in APART:
             continue
         if section not in CHANGEABLE or not setting or override.is_delete() or override.is_sweep_override():
             raise UsageError(
-                f"{override.input_line} cannot be changed when evaluating: "
-                f"give values to settings of {' or '.join(CHANGEABLE)}, like task.shots=5"
+                f"{override.input_line} cannot be changed when evaluating: give values to settings of "
+                f"{' or '.join(CHANGEABLE)}, like task.shots=5, or another task=<name>"
             )
         OmegaConf.update(changed, key, override.value(), force_add=True)
     plain: Any = OmegaConf.to_container(changed)
     return run, plain
+
+
+def _other(config: DictConfig, trained: DictConfig) -> DictConfig:
+    """Return the task that ``task=<name>`` has composed, with ways, shots and queries of the run's own."""
+    plain: Any = OmegaConf.to_container(config.task, resolve=True)
+    kept = {name: trained[name] for name in PROTOCOL if name in plain and name in trained}
+    return OmegaConf.create({**plain, **kept})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import metalearn as ml
+from metalearn.evaluation.query_batches import batched
 from metalearn.evaluation.task_list import EVALUATION_STREAM
 from metalearn.sources.protocol import is_constant
 
@@ -35,7 +36,9 @@ def prepare(config: Config) -> ml.MetaTrainer:
         with failing_as(section):
             tasks = tasks_of(config, section)
             seed = config[section]["seed"], EVALUATION_STREAM
-            trainer.learner.require_fit(tasks.sample(seed, number(tasks, LOOKED_AT)))
+            drawn = tasks.sample(seed, number(tasks, LOOKED_AT))
+            trainer.learner.require_fit(drawn)
+            batched(drawn, config[section].get("queries_at_once", "all"), seed)
     return trainer
 
 

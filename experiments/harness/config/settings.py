@@ -90,7 +90,7 @@ SETTINGS: dict[str, Setting] = {
         one_of("auto", "vectorized", "sequential"), "over tasks; auto for what the model allows"
     ),
     "learner.statistics": Setting(
-        optional(one_of("batch", "support", "moving", "per_step")),
+        optional(one_of("batch", "support", "moving", "per_step", "per_step_affine")),
         "what layers with batch statistics normalise by",
     ),
     "learner.metrics": Setting(kinds.METRICS, "reported beside the query loss: accuracy, mylab.metrics.bias"),
@@ -109,6 +109,9 @@ SETTINGS: dict[str, Setting] = {
     "evaluation.tasks": Setting(kinds.TWO_OR_MORE, "fresh tasks, the same list for every algorithm"),
     "evaluation.steps": Setting(kinds.COUNT_OR_ZERO, "inner steps"),
     "evaluation.seed": Setting(kinds.SEED, "of the list of tasks"),
+    "evaluation.queries_at_once": Setting(
+        either(kinds.COUNT, one_of("all", "class")), "of a task, a batch for batch normalisation"
+    ),
     "evaluation.task": Setting(
         optional(Kind("a section of settings of the task", dict[str, Any])),
         "what differs from the training tasks",
@@ -156,6 +159,7 @@ SETTINGS: dict[str, Setting] = {
     "model.context": Setting(kinds.COUNT, "context parameters beside the input"),
     "model.dtype": Setting(optional(kinds.TEXT), "of parameters and arithmetic; null for Keras' floatx"),
     "rule.learning_rate": Setting(_LEARNABLE, "of the inner steps"),
+    "rule.adapted": Setting(kinds.SWITCH, "move the learned matrices in the inner loop, too"),
     "rule.rule": Setting(kinds.OBJECT, "that is wrapped"),
     "rule.limit": Setting(_LEARNABLE, "of the clipping"),
     "rule.rate": Setting(_HYPERPARAMETER, "of the decay, times the learning rate"),

@@ -54,7 +54,8 @@ def evaluate(config: Config, learner: ml.Learner, meta: ml.types.Meta) -> ml.Eva
     settings, tasks = config["evaluation"], tasks_of(config, "evaluation")
     with failing_as("evaluation"):
         count = number(tasks, settings["tasks"])
-        return ml.evaluate(learner, meta, tasks, count, settings["steps"], settings["seed"])
+        asked = (settings[name] for name in ("steps", "seed", "queries_at_once"))
+        return ml.evaluate(learner, meta, tasks, count, *asked)
 
 
 def digest(meta: ml.types.Meta) -> str:
@@ -215,7 +216,7 @@ def references(config: Config) -> dict[str, float]:
 
 def _keep(folder: Path, evaluation: ml.Evaluation, config: Config, trainer: ml.MetaTrainer) -> None:
     """Write an evaluation into a folder, and print it; null where a task diverged: JSON has no infinity."""
-    place, metric = RunDirectory(folder), loss_name(config)
+    place, metric, statistics = RunDirectory(folder), loss_name(config), config["learner"]["statistics"]
     write_json(
         place.evaluation,
         {
@@ -231,12 +232,14 @@ def _keep(folder: Path, evaluation: ml.Evaluation, config: Config, trainer: ml.M
             "num_tasks": evaluation.num_tasks,
             "tasks_hash": evaluation.tasks_hash,
             "metric": metric,
+            "queries_at_once": evaluation.queries_at_once,
+            "statistics": statistics,
             "iteration": trainer.iteration,
             "parameters_digest": digest(trainer.meta),
         },
     )
     write_atomically(place.losses, lambda file: np.savez(file, per_task=evaluation.per_task))
-    console.print(evaluation_table(evaluation, metric, TITLE))
+    console.print(evaluation_table(evaluation, metric, TITLE, statistics))
 
 
 def _finite_or_null(values: np.ndarray) -> list[float | None]:
@@ -256,6 +259,7 @@ def show(run: RunDirectory, manifest: Config) -> None:
             steps=np.array(stored["steps"]),
             **{part: np.array(stored[part], dtype=float) for part in (*STORED, "diverged")},
             num_tasks=stored["num_tasks"],
+            queries_at_once=stored["queries_at_once"],
             tasks_hash=stored["tasks_hash"],
             per_task=np.empty(0),
             metrics={
@@ -265,7 +269,7 @@ def show(run: RunDirectory, manifest: Config) -> None:
                 for name, curve in stored["metrics"].items()
             },
         )
-        table = evaluation_table(evaluation, str(stored["metric"]), TITLE)
+        table = evaluation_table(evaluation, str(stored["metric"]), TITLE, stored["statistics"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{run.evaluation} cannot be read: {error!r}") from error
     console.print(table)

@@ -1,9 +1,10 @@
 """Heads that are solved for: how the last layer is fitted to a task's support before the first inner step."""
 
 from metalearn.nn.heads.logistic import logistic
+from metalearn.nn.heads.matching import matching
 from metalearn.nn.heads.protocol import Head, linear_head
 from metalearn.nn.heads.prototypes import prototypes
 from metalearn.nn.heads.ridge import ridge
 from metalearn.nn.heads.svm import svm
 
-__all__ = ["Head", "linear_head", "logistic", "prototypes", "ridge", "svm"]
+__all__ = ["Head", "linear_head", "logistic", "matching", "prototypes", "ridge", "svm"]

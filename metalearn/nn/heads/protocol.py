@@ -15,15 +15,17 @@ from metalearn.types import Structure
 
 
 class Head(Protocol):
-    """A way to fit the last, linear layer of a model to examples.
+    """A way to fit the last, linear layer of a model to examples, or to answer in its place.
 
     A record that names this class as its base inherits a head that fits numbers and learns nothing.
 
     Attributes:
         classes: whether it can fit classes alone.
+        attends: whether it answers in the place of the last layer, by :meth:`answer`.
     """
 
     classes: bool = False
+    attends: bool = False
 
     @property
     def hyperparameters(self) -> Structure:
@@ -42,8 +44,15 @@ class Head(Protocol):
             features: ``[N, F]``.
             targets: ``[N, O]``, of the same type; classes as one-hot vectors.
             hyperparameters: values of :attr:`hyperparameters`.
+
+        A head that attends returns any two tensors for :meth:`answer`.
         """
         ...
+
+    def answer(self, features: tf.Tensor, solved: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        """Return outputs ``[M, O]`` for features ``[M, F]``, given what :meth:`fit` returned."""
+        kernel, bias = solved
+        return tf.matmul(features, kernel) + bias
 
 
 def linear_head(model: keras.Model) -> tuple[str, str]:

@@ -11,6 +11,7 @@ mode           inner step k  queries at theta_k
 ``support``    s(S)          s(S) at theta_k
 ``moving``     s(S)          ``m_k``, where ``m_{k+1} = a m_k + (1 - a) s(S)`` with s(S) at theta_k
 ``per_step``   s(S)          ``a m[k] + (1 - a) s(S)`` with s(S) at theta_k: each step k has a set m[k]
+``…_affine``   the same, and scale and shift of step k, which the outer loop learns, in both columns
 =============  ============  ===========================================================================
 
 A model without batch statistics has the mode :class:`Plain`. Modes are frozen records that keep no model;

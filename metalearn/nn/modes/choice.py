@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 
 from metalearn.checks import require_count
+from metalearn.nn import functional
 from metalearn.nn.modes.batch import Batch
 from metalearn.nn.modes.momenta import momenta
 from metalearn.nn.modes.moving import Moving
@@ -20,6 +21,7 @@ CHOICES = {
     "support": "queries are normalised with the statistics of the support at the same parameters",
     "moving": "queries are normalised with moving statistics, which inner steps update as Keras' fit does",
     "per_step": "as moving, with moving statistics of its own for each inner step (MAML++)",
+    "per_step_affine": "as per_step, with a scale and shift for each step, too, which no inner step moves",
 }
 """The modes of models with batch statistics by name, and what each does."""
 
@@ -28,8 +30,8 @@ def mode(name: str | None, model: keras.Model, steps: int) -> Mode:
     """Return how a model is called in inner steps and on queries.
 
     Args:
-        name: ``"batch"``, ``"support"``, ``"moving"`` or ``"per_step"`` for a model with batch statistics;
-            None for one without, which has nothing to choose.
+        name: a key of :data:`CHOICES` for a model with batch statistics; None for one without, which has
+            nothing to choose.
         model: a built model.
         steps: K, inner steps while meta-training, at least 0.
 
@@ -40,7 +42,7 @@ def mode(name: str | None, model: keras.Model, steps: int) -> Mode:
     Raises:
         ValueError: if the model has batch statistics and no mode is named, naming the layers and the
             choices; if a mode is named and the model has none; if the name is not known; if the mode asks
-            for what a layer does not have; if layers draw random numbers also outside of training.
+            for what no layer has; if layers draw random numbers also outside of training.
     """
     require_count("steps", steps, minimum=0)
     if name is not None and name not in CHOICES:
@@ -64,7 +66,21 @@ def mode(name: str | None, model: keras.Model, steps: int) -> Mode:
         return Support(momenta(model, keys))
     if name == "moving":
         return Moving(keys)
-    return PerStep(keys, steps) if name == "per_step" else Batch()
+    if name == "batch":
+        return Batch()
+    return PerStep(keys, steps, _affine(model, keys) if name == "per_step_affine" else ())
+
+
+def _affine(model: keras.Model, statistics: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the keys of the trainable parameters of layers with moving statistics."""
+    layers = {layer_of(key) for key in statistics}
+    keys = tuple(key for key in functional.parameters(model) if layer_of(key) in layers)
+    if not keys:
+        raise ValueError(
+            f"statistics='per_step_affine': {', '.join(sorted(layers))} of model {model.name!r} have neither "
+            "a scale nor a shift: choose 'per_step'"
+        )
+    return keys
 
 
 def needs_exact(mode: Mode) -> bool:

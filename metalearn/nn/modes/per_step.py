@@ -22,25 +22,37 @@ class PerStep(Mode):
         queries at theta_k:     a m[k] + (1 - a) s(S)        as step k, or observe, leaves m[k]
 
     for k = 0, ..., K, and with m[K] in steps after K. The state is m, by key, leaves ``[K+1, ...]``. A
-    trainer carries what ``observe`` returns at theta_K: no inner step updates m[K].
+    trainer carries what ``observe`` returns at theta_K: no inner step updates m[K]. Scales and shifts
+    that are named in ``affine`` have a set for each k likewise, by which support and queries at theta_k are
+    scaled and shifted; the outer loop alone learns them.
 
     Attributes:
         statistics: keys of the moving statistics.
         steps: K, inner steps while meta-training, at least 0.
+        affine: keys of scales and shifts; empty for one of each for all steps, which the inner loop may move.
 
     Reference: Antoniou, Edwards and Storkey (2019), "How to train your MAML", per-step batch normalisation
-    running statistics (BNRS).
+    running statistics (BNRS), and weights and biases (BNWB). Deviation: theirs are K sets, and queries at
+    theta_{k+1} take set k.
     """
 
     statistics: tuple[str, ...]
     steps: int
+    affine: tuple[str, ...] = ()
 
     needs_support = True
 
     def initial(self, model: keras.Model) -> Structure:
         """Return K + 1 copies of the model's own moving statistics."""
-        own = own_statistics(model, self.statistics)
-        return {key: tf.repeat(value[None], self.steps + 1, axis=0) for key, value in own.items()}
+        return self._copies(own_statistics(model, self.statistics))
+
+    def spread(self, parameters: Parameters) -> Parameters:
+        """Return parameters with K + 1 copies of the scales and shifts."""
+        return {**parameters, **self._copies({key: parameters[key] for key in self.affine})}
+
+    def at(self, parameters: Parameters, step: Step) -> Parameters:
+        """Return parameters with the scales and shifts of one step."""
+        return {**parameters, **self._set({key: parameters[key] for key in self.affine}, step)}
 
     def inner(
         self,
@@ -91,12 +103,15 @@ class PerStep(Mode):
         statistics = self.query_statistics(model, parameters, state, support_inputs, step)
         return judged(model, parameters, statistics, query_inputs)
 
-    def _set(self, state: Structure, step: Step) -> Parameters:
-        """Return the statistics of one step."""
-        # Not gather: its gradient with respect to the state would be sparse.
+    def _copies(self, values: Parameters) -> Parameters:
+        return {key: tf.repeat(value[None], self.steps + 1, axis=0) for key, value in values.items()}
+
+    def _set(self, sets: Structure, step: Step) -> Parameters:
+        """Return what one step has."""
+        # Not gather: its gradient with respect to the sets would be sparse.
         return {
             key: tf.reduce_sum(tf.where(self._chosen(leaf, step), leaf, tf.zeros_like(leaf)), axis=0)
-            for key, leaf in state.items()
+            for key, leaf in sets.items()
         }
 
     def _chosen(self, leaf: tf.Tensor, step: Step) -> tf.Tensor:

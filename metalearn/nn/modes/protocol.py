@@ -25,13 +25,24 @@ class Mode(Protocol):
 
     Attributes:
         needs_support: whether ``outer`` and ``observe`` read the inputs of the support.
+        affine: keys of parameters that each inner step has a value of its own for, ``[K+1, ...]`` among the
+            meta-parameters. The inner loop moves none of them.
     """
 
     needs_support: bool = False
+    affine: tuple[str, ...] = ()
 
     def initial(self, model: keras.Model) -> Structure:
         """Return the state before any training, from the model's own values."""
         return ()
+
+    def spread(self, parameters: Parameters) -> Parameters:
+        """Return the meta-parameters before any training, given the model's parameters."""
+        return parameters
+
+    def at(self, parameters: Parameters, step: Step) -> Parameters:
+        """Return the model's parameters at inner step ``step``, as the other methods take them."""
+        return parameters
 
     def inner(
         self,

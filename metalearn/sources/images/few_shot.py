@@ -14,7 +14,7 @@ import tensorflow as tf
 from metalearn.checks import require_count
 from metalearn.random import split_seed
 from metalearn.sources.distinct import draw_distinct
-from metalearn.sources.leaves import as_variables, digest_of, fingerprint
+from metalearn.sources.leaves import digest_of, fingerprint, joined
 from metalearn.types import Batch, Seed, Task
 
 FRACTIONS = (0.62, 0.785)
@@ -161,8 +161,7 @@ def FewShot(  # noqa: N802 - a source by its name, like the families of regressi
     _require_ways(ways, len(arrays) * (TURNS if rotations else 1), "this set")
     parts = _parts(split, len(arrays), split_seed)
     sizes = tuple(map(len, arrays))
-    joined = as_variables(np.concatenate(arrays))
-    return Episodes(joined, sizes, tuple(range(len(arrays))), ways, shots, queries, rotations, parts)
+    return Episodes(joined(arrays), sizes, tuple(range(len(arrays))), ways, shots, queries, rotations, parts)
 
 
 def _arrays(
@@ -185,8 +184,9 @@ def _arrays(
             )
         if len(each) < shots + queries:
             raise ValueError(
-                f"class {number} has {len(each)} images, and a task takes {shots} shots + {queries} queries "
-                f"= {shots + queries} different ones: lower them, or leave the class out"
+                f"class {number} has {len(each)} image{'s' * (len(each) != 1)}, and a task takes {shots} "
+                f"shots + {queries} queries = {shots + queries} different ones: lower them, or leave the "
+                "class out"
             )
     if rotations and arrays[0].shape[1] != arrays[0].shape[2]:
         raise ValueError(
@@ -212,10 +212,16 @@ def _parts(
         parts = {name: tuple(int(each) for each in split[name]) for name in split}
         chosen = [each for part in parts.values() for each in part]
         unknown = [each for each in chosen if not 0 <= each < classes]
-        if set(parts) != set(names) or unknown or len(set(chosen)) < len(chosen):
+        twice = [each for each in chosen if chosen.count(each) > 1]
+        if set(parts) != set(names) or unknown or twice:
+            wrong = (
+                f", and the class {unknown[0]}"
+                if unknown
+                else f", and the class {twice[0]} twice" * bool(twice)
+            )
             raise ValueError(
                 f"split has to give train, validation and test classes from 0 to {classes - 1}, none of them "
-                f"twice; it has {', '.join(parts)}{f', and the class {unknown[0]}' if unknown else ''}"
+                f"twice; it has {', '.join(parts)}{wrong}"
             )
         return parts
     counts = [int(each) for each in split]

@@ -37,13 +37,27 @@ def unrolled(chosen, model, parameters, state, task, steps):
     for step in range(steps):
         with tf.GradientTape() as tape:
             tape.watch(parameters)
-            outputs, _, after = chosen.inner(model, parameters, state, x, tf.constant(step), None)
+            now = chosen.at(parameters, tf.constant(step))
+            outputs, _, after = chosen.inner(model, now, state, x, tf.constant(step), None)
             loss = ml.losses.mse(t, outputs)
         gradient = tape.gradient(loss, parameters)
-        parameters = {key: value - RATE * gradient[key] for key, value in parameters.items()}
+        parameters = {
+            key: value if key in chosen.affine else value - RATE * gradient[key]
+            for key, value in parameters.items()
+        }
         state = after
-    outputs, _ = chosen.outer(model, parameters, state, x, query, tf.constant(steps))
-    return ml.losses.mse(target, outputs), chosen.observe(model, parameters, state, x, tf.constant(steps))
+    now = chosen.at(parameters, tf.constant(steps))
+    outputs, _ = chosen.outer(model, now, state, x, query, tf.constant(steps))
+    return ml.losses.mse(target, outputs), chosen.observe(model, now, state, x, tf.constant(steps))
+
+
+def spread(chosen, model):
+    """Return parameters of which each step has its own, where it may have."""
+    rng, parameters = np.random.default_rng(4), chosen.spread(ml.functional.parameters(model))
+    return {
+        key: value + rng.uniform(0, 1, value.shape) * (key in chosen.affine)
+        for key, value in parameters.items()
+    }
 
 
 def as_tensors(task):
@@ -57,16 +71,18 @@ def test_losses_and_gradients_are_those_of_the_program(model, task, name, traine
     chosen = mode(name, model, trained)
     state = chosen.initial(model)
     rng = np.random.default_rng(2)
-    if name == "per_step":  # Sets that differ, or a mistaken index would not show.
+    if name.startswith("per_step"):  # Sets that differ, or a mistaken index would not show.
         state = {key: value + rng.uniform(0, 1, value.shape) for key, value in state.items()}
     sets = [
         [
-            state[key][k].numpy() if name == "per_step" else model.get_layer("norm").get_weights()[place]
+            state[key][k].numpy()
+            if name.startswith("per_step")
+            else model.get_layer("norm").get_weights()[place]
             for place, key in ((2, STATISTICS[0]), (3, STATISTICS[1]))
         ]
         for k in range(trained + 1)
     ]
-    parameters = ml.functional.parameters(model)
+    parameters = spread(chosen, model)
 
     with tf.GradientTape() as tape:
         tape.watch(parameters)
@@ -87,17 +103,16 @@ def assert_state_equals(name, state, sets):
         assert state == ()
         return
     for place, key in enumerate(STATISTICS):
-        expected = np.stack([each[place] for each in sets]) if name == "per_step" else sets[0][place]
+        expected = np.stack([each[place] for each in sets]) if name.startswith("per_step") else sets[0][place]
         np.testing.assert_allclose(state[key], expected, rtol=1e-12)
 
 
 def test_the_modes_differ(model, task):
-    """The four losses of one task are far apart: no mode stands in for another."""
-    parameters = ml.functional.parameters(model)
+    """The losses of one task are far apart: no mode stands in for another."""
     losses = []
     for name in NAMES:
         chosen = mode(name, model, 2)
-        loss, _ = unrolled(chosen, model, parameters, chosen.initial(model), as_tensors(task), 2)
+        loss, _ = unrolled(chosen, model, spread(chosen, model), chosen.initial(model), as_tensors(task), 2)
         losses.append(float(loss))
     assert min(abs(a - b) for i, a in enumerate(losses) for b in losses[:i]) > 1e-3
 
@@ -123,7 +138,7 @@ def test_derivatives_go_through_the_initial_statistics(model, task, name):
         np.testing.assert_allclose(gradient[key], expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", mostly_slow(NAMES, "batch", "per_step"))
+@pytest.mark.parametrize("name", mostly_slow(NAMES, "batch", "per_step_affine"))
 def test_modes_can_be_mapped_over_tasks(model, in_graph, name):
     """Vectorised over three tasks with states of their own, the same numbers as one by one."""
     rng = np.random.default_rng(3)
@@ -133,7 +148,7 @@ def test_modes_can_be_mapped_over_tasks(model, in_graph, name):
     )
     shapes = ((3, 6, 3), (3, 6, 2)), ((3, 4, 3), (3, 4, 2))
     tasks = [tuple(tf.constant(rng.normal(size=shape)) for shape in batch) for batch in shapes]
-    parameters = ml.functional.parameters(model)
+    parameters = spread(chosen, model)
 
     def of_one(task, state):
         with tf.GradientTape() as tape:
@@ -176,6 +191,7 @@ class TestChoice:
             "support": Support(tuple((key, MOMENTUM) for key in STATISTICS)),
             "moving": Moving(STATISTICS),
             "per_step": PerStep(STATISTICS, 5),
+            "per_step_affine": PerStep(STATISTICS, 5, ("norm/gamma", "norm/beta")),
         }
         for name, record in expected.items():
             assert mode(name, model, 5) == record == eval(repr(record))
@@ -214,6 +230,11 @@ class TestChoice:
     def test_support_needs_a_momentum(self, norm, reason):
         with pytest.raises(ValueError, match=rf"norm \(.*{reason}.*'batch', 'moving' or 'per_step'"):
             mode("support", with_norm(norm=norm()), 1)
+
+    def test_scales_of_steps_need_a_scale(self):
+        without = LAYERS.BatchNormalization(center=False, scale=False, name="norm")
+        with pytest.raises(ValueError, match=r"norm of model .* neither a scale nor a shift: .*'per_step'"):
+            mode("per_step_affine", with_norm(norm=without), 1)
 
     def test_queries_without_noise(self):
         """A layer that draws although it is off would make queries random."""

@@ -83,7 +83,8 @@ def test_a_model_that_is_trained_by_hand_is_the_one_that_is_returned(make):
 
 
 @pytest.mark.parametrize(
-    "statistics", mostly_slow(["batch", "support", "moving", "per_step"], "support", "per_step")
+    "statistics",
+    mostly_slow(["batch", "support", "moving", "per_step", "per_step_affine"], "support", "per_step_affine"),
 )
 def test_answers_of_models_with_batch_statistics(statistics):
     """What predict gives for the queries of a task, the model gives; each query alone but for ``batch``."""
@@ -96,7 +97,8 @@ def test_answers_of_models_with_batch_statistics(statistics):
     meta = learner.initialize(0)
     if "statistics" in meta:
         moved = {key: 0.5 + leaf + rng.uniform(size=leaf.shape) for key, leaf in meta["statistics"].items()}
-        meta = {**meta, "statistics": moved}
+        own = {key: leaf + rng.uniform(size=leaf.shape) for key, leaf in meta["parameters"].items()}
+        meta = {**meta, "statistics": moved, "parameters": own}
     one = tf.nest.map_structure(lambda x: x[None], support)
     expected = learner.predict(learner.adapt(meta, one), inputs[None])[0]
     model = learner.to_keras(meta, support)
@@ -108,7 +110,7 @@ def test_answers_of_models_with_batch_statistics(statistics):
     if "statistics" in meta:
         initial = ml.functional.state(learner.to_keras(meta))
         for key, leaf in meta["statistics"].items():
-            first = leaf[0] if statistics == "per_step" else leaf
+            first = leaf if statistics == "moving" else leaf[0]
             np.testing.assert_array_equal(initial[key], first)
 
 

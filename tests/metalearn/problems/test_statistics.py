@@ -18,8 +18,8 @@ from tests.metalearn.normalized import (
 )
 from tests.often import mostly_slow
 
-NAMES = ("batch", "support", "moving", "per_step")
-OFTEN = (("batch", 1), ("per_step", 3))
+NAMES = ("batch", "support", "moving", "per_step", "per_step_affine")
+OFTEN = (("batch", 1), ("per_step_affine", 3))
 TRAINED = [
     pytest.param(name, steps, marks=[] if (name, steps) in OFTEN else pytest.mark.slow)
     for name in NAMES
@@ -55,9 +55,16 @@ def learner_of(name, steps, model=None, **options):
 def start(learner):
     """Return meta-parameters, with sets of moving statistics that differ from step to step."""
     meta, rng = learner.initialize(0), np.random.default_rng(2)
-    if learner.statistics == "per_step":
+    if learner.statistics.startswith("per_step"):
         sets = {key: value + rng.uniform(0, 1, value.shape) for key, value in meta["statistics"].items()}
         meta = {**meta, "statistics": sets}
+    if learner.statistics == "per_step_affine":
+        own = meta["parameters"]
+        for key in ("norm/gamma", "norm/beta"):
+            assert np.ptp(own[key], 0).max() == 0
+            assert len(own[key]) == learner.steps + 1
+            own = {**own, key: own[key] + rng.uniform(0, 1, own[key].shape)}
+        meta = {**meta, "parameters": own}
     return meta
 
 
@@ -105,7 +112,7 @@ def test_meta_gradients_are_those_of_the_program(source, in_graph, name, steps):
         np.testing.assert_allclose(found, total, rtol=1e-9, atol=1e-9 * max(size, 1e-3))
 
 
-@pytest.mark.parametrize("name", mostly_slow(NAMES, "support", "per_step"))
+@pytest.mark.parametrize("name", mostly_slow(NAMES, "support", "per_step_affine"))
 def test_evaluations_are_those_of_the_program(source, name):
     """Query losses after 0 to 4 steps of learners that were trained for 2, to 1e-10."""
     learner = learner_of(name, 2)
@@ -159,6 +166,13 @@ def test_mappings_agree(source, in_graph):
     results = [in_graph(each.meta_gradient)(start(each), tasks) for each in learners[1:]]
     for one, other in zip(*map(tf.nest.flatten, results), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
+
+
+def test_what_steps_have_of_their_own_is_not_adapted():
+    """The other parameters of what is chosen are; where there are none, that is said."""
+    assert learner_of("per_step_affine", 1)._functions.keys == [key for key in KEYS if "norm" not in key]
+    with pytest.raises(ValueError, match=r"adapted='norm/\*' chooses \['norm/gamma', 'norm/beta'\] alone"):
+        learner_of("per_step_affine", 1, adapted="norm/*")
 
 
 class TestFrozen:

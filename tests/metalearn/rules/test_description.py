@@ -50,6 +50,7 @@ def test_rates_of_descent(rate, shift, step, expected):
         rules.clip_by_global_norm(rules.sgd(0.1), 1e6),
         rules.meta_curvature(rules.sgd(0.1)),
         rules.alfa(0.1),
+        rules.kfo(0.1, adapted=False),
         SimpleNamespace(learnable=None, init=None, update=None),
     ],
 )

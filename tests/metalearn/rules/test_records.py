@@ -17,6 +17,8 @@ NAMESPACE = {**vars(rules), **vars(SCHEDULES)}
 RULES = [
     *(factory() for name in rules.__all__ if hasattr(factory := getattr(rules, name), "move")),
     rules.alfa(learned(0.1, "variable", 3, positive=True)),
+    rules.kfo(0.1),
+    rules.kfo(learned(0.1), adapted=False),
     rules.rmsprop(1, centered=True, momentum=learned(0.5, within=(0, 1))),
     rules.clip_by_value(rules.clip_by_value(rules.adam(0.1), learned(0.5)), learned(0.25, steps=2)),
     rules.weight_decay(rules.clip_by_global_norm(rules.meta_curvature(rules.sgd()), 2.0), 0.0),

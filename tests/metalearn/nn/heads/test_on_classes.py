@@ -59,6 +59,22 @@ def svm_by_scipy(features, labels):
     return 2 * features.T @ solved.x.reshape(shape), np.zeros(WAYS)
 
 
+def rows_by_numpy(features, labels):
+    """What stands in the place of a layer: rows of length 2, and the one-hot classes."""
+    return np.stack([2 * row / np.sqrt(row @ row) for row in features]), np.eye(WAYS)[labels]
+
+
+def attention_by_numpy(queries, features, labels, scale):
+    """Vinyals et al. (2016), equation 1, in loops: a probability of each class."""
+    answers = np.zeros((len(queries), WAYS))
+    for query, answer in zip(queries, answers, strict=True):
+        cosines = [query @ row / np.linalg.norm(query) / np.linalg.norm(row) for row in features]
+        weights = np.exp(scale * np.array(cosines))
+        for weight, label in zip(weights / weights.sum(), labels, strict=True):
+            answer[label] += weight
+    return answers
+
+
 HEADS = {
     "prototypes": (ml.heads.prototypes(1.5), means_by_numpy, {"log_scale"}),
     "ridge": (ml.heads.ridge(0.3, scale=4.0), ridge_by_numpy, {"log_strength", "log_scale", "shift"}),
@@ -67,6 +83,7 @@ HEADS = {
         logistic_by_numpy,
         {"log_strength", "log_scale"},
     ),
+    "matching": (ml.heads.matching(2.0), rows_by_numpy, {"log_scale"}),
     "svm": (ml.heads.svm(0.5, scale=2.0), svm_by_scipy, {"log_scale"}),
 }
 
@@ -131,15 +148,15 @@ def test_it_is_what_numpy_computes(name):
         np.testing.assert_allclose(ours, right, rtol=0, atol=DIGITS.get(name, 1e-10))
 
 
-@pytest.mark.parametrize("name", mostly_slow(HEADS, "prototypes", "svm"))
+@pytest.mark.parametrize("name", mostly_slow(HEADS, "prototypes", "matching", "svm"))
 def test_derivatives_are_those_of_differences(name):
     """Of features and of all that is learned, to 1e-7 in float64, or 1e-6."""
     head, _, learned = HEADS[name]
     targets, queries = tf.one_hot(LABELS, WAYS, dtype="float64"), tf.constant(EXAMPLES[::-1] / 2)
 
     def loss(given):
-        kernel, bias = head.fit(given["features"], targets, given["learned"])
-        return tf.reduce_sum(tf.sin(tf.matmul(queries, kernel) + bias))
+        solved = head.fit(given["features"], targets, given["learned"])
+        return tf.reduce_sum(tf.sin(head.answer(queries, solved)))
 
     given = {"features": tf.constant(EXAMPLES), "learned": head.hyperparameters}
     _, gradient = ml.derivatives.value_and_gradient(loss, given)
@@ -178,11 +195,44 @@ def test_inner_steps_go_on_from_prototypes(tasks, in_graph):
     hold_to_differences(learner, tasks, in_graph)
 
 
-def hold_to_differences(learner, tasks, in_graph):
+def test_attention_is_that_of_a_loop(tasks):
+    """Queries are answered as the paper's sum over the support says, to 1e-12; the scale is 1."""
+    learner = made(head=ml.heads.matching())
     meta = learner.initialize(0)
-    gradient = in_graph(learner.meta_gradient)(meta, tasks).gradient
-    loss = in_graph(lambda meta: tf.reduce_mean(learner.meta_gradient(meta, tasks).loss))
-    report = ml.derivatives.check_gradients(loss, meta, gradient, directions=2)
+    answers = learner.predict(learner.adapt(meta, tasks.support), tasks.query.inputs)
+    for task in range(TASKS):
+        support, query = (features(meta, part.inputs[task].numpy())[0] for part in tasks[:2])
+        expected = attention_by_numpy(query, support, LABELS, 1.0)
+        np.testing.assert_allclose(tf.nn.softmax(answers[task]), expected, rtol=0, atol=1e-12)
+
+
+def test_inner_steps_move_what_is_attended_to(tasks):
+    """The rows alone, not the targets."""
+    learner = made(head=ml.heads.matching(2.0))
+    meta = learner.initialize(0)
+    before, after = (learner.adapt(meta, tasks.support, steps) for steps in (0, 1))
+    assert np.all(np.diff(after.support_loss) < 0)
+    assert np.any(after.parameters["output/kernel"] != before.parameters["output/kernel"])
+    np.testing.assert_array_equal(after.parameters["output/bias"], before.parameters["output/bias"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("statistics", ["batch", "support", "moving", "per_step"])
+def test_the_meta_gradient_goes_through_such_a_step(tasks, in_graph, statistics):
+    hold_to_differences(made(statistics, steps=1, head=ml.heads.matching(2.0)), tasks, in_graph)
+
+
+def test_attention_is_no_keras_layer(tasks):
+    learner = made(head=ml.heads.matching())
+    with pytest.raises(ValueError, match=r"matching\(scale=None\) goes by the examples.*learner.predict"):
+        learner.to_keras(learner.initialize(0), tf.nest.map_structure(lambda x: x[0], tasks.support))
+
+
+def hold_to_differences(learner, tasks, in_graph):
+    phi, state = learner.parts(learner.initialize(0))
+    gradient = in_graph(learner.meta_gradient)(learner.whole(phi, state), tasks).gradient
+    loss = in_graph(lambda phi: tf.reduce_mean(learner.meta_gradient(learner.whole(phi, state), tasks).loss))
+    report = ml.derivatives.check_gradients(loss, phi, gradient, directions=2)
     assert report.passed(1e-6), report.worst
 
 
@@ -218,6 +268,7 @@ def test_numbers_are_refused_by_heads_for_classes(sinusoids):
     ("make", "named"),
     [
         (lambda: ml.heads.prototypes(0.0), "scale"),
+        (lambda: ml.heads.matching(0.0), "scale"),
         (lambda: ml.heads.ridge(scale=-1.0), "scale"),
         (lambda: ml.heads.logistic(0.0), "strength"),
         (lambda: ml.heads.logistic(steps=0), "steps"),
