@@ -57,7 +57,7 @@ class Parts:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Drawn:
-    """Queries of so many different examples of a data set, without a support.
+    """So many different examples of a data set as queries, and as support for those who look at one.
 
     Not :func:`metalearn.tasks.dataset`, which draws one after the other: that takes long for hundreds.
     """
@@ -66,10 +66,11 @@ class Drawn:
     batch: int
 
     def sample(self, seed: ml.types.Seed, tasks: int) -> ml.Task:
-        """Draw queries ``[tasks, batch, ...]``, a pure function of the seed."""
+        """Draw examples ``[tasks, batch, ...]``, a pure function of the seed."""
         keys = uniform([tasks, *self.asked.targets.shape], seed)
         rows = tf.argsort(keys, stable=True)[:, : self.batch]
-        return ml.Task((), tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), self.asked))
+        drawn = tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), self.asked)
+        return ml.Task(drawn, drawn)
 
 
 def in_parts(given: Arrays, sizes: Sequence[int], seed: int) -> tuple[Arrays, dict[str, Arrays]]:

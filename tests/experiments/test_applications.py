@@ -62,6 +62,47 @@ def test_what_cannot_be_is_said_before_training(tmp_path, capfd, blots, argument
     assert not (tmp_path / "runs").exists()
 
 
+ADVERSARIAL = ["experiment=adversarial/digits", "task.sizes=[0,30,10,20]", "task.batch=10"]
+ADVERSARIAL += ["training.iterations=4", "tracking=none", "run.check_derivatives=false"]
+ADVERSARIAL += ["training.jit_compile=false", "evaluation.attacks.steps=2"]
+ADVERSARIAL += ["learner.attack.steps=2"]
+WIDE = ["learner.attack.bounds=[-9,9]", "evaluation.attacks.bounds=[-9,9]"]
+
+
+def test_a_run_is_judged_by_attacks(tmp_path, capfd, blots):
+    """By those of the evaluation, whatever it was trained with."""
+    assert run(tmp_path / "runs", [*ADVERSARIAL, blots, *WIDE, "evaluation.attacks.radii=[0,5]"]) == 0
+    found = evaluation(tmp_path / "runs", "adversarial")["metrics"]
+    assert set(found) == {"accuracy", "accuracy@0", "accuracy@5"}
+    assert found["accuracy@0"]["mean"] >= found["accuracy"]["mean"] >= found["accuracy@5"]["mean"]
+    assert "accuracy@5: " in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "beyond the bounds (0.0, 1.0)"),
+        ([*WIDE, "learner.attack.radius=-1"], "learner.attack.radius=-1 must be a finite number of at least"),
+        ([*WIDE, "evaluation.attacks.radii=[0.1,-2]"], "radius must be at least 0, got -2"),
+        ([*WIDE, "evaluation.attacks.radii=[1,1]"], "two of [1.0, 1.0] are the same"),
+        ([*WIDE, "learner.attack._target_=os.system"], "is not allowed"),
+    ],
+)
+def test_attacks_that_cannot_be_are_refused(tmp_path, capfd, blots, arguments, message):
+    assert run(tmp_path / "runs", [*ADVERSARIAL, blots, *arguments]) == 2
+    assert message in capfd.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_adversarial_training(tmp_path):
+    """PGD-20 at radius 0.15: from below 0.05 to at least 0.6, clean accuracy above 0.9."""
+    plain, hardened = (reached(tmp_path, f"adversarial/digits{which}") for which in ("_plain", ""))
+    assert plain["accuracy@0.15"] < 0.05
+    assert hardened["accuracy@0.15"] >= 0.6
+    assert hardened["accuracy@0"] > 0.9
+
+
 def reached(runs, experiment, *arguments):
     """Return accuracy, and what else is reported, at the end of an experiment's evaluation."""
     pytest.importorskip("sklearn")

@@ -9,7 +9,7 @@ from metalearn.evaluation.task_list import EVALUATION_STREAM
 from metalearn.sources.protocol import is_constant
 
 from . import memory
-from .build import build_tasks, build_trainer, failing_as, takes
+from .build import build_tasks, build_trainer, failing_as, judged, takes
 
 Config = dict[str, Any]
 
@@ -34,7 +34,8 @@ def prepare(config: Config) -> ml.MetaTrainer:
         with failing_as(section):
             tasks = tasks_of(config, section)
             seed = config[section]["seed"], EVALUATION_STREAM
-            trainer.learner.require_fit(tasks.sample(seed, number(tasks, LOOKED_AT)))
+            learner = judged(config, trainer.learner) if section == "evaluation" else trainer.learner
+            learner.require_fit(tasks.sample(seed, number(tasks, LOOKED_AT)))
     return trainer
 
 

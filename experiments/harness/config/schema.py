@@ -38,7 +38,7 @@ class Described(NamedTuple):
     help: str
 
 
-OPTIONAL = ("packages", "problem", "paths.data")
+OPTIONAL = ("packages", "problem", "paths.data", "learner.attack", "evaluation.attacks")
 """Settings that a run need not have: they say nothing of most, and nothing of those before there were any."""
 
 

@@ -91,6 +91,7 @@ SETTINGS: dict[str, Setting] = {
         "what layers with batch statistics normalise by",
     ),
     "learner.metrics": Setting(kinds.METRICS, "reported beside the query loss: accuracy, mylab.metrics.bias"),
+    "learner.attack": Setting(optional(kinds.OBJECT), "of the queries while training, metalearn.attacks.pgd"),
     "training.iterations": Setting(kinds.COUNT, "updates of the meta-parameters"),
     "training.meta_batch_size": Setting(kinds.COUNT, "tasks of an iteration"),
     "training.clip_task_value": Setting(optional(kinds.POSITIVE), "largest entry of a task's meta-gradient"),
@@ -106,6 +107,9 @@ SETTINGS: dict[str, Setting] = {
     "evaluation.task": Setting(
         optional(Kind("a section of settings of the task", dict[str, Any])),
         "what differs from the training tasks",
+    ),
+    "evaluation.attacks": Setting(
+        optional(kinds.OBJECT), "after which metrics are reported, too: metalearn.attacks.pgd_at"
     ),
     "validation.interval": Setting(optional(kinds.COUNT), "iterations between validations"),
     "validation.tasks": Setting(
@@ -204,6 +208,12 @@ PARTS: dict[str, Setting] = {
     "head.scale": Setting(optional(kinds.POSITIVE), "of the logits, before training; null for none"),
     "head.bound": Setting(kinds.POSITIVE, "of the dual variables, C"),
     "head.steps": Setting(kinds.COUNT, "of Newton's method"),
+    "attack.radius": Setting(kinds.POSITIVE_OR_ZERO, "of the ball around the inputs, maximum norm"),
+    "attack.radii": Setting(kinds.NUMBERS, "of the balls around the inputs"),
+    "attack.steps": Setting(kinds.COUNT, "of the ascent"),
+    "attack.step_size": Setting(optional(kinds.POSITIVE), "of the ascent; null for 2.5 radius / steps"),
+    "attack.seed": Setting(optional(kinds.COUNTS), "two integers, of a random start; null for the inputs"),
+    "attack.bounds": Setting(optional(kinds.RANGE), "smallest and largest value of the data"),
     "step_weights.iterations": Setting(kinds.COUNT, "of the whole training"),
     "step_weights.fraction": Setting(kinds.FRACTION, "of them, in which the weights are annealed"),
 }
@@ -218,7 +228,8 @@ PLACES = {
     r"rule\.\w+\.": "learned.",
     r"estimator\.(first|then)\.": "estimator.",
     r"optimizer\.learning_rate\.": "schedule.",
-    r"learner\.(head|step_weights)\.": r"\1.",
+    r"learner\.(head|step_weights|attack)\.": r"\1.",
+    r"evaluation\.attacks\.": "attack.",
 }
 """Beginnings of paths, and where the settings that stand there are declared."""
 

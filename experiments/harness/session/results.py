@@ -16,11 +16,11 @@ from metalearn.nest import names
 
 from ..app.terminal import evaluation_table
 from ..config import memory, schema
-from ..config.build import build_tasks, failing_as, loss_name
+from ..config.build import build_tasks, failing_as, judged, loss_name
 from ..config.preparation import number, prepare, tasks_of
 from ..console import console, say
 from ..errors import UsageError
-from ..figures import adaptation, episodes, reported, story
+from ..figures import adaptation, attacked, episodes, reported, story
 from ..figures import drawing as figures
 from ..runs import checkpoints, code, identity, metrics, provenance, rundir
 from ..runs.files import read_bytes, require_plain_folder, write_atomically, write_bytes, write_json
@@ -54,7 +54,8 @@ def evaluate(config: Config, learner: ml.Learner, meta: ml.types.Meta) -> ml.Eva
     settings, tasks = config["evaluation"], tasks_of(config, "evaluation")
     with failing_as("evaluation"):
         count = number(tasks, settings["tasks"])
-        return ml.evaluate(learner, meta, tasks, count, settings["steps"], settings["seed"])
+        attacked = judged(config, learner)
+        return ml.evaluate(attacked, meta, tasks, count, settings["steps"], settings["seed"])
 
 
 def digest(meta: ml.types.Meta) -> str:
@@ -172,6 +173,9 @@ def draw(session: Session, evaluation: ml.Evaluation) -> dict[str, Path]:
     episode = episodes.episode(trainer.learner, trainer.meta, tasks_of(config, "evaluation"))
     if episode:
         drawn["episode"] = episodes.draw(episode, trained)
+    worst = attacked.attacked(judged(config, trainer.learner), trainer.meta, tasks_of(config, "evaluation"))
+    if worst:
+        drawn["attacked"] = attacked.draw(worst)
     for name, figure in drawn.items():
         figures.save(figure, run.figures / name)
     return {name: run.figures / f"{name}.png" for name in drawn} | draw_story(run, config)

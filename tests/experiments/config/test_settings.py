@@ -22,6 +22,7 @@ OBJECTS = {
     "problem": "metalearn.problems",
     "head": "metalearn.heads",
     "step_weights": "metalearn.step_weights",
+    "attack": "metalearn.attacks",
     "optimizer": "keras.optimizers",
     "schedule": "keras.optimizers.schedules",
 }
@@ -29,6 +30,7 @@ OBJECTS = {
 NOT_DESCRIBED = {"FewShot", "Source", "as_source", "check_sampler", "dataset", "from_arrays", "from_function"}
 NOT_DESCRIBED |= {"BilevelLearner", "BilevelProblem", "Learner", "MetaLearner", "Noisy", "SecondDerivatives"}
 NOT_DESCRIBED |= {"adapted", "check_second_derivatives", "slices", "step_weights", "unrolled_players"}
+NOT_DESCRIBED |= {"Robust", "judged", "on_queries"}
 NOT_DESCRIBED |= {"prefetched", "spec", "task_bytes", "get", "linear_head", "Estimator", "Head"}
 """What takes arrays, functions or objects that no configuration describes."""
 
