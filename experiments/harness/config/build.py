@@ -74,7 +74,7 @@ def build_learner(config: Config) -> ml.Learner:
             f"model._target_={config['model']['_target_']} returns {model!r}, which has to be a built "
             "Keras model: give it an Input"
         )
-    learner: ml.MetaLearner = _call(
+    clean: ml.MetaLearner = _call(
         ml.MetaLearner,
         {
             "model": model,
@@ -87,8 +87,8 @@ def build_learner(config: Config) -> ml.Learner:
         "learner",
     )
     if attack is None:
-        return learner
-    return ml.attacks.Robust(learner, build(attack, "learner.attack", packages))
+        return clean
+    return ml.attacks.Robust(clean, build(attack, "learner.attack", packages))
 
 
 def judged(config: Config, learner: ml.Learner) -> ml.Learner:
