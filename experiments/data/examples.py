@@ -71,6 +71,13 @@ def one_of_each_class(path: str = DIGITS, sizes: Sequence[int] = (0, 1200, 97, 5
     return inputs[rows], found
 
 
+def inner_examples(
+    path: str = DIGITS, sizes: Sequence[int] = (1000, 297, 100, 400), seed: int = 0
+) -> Arrays:
+    """Return the examples of the inner loss: inputs and targets ``[N]``."""
+    return in_parts(read(path), sizes, seed)[0]
+
+
 def linear(
     sizes: Sequence[int] = (500, 500, 500, 500),
     features: int = 20,

@@ -80,7 +80,8 @@ def evaluate(
     """Adapt to fresh tasks and return the query loss after 0, 1, ..., ``steps`` inner steps.
 
     Args:
-        learner: its outer loss is the metric, its rule the inner update.
+        learner: its outer loss is the metric, its rule the inner update; what it says of ``finish`` is done
+            to the meta-parameters first.
         meta: trained meta-parameters.
         tasks: source to draw from.
         num_tasks: at least 1.
@@ -112,7 +113,10 @@ def evaluator(
     drawn = TaskList(source, num_tasks, seed, shapes)
     learner.require_fit(drawn.first)
 
+    finish = getattr(learner, "finish", None)
+
     def evaluate_meta(meta: Meta) -> Evaluation:
+        meta = meta if finish is None else finish(meta)
         measured = kept(
             learner,
             (_measured, steps),

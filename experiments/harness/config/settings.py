@@ -63,12 +63,22 @@ SETTINGS: dict[str, Setting] = {
     "problem.steps": Setting(kinds.COUNT_OR_ZERO, "inner steps while training"),
     "problem.seed": Setting(kinds.SEED, "of the model's initial parameters"),
     "problem.images": Setting(kinds.OBJECT, "what synthetic images start as"),
+    "problem.data": Setting(kinds.OBJECT, "examples that a model is trained on before"),
+    "problem.pretraining": Setting(kinds.COUNT_OR_ZERO, "steps of that training"),
+    "problem.sparsity": Setting(kinds.BELOW_ONE, "share of the weights that go"),
+    "problem.scores": Setting(
+        one_of("uniform", "magnitude", "snip", "grasp", "damage", "surgeon"), "that learning masks starts with"
+    ),
+    "problem.strength": Setting(kinds.POSITIVE_OR_ZERO, "of the penalty for masks above the budget"),
+    "problem.bits": Setting(kinds.TWO_OR_MORE, "of a weight, with its sign"),
+    "problem.temperature": Setting(kinds.POSITIVE, "of the teacher's targets before training"),
+    "problem.weight": Setting(kinds.FRACTION, "of the teacher's targets before training"),
     "problem.unrolled": Setting(kinds.COUNT_OR_ZERO, "steps that the generator looks ahead"),
     "problem.smoothing": Setting(kinds.FRACTION, "what the discriminator says of real examples"),
     "problem.start": Setting(kinds.RANGE, "generator and discriminator at first"),
     **{
         f"problem.{part}": Setting(kinds.OBJECT, f"the {part} of the problem")
-        for part in ("model", "generator", "discriminator", "rule", "estimator")
+        for part in ("model", "teacher", "generator", "discriminator", "rule", "estimator")
     },
     "learner.loss": Setting(
         either(kinds.TEXT, kinds.OBJECT),
@@ -221,9 +231,9 @@ PARTS: dict[str, Setting] = {
 
 PLACES = {
     r"(evaluation|validation)\.task\.": "task.",
-    r"problem\.images\.": "task.",
+    r"problem\.(images|data)\.": "task.",
     r"problem\.(rule|estimator)\.": r"\1.",
-    r"problem\.(model|generator|discriminator)\.": "model.",
+    r"problem\.(model|teacher|generator|discriminator)\.": "model.",
     r"rule\.rule\.": "rule.",
     r"rule\.\w+\.": "learned.",
     r"estimator\.(first|then)\.": "estimator.",
