@@ -27,14 +27,14 @@ class Parts:
     Attributes:
         inner: examples of the inner loss; none where it has none, and the query takes their place.
         asked: examples of the outer loss, of validation and of the test, by part.
-        info: of the inner examples, for whoever judges a learner, by name.
+        info: for whoever judges a learner, by part and name.
         batch: examples of the outer loss that an iteration draws; None for all. The other parts are always
             whole.
     """
 
     inner: Arrays
     asked: dict[str, Arrays]
-    info: dict[str, np.ndarray]
+    info: dict[str, dict[str, np.ndarray]]
     batch: int | None = None
 
     def split(self, part: str) -> ml.tasks.Source:
@@ -52,7 +52,7 @@ class Parts:
             size = min(self.batch, len(asked[1])) if part == "train" else len(asked[1])
             return Drawn(ml.tasks.dataset(asked).query, size)
         inner = self.inner if len(self.inner[1]) else asked
-        return ml.tasks.dataset(ml.Task(inner, asked, info=self.info))
+        return ml.tasks.dataset(ml.Task(inner, asked, info=self.info.get(part, {})))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -206,4 +206,3 @@ def pretrained(model: keras.Model, data: Batch, rule: str | Rule, steps: int, se
         lambda examples: adapted(problem, {}, Task(examples, ())), autograph=False, jit_compile=True
     )
     return train(examples) if steps else theta
-

@@ -67,7 +67,8 @@ SETTINGS: dict[str, Setting] = {
     "problem.pretraining": Setting(kinds.COUNT_OR_ZERO, "steps of that training"),
     "problem.sparsity": Setting(kinds.BELOW_ONE, "share of the weights that go"),
     "problem.scores": Setting(
-        one_of("uniform", "magnitude", "snip", "grasp", "damage", "surgeon"), "that learning masks starts with"
+        one_of("uniform", "magnitude", "snip", "grasp", "damage", "surgeon"),
+        "that learning masks starts with",
     ),
     "problem.strength": Setting(kinds.POSITIVE_OR_ZERO, "of the penalty for masks above the budget"),
     "problem.bits": Setting(kinds.TWO_OR_MORE, "of a weight, with its sign"),
@@ -78,7 +79,7 @@ SETTINGS: dict[str, Setting] = {
     "problem.start": Setting(kinds.RANGE, "generator and discriminator at first"),
     **{
         f"problem.{part}": Setting(kinds.OBJECT, f"the {part} of the problem")
-        for part in ("model", "teacher", "generator", "discriminator", "rule", "estimator")
+        for part in ("model", "rater", "teacher", "generator", "discriminator", "rule", "estimator")
     },
     "learner.loss": Setting(
         either(kinds.TEXT, kinds.OBJECT),
@@ -233,7 +234,7 @@ PLACES = {
     r"(evaluation|validation)\.task\.": "task.",
     r"problem\.(images|data)\.": "task.",
     r"problem\.(rule|estimator)\.": r"\1.",
-    r"problem\.(model|teacher|generator|discriminator)\.": "model.",
+    r"problem\.(model|rater|teacher|generator|discriminator)\.": "model.",
     r"rule\.rule\.": "rule.",
     r"rule\.\w+\.": "learned.",
     r"estimator\.(first|then)\.": "estimator.",
