@@ -36,8 +36,9 @@ def examples(
             ``.npz`` file by ``numpy.savez(path, inputs=[N, ...], targets=[N])``.
         sizes: examples of the inner loss, the outer loss, validation and test.
         corruption: fraction of the inner examples whose label is another class, each alike probable; below 1.
-        labels: ``noisy``, with what is wrong in ``Task.info``, there also of other labels of the query; ``clean``, what there would be without corruption; or ``oracle``, the examples
-            with right labels alone, repeated to the same number.
+        labels: ``noisy``, with what is wrong in ``Task.info``, which also has such labels of the query;
+            ``clean``, what there would be without corruption; or ``oracle``, the examples with right labels
+            alone, repeated to the same number.
         batch: examples of the outer loss that an iteration draws; None for all of them.
         seed: of the order and the wrong labels.
     """

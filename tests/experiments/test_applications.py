@@ -2,9 +2,13 @@
 
 import json
 
+import hydra
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
+from experiments.harness.config.schema import check
+from experiments.harness.config.trust import CONFIGS
 from tests.experiments.small_runs import run
 
 SMALL = ["training.iterations=4", "evaluation.steps=25", "tracking=none", "diagnostics.interval=null"]
@@ -144,3 +148,46 @@ def test_learned_penalties_help(tmp_path, experiment):
     found = reached(tmp_path / "learned", experiment)
     before = reached(tmp_path / "before", experiment, "estimator=frozen", "training.iterations=1")
     assert found["loss"] < 0.8 * before["loss"]
+
+
+@pytest.mark.slow
+def test_schedules_help(tmp_path):
+    """Of a rate and a decay for each of 100 steps, against constant ones."""
+    found = reached(tmp_path / "learned", "hpo/network")
+    before = reached(tmp_path / "before", "hpo/network", "estimator=frozen", "training.iterations=1")
+    assert found["loss"] < 0.8 * before["loss"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_wrong_labels_of_unseen_examples(tmp_path, seed):
+    """The area under the ROC curve among test images, half of them shown with a wrong label."""
+    assert reached(tmp_path, "cleaning/datarater", f"seed={seed}", f"task.seed={seed}")["auc"] >= 0.9
+
+
+FROZEN = ("estimator=frozen", "training.iterations=1")
+
+
+@pytest.mark.slow
+def test_compression(tmp_path):
+    """Learned masks above magnitude; weights of 3 bits within 2 points of 16."""
+    masks = reached(tmp_path / "learned", "compress/prune")
+    magnitude = reached(tmp_path / "size", "compress/prune", "problem.scores=magnitude", *FROZEN)
+    assert masks["accuracy"] > magnitude["accuracy"] + 0.2
+    coarse = reached(tmp_path / "coarse", "compress/quantise")
+    fine = reached(tmp_path / "fine", "compress/quantise", "problem.bits=16", *FROZEN)
+    assert coarse["accuracy"] > fine["accuracy"] - 0.02
+    assert reached(tmp_path / "taught", "compress/distil")["accuracy"] > 0.9
+
+
+def test_every_page_is_checked():
+    """Composed as a command does it."""
+    pages = [
+        f"{family}/{path.stem}"
+        for family in ("adversarial", "cleaning", "compress", "distill", "gan", "hpo")
+        for path in (CONFIGS / "experiment" / family).glob("*.yaml")
+    ]
+    assert len(pages) == 18
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        for page in pages:
+            check(OmegaConf.to_container(hydra.compose("train", [f"experiment={page}"]), resolve=True))

@@ -65,11 +65,11 @@ def datarater(
     phi = {"rater": functional.initialize(rater, seed), "rule": rule.learnable(theta_0)}
 
     def scores(phi: Meta, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        require_classes("datarater", targets, classifier.classes)
         rated, _ = judge(phi["rater"], inputs)
         return tf.reduce_sum(rated * tf.one_hot(targets, judge.classes, dtype=rated.dtype), -1)
 
     def start(phi: Meta, task: Task) -> Parameters:
+        require_classes("datarater", task.support.targets, classifier.classes)
         dtype = tf.nest.flatten(phi)[0].dtype
         return tf.nest.map_structure(lambda leaf: tf.cast(leaf, dtype), theta_0)
 

@@ -1,4 +1,4 @@
-"""Training of a network whose schedules are learned by the loss on other examples, from any initialisation."""
+"""Training of a network whose schedules are learned by the loss on other examples, from any start."""
 
 from __future__ import annotations
 
