@@ -64,8 +64,8 @@ def examples(
         return Parts(inner, asked, {}, batch)
     info = {}
     for part, (_, right) in asked.items():
-        asked_wrong, labels = corrupted(right, corruption, seed, ASKED[part])
-        info[part] = {"wrong": wrong, "asked_wrong": asked_wrong, "asked_labels": labels}
+        asked_wrong, asked_labels = corrupted(right, corruption, seed, ASKED[part])
+        info[part] = {"wrong": wrong, "asked_wrong": asked_wrong, "asked_labels": asked_labels}
     return Parts((inputs, noisy), asked, info, batch)
 
 

@@ -111,7 +111,7 @@ def test_sparsities():
                 retrained = training(origin, digits.both, C.masks(scores, sparsity))
                 found.setdefault((name, sparsity), []).append(training.accuracy(retrained, digits.test))
     for case, values in found.items():
-        print(*case, f"{np.mean(values):.3f}", *(f"{end:.3f}" for end in interval(values)))
+        print(*case, f"{np.mean(values):.3f}", *(f"{x:.3f}" for x in interval(values)))  # noqa: T201
     for (_, sparsity), values in found.items():
         assert sparsity > 0.5 or np.mean(values) > 0.94
         assert sparsity < 0.98 or np.mean(values) < 0.5
