@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,40 +65,54 @@ def datarater(
     theta_0 = functional.initialize(model, seed)
     phi = {"rater": functional.initialize(rater, seed), "rule": rule.learnable(theta_0)}
 
-    def scores(phi: Meta, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        rated, _ = judge(phi["rater"], inputs)
-        return tf.reduce_sum(rated * tf.one_hot(targets, judge.classes, dtype=rated.dtype), -1)
-
-    def start(phi: Meta, task: Task) -> Parameters:
-        require_classes("datarater", task.support.targets, classifier.classes)
-        dtype = tf.nest.flatten(phi)[0].dtype
-        return tf.nest.map_structure(lambda leaf: tf.cast(leaf, dtype), theta_0)
-
-    def inner_loss(theta: Parameters, phi: Meta, examples: Batch, state: Structure) -> tf.Tensor:
-        outputs, added = classifier(theta, examples.inputs)
-        weights = batch * tf.nn.softmax(scores(phi, *examples))
-        soft = weights[:, None] * tf.one_hot(examples.targets, classifier.classes, dtype=outputs.dtype)
-        return losses.cross_entropy(soft, outputs) + added
-
-    def outer_loss(theta: Parameters, phi: Meta, task: Task, state: Structure) -> Any:
-        inputs, targets = task.query
-        outputs, _ = classifier(theta, inputs)
-        require_classes("datarater", targets, classifier.classes)
-        found = {"accuracy": metrics.accuracy(targets, outputs)}
-        if isinstance(task.info, Mapping) and set(UNSEEN) <= set(task.info):
-            labels, wrong = (task.info[name] for name in UNSEEN)
-            found["auc"] = auc(~wrong, scores(phi, inputs, labels))
-        return losses.cross_entropy(targets, outputs), found
-
+    rated = Rated(classifier, judge, theta_0)
     problem = BilevelProblem(
-        start=start,
-        inner_loss=inner_loss,
-        outer_loss=outer_loss,
+        start=rated.start,
+        inner_loss=rated.inner_loss,
+        outer_loss=rated.outer_loss,
         rule=rule,
         steps=steps,
         batch=lambda task, step: consecutive(task.support, step, batch)[0],
     )
     return BilevelLearner(problem, estimator or checkpointed(), phi)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rated:
+    """The functions of one task; see :func:`datarater`."""
+
+    classifier: Classifier
+    rater: Classifier
+    theta_0: Parameters
+
+    def scores(self, phi: Meta, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """Return the rater's outputs at the labels, ``[N]``."""
+        rated, _ = self.rater(phi["rater"], inputs)
+        return tf.reduce_sum(rated * tf.one_hot(targets, self.rater.classes, dtype=rated.dtype), -1)
+
+    def start(self, phi: Meta, task: Task) -> Parameters:
+        """Return the initial parameters."""
+        require_classes("datarater", task.support.targets, self.classifier.classes)
+        dtype = tf.nest.flatten(phi)[0].dtype
+        return tf.nest.map_structure(lambda leaf: tf.cast(leaf, dtype), self.theta_0)
+
+    def inner_loss(self, theta: Parameters, phi: Meta, examples: Batch, state: Structure) -> tf.Tensor:
+        """Return the weighted cross-entropy, and what the model adds."""
+        outputs, added = self.classifier(theta, examples.inputs)
+        weights = examples.targets.shape[0] * tf.nn.softmax(self.scores(phi, *examples))
+        soft = weights[:, None] * tf.one_hot(examples.targets, self.classifier.classes, dtype=outputs.dtype)
+        return losses.cross_entropy(soft, outputs) + added
+
+    def outer_loss(self, theta: Parameters, phi: Meta, task: Task, state: Structure) -> Any:
+        """Return the cross-entropy of the query, accuracy, and the AUC where the truth is known."""
+        inputs, targets = task.query
+        outputs, _ = self.classifier(theta, inputs)
+        require_classes("datarater", targets, self.classifier.classes)
+        found = {"accuracy": metrics.accuracy(targets, outputs)}
+        if isinstance(task.info, Mapping) and set(UNSEEN) <= set(task.info):
+            labels, wrong = (task.info[name] for name in UNSEEN)
+            found["auc"] = auc(~wrong, self.scores(phi, inputs, labels))
+        return losses.cross_entropy(targets, outputs), found
 
 
 def auc(positive: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:

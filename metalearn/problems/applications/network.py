@@ -44,13 +44,6 @@ def network(
         ValueError: if nothing is learned, a number is out of range, or the model is none that can be trained
             so; when it meets its tasks, if there is a class that the model has no output for.
 
-    Example:
-        ::
-
-            rate, decay = (ml.rules.learned(x, steps=100, positive=True) for x in (0.5, 1e-3))
-            rule = ml.rules.weight_decay(ml.rules.sgd(rate), decay)
-            learner = ml.problems.network(model, rule, steps=100)
-
     Reference: Maclaurin, Duvenaud and Adams (2015), "Gradient-based Hyperparameter Optimization through
     Reversible Learning", section 3.1.
     """
