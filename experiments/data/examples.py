@@ -11,7 +11,7 @@ import numpy as np
 
 from ..harness.errors import UsageError
 from ..harness.runs import arrays
-from .parts import Arrays, Parts, in_parts
+from .parts import ASKED, Arrays, Parts, in_parts
 
 DIGITS = "digits"
 """Stands for scikit-learn's images in the place of a path."""
@@ -36,8 +36,9 @@ def examples(
             ``.npz`` file by ``numpy.savez(path, inputs=[N, ...], targets=[N])``.
         sizes: examples of the inner loss, the outer loss, validation and test.
         corruption: fraction of the inner examples whose label is another class, each alike probable; below 1.
-        labels: ``noisy``; ``clean``, what there would be without corruption; or ``oracle``, the examples
-            with right labels alone, repeated to the same number.
+        labels: ``noisy``, with what is wrong in ``Task.info``, which also has such labels of the query;
+            ``clean``, what there would be without corruption; or ``oracle``, the examples with right labels
+            alone, repeated to the same number.
         batch: examples of the outer loss that an iteration draws; None for all of them.
         seed: of the order and the wrong labels.
     """
@@ -61,7 +62,11 @@ def examples(
         return Parts((inputs[rows], true[rows]), asked, {}, batch)
     if labels == "clean":
         return Parts(inner, asked, {}, batch)
-    return Parts((inputs, noisy), asked, {"wrong": wrong}, batch)
+    info = {}
+    for part, (_, right) in asked.items():
+        asked_wrong, asked_labels = corrupted(right, corruption, seed, ASKED[part])
+        info[part] = {"wrong": wrong, "asked_wrong": asked_wrong, "asked_labels": asked_labels}
+    return Parts((inputs, noisy), asked, info, batch)
 
 
 def one_of_each_class(path: str = DIGITS, sizes: Sequence[int] = (0, 1200, 97, 500), seed: int = 0) -> Arrays:
@@ -69,6 +74,11 @@ def one_of_each_class(path: str = DIGITS, sizes: Sequence[int] = (0, 1200, 97, 5
     inputs, classes = in_parts(read(path), sizes, seed)[1]["train"]
     found, rows = np.unique(classes, return_index=True)
     return inputs[rows], found
+
+
+def inner_examples(path: str = DIGITS, sizes: Sequence[int] = (1000, 297, 100, 400), seed: int = 0) -> Arrays:
+    """Return the examples of the inner loss: inputs and targets ``[N]``."""
+    return in_parts(read(path), sizes, seed)[0]
 
 
 def linear(
@@ -100,9 +110,9 @@ def linear(
     return Parts(*in_parts((inputs, chosen), sizes, seed), {})
 
 
-def corrupted(classes: np.ndarray, rate: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def corrupted(classes: np.ndarray, rate: float, seed: int, stream: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return which of the classes ``[N]`` are made wrong, a mask, and all of them as they are then."""
-    random, count = np.random.default_rng([seed, 1]), len(classes)
+    random, count = np.random.default_rng([seed, 1 + stream]), len(classes)
     wrong = np.zeros(count, bool)
     wrong[random.permutation(count)[: round(rate * count)]] = True
     known = np.unique(classes)

@@ -27,14 +27,14 @@ class Parts:
     Attributes:
         inner: examples of the inner loss; none where it has none, and the query takes their place.
         asked: examples of the outer loss, of validation and of the test, by part.
-        info: of the inner examples, for whoever judges a learner, by name.
+        info: for whoever judges a learner, by part and name.
         batch: examples of the outer loss that an iteration draws; None for all. The other parts are always
             whole.
     """
 
     inner: Arrays
     asked: dict[str, Arrays]
-    info: dict[str, np.ndarray]
+    info: dict[str, dict[str, np.ndarray]]
     batch: int | None = None
 
     def split(self, part: str) -> ml.tasks.Source:
@@ -52,12 +52,12 @@ class Parts:
             size = min(self.batch, len(asked[1])) if part == "train" else len(asked[1])
             return Drawn(ml.tasks.dataset(asked).query, size)
         inner = self.inner if len(self.inner[1]) else asked
-        return ml.tasks.dataset(ml.Task(inner, asked, info=self.info))
+        return ml.tasks.dataset(ml.Task(inner, asked, info=self.info.get(part, {})))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Drawn:
-    """Queries of so many different examples of a data set, without a support.
+    """So many different examples of a data set as queries, and as support for those who look at one.
 
     Not :func:`metalearn.tasks.dataset`, which draws one after the other: that takes long for hundreds.
     """
@@ -66,10 +66,11 @@ class Drawn:
     batch: int
 
     def sample(self, seed: ml.types.Seed, tasks: int) -> ml.Task:
-        """Draw queries ``[tasks, batch, ...]``, a pure function of the seed."""
+        """Draw examples ``[tasks, batch, ...]``, a pure function of the seed."""
         keys = uniform([tasks, *self.asked.targets.shape], seed)
         rows = tf.argsort(keys, stable=True)[:, : self.batch]
-        return ml.Task((), tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), self.asked))
+        drawn = tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), self.asked)
+        return ml.Task(drawn, drawn)
 
 
 def in_parts(given: Arrays, sizes: Sequence[int], seed: int) -> tuple[Arrays, dict[str, Arrays]]:

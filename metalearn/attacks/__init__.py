@@ -1,6 +1,6 @@
 """Adversarial examples, and learners that are trained and judged on them."""
 
-from metalearn.attacks.ascent import Attack, fgsm, pgd
-from metalearn.attacks.robust import Robust, on_queries
+from metalearn.attacks.ascent import Attack, fgsm, pgd, pgd_at
+from metalearn.attacks.robust import Robust, judged, on_queries
 
-__all__ = ["Attack", "Robust", "fgsm", "on_queries", "pgd"]
+__all__ = ["Attack", "Robust", "fgsm", "judged", "on_queries", "pgd", "pgd_at"]

@@ -118,6 +118,8 @@ class Attack:
                 f"inputs are {inputs.dtype.name}, and an attack moves them a little: cast them to floats"
             )
         self._require_within(inputs)
+        if not self.radius:
+            return tf.stop_gradient(inputs)
         radius = as_type(self.radius, inputs.dtype)
         size = self.step_size or 2.5 * self.radius / self.steps
         low, high = self._within(inputs - radius), self._within(inputs + radius)
@@ -193,6 +195,22 @@ def pgd(
     section 2.1.
     """
     return Attack(radius, steps, step_size, seed, bounds)
+
+
+def pgd_at(
+    radii: Sequence[float], steps: int = 20, *, bounds: Sequence[float] | None = None
+) -> tuple[Attack, ...]:
+    """Return :func:`pgd` at each of some radii: judges of :class:`metalearn.attacks.Robust`.
+
+    Args:
+        radii: each at least 0, in units of the inputs.
+        steps: at least 1.
+        bounds: smallest and largest value of the data.
+
+    Raises:
+        ValueError: naming the number that is out of range.
+    """
+    return tuple(pgd(radius, steps, bounds=bounds) for radius in radii)
 
 
 def _of_keras(model: keras.Model) -> Answer:

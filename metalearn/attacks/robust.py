@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -44,8 +45,32 @@ def on_queries(problem: Problem, attack: Attack) -> BilevelProblem:
         worst = attack.maximize(lambda x: outer_loss(problem, *at(x))[0], inputs)
         return problem.outer_loss(*at(worst))
 
+    return _with_outer_loss(problem, attacked)
+
+
+def judged(problem: Problem, clean: Problem, judges: Sequence[Attack]) -> BilevelProblem:
+    """Return a problem that also reports what each of some attacks leaves of the metrics.
+
+    Args:
+        problem: whose loss and metrics stay.
+        clean: the same without attacks; the metrics of its queries, attacked by a judge of radius r, are
+            reported as ``name@r``.
+        judges: of different radii.
+    """
+
+    def reported(theta: Structure, phi: Meta, task: Task, model: Structure) -> Any:
+        loss, found = outer_loss(problem, theta, phi, task, model)
+        for judge in judges:
+            _, metrics = outer_loss(on_queries(clean, judge), theta, phi, task, model)
+            found = found | {f"{name}@{judge.radius:g}": value for name, value in metrics.items()}
+        return loss, found
+
+    return _with_outer_loss(problem, reported)
+
+
+def _with_outer_loss(problem: Problem, outer_loss: Callable[..., Any]) -> BilevelProblem:
     fields = {field.name: getattr(problem, field.name) for field in dataclasses.fields(BilevelProblem)}
-    return BilevelProblem(**{**fields, "outer_loss": attacked})
+    return BilevelProblem(**{**fields, "outer_loss": outer_loss})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +83,12 @@ class Robust:
 
     Attributes:
         learner: of queries that are pairs ``(inputs, targets)``.
-        attack: as :func:`pgd` returns it.
+        attack: as :func:`pgd` returns it; None to train on clean queries.
+        judges: attacks of different radii; the outer loss reports what each leaves of the learner's metrics,
+            ``accuracy@0.1`` for one. They cost as much in training: meant for evaluations.
+
+    Raises:
+        ValueError: if two judges have one radius.
 
     Example:
         ::
@@ -69,7 +99,13 @@ class Robust:
     """
 
     learner: Learner
-    attack: Attack
+    attack: Attack | None = None
+    judges: Sequence[Attack] = ()
+
+    def __post_init__(self) -> None:
+        radii = [judge.radius for judge in self.judges]
+        if len(set(radii)) < len(radii):
+            raise ValueError(f"judges are reported by their radii, and two of {radii} are the same")
 
     @property
     def estimator(self) -> Estimator:
@@ -92,13 +128,13 @@ class Robust:
 
     def posed(self, meta: Meta, tasks: Task, seed: Seed) -> Posed:
         """Return the learner's problem with attacked queries."""
-        problem, phi, tasks = self.learner.posed(meta, tasks, seed)
-        attack = self.attack
-        if attack.seed is not None:
-            attack = dataclasses.replace(
-                attack, seed=fold_in(attack.seed, *tf.unstack(tf.cast(seed, tf.int32)))
-            )
-        return Posed(on_queries(problem, attack), phi, tasks)
+        clean, phi, tasks = self.learner.posed(meta, tasks, seed)
+        problem = clean
+        if self.attack is not None:
+            problem = on_queries(clean, _seeded(self.attack, seed))
+        if self.judges:
+            problem = judged(problem, clean, [_seeded(judge, seed) for judge in self.judges])
+        return Posed(problem, phi, tasks)
 
     def parts(self, meta: Meta) -> tuple[Meta, Structure]:
         """Return phi and the state that moves without a gradient."""
@@ -116,5 +152,15 @@ class Robust:
         """Raise ValueError if the learner cannot take the tasks, or their queries cannot be attacked."""
         if not (isinstance(tasks.query, tuple) and len(tasks.query) == 2 and tf.is_tensor(tasks.query[0])):
             raise ValueError("attacked queries have to be pairs (inputs, targets), inputs a single tensor")
-        self.attack.maximize(lambda x: tf.reduce_sum(x), tasks.query[0])
-        return self.learner.require_fit(tasks)
+        attacks = self.judges if self.attack is None else (self.attack, *self.judges)
+        for attack in attacks:
+            attack.maximize(lambda x: tf.reduce_sum(x), tasks.query[0])
+        names = self.learner.require_fit(tasks)
+        return names + [f"{name}@{judge.radius:g}" for judge in self.judges for name in names]
+
+
+def _seeded(attack: Attack, seed: Seed) -> Attack:
+    """Return the attack with a random start that differs by the seed of a call, if it has one at all."""
+    if attack.seed is None:
+        return attack
+    return dataclasses.replace(attack, seed=fold_in(attack.seed, *tf.unstack(tf.cast(seed, tf.int32))))

@@ -1,6 +1,7 @@
 """Smaller models: which parameters to remove, how coarsely to keep them, and what a teacher adds."""
 
 from metalearn.compression.learned_masks import mask_problem
+from metalearn.compression.learners import pruning, quantization, soft_targets
 from metalearn.compression.masks import masked, masks, prunable
 from metalearn.compression.optimal_brain import Surgeon, damage, surgeon
 from metalearn.compression.quantization import first_step_sizes, quantization_problem, quantize
@@ -17,10 +18,13 @@ __all__ = [
     "masked",
     "masks",
     "prunable",
+    "pruning",
+    "quantization",
     "quantization_problem",
     "quantize",
     "snip",
     "soft_target_loss",
     "soft_target_problem",
+    "soft_targets",
     "surgeon",
 ]

@@ -85,7 +85,8 @@ def evaluate(
     """Adapt to fresh tasks and return the query loss after 0, 1, ..., ``steps`` inner steps.
 
     Args:
-        learner: its outer loss is the metric, its rule the inner update.
+        learner: its outer loss is the metric, its rule the inner update; what it says of ``finish`` is done
+            to the meta-parameters first.
         meta: trained meta-parameters.
         tasks: source to draw from.
         num_tasks: at least 1.
@@ -130,7 +131,10 @@ def evaluator(
     batched(drawn.first, queries_at_once, (seed, 0))  # what makes no batches is refused here
     in_batches = queries_at_once != "all"
 
+    finish = getattr(learner, "finish", None)
+
     def evaluate_meta(meta: Meta) -> Evaluation:
+        meta = meta if finish is None else finish(meta)
         measured = kept(
             learner,
             (_measured, steps, in_batches),

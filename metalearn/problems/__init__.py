@@ -3,10 +3,12 @@
 from metalearn.inner_loop import adapted
 from metalearn.problems.applications import (
     cleaning,
+    datarater,
     dirac,
     distillation,
     gaussians,
     logistic,
+    network,
     ridge,
     unrolled_players,
 )
@@ -27,10 +29,12 @@ __all__ = [
     "adapted",
     "check_second_derivatives",
     "cleaning",
+    "datarater",
     "dirac",
     "distillation",
     "gaussians",
     "logistic",
+    "network",
     "ridge",
     "slices",
     "unrolled_players",

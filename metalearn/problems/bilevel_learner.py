@@ -34,6 +34,8 @@ class BilevelLearner:
             they start: a pure function of the seed, drawn anew for each iteration and list of tasks. The
             problem's functions get it with the support, ``task.support = Noisy(examples, noise)``. None for
             none.
+        finish: ``phi -> phi``, what evaluations make of it first, such as masks of zeros and ones of scores;
+            None for nothing.
 
     Raises:
         ValueError: if a part is not what it has to be, or phi has leaves that are no floating-point tensors.
@@ -50,6 +52,7 @@ class BilevelLearner:
     estimator: Estimator = dataclasses.field(default_factory=checkpointed)
     start: Meta | Callable[[int], Meta] = dataclasses.field(default_factory=dict)
     noise: Callable[[Seed, int], Structure] | None = None
+    finish: Callable[[Meta], Meta] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "estimator", estimators.get(self.estimator))

@@ -2,9 +2,13 @@
 
 import json
 
+import hydra
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
+from experiments.harness.config.schema import check
+from experiments.harness.config.trust import CONFIGS
 from tests.experiments.small_runs import run
 
 SMALL = ["training.iterations=4", "evaluation.steps=25", "tracking=none", "diagnostics.interval=null"]
@@ -62,6 +66,47 @@ def test_what_cannot_be_is_said_before_training(tmp_path, capfd, blots, argument
     assert not (tmp_path / "runs").exists()
 
 
+ADVERSARIAL = ["experiment=adversarial/digits", "task.sizes=[0,30,10,20]", "task.batch=10"]
+ADVERSARIAL += ["training.iterations=4", "tracking=none", "run.check_derivatives=false"]
+ADVERSARIAL += ["training.jit_compile=false", "evaluation.attacks.steps=2"]
+ADVERSARIAL += ["learner.attack.steps=2"]
+WIDE = ["learner.attack.bounds=[-9,9]", "evaluation.attacks.bounds=[-9,9]"]
+
+
+def test_a_run_is_judged_by_attacks(tmp_path, capfd, blots):
+    """By those of the evaluation, whatever it was trained with."""
+    assert run(tmp_path / "runs", [*ADVERSARIAL, blots, *WIDE, "evaluation.attacks.radii=[0,5]"]) == 0
+    found = evaluation(tmp_path / "runs", "adversarial")["metrics"]
+    assert set(found) == {"accuracy", "accuracy@0", "accuracy@5"}
+    assert found["accuracy@0"]["mean"] >= found["accuracy"]["mean"] >= found["accuracy@5"]["mean"]
+    assert "accuracy@5: " in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "beyond the bounds (0.0, 1.0)"),
+        ([*WIDE, "learner.attack.radius=-1"], "learner.attack.radius=-1 must be a finite number of at least"),
+        ([*WIDE, "evaluation.attacks.radii=[0.1,-2]"], "radius must be at least 0, got -2"),
+        ([*WIDE, "evaluation.attacks.radii=[1,1]"], "two of [1.0, 1.0] are the same"),
+        ([*WIDE, "learner.attack._target_=os.system"], "is not allowed"),
+    ],
+)
+def test_attacks_that_cannot_be_are_refused(tmp_path, capfd, blots, arguments, message):
+    assert run(tmp_path / "runs", [*ADVERSARIAL, blots, *arguments]) == 2
+    assert message in capfd.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_adversarial_training(tmp_path):
+    """PGD-20 at radius 0.15: from below 0.05 to at least 0.6, clean accuracy above 0.9."""
+    plain, hardened = (reached(tmp_path, f"adversarial/digits{which}") for which in ("_plain", ""))
+    assert plain["accuracy@0.15"] < 0.05
+    assert hardened["accuracy@0.15"] >= 0.6
+    assert hardened["accuracy@0"] > 0.9
+
+
 def reached(runs, experiment, *arguments):
     """Return accuracy, and what else is reported, at the end of an experiment's evaluation."""
     pytest.importorskip("sklearn")
@@ -103,3 +148,42 @@ def test_learned_penalties_help(tmp_path, experiment):
     found = reached(tmp_path / "learned", experiment)
     before = reached(tmp_path / "before", experiment, "estimator=frozen", "training.iterations=1")
     assert found["loss"] < 0.8 * before["loss"]
+
+
+@pytest.mark.slow
+def test_schedules_help(tmp_path):
+    """Of a rate and a decay for each of 100 steps, against constant ones."""
+    found = reached(tmp_path / "learned", "hpo/network")
+    before = reached(tmp_path / "before", "hpo/network", "estimator=frozen", "training.iterations=1")
+    assert found["loss"] < 0.8 * before["loss"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_wrong_labels_of_unseen_examples(tmp_path, seed):
+    """The area under the ROC curve among test images, half of them shown with a wrong label."""
+    assert reached(tmp_path, "cleaning/datarater", f"seed={seed}", f"task.seed={seed}")["auc"] >= 0.9
+
+
+FROZEN = ("estimator=frozen", "training.iterations=1")
+
+
+@pytest.mark.slow
+def test_compression(tmp_path):
+    """Learned masks above magnitude; weights of 3 bits within 2 points of 16."""
+    masks = reached(tmp_path / "learned", "compress/prune")
+    magnitude = reached(tmp_path / "size", "compress/prune", "problem.scores=magnitude", *FROZEN)
+    assert masks["accuracy"] > magnitude["accuracy"] + 0.2
+    coarse = reached(tmp_path / "coarse", "compress/quantise")
+    fine = reached(tmp_path / "fine", "compress/quantise", "problem.bits=16", *FROZEN)
+    assert coarse["accuracy"] > fine["accuracy"] - 0.02
+    assert reached(tmp_path / "taught", "compress/distil")["accuracy"] > 0.9
+
+
+def test_pages_are_composed():
+    """As a command does it."""
+    pages = ["adversarial/digits_plain", "cleaning/datarater", "hpo/network"]
+    pages += [f"compress/{page}" for page in ("prune", "quantise", "distil")]
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        for page in pages:
+            check(OmegaConf.to_container(hydra.compose("train", [f"experiment={page}"]), resolve=True))

@@ -133,6 +133,27 @@ def test_adversarial_querying_goes_through_training():
     assert values[0] != values[1]
 
 
+@pytest.mark.parametrize("attack", [None, ml.attacks.fgsm(0.2)])
+def test_judges_report_what_attacks_leave(linear, attack):
+    """Accuracy at each radius beside the learner's own loss and accuracy, which they leave as they are."""
+    model, *_, x, y = linear
+    learner = ml.MetaLearner(
+        model, "cross_entropy", ml.rules.sgd(1.0), 0, metrics=["accuracy"], initialize="model"
+    )
+    judges = ml.attacks.pgd_at([0, 0.1, RADIUS], steps=3)
+    robust = ml.attacks.Robust(learner, attack, judges)
+    meta, task = learner.initialize(0), ml.Task(ml.Batch(x[None], y[None]), ml.Batch(x[None], y[None]))
+    task = tf.nest.map_structure(tf.constant, task)
+    names = ["accuracy", "accuracy@0", "accuracy@0.1", "accuracy@0.3"]
+    assert robust.require_fit(task) == names
+    found = ml.problems.learner.meta_gradient(robust, meta, task, (0, 0))
+    queries = [x if attack is None else attack(model, x, y), *(judge(model, x, y) for judge in judges)]
+    expected = [ml.metrics.accuracy(y, model(each)) for each in queries]
+    np.testing.assert_array_equal([found.metrics[name][0] for name in names], expected)
+    assert expected[-1] < expected[1]
+    np.testing.assert_allclose(found.loss, [ml.losses.cross_entropy(y, model(queries[0]))], rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -141,6 +162,8 @@ def test_adversarial_querying_goes_through_training():
         (lambda: ml.attacks.pgd(0.1, steps=0), "steps must be an integer of at least 1"),
         (lambda: ml.attacks.pgd(0.1, step_size=0.0), "step_size must be a finite number above 0"),
         (lambda: ml.attacks.pgd(0.1, bounds=(1, 0)), "bounds is the wrong way round"),
+        (lambda: ml.attacks.pgd_at([0.1, -1]), "radius must be at least 0, got -1"),
+        (lambda: ml.attacks.Robust(None, judges=ml.attacks.pgd_at([1, 1])), "are the same"),
     ],
 )
 def test_what_cannot_be_is_refused(make, message):

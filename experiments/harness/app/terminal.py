@@ -52,13 +52,18 @@ def _described(section: dict[str, Any]) -> str:
     return f"{name}({', '.join(f'{key}={value}' for key, value in shown.items())})"
 
 
+ATTACKED = "@"
+"""In names of metrics of attacked queries, before the radius."""
+
+
 def evaluation_table(
     evaluation: ml.Evaluation, metric: str, title: str, statistics: str | None = None
 ) -> Table:
     """Return the table of query loss and metrics after each number of inner steps, with 95 % intervals.
 
     Where tasks diverged, what fraction did is a column. Of many steps, some have a row. What batch
-    normalisation goes by, if there is any, stands below.
+    normalisation goes by, if there is any, and metrics of attacked queries, ``name@radius``, after the last
+    step, stand below.
     """
     table = Table(title=title, title_justify="left", caption_justify="left")
     caption = f"mean over {evaluation.num_tasks} fresh tasks (list {evaluation.tasks_hash}) ± 95 % interval"
@@ -67,13 +72,17 @@ def evaluation_table(
         caption = caption.format(evaluation.queries_at_once)
     if statistics is not None:
         caption += f", batch normalisation by statistics={statistics}"
+    for name, curve in evaluation.metrics.items():
+        if ATTACKED in name:
+            caption += f"\n{name}: {_shown(curve.mean)[-1]} ± {_shown(curve.ci95)[-1]}"
     table.caption = cell(caption)
     table.add_column("inner steps", justify="right")
     columns = [(metric.upper(), _shown(evaluation.mean)), ("± 95 %", _shown(evaluation.ci95))]
     columns.append(("median", _shown(evaluation.median)))
     if evaluation.diverged.any():
         columns.append(("diverged", [f"{100 * fraction:.2g} %" for fraction in evaluation.diverged]))
-    for name, curve in evaluation.metrics.items():
+    plain = {name: curve for name, curve in evaluation.metrics.items() if ATTACKED not in name}
+    for name, curve in plain.items():
         columns += [(name, _shown(curve.mean)), ("± 95 %", _shown(curve.ci95))]
     for heading, _ in columns:
         table.add_column(cell(heading), justify="right")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -67,14 +68,14 @@ def build_learner(config: Config) -> ml.Learner:
             )
         return learner
     settings = dict(config["learner"])
-    loss, metrics = settings.pop("loss"), settings.pop("metrics")
+    loss, metrics, attack = settings.pop("loss"), settings.pop("metrics"), settings.pop("attack", None)
     model = build(config["model"], "model", packages)
     if not isinstance(model, keras.Model) or not model.built:
         raise UsageError(
             f"model._target_={config['model']['_target_']} returns {model!r}, which has to be a built "
             "Keras model: give it an Input"
         )
-    return _call(
+    clean: ml.MetaLearner = _call(
         ml.MetaLearner,
         {
             "model": model,
@@ -86,6 +87,20 @@ def build_learner(config: Config) -> ml.Learner:
         },
         "learner",
     )
+    if attack is None:
+        return clean
+    return ml.attacks.Robust(clean, build(attack, "learner.attack", packages))
+
+
+def judged(config: Config, learner: ml.Learner) -> ml.Learner:
+    """Return the learner that is evaluated: attacked, too, where ``evaluation.attacks`` is set."""
+    described = config["evaluation"].get("attacks")
+    if described is None:
+        return learner
+    judges = build(described, "evaluation.attacks", config.get("packages", ()))
+    robust = learner if isinstance(learner, ml.attacks.Robust) else ml.attacks.Robust(learner)
+    with failing_as("evaluation.attacks"):
+        return dataclasses.replace(robust, judges=judges)
 
 
 def loss_name(config: Config) -> str:

@@ -132,6 +132,7 @@ PATH = Kind(
     "a path", Annotated[str, Field(strict=True, min_length=1, max_length=4000, pattern=r"^[^\x00]+$")]
 )
 RANGE = Kind("a pair of numbers [low, high]", Annotated[list[_NUMBER], Field(min_length=2, max_length=2)])
+NUMBERS = Kind("a list of finite numbers", Annotated[list[_NUMBER], Field(min_length=1, max_length=100)])
 COUNTS = Kind(
     "a list of integers of at least 1, like [40, 40]", Annotated[list[_INTEGER], Field(max_length=1000)]
 )

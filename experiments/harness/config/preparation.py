@@ -10,7 +10,7 @@ from metalearn.evaluation.task_list import EVALUATION_STREAM
 from metalearn.sources.protocol import is_constant
 
 from . import memory
-from .build import build_callbacks, build_tasks, build_trainer, failing_as, takes
+from .build import build_callbacks, build_tasks, build_trainer, failing_as, judged, takes
 
 Config = dict[str, Any]
 
@@ -36,8 +36,9 @@ def prepare(config: Config) -> ml.MetaTrainer:
         with failing_as(section):
             tasks = tasks_of(config, section)
             seed = config[section]["seed"], EVALUATION_STREAM
+            learner = judged(config, trainer.learner) if section == "evaluation" else trainer.learner
             drawn = tasks.sample(seed, number(tasks, LOOKED_AT))
-            trainer.learner.require_fit(drawn)
+            learner.require_fit(drawn)
             batched(drawn, config[section].get("queries_at_once", "all"), seed)
     return trainer
 

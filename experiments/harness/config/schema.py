@@ -38,7 +38,10 @@ class Described(NamedTuple):
     help: str
 
 
-OPTIONAL = ("packages", "problem", "callbacks", "paths.data", "training.loss_interval")
+OPTIONAL = (
+    *("packages", "problem", "callbacks", "paths.data", "training.loss_interval", "learner.attack"),
+    *("evaluation.attacks", "evaluation.queries_at_once"),
+)
 """Settings that a run need not have: they say nothing of most, and nothing of those before there were any."""
 
 

@@ -66,12 +66,23 @@ SETTINGS: dict[str, Setting] = {
     "problem.steps": Setting(kinds.COUNT_OR_ZERO, "inner steps while training"),
     "problem.seed": Setting(kinds.SEED, "of the model's initial parameters"),
     "problem.images": Setting(kinds.OBJECT, "what synthetic images start as"),
+    "problem.data": Setting(kinds.OBJECT, "examples that a model is trained on before"),
+    "problem.pretraining": Setting(kinds.COUNT_OR_ZERO, "steps of that training"),
+    "problem.sparsity": Setting(kinds.BELOW_ONE, "share of the weights that go"),
+    "problem.scores": Setting(
+        one_of("uniform", "magnitude", "snip", "grasp", "damage", "surgeon"),
+        "that learning masks starts with",
+    ),
+    "problem.strength": Setting(kinds.POSITIVE_OR_ZERO, "of the penalty for masks above the budget"),
+    "problem.bits": Setting(kinds.TWO_OR_MORE, "of a weight, with its sign"),
+    "problem.temperature": Setting(kinds.POSITIVE, "of the teacher's targets before training"),
+    "problem.weight": Setting(kinds.FRACTION, "of the teacher's targets before training"),
     "problem.unrolled": Setting(kinds.COUNT_OR_ZERO, "steps that the generator looks ahead"),
     "problem.smoothing": Setting(kinds.FRACTION, "what the discriminator says of real examples"),
     "problem.start": Setting(kinds.RANGE, "generator and discriminator at first"),
     **{
         f"problem.{part}": Setting(kinds.OBJECT, f"the {part} of the problem")
-        for part in ("model", "generator", "discriminator", "rule", "estimator")
+        for part in ("model", "rater", "teacher", "generator", "discriminator", "rule", "estimator")
     },
     "learner.loss": Setting(
         either(kinds.TEXT, kinds.OBJECT),
@@ -94,6 +105,7 @@ SETTINGS: dict[str, Setting] = {
         "what layers with batch statistics normalise by",
     ),
     "learner.metrics": Setting(kinds.METRICS, "reported beside the query loss: accuracy, mylab.metrics.bias"),
+    "learner.attack": Setting(optional(kinds.OBJECT), "of the queries while training, metalearn.attacks.pgd"),
     "training.iterations": Setting(kinds.COUNT, "updates of the meta-parameters"),
     "training.meta_batch_size": Setting(kinds.COUNT, "tasks of an iteration"),
     "training.loss_interval": Setting(
@@ -115,6 +127,9 @@ SETTINGS: dict[str, Setting] = {
     "evaluation.task": Setting(
         optional(Kind("a section of settings of the task", dict[str, Any])),
         "what differs from the training tasks",
+    ),
+    "evaluation.attacks": Setting(
+        optional(kinds.OBJECT), "after which metrics are reported, too: metalearn.attacks.pgd_at"
     ),
     "validation.interval": Setting(optional(kinds.COUNT), "iterations between validations"),
     "validation.tasks": Setting(
@@ -214,6 +229,12 @@ PARTS: dict[str, Setting] = {
     "head.scale": Setting(optional(kinds.POSITIVE), "of the logits, before training; null for none"),
     "head.bound": Setting(kinds.POSITIVE, "of the dual variables, C"),
     "head.steps": Setting(kinds.COUNT, "of Newton's method"),
+    "attack.radius": Setting(kinds.POSITIVE_OR_ZERO, "of the ball around the inputs, maximum norm"),
+    "attack.radii": Setting(kinds.NUMBERS, "of the balls around the inputs"),
+    "attack.steps": Setting(kinds.COUNT, "of the ascent"),
+    "attack.step_size": Setting(optional(kinds.POSITIVE), "of the ascent; null for 2.5 radius / steps"),
+    "attack.seed": Setting(optional(kinds.COUNTS), "two integers, of a random start; null for the inputs"),
+    "attack.bounds": Setting(optional(kinds.RANGE), "smallest and largest value of the data"),
     "step_weights.iterations": Setting(kinds.COUNT, "of the whole training"),
     "step_weights.fraction": Setting(kinds.FRACTION, "of them, in which the weights are annealed"),
 }
@@ -221,14 +242,15 @@ PARTS: dict[str, Setting] = {
 
 PLACES = {
     r"(evaluation|validation)\.task\.": "task.",
-    r"problem\.images\.": "task.",
+    r"problem\.(images|data)\.": "task.",
     r"problem\.(rule|estimator)\.": r"\1.",
-    r"problem\.(model|generator|discriminator)\.": "model.",
+    r"problem\.(model|rater|teacher|generator|discriminator)\.": "model.",
     r"rule\.rule\.": "rule.",
     r"rule\.\w+\.": "learned.",
     r"estimator\.(first|then)\.": "estimator.",
     r"optimizer\.learning_rate\.": "schedule.",
-    r"learner\.(head|step_weights)\.": r"\1.",
+    r"learner\.(head|step_weights|attack)\.": r"\1.",
+    r"evaluation\.attacks\.": "attack.",
 }
 """Beginnings of paths, and where the settings that stand there are declared."""
 

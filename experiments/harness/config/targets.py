@@ -19,6 +19,8 @@ from ..errors import UsageError, nearest
 from ..runs.code import covering
 
 PACKAGES = {
+    "metalearn.attacks": ml.attacks,
+    "metalearn.compress": ml.compress,
     "metalearn.models": ml.models,
     "metalearn.rules": ml.rules,
     "metalearn.estimators": ml.estimators,

@@ -95,23 +95,23 @@ def draw(shown: Episode, trained: str) -> Figure:
     when = " → ".join(f"{step} step{'s' * (step != 1)}" for step in steps)
     figure.suptitle(f"New classes, meta-trained with {trained}\naccuracy after {when}: {rates}", fontsize=11)
     for number in range(ways):
-        _image(panels[0, number], shown.support[number], f"class {number}", "black")
+        image(panels[0, number], shown.support[number], f"class {number}")
         for query in range(queries):
             given = [int(shown.answers[step][number, query]) for step in steps]
-            right = given[-1] == number
-            text = f"{' → '.join(map(str, given))} {'✓' if right else '✗'}"
-            _image(
-                panels[1 + query, number], shown.queries[number, query], text, BLUE if right else VERMILLION
-            )
+            text, right = " → ".join(map(str, given)), given[-1] == number
+            image(panels[1 + query, number], shown.queries[number, query], text, right)
     panels[0, 0].set_ylabel("support", fontsize=10)
     for panel in panels[1:, 0]:
         panel.set_ylabel("query", fontsize=10)
     return figure
 
 
-def _image(panel: Axes, image: np.ndarray, title: str, color: str) -> None:
-    panel.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray_r", vmin=0, vmax=1)
-    panel.set_title(title, fontsize=10, color=color)
+def image(panel: Axes, pixels: np.ndarray, title: str, right: bool | None = None) -> None:
+    """Draw an image ``[H, W, 1 or 3]``, with a sign that says whether what it is taken for is right."""
+    color = "black" if right is None else BLUE if right else VERMILLION
+    sign = "" if right is None else " ✓" if right else " ✗"
+    panel.imshow(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels, cmap="gray_r", vmin=0, vmax=1)
+    panel.set_title(f"{title}{sign}", fontsize=10, color=color)
     panel.set_xticks([])
     panel.set_yticks([])
     for spine in panel.spines.values():

@@ -16,11 +16,11 @@ from metalearn.nest import names
 
 from ..app.terminal import evaluation_table
 from ..config import memory, schema
-from ..config.build import build_tasks, failing_as, loss_name
+from ..config.build import build_tasks, failing_as, judged, loss_name
 from ..config.preparation import number, prepare, tasks_of
 from ..console import console, say
 from ..errors import UsageError
-from ..figures import adaptation, episodes, reported, story
+from ..figures import adaptation, attacked, episodes, reported, story
 from ..figures import drawing as figures
 from ..runs import checkpoints, code, identity, metrics, provenance, rundir
 from ..runs.files import read_bytes, require_plain_folder, write_atomically, write_bytes, write_json
@@ -54,8 +54,9 @@ def evaluate(config: Config, learner: ml.Learner, meta: ml.types.Meta) -> ml.Eva
     settings, tasks = config["evaluation"], tasks_of(config, "evaluation")
     with failing_as("evaluation"):
         count = number(tasks, settings["tasks"])
-        asked = (settings[name] for name in ("steps", "seed", "queries_at_once"))
-        return ml.evaluate(learner, meta, tasks, count, *asked)
+        judging = judged(config, learner)
+        at_once = settings.get("queries_at_once", "all")
+        return ml.evaluate(judging, meta, tasks, count, settings["steps"], settings["seed"], at_once)
 
 
 def digest(meta: ml.types.Meta) -> str:
@@ -173,6 +174,9 @@ def draw(session: Session, evaluation: ml.Evaluation) -> dict[str, Path]:
     episode = episodes.episode(trainer.learner, trainer.meta, tasks_of(config, "evaluation"))
     if episode:
         drawn["episode"] = episodes.draw(episode, trained)
+    worst = attacked.attacked(judged(config, trainer.learner), trainer.meta, tasks_of(config, "evaluation"))
+    if worst:
+        drawn["attacked"] = attacked.draw(worst)
     for name, figure in drawn.items():
         figures.save(figure, run.figures / name)
     return {name: run.figures / f"{name}.png" for name in drawn} | draw_story(run, config)
@@ -259,7 +263,7 @@ def show(run: RunDirectory, manifest: Config) -> None:
             steps=np.array(stored["steps"]),
             **{part: np.array(stored[part], dtype=float) for part in (*STORED, "diverged")},
             num_tasks=stored["num_tasks"],
-            queries_at_once=stored["queries_at_once"],
+            queries_at_once=stored.get("queries_at_once", "all"),
             tasks_hash=stored["tasks_hash"],
             per_task=np.empty(0),
             metrics={
@@ -269,7 +273,7 @@ def show(run: RunDirectory, manifest: Config) -> None:
                 for name, curve in stored["metrics"].items()
             },
         )
-        table = evaluation_table(evaluation, str(stored["metric"]), TITLE, stored["statistics"])
+        table = evaluation_table(evaluation, str(stored["metric"]), TITLE, stored.get("statistics"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{run.evaluation} cannot be read: {error!r}") from error
     console.print(table)

@@ -1,11 +1,23 @@
 """Applications of gradients through learning: each a function that returns a learner of its problem."""
 
 from metalearn.problems.applications.cleaning import cleaning
+from metalearn.problems.applications.datarater import datarater
 from metalearn.problems.applications.dirac import dirac
 from metalearn.problems.applications.distillation import distillation
 from metalearn.problems.applications.gaussians import gaussians
 from metalearn.problems.applications.logistic import logistic
+from metalearn.problems.applications.network import network
 from metalearn.problems.applications.players import unrolled_players
 from metalearn.problems.applications.ridge import ridge
 
-__all__ = ["cleaning", "dirac", "distillation", "gaussians", "logistic", "ridge", "unrolled_players"]
+__all__ = [
+    "cleaning",
+    "datarater",
+    "dirac",
+    "distillation",
+    "gaussians",
+    "logistic",
+    "network",
+    "ridge",
+    "unrolled_players",
+]

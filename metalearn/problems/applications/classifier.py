@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from metalearn.nn import functional
 from metalearn.nn.stateful import batch_statistics, seeded_layers
-from metalearn.types import Parameters, Structure
+from metalearn.types import Batch, Parameters, Structure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +52,12 @@ class Classifier:
         """Return logits, and what the model adds to a loss (regularisers), a scalar."""
         logits, added, _ = functional.call(self.model, theta, inputs)
         return logits, tf.zeros([], logits.dtype) if added is None else tf.cast(added, logits.dtype)
+
+
+def consecutive(examples: Batch, step: int | tf.Tensor, size: int) -> tuple[Batch, tf.Tensor]:
+    """Return the mini-batch of an inner step and its rows: ``k size, k size + 1, ...``, over and over."""
+    rows = (step * size + tf.range(size)) % examples.targets.shape[0]
+    return tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), examples), rows
 
 
 def require_classes(what: str, targets: tf.Tensor, classes: int) -> None:

@@ -13,7 +13,7 @@ from metalearn import losses, metrics, rules
 from metalearn.checks import require_count
 from metalearn.estimators import Estimator, checkpointed
 from metalearn.nn import functional
-from metalearn.problems.applications.classifier import Classifier, require_classes
+from metalearn.problems.applications.classifier import Classifier, consecutive, require_classes
 from metalearn.problems.bilevel import BilevelProblem
 from metalearn.problems.bilevel_learner import BilevelLearner
 from metalearn.types import Batch, Meta, Parameters, Rule, Structure, Task
@@ -106,8 +106,7 @@ class Weighted:
 
     def batch(self, task: Task, step: int | tf.Tensor) -> tuple[Batch, tf.Tensor]:
         """Return the examples of a step and their rows."""
-        rows = (step * self.size + tf.range(self.size)) % self.examples
-        return tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), task.support), rows
+        return consecutive(task.support, step, self.size)
 
     def inner_loss(
         self, theta: Parameters, phi: Meta, seen: tuple[Batch, tf.Tensor], state: Structure

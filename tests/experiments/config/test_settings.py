@@ -19,9 +19,10 @@ OBJECTS = {
     "model": "metalearn.models",
     "rule": "metalearn.rules",
     "estimator": "metalearn.estimators",
-    "problem": "metalearn.problems",
+    "problem": "metalearn.problems metalearn.compress",
     "head": "metalearn.heads",
     "step_weights": "metalearn.step_weights",
+    "attack": "metalearn.attacks",
     "optimizer": "keras.optimizers",
     "schedule": "keras.optimizers.schedules",
 }
@@ -29,6 +30,10 @@ OBJECTS = {
 NOT_DESCRIBED = {"FewShot", "Source", "as_source", "check_sampler", "dataset", "from_arrays", "from_function"}
 NOT_DESCRIBED |= {"BilevelLearner", "BilevelProblem", "Learner", "MetaLearner", "Noisy", "SecondDerivatives"}
 NOT_DESCRIBED |= {"adapted", "check_second_derivatives", "slices", "step_weights", "unrolled_players"}
+NOT_DESCRIBED |= {"damage", "first_step_sizes", "grasp", "magnitude", "mask_problem", "masked", "masks"}
+NOT_DESCRIBED |= {"prunable", "quantization_problem", "quantize", "snip", "soft_target_loss"}
+NOT_DESCRIBED |= {"soft_target_problem", "surgeon", "Surgeon"}
+NOT_DESCRIBED |= {"Robust", "judged", "on_queries"}
 NOT_DESCRIBED |= {"prefetched", "spec", "task_bytes", "get", "linear_head", "Estimator", "Head"}
 """What takes arrays, functions or objects that no configuration describes."""
 

@@ -48,6 +48,9 @@ def test_labels_are_made_wrong(path):
         task.support.targets[0].numpy(),
         task.info["wrong"][0].numpy(),
     )
+    asked, labels = rows(task.query) % 4, task.info["asked_labels"][0].numpy()
+    np.testing.assert_array_equal(labels != asked, task.info["asked_wrong"][0])
+    assert np.sum(labels != asked) == round(0.4 * len(asked))
     assert wrong.sum() == 12
     np.testing.assert_array_equal(given != true, wrong)
     many, changed = sources.corrupted(np.zeros(6000, np.int32), 0.5, 0)

@@ -1,0 +1,83 @@
+"""Adversarial examples of images: what a learner takes them for, by the radius of the attack."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+
+from metalearn import Learner, MetaLearner
+from metalearn.attacks import Robust
+from metalearn.evaluation.task_list import EVALUATION_STREAM
+from metalearn.sources import Source
+from metalearn.types import Meta
+
+from .episodes import image
+
+SHOWN = 8
+"""Images beside each other."""
+
+
+class Attacked(NamedTuple):
+    """Some queries of one task, attacked at several radii, R.
+
+    Attributes:
+        images: ``[R, SHOWN, H, W, channels]``.
+        answers: the classes that they are taken for, ``[R, SHOWN]``.
+        classes: the right ones, ``[SHOWN]``.
+        radii: R.
+        accuracies: of all queries of the task, R.
+    """
+
+    images: np.ndarray
+    answers: np.ndarray
+    classes: np.ndarray
+    radii: list[float]
+    accuracies: list[float]
+
+
+def attacked(learner: Learner, meta: Meta, tasks: Source, seed: int = 2) -> Attacked | None:
+    """Attack the queries of a fresh task; return what :func:`draw` draws, or None if there are no judges.
+
+    Args:
+        learner: one that is judged by attacks, of a Keras model.
+        meta: trained meta-parameters.
+        tasks: that it is evaluated on.
+        seed: of the task, which no training draws.
+    """
+    if not isinstance(learner, Robust) or not learner.judges or not isinstance(learner.learner, MetaLearner):
+        return None
+    support, query = tf.nest.map_structure(lambda leaf: leaf[0], tasks.sample((seed, EVALUATION_STREAM), 1))[
+        :2
+    ]
+    side = round(query.inputs.shape[-1] ** 0.5)
+    shape = query.inputs.shape[1:] if query.inputs.shape.rank == 4 else (side, side, 1)
+    if np.prod(shape) != np.prod(query.inputs.shape[1:]) or not query.targets.dtype.is_integer:
+        return None
+    model = learner.learner.to_keras(meta, support if learner.learner.steps else None)
+    worst = [judge(model, *query) for judge in learner.judges]
+    answers = np.stack([np.argmax(model(inputs), -1) for inputs in worst])
+    classes = query.targets.numpy()
+    return Attacked(
+        np.stack([inputs.numpy()[:SHOWN].reshape(-1, *shape) for inputs in worst]),
+        answers[:, :SHOWN],
+        classes[:SHOWN],
+        [judge.radius for judge in learner.judges],
+        np.mean(answers == classes, -1).tolist(),
+    )
+
+
+def draw(shown: Attacked) -> Figure:
+    """Draw a row of images for each radius, with the classes that they are taken for."""
+    rows, columns = shown.answers.shape
+    figure = Figure(figsize=(1.1 + 1.2 * columns, 0.7 + 1.5 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False)
+    figure.suptitle("Queries attacked within a radius, and what they are taken for", fontsize=11)
+    for row, (radius, accuracy) in enumerate(zip(shown.radii, shown.accuracies, strict=True)):
+        for column in range(columns):
+            given = int(shown.answers[row, column])
+            image(panels[row, column], shown.images[row, column], str(given), given == shown.classes[column])
+        panels[row, 0].set_ylabel(f"radius {radius:g}\n{accuracy:.0%} right", fontsize=10)
+    return figure
