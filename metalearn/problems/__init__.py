@@ -7,6 +7,8 @@ from metalearn.problems.applications import (
     distillation,
     gaussians,
     logistic,
+    networks,
+    quadratics,
     ridge,
     unrolled_players,
 )
@@ -31,6 +33,8 @@ __all__ = [
     "distillation",
     "gaussians",
     "logistic",
+    "networks",
+    "quadratics",
     "ridge",
     "slices",
     "unrolled_players",

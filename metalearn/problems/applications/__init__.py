@@ -5,7 +5,9 @@ from metalearn.problems.applications.dirac import dirac
 from metalearn.problems.applications.distillation import distillation
 from metalearn.problems.applications.gaussians import gaussians
 from metalearn.problems.applications.logistic import logistic
+from metalearn.problems.applications.networks import networks
 from metalearn.problems.applications.players import unrolled_players
+from metalearn.problems.applications.quadratics import quadratics
 from metalearn.problems.applications.ridge import ridge
 
-__all__ = ["cleaning", "dirac", "distillation", "gaussians", "logistic", "ridge", "unrolled_players"]
+__all__ = ["cleaning", "dirac", "distillation", "gaussians", "logistic", "networks", "quadratics", "ridge", "unrolled_players"]
