@@ -41,7 +41,8 @@ class hypergradient(Record, Rule):
     Raises:
         ValueError: if a number is out of range, or ``hyper_rate`` is learned per variable or element.
 
-    Reference: Baydin et al. (2018), "Online Learning Rate Adaptation with Hypergradient Descent", algorithm 4.
+    Reference: Baydin et al. (2018), "Online Learning Rate Adaptation with Hypergradient Descent",
+    algorithm 4.
     """
 
     learning_rate: Hyperparameter

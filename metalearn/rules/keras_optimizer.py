@@ -68,12 +68,12 @@ class RuleOptimizer(keras.optimizers.Optimizer):
     def __init__(
         self, rule: Rule, values: Structure, keys: Sequence[str] | None = None, name: str = "rule"
     ) -> None:
-        needed, given = rule.learnable({}), values
-        if isinstance(needed, dict) and (not isinstance(given, dict) or set(given) != set(needed)):
+        needed = rule.learnable({})
+        if isinstance(needed, dict) and (not isinstance(values, dict) or set(values) != set(needed)):
+            has = sorted(values) if isinstance(values, dict) else type(values).__name__
             raise ValueError(
-                f"{rule!r} learns {sorted(needed) or 'nothing'}, and values have "
-                f"{sorted(given) if isinstance(given, dict) else type(given).__name__}: give what was learned, "
-                "such as trainer.meta['rule']"
+                f"{rule!r} learns {sorted(needed) or 'nothing'}, and values have {has}: give what was "
+                "learned, such as trainer.meta['rule']"
             )
         super().__init__(learning_rate=1.0, name=name)
         self._rule = rule
@@ -88,8 +88,8 @@ class RuleOptimizer(keras.optimizers.Optimizer):
     @learning_rate.setter
     def learning_rate(self, learning_rate: Any) -> None:
         raise ValueError(
-            f"the rate of this optimizer is that of {self._rule!r}: give the rule another, or a schedule, and "
-            "leave out callbacks that set learning_rate"
+            f"the rate of this optimizer is that of {self._rule!r}: give the rule another, or a schedule, "
+            "and leave out callbacks that set learning_rate"
         )
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
@@ -101,8 +101,10 @@ class RuleOptimizer(keras.optimizers.Optimizer):
         if self.built:
             return
         if tf.distribute.has_strategy():
-            raise ValueError("a rule moves all variables together, and has no form for tf.distribute: leave "
-                             "the strategy out")
+            raise ValueError(
+                "a rule moves all variables together, and has no form for tf.distribute: leave "
+                "the strategy out"
+            )
         parameters = self._named(variables, variables)
         self._require_fit(parameters)
         super().build(variables)
@@ -159,8 +161,8 @@ class RuleOptimizer(keras.optimizers.Optimizer):
             return [f"{index:06d}" for index in range(len(variables))]
         if len(self._keys) != len(variables):
             raise ValueError(
-                f"to_keras was given a model of {len(self._keys)} trainable variables, {', '.join(self._keys)}, "
-                f"and there are {len(variables)} to train: give it this model"
+                f"to_keras was given a model of {len(self._keys)} trainable variables, "
+                f"{', '.join(self._keys)}, and there are {len(variables)} to train: give it this model"
             )
         return self._keys
 

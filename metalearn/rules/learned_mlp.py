@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,7 +45,8 @@ class learned_mlp(Record, Rule):
         r, c, f    row means of v, column means of v, and r c / mean(r)                            for bias
         n          = m_0 / sqrt(v + epsilon)
         features   = g, theta, m_j, m_j / sqrt(v), 1 / sqrt(v), g / sqrt(f), 1 / sqrt(r), 1 / sqrt(c)
-                     each divided by its root mean square over the variable;  tanh((k + 1) / s - 1), s in TIMES
+                     each divided by its root mean square over the variable;
+                     tanh((k + 1) / s - 1) for s in TIMES
         (a, b)     = network(features), tanh between the layers
         theta_{k+1} = theta_k - learning_rate (n + scale a) exp(scale b)
 
@@ -164,14 +166,14 @@ class learned_mlp(Record, Rule):
         return [tf.cast(tf.reshape(row, shape), features[0].dtype) for row in tf.unstack(columns)]
 
     def _weights(self, parameters: Parameters) -> dict[str, Any]:
-        """Return the network's initial weights: time is an input of the first layer, apart from the others."""
+        """Return the network's initial weights: time is an input of the first layer apart from others."""
         if not parameters:
             return {}
         dtype, first = float_type(parameters), self.hidden[0]
         widths = [6 + 2 * len(self.decays), *self.hidden]
         layers: dict[str, Any] = {
             f"layer_{layer}": glorot(after, before, dtype, layer)
-            for layer, (before, after) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+            for layer, (before, after) in enumerate(itertools.pairwise(widths))
         }
         layers[f"layer_{len(self.hidden)}"] = silent(2, widths[-1], dtype)
         return {**layers, "time": glorot(first, len(TIMES), dtype, len(widths))["kernel"]}

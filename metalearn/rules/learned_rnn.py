@@ -50,7 +50,8 @@ class learned_rnn(Record, Rule):
         ValueError: naming the argument that is out of range.
 
     Reference: Andrychowicz et al. (2016), "Learning to learn by gradient descent by gradient descent",
-    section 2.1 and appendix A. They take inner gradients for constants, as the estimator ``first_order`` does.
+    section 2.1 and appendix A. They take inner gradients for constants, as the estimator ``first_order``
+    does.
     """
 
     learning_rate: Hyperparameter
@@ -95,9 +96,8 @@ class learned_rnn(Record, Rule):
             network = tf.nest.map_structure(lambda leaf, like=parameter: tf.cast(leaf, like.dtype), weights)
             columns = self._seen(gradients[key])
             for layer in range(self.layers):
-                cell, columns = lstm(
-                    network[f"layer_{layer}"], columns, state[f"hidden_{layer}"][key], state[f"cell_{layer}"][key]
-                )
+                before = (state[f"{name}_{layer}"][key] for name in ("hidden", "cell"))
+                cell, columns = lstm(network[f"layer_{layer}"], columns, *before)
                 after[f"cell_{layer}"][key], after[f"hidden_{layer}"][key] = cell, columns
             change = tf.reshape(affine(network["output"], columns), parameter.shape)
             moved[key] = parameter - now[key]["learning_rate"] * change

@@ -10,4 +10,14 @@ from metalearn.problems.applications.players import unrolled_players
 from metalearn.problems.applications.quadratics import quadratics
 from metalearn.problems.applications.ridge import ridge
 
-__all__ = ["cleaning", "dirac", "distillation", "gaussians", "logistic", "networks", "quadratics", "ridge", "unrolled_players"]
+__all__ = [
+    "cleaning",
+    "dirac",
+    "distillation",
+    "gaussians",
+    "logistic",
+    "networks",
+    "quadratics",
+    "ridge",
+    "unrolled_players",
+]

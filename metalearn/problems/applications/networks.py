@@ -114,7 +114,7 @@ class Training:
         first, second, third = split_seed(seed, 3)
         low, high = self.widths
         width = low + tf.cast(tf.floor(uniform([tasks], first, tf.float64) * (high - low + 1)), tf.int32)
-        parameters = tf.nest.map_structure(lambda leaf: tf.tile(leaf[None], [tasks] + [1] * leaf.shape.rank), self.zeros())
+        parameters = {key: tf.zeros([tasks, *leaf.shape], leaf.dtype) for key, leaf in self.zeros().items()}
         draw = functools.partial(normal, dtype=parameters["hidden/bias"].dtype)
         hidden, output = (parameters[f"{layer}/kernel"] for layer in ("hidden", "output"))
         parameters["hidden/kernel"] = draw(hidden.shape, second, deviation=(2 / self.features) ** 0.5)
