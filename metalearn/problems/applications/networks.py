@@ -46,7 +46,7 @@ def networks(
     units beyond a network's own do not reach its outputs. Networks are trained on the support, on the query
     where tasks have no support: then the outer loss is the loss of training itself. It reports
     ``accuracy`` on the query. With ``carry="forever"`` and ``next_batch``, a rule is learned while it trains
-    one network, by cross-validation: on examples before they are trained on.
+    one network, by cross-validation: on the mini-batch that the next step is going to take.
 
     Args:
         features: D, of inputs ``[N, D]``; targets are classes ``[N]``.

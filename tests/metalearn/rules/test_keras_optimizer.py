@@ -62,10 +62,12 @@ WRAPPED = rules.clip_by_global_norm(rules.weight_decay(rules.adam(0.01), 0.001),
 @pytest.mark.parametrize(
     "rule",
     [
-        rules.sgd(0.1),
-        rules.adam(keras.optimizers.schedules.ExponentialDecay(0.01, 10, 0.9)),
         WRAPPED,
         rules.learned_mlp(0.01, hidden=(8,)),
+        pytest.param(rules.sgd(0.1), marks=pytest.mark.slow),
+        pytest.param(
+            rules.adam(keras.optimizers.schedules.ExponentialDecay(0.01, 10, 0.9)), marks=pytest.mark.slow
+        ),
         pytest.param(rules.adam(rules.learned(0.01, per="variable", steps=3)), marks=pytest.mark.slow),
         pytest.param(rules.alfa(0.1), marks=pytest.mark.slow),
         pytest.param(rules.learned_rnn(0.01, units=4), marks=pytest.mark.slow),
@@ -90,7 +92,7 @@ def test_a_hundred_steps_of_fit_are_those_of_the_rule(rule):
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras
 def test_it_is_saved_with_a_model(tmp_path):
     """Training goes on from a file as it would have: equal configurations, states and bits."""
-    model, rule = network(), rules.learned_mlp(rules.learned(0.01, positive=True), hidden=[4])
+    model, rule = network(), rules.momentum(rules.learned(0.01, positive=True))
     model.compile(rules.to_keras(rule, values_of(rule, model), name="mine"), "mse", jit_compile=False)
     model.fit(X, Y, BATCH, 1, verbose=0, shuffle=False)
     model.save(tmp_path / "model.keras")

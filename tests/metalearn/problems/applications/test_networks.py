@@ -17,7 +17,7 @@ def examples(seed, count=EXAMPLES):
     return ml.Batch(tf.constant(inputs), tf.constant(random.integers(0, CLASSES, (TASKS, count)), tf.int32))
 
 
-def learner(steps=3, rule=None, **settings):
+def learner(steps=2, rule=None, **settings):
     settings = {"widths": [2, 5], "batch": BATCH, **settings}
     rule = rule or ml.rules.sgd(ml.rules.learned(RATE))
     return ml.problems.networks(FEATURES, CLASSES, rule, steps, **settings)
@@ -72,7 +72,7 @@ def test_the_gradient_is_numpys(has_support, next_batch, averaged):
 
     def outer(rate):
         both = [
-            trained(drawn, task, rate, 3, support if has_support else query, query, next_batch)
+            trained(drawn, task, rate, 2, support if has_support else query, query, next_batch)
             for task in range(TASKS)
         ]
         losses = [np.mean(each[1:]) if averaged else each[-1] for each, _ in both]
@@ -110,21 +110,20 @@ def online():
 
 
 def test_a_rule_is_learned_online_and_goes_on_with_equal_bits():
-    """Rates and discounts move; three iterations and then four from the state equal seven at once."""
-    whole, first, second = online(), online(), online()
-    history = whole.run(7)
-    first.run(3)
-    second.restore(first.state())
-    rest = second.run(4)
+    """Rates and discounts move; four iterations are the same after a restore."""
+    whole, second = online(), online()
+    begun = whole.meta["rule"]
+    whole.run(3)
+    second.restore(whole.state())
+    history, rest = whole.run(4), second.run(4)
     assert whole.state().keys() == second.state().keys()
     for name, value in whole.state().items():
         np.testing.assert_array_equal(second.state()[name], value, err_msg=name)
     for name, values in history.items():
-        np.testing.assert_array_equal(rest[name], values[3:], err_msg=name)
+        np.testing.assert_array_equal(rest[name], values, err_msg=name)
     np.testing.assert_array_equal(whole.state()["carried/inner/model/step"], [14])
-    begun = first.learner.initialize(0)
     for name, leaf in whole.meta["rule"].items():
-        assert abs(float(leaf - begun["rule"][name])) > 0.05
+        assert abs(float(leaf - begun[name])) > 0.05
 
 
 @pytest.mark.parametrize(
