@@ -47,9 +47,8 @@ def composed(page, *overrides):
 
 
 def losses(config, learner, metas, part="evaluation"):
-    """Return the mean loss after each step, of each seed: phi, and the seed of its problems."""
-    tasks, steps = build_tasks(config, f"{part}.task"), config["evaluation"]["steps"]
-    count = config["evaluation"]["tasks"]
+    """Return the mean loss after each step of a part, of pairs of the problems' seed and phi."""
+    tasks, steps, count = build_tasks(config, f"{part}.task"), config[part]["steps"], config[part]["tasks"]
     return [ml.evaluate(learner, meta, tasks, count, steps, seed=10 + seed).mean for seed, meta in metas]
 
 
@@ -69,12 +68,12 @@ def learned(page, *overrides):
 def tuned(page, rule, *overrides):
     """Return the losses of a rule with the rate that is best on validation problems, and the rates."""
     config = composed(f"{page}_tuned", f"rule={rule}", *overrides)
-    learner, steps = build_learner(config), config["learner"]["steps"]
+    learner = build_learner(config)
     tried = [{"rule": {"learning_rate": tf.math.log(rate)}} for rate in RATES[page][rule]]
     chosen = []
     for seed in SEEDS:
         found = losses(config, learner, [(100 + seed, meta) for meta in tried], "validation")
-        chosen.append(int(np.argmin([curve[steps] for curve in found])))
+        chosen.append(int(np.argmin([curve[-1] for curve in found])))
     metas = [(seed, tried[index]) for seed, index in zip(SEEDS, chosen, strict=True)]
     return np.array(losses(config, learner, metas)), [RATES[page][rule][index] for index in chosen]
 
