@@ -9,6 +9,8 @@ from metalearn.problems.applications import (
     gaussians,
     logistic,
     network,
+    networks,
+    quadratics,
     ridge,
     unrolled_players,
 )
@@ -35,6 +37,8 @@ __all__ = [
     "gaussians",
     "logistic",
     "network",
+    "networks",
+    "quadratics",
     "ridge",
     "slices",
     "unrolled_players",

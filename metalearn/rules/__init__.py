@@ -15,7 +15,11 @@ from metalearn.rules.alfa import alfa
 from metalearn.rules.clip_by_global_norm import clip_by_global_norm
 from metalearn.rules.clip_by_value import clip_by_value
 from metalearn.rules.kfo import kfo
+from metalearn.rules.hypergradient import hypergradient
+from metalearn.rules.keras_optimizer import to_keras
 from metalearn.rules.learnable import Learned, learned
+from metalearn.rules.learned_mlp import learned_mlp
+from metalearn.rules.learned_rnn import learned_rnn
 from metalearn.rules.lookup import get
 from metalearn.rules.meta_curvature import meta_curvature
 from metalearn.rules.momentum import momentum
@@ -37,12 +41,16 @@ __all__ = [
     "clip_by_value",
     "get",
     "kfo",
+    "hypergradient",
     "learned",
+    "learned_mlp",
+    "learned_rnn",
     "meta_curvature",
     "momentum",
     "nadam",
     "nesterov",
     "rmsprop",
     "sgd",
+    "to_keras",
     "weight_decay",
 ]

@@ -7,6 +7,7 @@ from metalearn.sources.function import from_function
 from metalearn.sources.images import FewShot
 from metalearn.sources.prefetch import prefetched
 from metalearn.sources.protocol import Source
+from metalearn.sources.quadratics import Quadratics
 from metalearn.sources.regression import Harmonic, Linear, Multimodal, Polynomial, Sinusoid, Step
 from metalearn.sources.ring import Ring
 from metalearn.sources.single_dataset import dataset
@@ -18,6 +19,7 @@ __all__ = [
     "Linear",
     "Multimodal",
     "Polynomial",
+    "Quadratics",
     "Ring",
     "Sinusoid",
     "Source",

@@ -7,7 +7,9 @@ from metalearn.problems.applications.distillation import distillation
 from metalearn.problems.applications.gaussians import gaussians
 from metalearn.problems.applications.logistic import logistic
 from metalearn.problems.applications.network import network
+from metalearn.problems.applications.networks import networks
 from metalearn.problems.applications.players import unrolled_players
+from metalearn.problems.applications.quadratics import quadratics
 from metalearn.problems.applications.ridge import ridge
 
 __all__ = [
@@ -18,6 +20,8 @@ __all__ = [
     "gaussians",
     "logistic",
     "network",
+    "networks",
+    "quadratics",
     "ridge",
     "unrolled_players",
 ]

@@ -1,0 +1,173 @@
+"""Trainings of small classifiers of random width and initialisation, to learn an optimizer on."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from metalearn import losses, metrics, rules
+from metalearn.checks import require_count
+from metalearn.estimators import Estimator, checkpointed
+from metalearn.problems.applications.averaged import step_weights
+from metalearn.problems.applications.classifier import require_classes
+from metalearn.problems.bilevel import BilevelProblem, Noisy
+from metalearn.problems.bilevel_learner import BilevelLearner
+from metalearn.random import normal, split_seed, uniform
+from metalearn.types import Batch, Inner, Meta, Parameters, Rule, Seed, Structure, Task
+
+
+def networks(
+    features: int,
+    classes: int,
+    rule: Rule,
+    steps: int = 50,
+    *,
+    widths: Sequence[int] = (8, 32),
+    batch: int = 32,
+    next_batch: bool = False,
+    averaged: bool = False,
+    estimator: Estimator | None = None,
+) -> BilevelLearner:
+    """Return the learner of a rule by how it trains classifiers from scratch.
+
+    ::
+
+        width ~ uniform on widths[0], ..., widths[1];   W_0, W_1 normal of variance 2 / D and 1 / width
+        f(x)       = W_1 relu(W_0 x + b_0) + b_1,  with ``width`` hidden units;  biases begin at 0
+        inner loss = CE of the B examples of step k, in their order, again from the first after the last
+        outer loss = CE of all query examples; or, with ``next_batch``, of what would be step K's
+
+    Every inner loop draws its width and initial weights anew. All have the arrays of the largest width: the
+    units beyond a network's own do not reach its outputs. Networks are trained on the support, on the query
+    where tasks have no support: then the outer loss is the loss of training itself. It reports
+    ``accuracy`` on the query. With ``carry="forever"`` and ``next_batch``, a rule is learned while it trains
+    one network, by cross-validation: on the mini-batch that the next step is going to take.
+
+    Args:
+        features: D, of inputs ``[N, D]``; targets are classes ``[N]``.
+        classes: C.
+        rule: the inner update, which learns something.
+        steps: K.
+        widths: the smallest and the largest number of hidden units.
+        batch: B.
+        next_batch: whether the outer loss is on the next mini-batch, not on the query.
+        averaged: whether the meta-loss is the mean of those after steps 1 to K, not that after K alone.
+        estimator: of the gradient with respect to ``phi = {"rule": ...}``; ``checkpointed()`` unless given.
+
+    Raises:
+        ValueError: if a number is out of range, or nothing of the rule is learned; when it meets its tasks,
+            if these have other features, or a class beyond C.
+
+    Reference: after Metz et al. (2020), "Tasks, stability, architecture, and compute"; online, after Baydin
+    et al. (2018), "Online Learning Rate Adaptation with Hypergradient Descent", with held-out examples.
+    """
+    training, rule = Training(features, classes, tuple(widths), batch, next_batch), rules.get(rule)
+    problem = BilevelProblem(
+        start=training.start,
+        inner_loss=training.inner_loss,
+        outer_loss=training.outer_loss,
+        rule=rule,
+        steps=steps,
+        batch=training.batch,
+        step_weights=step_weights(steps, averaged),
+    )
+    phi = {"rule": rule.learnable(training.zeros())}
+    return BilevelLearner(problem, estimator or checkpointed(), phi, noise=training.noise)
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """The functions of one task; see :func:`networks`. The model's state is the width and the step."""
+
+    features: int
+    classes: int
+    widths: tuple[int, ...]
+    size: int
+    next_batch: bool
+
+    def __post_init__(self) -> None:
+        require_count("features", self.features)
+        require_count("classes", self.classes, minimum=2)
+        require_count("batch", self.size)
+        if len(self.widths) != 2 or self.widths[0] > self.widths[1]:
+            raise ValueError(f"widths must be two integers, the smaller first, got {list(self.widths)}")
+        for width in self.widths:
+            require_count("each of widths", width)
+
+    def zeros(self) -> Parameters:
+        """Return parameters of the largest width."""
+        shapes = {
+            "hidden/bias": [self.widths[1]],
+            "hidden/kernel": [self.features, self.widths[1]],
+            "output/bias": [self.classes],
+            "output/kernel": [self.widths[1], self.classes],
+        }
+        return {key: tf.zeros(shape, keras.config.floatx()) for key, shape in shapes.items()}
+
+    def noise(self, seed: Seed, tasks: int) -> Structure:
+        """Draw widths ``[T]`` and initial parameters ``[T, ...]``."""
+        first, second, third = split_seed(seed, 3)
+        low, high = self.widths
+        width = low + tf.cast(tf.floor(uniform([tasks], first, tf.float64) * (high - low + 1)), tf.int32)
+        parameters = {key: tf.zeros([tasks, *leaf.shape], leaf.dtype) for key, leaf in self.zeros().items()}
+        draw = functools.partial(normal, dtype=parameters["hidden/bias"].dtype)
+        hidden, output = (parameters[f"{layer}/kernel"] for layer in ("hidden", "output"))
+        parameters["hidden/kernel"] = draw(hidden.shape, second, deviation=(2 / self.features) ** 0.5)
+        scale = tf.math.rsqrt(tf.cast(width, output.dtype))[:, None, None]
+        parameters["output/kernel"] = scale * draw(output.shape, third)
+        return {"width": width, "parameters": parameters}
+
+    def start(self, phi: Meta, task: Task) -> Inner:
+        """Return the initial parameters; width and step are the model's state."""
+        drawn = task.support.noise
+        inputs, targets = self._asked(task)
+        require_classes("networks", targets, self.classes)
+        if inputs.shape[1:] != [self.features]:
+            raise ValueError(
+                f"networks: inputs have the shape {inputs.shape}, and features={self.features}: give [N, "
+                f"{self.features}]"
+            )
+        dtype = tf.nest.flatten(phi)[0].dtype
+        theta = tf.nest.map_structure(lambda leaf: tf.cast(leaf, dtype), drawn["parameters"])
+        return Inner(theta, model={"width": drawn["width"], "step": tf.constant(0)})
+
+    def batch(self, task: Task, step: int | tf.Tensor) -> Batch:
+        """Return the examples of a step."""
+        examples = self._trained_on(task)
+        rows = (step * self.size + tf.range(self.size)) % examples.targets.shape[0]
+        return tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), examples)
+
+    def inner_loss(
+        self, theta: Parameters, phi: Meta, seen: Batch, model: Structure
+    ) -> tuple[tf.Tensor, Structure]:
+        """Return the cross-entropy of a mini-batch, and the state with one step more."""
+        loss = losses.cross_entropy(seen.targets, self._outputs(theta, seen.inputs, model))
+        return loss, {**model, "step": model["step"] + 1}
+
+    def outer_loss(self, theta: Parameters, phi: Meta, task: Task, model: Structure) -> Any:
+        """Return the cross-entropy of the query or of the next mini-batch, and the query's accuracy."""
+        asked = self._asked(task)
+        outputs = self._outputs(theta, asked.inputs, model)
+        reported = {"accuracy": metrics.accuracy(asked.targets, outputs)}
+        if self.next_batch:
+            asked = self.batch(task, model["step"])
+            outputs = self._outputs(theta, asked.inputs, model)
+        return losses.cross_entropy(asked.targets, outputs), reported
+
+    def _outputs(self, theta: Parameters, inputs: tf.Tensor, model: Structure) -> tf.Tensor:
+        hidden = tf.matmul(tf.cast(inputs, theta["hidden/bias"].dtype), theta["hidden/kernel"])
+        hidden = tf.nn.relu(hidden + theta["hidden/bias"])
+        present = tf.cast(tf.range(self.widths[1]) < model["width"], hidden.dtype)
+        return tf.matmul(hidden * present, theta["output/kernel"]) + theta["output/bias"]
+
+    def _asked(self, task: Task) -> Batch:
+        return Batch(*task.query)
+
+    def _trained_on(self, task: Task) -> Batch:
+        examples = task.support.examples if isinstance(task.support, Noisy) else task.support
+        return Batch(*examples) if tf.nest.flatten(examples) else self._asked(task)
