@@ -110,9 +110,16 @@ def schedule(steps: int, states: int) -> Schedule:
             # The state at hand may be the one that is reversed first: the end has a slot of its own.
             moves.append((last, steps, states + 1))
         first.append(len(moves))
-    columns = np.array(moves, np.int32).T
-    offsets = [np.array(column, np.int32) for column in (first, source, reversed_from)]
-    return Schedule(*columns, *offsets, states + 2)
+    begin, end, slot = np.array(moves, np.int32).T
+    return Schedule(
+        begin,
+        end,
+        slot,
+        np.array(first, np.int32),
+        np.array(source, np.int32),
+        np.array(reversed_from, np.int32),
+        states + 2,
+    )
 
 
 def _advance(steps: int, states: int) -> int:

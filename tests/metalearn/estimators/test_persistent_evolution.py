@@ -1,4 +1,4 @@
-"""Persistent evolution: unbiased over windows of a loop, where truncation is not; its particles; its carry."""
+"""Persistent evolution: right over windows, where truncation is not; its particles; its carry."""
 
 import dataclasses
 
@@ -34,7 +34,7 @@ def test_agrees_with_the_exact_gradient(quadratic, published, one_task, in_graph
 
 
 class Dynamics:
-    """``s <- A s + theta b``, whose short-term influence of theta on ``s_1`` has the sign of none of the long.
+    """``s <- A s + theta b``, where theta moves ``s_1`` at once against where it moves it in the end.
 
     A is 1/2 on the diagonal and above it, b is 1 ten times and then -1 thirteen times: a step of theta moves
     s_1 up at once, and down, by 6, in the end.
@@ -93,7 +93,7 @@ def test_influence_balancing():
 
 
 def test_pairs_begin_anew_at_different_times(quadratic, published):
-    """Four pairs of four windows: one begins anew in every call, with its noise; the loop at phi after four."""
+    """Four pairs, four windows: in every call one begins anew, with its noise; the loop at phi after four."""
     meta, tasks = published
     estimator, problem = ml.estimators.persistent_evolution(0.1, 4, windows=4), quadratic(1).problem
     carry = estimator.init(problem, meta, tasks)
@@ -129,9 +129,8 @@ def test_a_training_goes_on_with_the_same_bits(quadratic, published, carried):
 
     def trainer():
         learner = ml.BilevelLearner(quadratic(2, 2.0).problem, estimator, {"parameters": meta["parameters"]})
-        return ml.MetaTrainer(
-            learner, Same(), keras.optimizers.SGD(0.1), 1, jit_compile=False, check_derivatives=False
-        )
+        options = {"jit_compile": False, "check_derivatives": False}
+        return ml.MetaTrainer(learner, Same(), keras.optimizers.SGD(0.1), 1, **options)
 
     first, second, whole = trainer(), trainer(), trainer()
     first.run(2)

@@ -13,7 +13,7 @@ from tests.metalearn.tracking import Tracking, phi
 
 @functools.cache
 def fewest(steps, states):
-    """Return the least number of steps to take, by dynamic programming over where the next state is stored."""
+    """Return the least number of steps to take, by dynamic programming over the next stored state."""
     if steps < 2 or states == 1:
         return steps * (steps - 1) // 2
     return min(at + fewest(steps - at, states - 1) + fewest(at, states) for at in range(1, steps))
