@@ -34,7 +34,7 @@ class checkpointed(Estimator):
 
     Attributes:
         checkpoints: states that are stored at a time: ``"all"``; ``"sqrt"``, ``sqrt(2 K)`` of them;
-            ``"log"``, ``8 log2 K`` of them; or their number.
+            ``"log"``, ``10 log2 K`` of them; or their number.
 
     Raises:
         ValueError: if ``checkpoints`` is none of these.

@@ -20,8 +20,8 @@ Stored = list[tf.TensorArray]
 Checkpoints: TypeAlias = "Literal['all', 'sqrt', 'log'] | int"
 """How many states of the inner loop are stored at a time."""
 
-PER_DOUBLING = 8
-"""States of ``"log"`` for each doubling of the steps: ten thousand steps are then repeated 1.4 times each."""
+PER_DOUBLING = 10
+"""States of ``"log"`` for each doubling of the steps: ten thousand steps are then repeated once each."""
 
 
 class Schedule(NamedTuple):
