@@ -85,7 +85,12 @@ class Compared(NamedTuple):
 
 
 def variance_at_equal_cost(
-    problem: Problem, phi: Meta, tasks: Task, compared: Mapping[str, Compared], calls: int, seed: Seed = (0, 0)
+    problem: Problem,
+    phi: Meta,
+    tasks: Task,
+    compared: Mapping[str, Compared],
+    calls: int,
+    seed: Seed = (0, 0),
 ) -> Metrics:
     """Return the variance of each estimate, times what it costs, and its distance from the first one's.
 

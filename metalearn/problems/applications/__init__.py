@@ -4,8 +4,18 @@ from metalearn.problems.applications.cleaning import cleaning
 from metalearn.problems.applications.dirac import dirac
 from metalearn.problems.applications.distillation import distillation
 from metalearn.problems.applications.gaussians import gaussians
+from metalearn.problems.applications.influence_balancing import influence_balancing
 from metalearn.problems.applications.logistic import logistic
 from metalearn.problems.applications.players import unrolled_players
 from metalearn.problems.applications.ridge import ridge
 
-__all__ = ["cleaning", "dirac", "distillation", "gaussians", "logistic", "ridge", "unrolled_players"]
+__all__ = [
+    "cleaning",
+    "dirac",
+    "distillation",
+    "gaussians",
+    "influence_balancing",
+    "logistic",
+    "ridge",
+    "unrolled_players",
+]

@@ -21,7 +21,10 @@ def quadratic(rate, mapping="vectorized"):
     )
 
 
-PHI, TASKS = tf.constant([1.0, 2.0], tf.float64), ml.Task((), tf.constant([[3.0, 4.0], [0.0, 1.0]], tf.float64))
+PHI, TASKS = (
+    tf.constant([1.0, 2.0], tf.float64),
+    ml.Task((), tf.constant([[3.0, 4.0], [0.0, 1.0]], tf.float64)),
+)
 
 
 @pytest.mark.parametrize("mapping", ["vectorized", "sequential"])

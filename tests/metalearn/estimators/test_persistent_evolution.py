@@ -33,42 +33,11 @@ def test_agrees_with_the_exact_gradient(quadratic, published, one_task, in_graph
         np.testing.assert_array_equal(result.inner.step, [2 * window] * 800)
 
 
-class Dynamics:
-    """``s <- A s + theta b``, where theta moves ``s_1`` at once against where it moves it in the end.
-
-    A is 1/2 on the diagonal and above it, b is 1 ten times and then -1 thirteen times: a step of theta moves
-    s_1 up at once, and down, by 6, in the end.
-    """
-
-    size = 23
-
-    def learnable(self, parameters):
-        """Return nothing: theta is a leaf of phi."""
-        return {}
-
-    def init(self, parameters):
-        """Return an empty state."""
-        return {}
-
-    def update(self, gradients, state, parameters, theta, step):
-        """Return the next state of the system; gradients are not used."""
-        matrix = tf.constant(0.5 * (np.eye(self.size) + np.eye(self.size, k=1)), tf.float32)
-        signs = tf.constant([1.0] * 10 + [-1.0] * 13)
-        return {"s": tf.linalg.matvec(matrix, parameters["s"]) + theta * signs}, state
-
-
 def learned(estimator, rate, iterations, persistent):
     """Return theta after descent from 0.5 with windows of one step."""
-    problem = ml.BilevelProblem(
-        start=lambda phi, task: {"s": tf.zeros([Dynamics.size])},
-        inner_loss=lambda theta, phi, batch, model: tf.reduce_sum(theta["s"]),
-        outer_loss=lambda theta, phi, task, model: 0.5 * (theta["s"][0] - 1.0) ** 2,
-        rule=Dynamics(),
-        steps=1,
-        hyperparameters=lambda phi: phi,
-    )
+    problem = ml.problems.influence_balancing().problem
     task = ml.Task(tf.zeros([1]), tf.zeros([1]))
-    begun = ml.types.Inner({"s": tf.zeros([1, Dynamics.size])}, {}, (), tf.zeros([1], tf.int32))
+    begun = ml.types.Inner({"s": tf.zeros([1, 23])}, {}, (), tf.zeros([1], tf.int32))
 
     @tf.function(jit_compile=True, autograph=False)
     def descend(carry):
