@@ -103,7 +103,6 @@ def reverse(
         ValueError: naming the leaves of phi that no path leads to, unless they get zeros.
     """
     through = Pass(problem, phi)
-    few = states is not None and states < problem.steps
     start = map_tasks(lambda task: inner_start(problem, phi, task), tasks, mapping=problem.mapping)
 
     def program(layout: Layout, start: Inner, tasks: Task) -> tuple[Any, ...]:
@@ -120,27 +119,15 @@ def reverse(
 
             return layout.each(of_one_task, inner, *carry, tasks)
 
-        def visit(pullback: Pullback, done: int, carry: Carried, index: Step) -> Carried:
-            step = problem.steps - 1 - done - index
-            return backward(pullback, before(step), carry, step)
+        def ended(last: Inner) -> Any:
+            found = layout.each(
+                lambda last, task: through_outer(through, last, task, problem.steps), last, tasks
+            )
+            return (found[0], found[2]), found[1]
 
-        if few:
-            plan = recomputation.schedule(problem.steps, states)
-            last, stored = recomputation.forward(forward, start, plan)
-        else:
-            last, before = layout.scan(forward, start, problem.steps)
-        loss, metrics, cotangents = layout.each(
-            lambda last, task: through_outer(through, last, task, problem.steps), last, tasks
+        last, metrics, (loss, cotangents) = _swept(
+            layout, (forward, backward, ended), start, problem.steps, phases, states
         )
-        carry, done = (loss, cotangents), 0
-        if few:
-            pull = functools.partial(backward, phases[0][1])
-            carry = recomputation.backward(forward, pull, stored, start, carry, plan)
-        for steps, pullback in () if few else phases:
-            if steps:
-                carry = layout.fold(functools.partial(visit, pullback, done), carry, steps)
-            done += steps
-        loss, cotangents = carry
         gradient = layout.each(
             lambda cotangents, task: through_start(through, cotangents, task), cotangents, tasks
         )
@@ -150,6 +137,36 @@ def reverse(
     if not zero_unreached:
         _require_reached(through, tasks)
     return average(problem, tasks, *result)
+
+
+def _swept(
+    layout: Layout,
+    functions: tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]],
+    start: Inner,
+    remaining: int,
+    phases: Sequence[tuple[int, Pullback]],
+    states: int | None,
+) -> tuple[Inner, dict[str, tf.Tensor], Carried]:
+    """Go forward through all steps and back through those of all phases: the last state, metrics, carry."""
+    forward, backward, ended = functions
+    if states is not None and states < remaining:
+        plan = recomputation.schedule(remaining, states)
+        last, stored = recomputation.forward(forward, start, plan)
+        carry, metrics = ended(last)
+        pull = functools.partial(backward, phases[0][1])
+        return last, metrics, recomputation.backward(forward, pull, stored, start, carry, plan)
+    last, before = layout.scan(forward, start, remaining)
+    carry, metrics = ended(last)
+
+    def visit(pullback: Pullback, end: int, carry: Carried, index: Step) -> Carried:
+        step = end - 1 - index
+        return backward(pullback, before(step), carry, step)
+
+    for steps, pullback in phases:
+        if steps:
+            carry = layout.fold(functools.partial(visit, pullback, remaining), carry, steps)
+        remaining -= steps
+    return last, metrics, carry
 
 
 def _require_reached(through: Pass, tasks: Task) -> None:
