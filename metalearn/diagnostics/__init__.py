@@ -5,6 +5,7 @@ Each diagnosis is a pure function that returns a flat dictionary of scalars; ``M
 
 from metalearn.diagnostics.conflicts import conflicts
 from metalearn.diagnostics.diagnose import diagnose, evaluate, measure
+from metalearn.diagnostics.horizon import Compared, cotangent_growth, variance_at_equal_cost
 from metalearn.diagnostics.inner import inner_loop
 from metalearn.diagnostics.meanings import MEANINGS, meaning
 from metalearn.diagnostics.order import order
@@ -12,7 +13,9 @@ from metalearn.diagnostics.update import learned_statistics, learned_values, upd
 
 __all__ = [
     "MEANINGS",
+    "Compared",
     "conflicts",
+    "cotangent_growth",
     "diagnose",
     "evaluate",
     "inner_loop",
@@ -22,4 +25,5 @@ __all__ = [
     "measure",
     "order",
     "update_ratios",
+    "variance_at_equal_cost",
 ]

@@ -83,6 +83,14 @@ MEANINGS: dict[str, str] = {
         "|after - before| / |g| of a variable, the outer learning rate as it comes out; moves smoothly; "
         "jumps: a gradient close to zero was scaled up, raise the optimizer's epsilon or clip"
     ),
+    "variance": (
+        "cost times tr(Cov) of an estimate; the smaller the better for any budget; large against the "
+        "squared length of the meta-gradient: more pairs, a larger sigma, or shorter windows"
+    ),
+    "distance": (
+        "|mean estimate - reference|; within its standard error, sqrt(variance / (cost calls)); more: the "
+        "estimator is biased"
+    ),
     "learned/mean": (
         "mean of a learned hyperparameter, as inner step k uses it; moves smoothly; stuck at its start: "
         "raise the outer rate"

@@ -8,6 +8,7 @@ from metalearn.estimators.forward_mode import forward_mode
 from metalearn.estimators.frozen import frozen
 from metalearn.estimators.implicit import implicit
 from metalearn.estimators.lookup import get
+from metalearn.estimators.persistent_evolution import persistent_evolution
 from metalearn.estimators.protocol import Estimator
 from metalearn.estimators.reptile import reptile
 from metalearn.estimators.truncated import truncated
@@ -27,6 +28,7 @@ __all__ = [
     "get",
     "implicit",
     "mixed_mode",
+    "persistent_evolution",
     "reptile",
     "truncated",
     "unrolled",

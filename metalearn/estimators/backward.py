@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from metalearn.autodiff import require_connected
 from metalearn.autodiff.gradients import dense
+from metalearn.estimators import recomputation
 from metalearn.estimators.protocol import average, leaves_used
 from metalearn.execution.layout import Layout, run
 from metalearn.execution.task_map import map_tasks
@@ -84,6 +85,7 @@ def reverse(
     phases: Sequence[tuple[int, Pullback]],
     *,
     zero_unreached: bool = False,
+    states: int | None = None,
 ) -> MetaGradient:
     """Return the meta-gradient by a backward pass over the steps.
 
@@ -94,6 +96,8 @@ def reverse(
         phases: ``(number of steps, their pullback)``, from the last steps to the first; the numbers add up
             to ``problem.steps``.
         zero_unreached: whether leaves of phi that no path leads to get zeros.
+        states: how many states of the inner loop are stored at a time, where there is one phase; all of
+            them if not given.
 
     Raises:
         ValueError: naming the leaves of phi that no path leads to, unless they get zeros.
@@ -105,9 +109,7 @@ def reverse(
         def forward(inner: Inner, index: Step) -> Inner:
             return layout.each(lambda inner, task: inner_step(problem, inner, phi, task, index), inner, tasks)
 
-        def backward(pullback: Pullback, done: int, carry: Carried, index: Step) -> Carried:
-            step = problem.steps - 1 - done - index
-
+        def backward(pullback: Pullback, inner: Inner, carry: Carried, step: Step) -> Carried:
             def of_one_task(inner: Inner, loss: tf.Tensor, cotangents: Cotangents, task: Task) -> Carried:
                 cotangents = pullback(through, inner, cotangents, task, step)
                 if problem.step_weights is None:
@@ -115,18 +117,17 @@ def reverse(
                 more, _, added = through_outer(through, inner, task, step)
                 return loss + more, _add(cotangents, added)
 
-            return layout.each(of_one_task, before(step), *carry, tasks)
+            return layout.each(of_one_task, inner, *carry, tasks)
 
-        last, before = layout.scan(forward, start, problem.steps)
-        loss, metrics, cotangents = layout.each(
-            lambda last, task: through_outer(through, last, task, problem.steps), last, tasks
+        def ended(last: Inner) -> Any:
+            found = layout.each(
+                lambda last, task: through_outer(through, last, task, problem.steps), last, tasks
+            )
+            return (found[0], found[2]), found[1]
+
+        last, metrics, (loss, cotangents) = _swept(
+            layout, (forward, backward, ended), start, problem.steps, phases, states
         )
-        carry, done = (loss, cotangents), 0
-        for steps, pullback in phases:
-            if steps:
-                carry = layout.fold(functools.partial(backward, pullback, done), carry, steps)
-            done += steps
-        loss, cotangents = carry
         gradient = layout.each(
             lambda cotangents, task: through_start(through, cotangents, task), cotangents, tasks
         )
@@ -136,6 +137,36 @@ def reverse(
     if not zero_unreached:
         _require_reached(through, tasks)
     return average(problem, tasks, *result)
+
+
+def _swept(
+    layout: Layout,
+    functions: tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]],
+    start: Inner,
+    remaining: int,
+    phases: Sequence[tuple[int, Pullback]],
+    states: int | None,
+) -> tuple[Inner, dict[str, tf.Tensor], Carried]:
+    """Go forward through all steps and back through those of all phases: the last state, metrics, carry."""
+    forward, backward, ended = functions
+    if states is not None and states < remaining:
+        plan = recomputation.schedule(remaining, states)
+        last, stored = recomputation.forward(forward, start, plan)
+        carry, metrics = ended(last)
+        pull = functools.partial(backward, phases[0][1])
+        return last, metrics, recomputation.backward(forward, pull, stored, start, carry, plan)
+    last, before = layout.scan(forward, start, remaining)
+    carry, metrics = ended(last)
+
+    def visit(pullback: Pullback, end: int, carry: Carried, index: Step) -> Carried:
+        step = end - 1 - index
+        return backward(pullback, before(step), carry, step)
+
+    for steps, pullback in phases:
+        if steps:
+            carry = layout.fold(functools.partial(visit, pullback, remaining), carry, steps)
+        remaining -= steps
+    return last, metrics, carry
 
 
 def _require_reached(through: Pass, tasks: Task) -> None:
@@ -198,7 +229,7 @@ def through_outer(
     through: Pass, inner: Inner, task: Task, step: Step
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor], Cotangents]:
     """Return what theta_k adds to the meta-loss of one task, the metrics there, and the cotangents."""
-    differentiable = _floating((inner.parameters, inner.model))
+    differentiable = floating((inner.parameters, inner.model))
     with tf.GradientTape() as tape:
         tape.watch((differentiable, through.phi))
         loss, metrics = weighted_outer_loss(
@@ -227,7 +258,7 @@ def _pulled(
     through: Pass, function: Callable[[Inner, Meta], Inner], inner: Inner, cotangents: Cotangents
 ) -> Cotangents:
     """Return the cotangents of ``(inner, phi)``, given those of ``function(inner, phi)``."""
-    differentiable = _floating(inner)
+    differentiable = floating(inner)
     with tf.GradientTape() as tape:
         tape.watch((differentiable, through.phi))
         updated = function(inner, through.phi)
@@ -237,7 +268,8 @@ def _pulled(
     return Cotangents(_add(zeros, _packed(inner, found)), _add(cotangents.phi, through.reach(to_phi)))
 
 
-def _floating(structure: Structure) -> list[tf.Tensor]:
+def floating(structure: Structure) -> list[tf.Tensor]:
+    """Return the leaves that have derivatives."""
     return [leaf for leaf in tf.nest.flatten(structure) if leaf.dtype.is_floating]
 
 

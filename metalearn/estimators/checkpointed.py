@@ -17,6 +17,7 @@ import dataclasses
 
 from metalearn.estimators.backward import rematerialised, reverse
 from metalearn.estimators.protocol import Carry, Estimator, prepared
+from metalearn.estimators.recomputation import Checkpoints, require_checkpoints, stored_states
 from metalearn.types import Meta, MetaGradient, Problem, Seed, Task
 
 
@@ -27,16 +28,34 @@ class checkpointed(Estimator):
     Equal to ``unrolled``; beyond :data:`metalearn.execution.layout.FUSED_STEPS` steps, its compile time and
     its memory for activations do not grow with their number.
 
-    Reference: Griewank and Walther (2008), "Evaluating Derivatives", chapter 12; Kemaev et al. (2025),
+    The states of the inner loop do: there is one for every step, unless ``checkpoints`` says that fewer are
+    stored at a time. The steps between them are then repeated, as few as possible: s states and no step more
+    than r times do for ``C(s + r, r)`` steps. The gradient is the same.
+
+    Attributes:
+        checkpoints: states that are stored at a time: ``"all"``; ``"sqrt"``, ``sqrt(2 K)`` of them;
+            ``"log"``, ``10 log2 K`` of them; or their number.
+
+    Raises:
+        ValueError: if ``checkpoints`` is none of these.
+
+    Reference: Griewank and Walther (2000), "Algorithm 799: Revolve", for the steps that are repeated;
+    Griewank and Walther (2008), "Evaluating Derivatives", chapter 12; Kemaev et al. (2025),
     "Scalable Meta-Learning via Mixed-Mode Differentiation", arXiv 2505.00793, section 3, for the recursion.
     """
 
+    checkpoints: Checkpoints = "all"
+
     exact = True
     weighs_steps = True
+
+    def __post_init__(self) -> None:
+        require_checkpoints(self.checkpoints)
 
     def __call__(
         self, problem: Problem, phi: Meta, tasks: Task, carry: Carry = (), seed: Seed = (0, 0)
     ) -> tuple[MetaGradient, Carry]:
         """Return the meta-gradient and an empty carry; see :class:`Estimator`."""
         tasks = prepared(self, problem, phi, tasks)
-        return reverse(problem, phi, tasks, [(problem.steps, rematerialised)]), ()
+        states = stored_states(self.checkpoints, problem.steps)
+        return reverse(problem, phi, tasks, [(problem.steps, rematerialised)], states=states), ()

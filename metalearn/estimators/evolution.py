@@ -69,7 +69,7 @@ class evolution(Estimator):
             both = tf.nest.map_structure(
                 lambda leaf, e: tf.concat([leaf + sigma * e, leaf - sigma * e], 0), around, noise
             )
-            plus, minus = tf.split(_meta_losses(problem, both, twice)[0], 2)
+            plus, minus = tf.split(meta_losses(problem, both, twice)[0], 2)
             slope = (plus - minus) / (2 * sigma * self.pairs)
             return tf.nest.map_structure(
                 lambda sum_, e: (
@@ -81,7 +81,7 @@ class evolution(Estimator):
 
         zeros = tf.nest.map_structure(tf.zeros_like, around)
         gradients = fold(add_pair, zeros, self.pairs, in_graph=True)
-        losses, inner, metrics = _meta_losses(problem, around, tasks)
+        losses, inner, metrics = meta_losses(problem, around, tasks)
         return average(problem, tasks, losses, gradients, inner, metrics), ()
 
 
@@ -105,7 +105,7 @@ def perturbation(phi: Meta, tasks: int, seed: Seed, pair: int | tf.Tensor) -> St
     return tf.nest.pack_sequence_as(phi, noise)
 
 
-def _meta_losses(problem: Problem, phis: Meta, tasks: Task) -> tuple[tf.Tensor, Inner, dict[str, tf.Tensor]]:
+def meta_losses(problem: Problem, phis: Meta, tasks: Task) -> tuple[tf.Tensor, Inner, dict[str, tf.Tensor]]:
     """Return ``L(phi)``, the last inner state and metrics of each task, at a phi ``[T, ...]`` of its own."""
 
     def program(layout: Layout, phis: Meta, tasks: Task) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from metalearn.autodiff import hvp, value_and_gradient
 from metalearn.autodiff.gradients import dense
 from metalearn.checks import require_count, require_positive
-from metalearn.estimators.backward import Pass, through_outer
+from metalearn.estimators.backward import Pass, floating, through_outer
 from metalearn.estimators.linear_systems import Solved, Solver, conjugate_gradients, series
 from metalearn.estimators.protocol import (
     Carry,
@@ -23,14 +23,14 @@ from metalearn.estimators.protocol import (
 from metalearn.estimators.step_map import StepMap
 from metalearn.execution.layout import Layout, run
 from metalearn.execution.task_map import map_tasks
-from metalearn.inner_loop import advance, inner_objective, inner_start
+from metalearn.inner_loop import advance, counted, inner_objective, inner_start
 from metalearn.nest import ravel
-from metalearn.types import Inner, Meta, MetaGradient, Parameters, Problem, Seed, Task
+from metalearn.types import Inner, Meta, MetaGradient, Parameters, Problem, Seed, Structure, Task
 
 Of = Literal["loss", "step"]
 
-Found = tuple[tf.Tensor, Meta, dict[str, tf.Tensor], dict[str, tf.Tensor]]
-"""Meta-loss, gradient, metrics and residuals of one task."""
+Found = tuple[tf.Tensor, Meta, dict[str, tf.Tensor], dict[str, tf.Tensor], Structure]
+"""Meta-loss, gradient, metrics, residuals and solution of the linear system of one task."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +70,9 @@ class implicit(Estimator):
             ``of="loss"``. The inner learning rate serves, if gradient descent with it converges. Of a step
             map the series converges with 1, the default, where the inner loop does.
         of: what the solution solves, ``"loss"`` or ``"step"``.
+        warm_start: whether conjugate gradients begin with the solution of the call before, which is the
+            carry, instead of zero: for the same tasks in every call, where phi moves little between calls.
+            Costs one more product. What is not finite begins with zero.
 
     Raises:
         ValueError: if an argument is out of range, unknown, missing, or not the solver's.
@@ -87,6 +90,8 @@ class implicit(Estimator):
     scale: float | None = None
     of: Of = "loss"
 
+    warm_start: bool = False
+
     residuals = ("stationarity", "solver", "negative_curvature")
 
     def __post_init__(self) -> None:
@@ -100,7 +105,12 @@ class implicit(Estimator):
             if self.solver == "conjugate_gradient":
                 raise ValueError("scale is of the solver neumann, conjugate_gradient has none: leave it out")
             require_positive("scale", self.scale)
-        elif self.solver == "neumann" and self.of == "loss":
+        if self.warm_start and self.solver != "conjugate_gradient":
+            raise ValueError(
+                f"warm_start is of the solver conjugate_gradient, "
+                f"{self.solver} sums up from zero: leave it out"
+            )
+        if self.scale is None and self.solver == "neumann" and self.of == "loss":
             raise ValueError(
                 "the solver neumann needs scale, below 2 / (largest eigenvalue of the Hessian of the inner "
                 "loss): try the inner learning rate"
@@ -117,10 +127,19 @@ class implicit(Estimator):
                 "rule numbers instead of learned hyperparameters, or use the estimator checkpointed"
             )
 
+    def init(self, problem: Problem, phi: Meta, tasks: Task) -> Carry:
+        """Return a start of zero for the linear system of each task, or nothing."""
+        if not self.warm_start:
+            return ()
+        tasks = counted(tasks)
+        begun = map_tasks(lambda task: inner_start(problem, phi, task), tasks, mapping=problem.mapping)
+        unknowns = begun.parameters if self.of == "loss" else floating(begun)
+        return tf.nest.map_structure(tf.zeros_like, unknowns)
+
     def __call__(
         self, problem: Problem, phi: Meta, tasks: Task, carry: Carry = (), seed: Seed = (0, 0)
     ) -> tuple[MetaGradient, Carry]:
-        """Return the meta-gradient and an empty carry; see :class:`Estimator`.
+        """Return the meta-gradient, and the solutions where the next call begins with them.
 
         Raises:
             ValueError: naming the leaves of phi that the solution does not depend on.
@@ -130,17 +149,25 @@ class implicit(Estimator):
         of_one_task = self._of_loss if self.of == "loss" else self._of_step
         start = map_tasks(lambda task: inner_start(problem, phi, task), tasks, mapping=problem.mapping)
 
-        def program(layout: Layout, start: Inner, tasks: Task) -> tuple[Any, ...]:
+        if self.warm_start and carry == ():
+            carry = self.init(problem, phi, tasks)
+        carry = tf.nest.map_structure(
+            lambda leaf: tf.where(tf.math.is_finite(leaf), leaf, tf.zeros_like(leaf)), carry
+        )
+
+        def program(layout: Layout, start: Inner, tasks: Task, begin: Carry) -> tuple[Any, ...]:
             last = advance(problem, phi, layout, start, tasks)
-            found = layout.each(lambda last, task: of_one_task(through, last, task), last, tasks)
-            loss, gradient, metrics, residual = found
-            return loss, gradient, last, metrics, residual
+            found = layout.each(
+                lambda last, task, begin: of_one_task(through, last, task, begin), last, tasks, begin
+            )
+            loss, gradient, metrics, residual, solution = found
+            return (loss, gradient, last, metrics, residual), solution
 
-        result = run(problem, program, start, tasks)
+        result, solution = run(problem, program, start, tasks, carry)
         _require_reached(through)
-        return average(problem, tasks, *result), ()
+        return average(problem, tasks, *result), solution if self.warm_start else ()
 
-    def _of_loss(self, through: Pass, last: Inner, task: Task) -> Found:
+    def _of_loss(self, through: Pass, last: Inner, task: Task, begin: Carry) -> Found:
         problem, phi = through.problem, through.phi
         if any(leaf.dtype.is_floating for leaf in tf.nest.flatten(last.model)):
             raise ValueError(
@@ -161,7 +188,7 @@ class implicit(Estimator):
             )
 
         loss, metrics, cotangents = through_outer(through, last, task, problem.steps)
-        solved = self._solved(hessian, cotangents.inner.parameters)
+        solved = self._solved(hessian, cotangents.inner.parameters, begin)
         with tf.GradientTape() as tape:
             tape.watch(phi)
             _, gradient = value_and_gradient(lambda parameters: inner(parameters, phi), last.parameters)
@@ -169,32 +196,36 @@ class implicit(Estimator):
         total = tf.nest.map_structure(
             lambda direct, mixed: direct if mixed is None else direct - mixed, cotangents.phi, mixed
         )
-        return loss, total, metrics, solved.residual(tf.norm(ravel(gradient)[0]))
+        return loss, total, metrics, solved.residual(tf.norm(ravel(gradient)[0])), solved.x
 
-    def _of_step(self, through: Pass, last: Inner, task: Task) -> Found:
+    def _of_step(self, through: Pass, last: Inner, task: Task, begin: Carry) -> Found:
         loss, metrics, cotangents = through_outer(through, last, task, through.problem.steps)
         step = StepMap(through, last, task)
         target = step.floating(cotangents.inner)
         if self.solver == "neumann":
             matrix = self._damped(lambda vector: _minus(vector, step.transposed(vector)))
             solved = series(matrix, target, self.scale or 1.0, self.iterations)
+            unknown = solved.x
         else:
             solved = conjugate_gradients(
                 lambda vector: _transposed_away(step, _away(step, vector)),
                 target,
                 self.damping,
                 self.iterations,
+                begin if self.warm_start else None,
             )
+            unknown = solved.x
             solved = solved._replace(x=_away(step, solved.x))
         mixed = through.reach(step.to_phi(solved.x))
         total = tf.nest.map_structure(
             lambda direct, mixed: direct if mixed is None else direct + mixed, cotangents.phi, mixed
         )
-        return loss, total, metrics, solved.residual(step.distance())
+        return loss, total, metrics, solved.residual(step.distance()), unknown
 
-    def _solved(self, matrix: Any, target: Parameters) -> Solved:
+    def _solved(self, matrix: Any, target: Parameters, begin: Carry) -> Solved:
         if self.solver == "conjugate_gradient":
-            return conjugate_gradients(matrix, target, self.damping, self.iterations)
+            start = begin if self.warm_start else None
+            return conjugate_gradients(matrix, target, self.damping, self.iterations, start)
         assert self.scale is not None
         return series(self._damped(matrix), target, self.scale, self.iterations)
 

@@ -39,9 +39,11 @@ class Solved(NamedTuple):
         }
 
 
-def conjugate_gradients(matrix: Operator, b: Structure, damping: float, iterations: int) -> Solved:
-    """Solve ``(A + damping I) x = b`` by a fixed number of conjugate gradients."""
-    found = conjugate_gradient(matrix, b, damping=damping, max_iterations=iterations, tolerance=0.0)
+def conjugate_gradients(
+    matrix: Operator, b: Structure, damping: float, iterations: int, start: Structure | None = None
+) -> Solved:
+    """Solve ``(A + damping I) x = b`` by a fixed number of conjugate gradients, from zero or ``start``."""
+    found = conjugate_gradient(matrix, b, x0=start, damping=damping, max_iterations=iterations, tolerance=0.0)
     relative = tf.math.divide_no_nan(found.residual_norm, tf.norm(ravel(b)[0]))
     return Solved(found.x, relative, tf.cast(found.indefinite, relative.dtype))
 

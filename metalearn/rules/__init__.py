@@ -14,9 +14,9 @@ from metalearn.rules.adamw import adamw
 from metalearn.rules.alfa import alfa
 from metalearn.rules.clip_by_global_norm import clip_by_global_norm
 from metalearn.rules.clip_by_value import clip_by_value
-from metalearn.rules.kfo import kfo
 from metalearn.rules.hypergradient import hypergradient
 from metalearn.rules.keras_optimizer import to_keras
+from metalearn.rules.kfo import kfo
 from metalearn.rules.learnable import Learned, learned
 from metalearn.rules.learned_mlp import learned_mlp
 from metalearn.rules.learned_rnn import learned_rnn
@@ -40,8 +40,8 @@ __all__ = [
     "clip_by_global_norm",
     "clip_by_value",
     "get",
-    "kfo",
     "hypergradient",
+    "kfo",
     "learned",
     "learned_mlp",
     "learned_rnn",

@@ -5,6 +5,7 @@ from metalearn.problems.applications.datarater import datarater
 from metalearn.problems.applications.dirac import dirac
 from metalearn.problems.applications.distillation import distillation
 from metalearn.problems.applications.gaussians import gaussians
+from metalearn.problems.applications.influence_balancing import influence_balancing
 from metalearn.problems.applications.logistic import logistic
 from metalearn.problems.applications.network import network
 from metalearn.problems.applications.networks import networks
@@ -18,6 +19,7 @@ __all__ = [
     "dirac",
     "distillation",
     "gaussians",
+    "influence_balancing",
     "logistic",
     "network",
     "networks",

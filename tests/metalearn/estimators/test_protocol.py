@@ -10,13 +10,14 @@ from metalearn.estimators import Estimator
 
 RECORDS = [
     ml.estimators.annealed(ml.estimators.first_order(), ml.estimators.checkpointed(), 10),
-    ml.estimators.checkpointed(),
+    ml.estimators.checkpointed("log"),
     ml.estimators.evolution(0.3, 3),
     ml.estimators.first_order(),
     ml.estimators.forward_mode(limit=12),
     ml.estimators.frozen(),
     ml.estimators.implicit("neumann", 3, scale=0.1),
     ml.estimators.implicit(iterations=3, damping=0.5, of="step"),
+    ml.estimators.persistent_evolution(0.3, 3, windows=2),
     ml.estimators.reptile(),
     ml.estimators.truncated(2),
     ml.estimators.unrolled(),
@@ -61,4 +62,4 @@ def test_records(estimator):
 
 def test_the_old_name():
     """``mixed_mode`` is ``checkpointed``, and prints so."""
-    assert repr(ml.estimators.mixed_mode()) == "checkpointed()"
+    assert repr(ml.estimators.mixed_mode()) == "checkpointed(checkpoints='all')"

@@ -18,16 +18,19 @@ RIGHT = {
     "evolution": estimators.evolution(0.1, 2),
     "first_order": EARLY,
     "frozen": estimators.frozen(),
+    "persistent_evolution": estimators.persistent_evolution(0.1, 2),
     "reptile": estimators.reptile(),
     "truncated": estimators.truncated(2),
     "unrolled": estimators.unrolled(),
 }
 
 EXPENSIVE = {
+    "few states": estimators.checkpointed(2),
     "annealed": estimators.annealed(EARLY, LATE, iterations=10),
     "forward_mode": estimators.forward_mode(),
     "implicit": estimators.implicit(),
     "implicit of steps": estimators.implicit(of="step"),
+    "implicit, warm": estimators.implicit(warm_start=True),
     "neumann": estimators.implicit("neumann", scale=0.1),
 }
 

@@ -1,0 +1,143 @@
+"""Persistent evolution strategies: unbiased meta-gradients of long inner loops from short windows."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from metalearn.checks import require_count, require_positive
+from metalearn.estimators.evolution import meta_losses, perturbation
+from metalearn.estimators.protocol import Carry, Estimator, average, prepared
+from metalearn.execution.task_map import map_tasks
+from metalearn.inner_loop import counted, inner_start, number_of_tasks, numbered
+from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Structure, Task
+
+
+class Particles(NamedTuple):
+    """What is carried from window to window: 2n + 1 inner loops of each task.
+
+    Attributes:
+        inner: leaves ``[(2n + 1) T, ...]``: of all tasks the loop at phi, those that perturb it by plus
+            ``sigma e_1, ..., sigma e_n``, and those by minus.
+        noise: sum of the e_i since the loops began, ``[n, T, ...]`` for every leaf of phi.
+        left: windows until each pair begins anew, after the loop at phi, ``[n + 1]``.
+    """
+
+    inner: Inner
+    noise: Structure
+    left: tf.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class persistent_evolution(Estimator):
+    """The estimator whose perturbed inner loops live on from call to call, with all noise they have seen.
+
+    The problem's ``steps`` are one window of a longer inner loop; with ``L_w`` the outer loss at the end of
+    window w, and e_i drawn anew in every window::
+
+        xi_i  <-  xi_i + e_i
+        1/(2 sigma n) sum_{i=1}^{n} (L_w(... phi + sigma e_i) - L_w(... phi - sigma e_i)) xi_i
+
+    for every task. Its expectation is the derivative of the smoothed ``L_w`` with respect to the phi of all
+    windows since the loop began, where truncated back-propagation and ``evolution`` over a window see that
+    window's phi alone. For a quadratic and phi that is held still it is the derivative of ``L_w`` itself.
+    The variance grows with the number of windows since the loop began, and falls as 1/n.
+
+    A pair begins anew after ``windows`` calls, the first time after fewer, so that at any time pairs are in
+    all parts of the loop. Loss, metrics and inner loop that are returned are those at phi, unperturbed.
+    Tasks may change from call to call; the loops then go on with new data. The cost is 2n + 1 windows, all
+    at once.
+
+    Attributes:
+        sigma: standard deviation of the perturbations, positive.
+        pairs: n, antithetic pairs of each task, at least 1.
+        windows: calls after which an inner loop begins anew, at least 1; None for never.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Reference: Vicol, Metz and Sohl-Dickstein (2021), "Unbiased Gradient Estimation in Unrolled Computation
+    Graphs with Persistent Evolution Strategies", equation 11 and algorithm 2.
+    """
+
+    sigma: float
+    pairs: int
+    windows: int | None = None
+
+    second_order = False
+    continues = False
+
+    def __post_init__(self) -> None:
+        require_positive("sigma", self.sigma)
+        require_count("pairs", self.pairs)
+        if self.windows is not None:
+            require_count("windows (None for loops that never begin anew)", self.windows)
+
+    def init(self, problem: Problem, phi: Meta, tasks: Task) -> Carry:
+        """Return particles that begin in the first call."""
+        tasks = counted(tasks)
+        count = number_of_tasks(tasks)
+        begun = map_tasks(lambda task: inner_start(problem, phi, task), tasks, mapping=problem.mapping)
+        each = 2 * self.pairs + 1
+        inner = tf.nest.map_structure(lambda leaf: tf.repeat(tf.zeros_like(leaf), each, 0), begun)
+        noise = tf.nest.map_structure(
+            lambda leaf: tf.zeros([self.pairs, count, *leaf.shape], leaf.dtype), phi
+        )
+        staggered = [(self.windows or 1) * (self.pairs - pair) // self.pairs for pair in range(self.pairs)]
+        left = np.maximum([self.windows or 1, *staggered], 1)
+        return Particles(inner._replace(step=tf.fill([each * count], -1)), noise, tf.constant(left, tf.int32))
+
+    def __call__(
+        self, problem: Problem, phi: Meta, tasks: Task, carry: Carry = (), seed: Seed = (0, 0)
+    ) -> tuple[MetaGradient, Carry]:
+        """Return the estimate over the next window, and the particles after it; see :class:`Estimator`."""
+        tasks = prepared(self, problem, phi, tasks)
+        count, n = number_of_tasks(tasks), self.pairs
+        particles = carry if isinstance(carry, Particles) else self.init(problem, phi, tasks)
+        fresh = tf.nest.map_structure(
+            lambda e, leaf: tf.reshape(e, [n, count, *leaf.shape]), perturbation(phi, n * count, seed, 0), phi
+        )
+        noise = tf.nest.map_structure(tf.add, particles.noise, fresh)
+        phis = tf.nest.map_structure(
+            lambda leaf, e: _rows(
+                leaf + self.sigma * tf.concat([tf.zeros_like(e[:1]), e, -e], 0), leaf.shape
+            ),
+            phi,
+            fresh,
+        )
+        repeated = tf.nest.map_structure(
+            lambda leaf: tf.tile(leaf, [2 * n + 1] + [1] * (leaf.shape.rank - 1)), tasks
+        )._replace(start=particles.inner)
+        losses, inner, metrics = meta_losses(problem, phis, repeated)
+        by_particle = tf.reshape(losses, [2 * n + 1, count])
+        slope = (by_particle[1 : n + 1] - by_particle[n + 1 :]) / (2 * self.sigma * n)
+        gradients = tf.nest.map_structure(
+            lambda xi: tf.einsum("nt,nt...->t...", tf.cast(slope, xi.dtype), xi), noise
+        )
+        at_phi = tf.nest.map_structure(lambda leaf: leaf[:count], (losses, inner, metrics))
+        first = tf.nest.map_structure(lambda leaf: leaf[:count], particles.inner)
+        result = average(problem, tasks._replace(start=first), at_phi[0], gradients, *at_phi[1:])
+        return result, self._after(numbered(inner, repeated, problem.steps), noise, particles.left, count)
+
+    def _after(self, inner: Inner, noise: Structure, left: tf.Tensor, count: int) -> Particles:
+        """Return the particles for the next window, of which those at their end begin anew."""
+        if self.windows is None:
+            return Particles(inner, noise, left)
+        ends = left <= 1
+        of_all = tf.repeat(tf.concat([ends, ends[1:]], 0), count)
+        kept = tf.nest.map_structure(
+            lambda xi: tf.where(
+                tf.reshape(ends[1:], [self.pairs] + [1] * (xi.shape.rank - 1)), tf.zeros_like(xi), xi
+            ),
+            noise,
+        )
+        inner = inner._replace(step=tf.where(of_all, -1, inner.step))
+        return Particles(inner, kept, tf.where(ends, self.windows, left - 1))
+
+
+def _rows(leaf: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
+    """Return ``[(2n + 1) T, ...]`` of ``[2n + 1, T, ...]``."""
+    return tf.reshape(leaf, [-1, *shape])

@@ -1,0 +1,89 @@
+"""Few stored states: the schedule takes the fewest steps, and the gradient has the bits of all of them."""
+
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import metalearn as ml
+from metalearn.estimators.recomputation import schedule, stored_states
+from tests.metalearn.tracking import Tracking, phi
+
+
+@functools.cache
+def fewest(steps, states):
+    """Return the least number of steps to take, by dynamic programming over the next stored state."""
+    if steps < 2 or states == 1:
+        return steps * (steps - 1) // 2
+    return min(at + fewest(steps - at, states - 1) + fewest(at, states) for at in range(1, steps))
+
+
+def test_the_fewest_steps_are_taken():
+    """Each step is reversed from its own state, with no more states held than allowed, at the least cost."""
+    for steps in range(1, 30):
+        for states in range(1, 7):
+            plan = schedule(steps, states)
+            held = {0: 0}
+            for index, source in enumerate(plan.source):
+                at = held[source] if index or steps > 1 else 0
+                for move in range(plan.first[index], plan.first[index + 1]):
+                    assert plan.begin[move] == at
+                    at = held[plan.slot[move]] = plan.end[move]
+                assert held[plan.reversed_from[index]] == steps - 1 - index
+            assert plan.slot.max() == plan.slots - 1 == states + 1
+            assert int((plan.end - plan.begin).sum()) == fewest(steps, states) + 1
+
+
+def test_ten_thousand_steps():
+    """``r K - C(s + r, r - 1)`` steps and one: r = 2 for 140 and for 142 states."""
+    for name, states, taken in (("log", 140, 20000 - 142 + 1), ("sqrt", 142, 20000 - 144 + 1)):
+        assert stored_states(name, 10_000) == states
+        plan = schedule(10_000, states)
+        assert int((plan.end - plan.begin).sum()) == taken
+
+
+STEPS = 13
+
+
+@pytest.mark.parametrize("mapping", ["vectorized", pytest.param("sequential", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "checkpoints", [3, *(pytest.param(states, marks=pytest.mark.slow) for states in (1, "sqrt"))]
+)
+def test_equal_bits(in_graph, mapping, checkpoints):
+    """Of a loop with states of rule and model, batches by step and learned hyperparameters."""
+    tracking = Tracking(STEPS, 3)
+    problem = tracking.problem
+    object.__setattr__(problem, "mapping", mapping)
+    every, few = (
+        in_graph(lambda phi, estimator=estimator: estimator(problem, phi, tracking.tasks())[0])(phi())
+        for estimator in (ml.estimators.checkpointed(), ml.estimators.checkpointed(checkpoints))
+    )
+    assert np.abs(every.gradient["w"]).min() > 1e-4
+    tf.nest.map_structure(np.testing.assert_array_equal, few, every)
+
+
+def test_graphs_do_not_grow_with_the_steps(in_graph):
+    """200 steps make as many nodes as 100."""
+
+    def nodes(steps):
+        problem = ml.BilevelProblem(
+            start=lambda phi, task: {"p": phi},
+            inner_loss=lambda theta, phi, batch, model: tf.reduce_sum(theta["p"] ** 4),
+            outer_loss=lambda theta, phi, task, model: tf.reduce_sum(theta["p"]),
+            rule=ml.rules.sgd(0.1),
+            steps=steps,
+        )
+        estimator, tasks = ml.estimators.checkpointed("log"), ml.Task(tf.zeros([1]), tf.zeros([1]))
+        estimate = in_graph(lambda phi: estimator(problem, phi, tasks)[0].gradient)
+        graph = estimate.get_concrete_function(tf.ones([2])).graph.as_graph_def()
+        return len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
+
+    assert nodes(100) == nodes(200)
+
+
+@pytest.mark.parametrize("checkpoints", [0, 1.5, "few"])
+def test_bad_numbers_of_states_are_refused(checkpoints):
+    """With the value and what it may be."""
+    with pytest.raises(ValueError, match=rf"checkpoints .*'all', 'sqrt', 'log'.*got {checkpoints!r}"):
+        ml.estimators.checkpointed(checkpoints)
