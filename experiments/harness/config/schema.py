@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from ..errors import UsageError, nearest
 from . import kinds, packages
 from .kinds import Kind, Setting
-from .settings import BACKENDS, PARTS, PLACES, TAKEN
+from .part_settings import PARTS, PLACES
+from .settings import BACKENDS, TAKEN
 
 Config = dict[str, Any]
 

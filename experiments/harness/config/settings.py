@@ -215,45 +215,6 @@ SETTINGS: dict[str, Setting] = {
 }
 """Of a training."""
 
-PARTS: dict[str, Setting] = {
-    "learned.initial": Setting(kinds.NUMBER, "value before meta-training"),
-    "learned.per": Setting(one_of("scalar", "variable", "element"), "what has a value of its own"),
-    "learned.steps": Setting(optional(kinds.COUNT), "inner steps with values of their own; null for one"),
-    "learned.positive": Setting(kinds.SWITCH, "learn the logarithm"),
-    "learned.within": Setting(optional(kinds.RANGE), "learn the place between two ends"),
-    "schedule.initial_learning_rate": Setting(kinds.POSITIVE_OR_ZERO, "rate of the first iteration"),
-    "schedule.decay_steps": Setting(kinds.COUNT, "iterations of the decay"),
-    "schedule.alpha": Setting(kinds.POSITIVE_OR_ZERO, "the last rate as a fraction of the first"),
-    "head.strength": Setting(kinds.POSITIVE, "of the penalty, before training"),
-    "head.learned": Setting(kinds.SWITCH, "learn the strength"),
-    "head.scale": Setting(optional(kinds.POSITIVE), "of the logits, before training; null for none"),
-    "head.bound": Setting(kinds.POSITIVE, "of the dual variables, C"),
-    "head.steps": Setting(kinds.COUNT, "of Newton's method"),
-    "attack.radius": Setting(kinds.POSITIVE_OR_ZERO, "of the ball around the inputs, maximum norm"),
-    "attack.radii": Setting(kinds.NUMBERS, "of the balls around the inputs"),
-    "attack.steps": Setting(kinds.COUNT, "of the ascent"),
-    "attack.step_size": Setting(optional(kinds.POSITIVE), "of the ascent; null for 2.5 radius / steps"),
-    "attack.seed": Setting(optional(kinds.COUNTS), "two integers, of a random start; null for the inputs"),
-    "attack.bounds": Setting(optional(kinds.RANGE), "smallest and largest value of the data"),
-    "step_weights.iterations": Setting(kinds.COUNT, "of the whole training"),
-    "step_weights.fraction": Setting(kinds.FRACTION, "of them, in which the weights are annealed"),
-}
-"""Of objects that are settings of others."""
-
-PLACES = {
-    r"(evaluation|validation)\.task\.": "task.",
-    r"problem\.(images|data)\.": "task.",
-    r"problem\.(rule|estimator)\.": r"\1.",
-    r"problem\.(model|rater|teacher|generator|discriminator)\.": "model.",
-    r"rule\.rule\.": "rule.",
-    r"rule\.\w+\.": "learned.",
-    r"estimator\.(first|then)\.": "estimator.",
-    r"optimizer\.learning_rate\.": "schedule.",
-    r"learner\.(head|step_weights|attack)\.": r"\1.",
-    r"evaluation\.attacks\.": "attack.",
-}
-"""Beginnings of paths, and where the settings that stand there are declared."""
-
 _WRITE = "file to put the tables into, between <!-- {0}:begin --> and <!-- {0}:end -->"
 
 _MEASURED = {

@@ -9,7 +9,8 @@ from omegaconf import OmegaConf
 import metalearn as ml
 from experiments.harness.app.application import CONFIGS
 from experiments.harness.config import schema, targets
-from experiments.harness.config.settings import PARTS, PLACES, SETTINGS, TAKEN
+from experiments.harness.config.part_settings import PARTS, PLACES
+from experiments.harness.config.settings import SETTINGS, TAKEN
 from experiments.harness.errors import UsageError
 
 HYDRA = ("hydra", "defaults")
