@@ -119,9 +119,9 @@ def estimators(config: Config) -> dict[str, Config]:
         path.stem: OmegaConf.to_container(OmegaConf.load(path))
         for path in sorted((CONFIGS / "estimator").glob("*.yaml"))
     }
-    # Not the older name of checkpointed, nor the one that is zero by design.
+    # Not the older name of checkpointed, the one that is zero by design, nor the one that is two of the others.
     distinct = {
-        name: each for name, each in known.items() if each != known["checkpointed"] and name != "frozen"
+        name: each for name, each in known.items() if name not in ("mixed_mode", "frozen", "annealed")
     }
     chosen = (
         {}

@@ -133,6 +133,10 @@ PATH = Kind(
 )
 RANGE = Kind("a pair of numbers [low, high]", Annotated[list[_NUMBER], Field(min_length=2, max_length=2)])
 NUMBERS = Kind("a list of finite numbers", Annotated[list[_NUMBER], Field(min_length=1, max_length=100)])
+FRACTIONS = Kind(
+    "a list of numbers from 0 to below 1, like [0.9, 0.99]",
+    Annotated[list[_number(ge=0, lt=1)], Field(max_length=100)],  # type: ignore[misc]
+)
 COUNTS = Kind(
     "a list of integers of at least 1, like [40, 40]", Annotated[list[_INTEGER], Field(max_length=1000)]
 )

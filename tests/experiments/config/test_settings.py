@@ -34,7 +34,7 @@ NOT_DESCRIBED |= {"adapted", "check_second_derivatives", "slices", "step_weights
 NOT_DESCRIBED |= {"damage", "first_step_sizes", "grasp", "magnitude", "mask_problem", "masked", "masks"}
 NOT_DESCRIBED |= {"prunable", "quantization_problem", "quantize", "snip", "soft_target_loss"}
 NOT_DESCRIBED |= {"soft_target_problem", "surgeon", "Surgeon"}
-NOT_DESCRIBED |= {"Robust", "judged", "on_queries"}
+NOT_DESCRIBED |= {"Robust", "judged", "on_queries", "to_keras"}
 NOT_DESCRIBED |= {"prefetched", "spec", "task_bytes", "get", "linear_head", "Estimator", "Head"}
 """What takes arrays, functions or objects that no configuration describes."""
 
