@@ -119,7 +119,7 @@ def estimators(config: Config) -> dict[str, Config]:
         path.stem: OmegaConf.to_container(OmegaConf.load(path))
         for path in sorted((CONFIGS / "estimator").glob("*.yaml"))
     }
-    # Not the older name of checkpointed, the one that is zero by design, nor the one that is two of the others.
+    # Not the older name of checkpointed, what is zero by design, nor what is two of the others in turn.
     distinct = {
         name: each for name, each in known.items() if name not in ("mixed_mode", "frozen", "annealed")
     }

@@ -78,7 +78,7 @@ def test_every_yaml_of_a_group_can_be_built(group):
     for file in files:
         if file.stem == "digits" and not importlib.util.find_spec("sklearn"):
             continue
-        # Schedules are as long as the training or the inner loop, models of images have an output for each class.
+        # Schedules are as long as the training or the inner loop, models of images have an output a class.
         others = {"training": {"iterations": 10}, "task": {"ways": 5}, "paths": {"data": "data"}}
         others["learner"] = {"steps": 2}
         whole = OmegaConf.create({**others, group: OmegaConf.load(file)})
