@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeAlias
 
 import tensorflow as tf
 
+from metalearn.execution.mean import mean_over_tasks
 from metalearn.inner_loop import counted, number_of_tasks, numbered
 from metalearn.nest import names
 from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Structure, Task
@@ -114,10 +115,9 @@ def average(
     residual: dict[str, tf.Tensor] | None = None,
 ) -> MetaGradient:
     """Return the meta-gradient of a batch, given what was found of each task, ``[T, ...]``."""
-    mean = tf.nest.map_structure(lambda leaf: tf.reduce_mean(leaf, axis=0), gradients)
     return MetaGradient(
         loss=losses,
-        gradient=mean,
+        gradient=mean_over_tasks(gradients),
         per_task=gradients,
         inner=numbered(inner, tasks, problem.steps),
         metrics=metrics,

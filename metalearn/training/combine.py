@@ -7,6 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from metalearn.checks import require_positive
+from metalearn.execution.mean import mean_over_tasks
 from metalearn.types import Meta, MetaGradient
 
 
@@ -70,4 +71,4 @@ def mean_of_clipped(per_task: Meta, *, value: float | None = None, norm: float |
             leaf * tf.reshape(tf.cast(factor, leaf.dtype), [-1] + [1] * (leaf.shape.rank - 1))
             for leaf in leaves
         ]
-    return tf.nest.pack_sequence_as(per_task, [tf.reduce_mean(leaf, 0) for leaf in leaves])
+    return tf.nest.pack_sequence_as(per_task, [mean_over_tasks(leaf) for leaf in leaves])

@@ -109,6 +109,7 @@ def online():
     return ml.MetaTrainer(made, ml.tasks.dataset(one), keras.optimizers.Adam(0.1), 1, **options)
 
 
+@pytest.mark.slow
 def test_a_rule_is_learned_online_and_goes_on_with_equal_bits():
     """Rates and discounts move; four iterations are the same after a restore."""
     whole, second = online(), online()
