@@ -255,6 +255,8 @@ def test_the_library_examples_run(tmp_path, monkeypatch, capfd):
     assert names["trainer"].meta["log_l2"] > -2  # noise is fitted less with a stronger penalty
 
 
+# Keras saves variables by np.array(variable), which NumPy 2 warns of.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_the_ten_lines_of_the_readme_run(tmp_path, monkeypatch):
     """On fewer iterations; what was saved is loaded and is the adapted model."""
     (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
