@@ -1,4 +1,4 @@
-"""Audit the second derivatives of Keras: ``python -m experiments.audit_keras [write=README.md]``."""
+"""Audit the second derivatives of Keras: ``python -m experiments.audit_keras [write=<page>]``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compare runs: ``python -m experiments.report runs=runs/sinusoid [write=README.md]``."""
+"""Compare runs: ``python -m experiments.report runs=runs/sinusoid [write=<page>]``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every command and the example of the README, run: on fewer iterations, in this environment."""
+"""Every command and example of README and pages, run: on fewer iterations, in this environment."""
 
 import importlib
 import re
@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -19,11 +20,8 @@ from experiments.harness.session import results
 from experiments.tools import gradients
 from experiments.tools.audit import report as audit
 from experiments.tools.benchmark import report
+from tests.documents import DOCUMENTS, GUIDE, README, RESULTS, ROOT, TEXT
 from tests.experiments.small_runs import quick_programs
-
-ROOT = Path(__file__).resolve().parents[1]
-
-README = (ROOT / "README.md").read_text()
 
 SETUP = r"python3 -m venv \.venv && \.venv/bin/pip install [^&]*"
 
@@ -39,7 +37,7 @@ SHORTER = {
 
 
 def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -173,23 +171,25 @@ def test_the_benchmark_works(execute, monkeypatch, tmp_path):
 
 def test_the_audit_of_keras_works(execute, monkeypatch, tmp_path):
     """Into a copy, with two cases."""
-    copy = tmp_path / "README.md"
-    copy.write_text(README)
+    page = RESULTS / "keras_derivatives.md"
+    copy = tmp_path / page.name
+    copy.write_text(page.read_text())
     every = audit.cases()
     monkeypatch.setattr(audit, "cases", lambda: every[:2])
     monkeypatch.setattr(audit, "SECTIONS", ())
-    arguments = [argument.replace("README.md", str(copy)) for argument in only("audit_keras")]
+    arguments = [argument.replace(str(page.relative_to(ROOT)), str(copy)) for argument in only("audit_keras")]
     execute(arguments)
-    assert copy.read_text() != README
+    assert copy.read_text() != page.read_text()
     assert "2 cases" in copy.read_text()
 
 
 def test_the_report_works(runs, execute, tmp_path):
     """Runs after the training commands, on all that they left, into a copy."""
-    copy = tmp_path / "README.md"
-    copy.write_text(README)
+    page = RESULTS / "sinusoid.md"
+    copy = tmp_path / page.name
+    copy.write_text(page.read_text())
     of_sweep, of_all = [line for line in commands() if "experiments.report" in line]
-    line = of_all.replace("README.md", str(copy)).replace("runs/algorithms", str(runs))
+    line = of_all.replace(str(page.relative_to(ROOT)), str(copy)).replace("runs/algorithms", str(runs))
     assert "tables written" in execute(shlex.split(line))
     place = min(path.parent for path in (runs / "sweeps").glob("*/sweep.json"))
     assert "index.html" in execute(shlex.split(of_sweep.replace("runs/sweeps/<id>", str(place))))
@@ -214,7 +214,7 @@ def test_the_offline_run_can_be_read_with_wandb(runs):
 def test_the_table_of_diagnoses_is_the_library_s():
     for name, text in metalearn.diagnostics.MEANINGS.items():
         row = " | ".join(part.replace("|", "\\|") for part in text.split("; "))
-        assert f"| `{name}` | {row} |" in README
+        assert f"| `{name}` | {row} |" in (GUIDE / "meta_gradients.md").read_text()
 
 
 def test_no_command_is_left_untested():
@@ -234,7 +234,7 @@ def test_no_command_is_left_untested():
 
 def test_the_library_examples_run(tmp_path, monkeypatch, capfd):
     """One after the other, as a reader would: the second uses what the first imports."""
-    learning, watched, penalty = (
+    _, learning, watched, penalty = (
         text for text in blocks("python") if not text.startswith(("# mylab/", "from experiments"))
     )
     shorter = f"{learning}\nquery_loss = report.mean\n{watched}".replace("iterations=1000", "iterations=5")
@@ -253,3 +253,29 @@ def test_the_library_examples_run(tmp_path, monkeypatch, capfd):
     assert names["outputs"].shape == (25, 10, 1)
     assert "log_l2" in printed
     assert names["trainer"].meta["log_l2"] > -2  # noise is fitted less with a stronger penalty
+
+
+# Keras saves variables by np.array(variable), which NumPy 2 warns of.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_the_ten_lines_of_the_readme_run(tmp_path, monkeypatch):
+    """On fewer iterations; what was saved is loaded and is the adapted model."""
+    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(example.replace("iterations=1000", "iterations=5"), names := {})
+    loaded, adapted, x = keras.models.load_model("adapted.keras"), names["adapted"], names["x"]
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), adapted.predict(x, verbose=0))
+    initial = names["learner"].to_keras(names["trainer"].meta)
+    assert np.abs(adapted(x) - initial(x)).max() > 1e-3
+
+
+def test_the_readme_is_short():
+    assert len(README.read_text().splitlines()) <= 180
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_to_files(document):
+    links = re.findall(
+        r"\]\(([^)#\s]+)[^)]*\)", re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+    )
+    missing = [link for link in links if "://" not in link and not (document.parent / link).exists()]
+    assert not missing

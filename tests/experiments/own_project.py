@@ -1,9 +1,8 @@
-"""The project of README's example, written to a folder, and commands that are called in it."""
+"""The project of the guide's example, written to a folder, and commands that are called in it."""
 
 import re
 import shlex
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -11,13 +10,14 @@ from experiments import __main__ as console
 from experiments.harness.figures import drawing
 from experiments.harness.report import write
 from experiments.harness.session import results
+from tests.documents import GUIDE
 from tests.experiments.small_runs import quick_programs
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+PAGE = (GUIDE / "own_project.md").read_text()
 
 FILE = re.compile(r"```(?:python|yaml)\n# (mylab/\S+)\n(.*?)```", re.DOTALL)
 
-COMMANDS = [shlex.split(line)[1:] for line in re.findall(r"^metalearn .*", README.read_text(), re.MULTILINE)]
+COMMANDS = [shlex.split(line)[1:] for line in re.findall(r"^metalearn .*", PAGE, re.MULTILINE)]
 """The example's: train, sweep, report, evaluate, reproduce."""
 
 SMALL = ["training.iterations=12", "training.meta_batch_size=2", "evaluation.tasks=4", "evaluation.steps=2"]
@@ -27,7 +27,7 @@ SMALL += ["tracking=none", "diagnostics.interval=null", "run.check_derivatives=f
 
 def make(folder):
     """Write the files of the example; return their names."""
-    files = dict(FILE.findall(README.read_text()))
+    files = dict(FILE.findall(PAGE))
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""README's project outside the tree: every command takes its parts as it takes ours, if they are trusted."""
+"""The guide's project, outside the tree: every command takes its parts as ours, if they are trusted."""
 
 import json
 import re

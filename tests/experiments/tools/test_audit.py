@@ -1,9 +1,8 @@
-"""The audit of Keras: complete, right about what is right, and what the README says."""
+"""The audit of Keras: complete, right about what is right, and what its page says."""
 
 import inspect
 import re
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -22,8 +21,9 @@ from experiments.tools.audit.measure import EXACT, NONE, WRONG, Row, measure
 from experiments.tools.audit.report import MARK, cases, markdown, terminal_table
 from experiments.tools.audit.sections import SECTIONS
 from experiments.tools.audit.targets import losses_of_targets
+from tests.documents import RESULTS
 
-ROOT = Path(__file__).resolve().parents[3]
+PAGE = RESULTS / "keras_derivatives.md"
 
 CASES = {case.name: case for case in cases()}
 
@@ -79,10 +79,10 @@ def test_everything_that_the_library_calls_exact_is_exact(rows):
 
 
 @pytest.mark.slow
-def test_the_readme_has_the_table(rows):
+def test_the_page_has_the_table(rows):
     """Names under verdicts: figures differ by version and machine, and older versions have fewer names."""
-    _, found, rest = (ROOT / "README.md").read_text().partition(BEGIN)
-    assert found, f"README.md needs {BEGIN} and {END}: python -m experiments.audit_keras write=README.md"
+    _, found, rest = PAGE.read_text().partition(BEGIN)
+    assert found, f"{PAGE} needs {BEGIN} and {END}: python -m experiments.audit_keras write={PAGE}"
     table = rest.partition(END)[0].partition("\n### ")[0]
     here, there = verdicts(markdown(rows)), verdicts(table)
     assert here.items() <= there.items()

@@ -1,7 +1,6 @@
 """What the audit measures beside layers: targets, operations, pooling; and that the known culprits are."""
 
 import re
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,8 +14,7 @@ from experiments.tools.audit.pooling import CASES, Pooled, measure_pooling
 from experiments.tools.audit.sections import SECTIONS, of_operations, of_pooling, of_targets
 from experiments.tools.audit.targets import ByTargets, losses_of_targets, measure_targets
 from metalearn.autodiff.culprits import KNOWN
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.documents import RESULTS
 
 LOSSES = {case.name: case for case in losses_of_targets()}
 
@@ -130,14 +128,14 @@ def test_max_pooling_of_ours_is_exact_in_every_program():
 
 @pytest.mark.slow
 def test_known_culprits_are_at_fault_and_ours_are_not(functions):
-    """Everything that the tables name, but for layers, and the README has the same names under the same."""
+    """Everything that the tables name, but for layers, and the page has the same names under the same."""
     rows = [section.measure(case) for section in SECTIONS[:2] for case in section.cases()]
     faulty = {getattr(row, "name", None) or row.case.name for row in rows if row.fault}
     assert not [name for name in faulty if name.startswith("metalearn.")]
     known = {name for name in KNOWN if not ELSEWHERE.match(name)} - {"tf.math.reduce_max"}
     assert known <= {name.partition(" (")[0] for name in faulty}
-    readme = (ROOT / "README.md").read_text()
-    missing = [name for name in faulty if not re.search(rf"\| \*\*.*\| `{re.escape(name)}`", readme)]
+    page = (RESULTS / "keras_derivatives.md").read_text()
+    missing = [name for name in faulty if not re.search(rf"\| \*\*.*\| `{re.escape(name)}`", page)]
     assert not missing
     for case in CASES:
         row = measure_pooling(*case)
