@@ -14,7 +14,7 @@ from metalearn.evaluation.task_list import EVALUATION_STREAM
 from metalearn.sources import Source
 from metalearn.types import Meta
 
-from .episodes import image
+from .episodes import image, pictured
 
 SHOWN = 8
 """Images beside each other."""
@@ -52,16 +52,15 @@ def attacked(learner: Learner, meta: Meta, tasks: Source, seed: int = 2) -> Atta
     support, query = tf.nest.map_structure(lambda leaf: leaf[0], tasks.sample((seed, EVALUATION_STREAM), 1))[
         :2
     ]
-    side = round(query.inputs.shape[-1] ** 0.5)
-    shape = query.inputs.shape[1:] if query.inputs.shape.rank == 4 else (side, side, 1)
-    if np.prod(shape) != np.prod(query.inputs.shape[1:]) or not query.targets.dtype.is_integer:
+    shown = pictured(query.inputs.numpy())
+    if shown is None or not query.targets.dtype.is_integer:
         return None
     model = learner.learner.to_keras(meta, support if learner.learner.steps else None)
     worst = [judge(model, *query) for judge in learner.judges]
     answers = np.stack([np.argmax(model(inputs), -1) for inputs in worst])
     classes = query.targets.numpy()
     return Attacked(
-        np.stack([inputs.numpy()[:SHOWN].reshape(-1, *shape) for inputs in worst]),
+        np.stack([inputs.numpy()[:SHOWN].reshape(-1, *shown.shape[1:]) for inputs in worst]),
         answers[:, :SHOWN],
         classes[:SHOWN],
         [judge.radius for judge in learner.judges],

@@ -106,6 +106,14 @@ def draw(shown: Episode, trained: str) -> Figure:
     return figure
 
 
+def pictured(inputs: np.ndarray) -> np.ndarray | None:
+    """Return inputs ``[N, H, W, 1 or 3]`` as they are, rows of numbers as square images; or None."""
+    if inputs.ndim == 4 and inputs.shape[-1] in (1, 3):
+        return inputs
+    side = round(inputs[0].size ** 0.5)
+    return inputs.reshape(-1, side, side, 1) if inputs.shape[1:] == (side * side,) else None
+
+
 def image(panel: Axes, pixels: np.ndarray, title: str, right: bool | None = None) -> None:
     """Draw an image ``[H, W, 1 or 3]``, with a sign that says whether what it is taken for is right."""
     color = "black" if right is None else BLUE if right else VERMILLION

@@ -16,11 +16,11 @@ from metalearn.nest import names
 
 from ..app.terminal import evaluation_table
 from ..config import memory, schema
-from ..config.build import build_tasks, failing_as, judged, loss_name
+from ..config.build import build, build_tasks, failing_as, judged, loss_name
 from ..config.preparation import number, prepare, tasks_of
 from ..console import console, say
 from ..errors import UsageError
-from ..figures import adaptation, attacked, episodes, reported, story
+from ..figures import adaptation, attacked, distilled, episodes, generated, reported, story
 from ..figures import drawing as figures
 from ..runs import checkpoints, code, identity, metrics, provenance, rundir
 from ..runs.files import read_bytes, require_plain_folder, write_atomically, write_bytes, write_json
@@ -171,12 +171,21 @@ def draw(session: Session, evaluation: ml.Evaluation) -> dict[str, Path]:
     cases = adaptation.adaptation_cases(trainer.learner, trainer.meta, build_tasks(config))
     if cases:
         drawn["adaptation"] = adaptation.adaptation(cases, trained)
-    episode = episodes.episode(trainer.learner, trainer.meta, tasks_of(config, "evaluation"))
+    tasks = tasks_of(config, "evaluation")
+    episode = episodes.episode(trainer.learner, trainer.meta, tasks)
     if episode:
         drawn["episode"] = episodes.draw(episode, trained)
-    worst = attacked.attacked(judged(config, trainer.learner), trainer.meta, tasks_of(config, "evaluation"))
+    worst = attacked.attacked(judged(config, trainer.learner), trainer.meta, tasks)
     if worst:
         drawn["attacked"] = attacked.draw(worst)
+    images = distilled.distilled(trainer.learner, trainer.meta, config["seed"])
+    if images:
+        drawn["distilled"] = distilled.draw(images)
+    described = (config.get("problem") or {}).get("generator")
+    generator = build(described, "problem.generator", config.get("packages", ()))
+    points = generated.generated(generator, trainer.meta, tasks)
+    if points:
+        drawn["generated"] = generated.draw(points)
     for name, figure in drawn.items():
         figures.save(figure, run.figures / name)
     return {name: run.figures / f"{name}.png" for name in drawn} | draw_story(run, config)

@@ -136,7 +136,9 @@ def FewShot(  # noqa: N802 - a source by its name, like the families of regressi
         report = ml.evaluate(learner, trainer.meta, tasks.split("test"), num_tasks=600)
 
     A task chooses ``ways`` different classes, gives them labels 0, 1, ... by chance, and chooses
-    ``shots + queries`` different images of each.
+    ``shots + queries`` different images of each. A model needs at least ``ways`` outputs. More are
+    right as well, for example to train with more ways than are tested: they stand for classes that no
+    example has, the softmax is over all outputs, and an answer among them is wrong.
 
     Args:
         images: uint8; ``[classes, D, H, W, C]``, or a list of ``[D, H, W, C]`` for classes of other sizes.
@@ -150,6 +152,7 @@ def FewShot(  # noqa: N802 - a source by its name, like the families of regressi
         split_seed: of the choice of classes for the parts: the order of the SHA-256 of seed and class.
 
     Raises:
+        TypeError: if there is nothing in the images to go through.
         ValueError: naming what cannot be: types and shapes, fewer classes than a task or the parts take,
             fewer images than a task takes of a class.
 
@@ -167,8 +170,14 @@ def FewShot(  # noqa: N802 - a source by its name, like the families of regressi
 def _arrays(
     images: np.ndarray | Sequence[np.ndarray], shots: int, queries: int, rotations: bool
 ) -> list[np.ndarray]:
-    """Return the images of each class; raise ValueError for the first that cannot be."""
-    arrays = [np.asarray(each) for each in images]
+    """Return the images of each class; raise TypeError or ValueError for the first that cannot be."""
+    try:
+        arrays = [np.asarray(each) for each in images]
+    except TypeError as error:
+        raise TypeError(
+            f"images must be an array [classes, D, H, W, C], or a list of [D, H, W, C], got {images!r}: "
+            "give the images of each class"
+        ) from error
     if not arrays:
         raise ValueError("there are no images: give an array [classes, D, H, W, C]")
     for number, each in enumerate(arrays):

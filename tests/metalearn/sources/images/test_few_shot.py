@@ -1,5 +1,7 @@
 """Few-shot classification: which classes, which images, which labels; and what cannot be."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -123,6 +125,41 @@ def test_the_digest_of_tasks_is_of_images_and_numbers():
 def test_what_cannot_be_is_refused(images, options, named):
     with pytest.raises(ValueError, match=named.replace("\\\\", "\\")):
         ml.tasks.FewShot(images, **{"ways": 2, "shots": 2, "queries": 3, **options})
+
+
+@pytest.mark.parametrize("images", [None, 5, np.array(5)])
+def test_what_holds_no_images_is_refused(images):
+    with pytest.raises(TypeError, match=re.escape(f"[D, H, W, C], got {images!r}: give the images")):
+        ml.tasks.FewShot(images)
+
+
+def linear(outputs):
+    model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(outputs)])
+    return ml.MetaLearner(model, "cross_entropy", ml.rules.sgd(0.5), metrics=("accuracy",))
+
+
+@pytest.mark.parametrize("outputs", [3, 5])
+def test_outputs_beyond_the_ways_are_classes_that_never_occur(outputs):
+    """One step of a linear model and its query loss, by NumPy over all outputs, to 1e-5."""
+    learner, task = linear(outputs), source().sample((0, 0), 1)
+    learner.require_fit(task)
+    meta = learner.initialize(0)
+    kernel, bias = sorted(meta["parameters"].values(), key=lambda leaf: -leaf.shape.rank)
+    weights = np.concatenate([kernel, bias[None]])
+    for batch in task[:2]:
+        x, classes = batch.inputs.numpy().reshape(-1, 16), batch.targets.numpy()[0]
+        x = np.append(x, np.ones((len(x), 1)), 1)
+        logits, own = x @ weights, np.eye(outputs)[classes]
+        chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        weights = weights - 0.5 * x.T @ (chances - own) / len(x)  # that after the query is not used
+    found = learner.meta_gradient(meta, task)
+    np.testing.assert_allclose(found.loss, [-np.log((chances * own).sum(1)).mean()], rtol=1e-5)
+    np.testing.assert_allclose(found.metrics["accuracy"], [(logits.argmax(1) == classes).mean()])
+
+
+def test_outputs_fewer_than_the_ways_are_refused():
+    with pytest.raises(ValueError, match="classes from 0 to 2"):
+        linear(2).require_fit(source().sample((0, 0), 1))
 
 
 def test_a_part_that_is_not_there_is_refused():
