@@ -19,7 +19,9 @@ from experiments.harness.session.results import REFERENCES
 
 EVERY = sorted(path.stem for path in (CONFIGS / "task").glob("*.yaml"))
 
-OTHERS = ("glyphs", "image_folder", "omniglot", "digits", "linear_model", "ring")
+POLICIES = ("bandit", "cart_pole", "navigation", "tabular")
+
+OTHERS = ("glyphs", "image_folder", "omniglot", "digits", "linear_model", "ring", *POLICIES)
 """Tasks that go with a model of images, or with a problem: they have pages in ``conf/experiment``."""
 
 NAMES = [name for name in EVERY if name not in OTHERS]

@@ -80,6 +80,7 @@ class Rollouts:
 
     def sample(self, seed: Seed, tasks: int) -> Task:
         """Draw tasks and noise, a pure function of the seed."""
+        require_count("tasks", tasks)
         first, second, third = split_seed(seed, 3)
         drawn = self.environment.draw(first, tasks)
         spec, count = self.environment.spec, self.trajectories
