@@ -19,6 +19,12 @@ def require_positive(name: str, value: object) -> None:
         raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
 
 
+def require_fraction(name: str, value: object) -> None:
+    """Raise ValueError unless ``value`` is a number in [0, 1]."""
+    if not _is_finite(value) or not 0 <= value <= 1:  # type: ignore[operator]
+        raise ValueError(f"{name} must be a number in [0, 1], got {value!r}")
+
+
 def require_finite(name: str, value: object) -> None:
     """Raise ValueError unless ``value`` is a finite number."""
     if not _is_finite(value):

@@ -29,9 +29,14 @@ def in_double(model: keras.Model) -> Iterator[None]:
     """
     layers = [model, *model._flatten_layers(include_self=False)]
     # What a sequential model consists of calls its layers, and is none of them.
-    layers += [layer._functional for layer in layers if isinstance(layer, keras.Sequential)]
+    sequential = [layer for layer in layers if isinstance(layer, keras.Sequential)]
+    layers += [layer._functional for layer in sequential]
     # A functional model casts to the types of its symbolic inputs, a stateless scope to those of variables.
     typed = [tensor for layer in layers for tensor in getattr(layer, "inputs", None) or ()]
+    # A sequential model casts to the type of its input layer.
+    typed += [
+        first for one in sequential for first in one._layers[:1] if isinstance(first, keras.layers.InputLayer)
+    ]
     typed = [each for each in (*typed, *model.variables) if each._dtype.startswith("float")]
     policies = [layer._dtype_policy for layer in layers]
     types = [each._dtype for each in typed]

@@ -1,8 +1,10 @@
 """Where tasks come from."""
 
+from metalearn.sources import environments
 from metalearn.sources.arrays import from_arrays
 from metalearn.sources.contract import BLOCK_BYTES, check_sampler, spec, task_bytes
 from metalearn.sources.conversion import as_source
+from metalearn.sources.environments.rollouts import Rollouts
 from metalearn.sources.function import from_function
 from metalearn.sources.images import FewShot
 from metalearn.sources.prefetch import prefetched
@@ -21,12 +23,14 @@ __all__ = [
     "Polynomial",
     "Quadratics",
     "Ring",
+    "Rollouts",
     "Sinusoid",
     "Source",
     "Step",
     "as_source",
     "check_sampler",
     "dataset",
+    "environments",
     "from_arrays",
     "from_function",
     "prefetched",

@@ -19,7 +19,19 @@ from experiments.harness.session.results import REFERENCES
 
 EVERY = sorted(path.stem for path in (CONFIGS / "task").glob("*.yaml"))
 
-OTHERS = ("glyphs", "image_folder", "omniglot", "digits", "linear_model", "quadratics", "ring")
+OTHERS = (
+    "bandit",
+    "cart_pole",
+    "digits",
+    "glyphs",
+    "image_folder",
+    "linear_model",
+    "navigation",
+    "omniglot",
+    "quadratics",
+    "ring",
+    "tabular",
+)
 """Tasks that go with a model of images, or with a problem: they have pages in ``conf/experiment``."""
 
 NAMES = [name for name in EVERY if name not in OTHERS]

@@ -85,10 +85,28 @@ SETTINGS: dict[str, Setting] = {
     "problem.weight": Setting(kinds.FRACTION, "of the teacher's targets before training"),
     "problem.unrolled": Setting(kinds.COUNT_OR_ZERO, "steps that the generator looks ahead"),
     "problem.smoothing": Setting(kinds.FRACTION, "what the discriminator says of real examples"),
+    "problem.surrogate": Setting(
+        one_of("dice", "lvc", "plain", "pathwise"), "whose derivatives are those of the return"
+    ),
+    "problem.baseline": Setting(one_of("linear", "mean", "none"), "of the returns to go"),
+    "problem.discount": Setting(kinds.FRACTION, "of rewards"),
+    "problem.trace": Setting(kinds.FRACTION, "lambda of generalised advantages; 1 for whole returns"),
+    "problem.normalized": Setting(kinds.SWITCH, "divide advantages by their deviation"),
+    "problem.exploratory": Setting(kinds.SWITCH, "the term of how the first rollouts are drawn (E-MAML)"),
+    "problem.deviation": Setting(kinds.POSITIVE, "of continuous actions"),
     "problem.start": Setting(kinds.RANGE, "generator and discriminator at first"),
     **{
         f"problem.{part}": Setting(kinds.OBJECT, f"the {part} of the problem")
-        for part in ("model", "rater", "teacher", "generator", "discriminator", "rule", "estimator")
+        for part in (
+            "model",
+            "rater",
+            "teacher",
+            "generator",
+            "discriminator",
+            "rule",
+            "estimator",
+            "environment",
+        )
     },
     "learner.loss": Setting(
         either(kinds.TEXT, kinds.OBJECT),

@@ -28,6 +28,7 @@ PACKAGES = {
     "metalearn.problems": ml.problems,
     "metalearn.step_weights": ml.step_weights,
     "metalearn.tasks": ml.tasks,
+    "metalearn.tasks.environments": ml.tasks.environments,
     "experiments.data": data,
     "keras.optimizers": keras.optimizers,
     "keras.optimizers.schedules": keras.optimizers.schedules,

@@ -10,6 +10,7 @@ from metalearn.problems.applications.logistic import logistic
 from metalearn.problems.applications.network import network
 from metalearn.problems.applications.networks import networks
 from metalearn.problems.applications.players import unrolled_players
+from metalearn.problems.applications.policy import policy
 from metalearn.problems.applications.quadratics import quadratics
 from metalearn.problems.applications.ridge import ridge
 
@@ -23,6 +24,7 @@ __all__ = [
     "logistic",
     "network",
     "networks",
+    "policy",
     "quadratics",
     "ridge",
     "unrolled_players",

@@ -24,6 +24,7 @@ OBJECTS = {
     "head": "metalearn.heads",
     "step_weights": "metalearn.step_weights",
     "attack": "metalearn.attacks",
+    "environment": "metalearn.tasks.environments",
     "optimizer": "keras.optimizers",
     "schedule": "keras.optimizers.schedules",
 }
@@ -34,7 +35,7 @@ NOT_DESCRIBED |= {"adapted", "check_second_derivatives", "slices", "step_weights
 NOT_DESCRIBED |= {"damage", "first_step_sizes", "grasp", "magnitude", "mask_problem", "masked", "masks"}
 NOT_DESCRIBED |= {"prunable", "quantization_problem", "quantize", "snip", "soft_target_loss"}
 NOT_DESCRIBED |= {"soft_target_problem", "surgeon", "Surgeon"}
-NOT_DESCRIBED |= {"Robust", "judged", "on_queries", "to_keras"}
+NOT_DESCRIBED |= {"Environment", "Episodes", "Noise", "Robust", "Spec", "judged", "on_queries", "to_keras"}
 NOT_DESCRIBED |= {"prefetched", "spec", "task_bytes", "get", "linear_head", "Estimator", "Head"}
 """What takes arrays, functions or objects that no configuration describes."""
 

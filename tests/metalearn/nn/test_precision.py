@@ -51,3 +51,12 @@ def test_a_change_below_float32_is_seen(make, training):
     after = functional.apply(model, single, inputs, training=training)
     assert after.dtype == before.dtype
     np.testing.assert_array_equal(before, after)
+
+
+def test_inputs_are_not_rounded():
+    """A sequential model casts to the type of its input layer, which is float32."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    (key,) = functional.parameters(model)
+    one = {key: tf.ones([1, 1], tf.float64)}
+    assert float(functional.apply(model, one, tf.constant([[0.1]], tf.float64))[0, 0]) == 0.1
+    assert model(tf.constant([[0.1]], tf.float64)).dtype == tf.float32

@@ -1,0 +1,204 @@
+"""Policies that adapt by their own rollouts."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from metalearn import rules
+from metalearn.checks import require_fraction, require_positive
+from metalearn.estimators import Estimator, checkpointed
+from metalearn.nn import functional
+from metalearn.problems.applications.rollout import Categorical, Gaussian, cast, rollout
+from metalearn.problems.applications.surrogates import BASELINES, SURROGATES, advantages, discounted
+from metalearn.problems.bilevel import BilevelProblem
+from metalearn.problems.bilevel_learner import BilevelLearner
+from metalearn.sources.environments import Environment, Episodes
+from metalearn.types import Inner, Meta, Parameters, Rule, Structure, Task
+
+PATHWISE = "pathwise"
+"""The surrogate that is the return itself, differentiated through the environment."""
+
+
+def policy(
+    environment: Environment,
+    model: keras.Model,
+    rule: Rule,
+    steps: int = 1,
+    surrogate: str = "dice",
+    baseline: str = "linear",
+    discount: float = 1.0,
+    trace: float = 1.0,
+    normalized: bool = False,
+    exploratory: bool = False,
+    deviation: float = 0.5,
+    estimator: Estimator | None = None,
+) -> BilevelLearner:
+    """Return the learner of a policy's initial parameters, from which it adapts by policy gradients.
+
+    ::
+
+        inner loss_k = -objective(theta_k; rollouts of theta_k)          on batch k of the support's noise
+        outer loss   = -objective(theta_K; rollouts of theta_K)          on the query's noise
+        objective    = 1/N sum_n sum_t discount^t s_nt A_nt + stop(mean discounted return)
+
+    of tasks as :class:`metalearn.tasks.Rollouts` draws them. A are generalised advantages, constants; the
+    factors s have the value 0, and as derivatives those of log-probabilities, see ``surrogate``. The outer
+    loss reports ``return``, the mean of the undiscounted one.
+
+    The surrogate ``plain`` gives wrong meta-gradients: of a Gaussian bandit with mean 0.2, deviation 0.5, goal
+    1.2 and rate 0.1 the meta-gradient of the return's negative is -1.28; DiCE and LVC estimate that, and plain
+    -1.6 with the baseline ``mean``, the first-order value, and -2.4 with ``none``.
+
+    ``MetaTrainer`` has to be told ``check_derivatives=False``: the derivatives of a surrogate are on purpose
+    not those of its value.
+
+    Args:
+        environment: of the tasks.
+        model: a built Keras model, observations to means of actions, or to logits where they are discrete.
+        rule: the inner update.
+        steps: K.
+        surrogate: ``dice``; ``lvc``, of lower variance in second derivatives, with a bias; ``plain``; or
+            ``pathwise``, where the environment is differentiable: derivatives through rewards and states.
+        baseline: ``linear`` in features of observation and time, fitted to each batch; ``mean`` of the
+            batch at each step; ``none``.
+        discount: of rewards, in (0, 1].
+        trace: lambda of generalised advantages, in [0, 1]; 1 for returns without bootstrapping.
+        normalized: whether advantages are divided by their deviation within the batch.
+        exploratory: whether the outer loss has the term of how the initial policy's rollouts are drawn, of
+            E-MAML; with ``plain`` alone, as the others' second derivatives contain it in expectation.
+        deviation: of continuous actions.
+        estimator: of the meta-gradient; ``checkpointed()`` unless given.
+
+    Raises:
+        ValueError: if an option is not known, a number out of range, or the model does not fit the
+            environment.
+
+    Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", section 4.2; Stadie et al. (2018),
+    "Some Considerations on Learning to Explore via Meta-Reinforcement Learning".
+    """
+    objective = _Objective(
+        environment, model, surrogate, baseline, discount, trace, normalized, exploratory, deviation
+    )
+    rule = rules.get(rule)
+    problem = BilevelProblem(
+        start=objective.start,
+        inner_loss=objective.inner_loss,
+        outer_loss=objective.outer_loss,
+        rule=rule,
+        steps=steps,
+        batch=_batch,
+    )
+
+    def start(seed: int) -> Meta:
+        parameters = functional.initialize(model, seed)
+        return {"parameters": parameters, "rule": rule.learnable(parameters)}
+
+    return BilevelLearner(problem, estimator or checkpointed(), start)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Objective:
+    """The losses of :func:`policy`, whose arguments these are."""
+
+    environment: Environment
+    model: keras.Model
+    surrogate: str
+    baseline: str
+    discount: float
+    trace: float
+    normalized: bool
+    exploratory: bool
+    deviation: float
+
+    def __post_init__(self) -> None:
+        spec, name = self.environment.spec, type(self.environment).__name__
+        for option, known in (("surrogate", [*SURROGATES, PATHWISE]), ("baseline", [*BASELINES])):
+            if getattr(self, option) not in known:
+                raise ValueError(f"{option} must be one of {', '.join(known)}, got {getattr(self, option)!r}")
+        require_fraction("discount", self.discount)
+        require_fraction("trace", self.trace)
+        require_positive("deviation", self.deviation)
+        if self.surrogate == PATHWISE and not spec.differentiable:
+            raise ValueError(f"surrogate={PATHWISE!r} needs derivatives, and {name} has none: take 'dice'")
+        if self.exploratory and self.surrogate != "plain":
+            raise ValueError(
+                f"exploratory=True goes with surrogate='plain' alone: second derivatives of "
+                f"{self.surrogate!r} contain that term, which would count twice"
+            )
+        sizes = self.model.input_shape[-1], self.model.output_shape[-1]
+        if sizes != (spec.observation, spec.actions):
+            raise ValueError(
+                f"the model has {sizes[0]} inputs and {sizes[1]} outputs, but {name} has {spec.observation} "
+                f"numbers of an observation and {spec.actions} of an action: change the model's sizes"
+            )
+
+    def start(self, phi: Meta, task: Task) -> Inner | Parameters:
+        parameters: Parameters = phi["parameters"]
+        if not self.exploratory:
+            return parameters
+        zero = tf.zeros([], tf.nest.flatten(parameters)[0].dtype)
+        return Inner(parameters, model=zero)
+
+    def inner_loss(self, theta: Parameters, phi: Meta, episodes: Episodes, score: Structure) -> Any:
+        loss, _, log_probabilities = self._loss(theta, episodes)
+        if not self.exploratory:
+            return loss
+        # Of all trajectories: each of them has moved theta.
+        return loss, score + tf.reduce_sum(SURROGATES["plain"](log_probabilities))
+
+    def outer_loss(self, theta: Parameters, phi: Meta, task: Task, score: Structure) -> Any:
+        loss, undiscounted, _ = self._loss(theta, task.query)
+        if self.exploratory:
+            loss += score * tf.stop_gradient(loss)
+        return loss, {"return": undiscounted}
+
+    def _loss(self, theta: Parameters, episodes: Episodes) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return the loss, the undiscounted return, and the log-probabilities ``[N, H]``."""
+        pathwise = self.surrogate == PATHWISE
+        dtype = tf.nest.flatten(theta)[0].dtype
+        acting = theta if pathwise else tf.nest.map_structure(tf.stop_gradient, theta)
+        network = functools.partial(functional.apply, self.model)
+        spec = self.environment.spec
+        distribution = Categorical() if spec.discrete else Gaussian(self.deviation)
+        found = rollout(
+            self.environment,
+            functools.partial(network, acting),
+            distribution,
+            cast(episodes, dtype),
+            differentiated=pathwise,
+        )
+        undiscounted = tf.reduce_mean(tf.reduce_sum(found.rewards, 1))
+        value = tf.reduce_mean(discounted(found.rewards, self.discount)[:, 0])
+        if pathwise:
+            return -value, undiscounted, tf.zeros([], dtype)
+        observations, actions, rewards = (tf.stop_gradient(each) for each in found)
+        count, horizon = rewards.shape
+        # All steps in one call: the loop is not differentiated, and this is the one that is.
+        outputs = network(theta, tf.reshape(observations, [count * horizon, -1]))
+        flat = tf.reshape(actions, [count * horizon, *actions.shape[2:]])
+        log_probabilities = tf.reshape(distribution.log_probability(outputs, flat), [count, horizon])
+        weights = self._weights(observations, rewards)
+        surrogate = tf.reduce_mean(tf.reduce_sum(SURROGATES[self.surrogate](log_probabilities) * weights, 1))
+        return -(surrogate + tf.stop_gradient(value)), undiscounted, log_probabilities
+
+    def _weights(self, observations: tf.Tensor, rewards: tf.Tensor) -> tf.Tensor:
+        """Return ``discount^t A_t``, a constant."""
+        found = advantages(observations, rewards, BASELINES[self.baseline], self.discount, self.trace)
+        if self.normalized:
+            found /= tf.math.reduce_std(found) + 1e-6
+        powers = [self.discount**step for step in range(rewards.shape[1])]
+        return tf.stop_gradient(found * tf.constant(powers, found.dtype))
+
+
+def _batch(task: Task, step: int | tf.Tensor) -> Episodes:
+    """Return the episodes of inner step ``step``; beyond the last rollout, the first one's noise again."""
+    noise = task.support.noise
+    index = step % noise.action.shape[0]
+    # Not leaf[index], which has no vectorised form where step numbers differ by task.
+    picked = tf.nest.map_structure(lambda leaf: tf.gather(leaf, index), noise)
+    return task.support._replace(noise=picked)

@@ -1,0 +1,134 @@
+"""Trajectories of a policy in an environment, and the probabilities of its actions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import tensorflow as tf
+
+from metalearn.execution.loops import fold
+from metalearn.nest import as_type
+from metalearn.sources.environments import Environment, Episodes
+from metalearn.types import Structure
+
+Network = Callable[[tf.Tensor], tf.Tensor]
+"""Observations ``[N, O]`` to what a distribution of actions is made from, ``[N, A]``."""
+
+
+class Trajectories(NamedTuple):
+    """N trajectories of H steps.
+
+    Attributes:
+        observations: before each step, ``[N, H, O]``.
+        actions: ``[N, H, A]``, integers ``[N, H]`` if discrete.
+        rewards: ``[N, H]``.
+    """
+
+    observations: tf.Tensor
+    actions: tf.Tensor
+    rewards: tf.Tensor
+
+
+class Distribution(Protocol):
+    """Actions, given the outputs of a network."""
+
+    def sample(self, outputs: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """Return actions ``[N, ...]`` for outputs ``[N, A]`` and noise ``[N, ...]``."""
+        ...
+
+    def log_probability(self, outputs: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
+        """Return ``[M]`` logarithms, up to a constant, for outputs ``[M, A]`` and actions ``[M, ...]``."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Gaussian:
+    """``N(outputs, deviation^2)``, independent in each number; noise is standard normal."""
+
+    deviation: float
+
+    def sample(self, outputs: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """Return ``outputs + deviation noise``."""
+        return outputs + self.deviation * noise
+
+    def log_probability(self, outputs: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
+        """Return ``-|actions - outputs|^2 / (2 deviation^2)``."""
+        return tf.reduce_sum(tf.square(actions - outputs), -1) / (-2 * self.deviation**2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Categorical:
+    """``softmax(outputs)``; noise is uniform."""
+
+    def sample(self, outputs: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """Return the inverse of the distribution function at the noise, integers ``[N]``."""
+        below = tf.cumsum(tf.nn.softmax(outputs), 1)[:, :-1]
+        return tf.reduce_sum(tf.cast(noise >= below, tf.int32), 1)
+
+    def log_probability(self, outputs: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
+        """Return the logarithm of the softmax at the actions."""
+        chosen = tf.one_hot(actions, outputs.shape[-1], dtype=outputs.dtype)
+        # Not tf.nn.log_softmax, which would have to be vectorised over tasks by a fallback.
+        return tf.reduce_sum(chosen * outputs, -1) - tf.reduce_logsumexp(outputs, -1)
+
+
+def rollout(
+    environment: Environment,
+    network: Network,
+    distribution: Distribution,
+    episodes: Episodes,
+    *,
+    differentiated: bool,
+) -> Trajectories:
+    """Follow a policy in one task.
+
+    Args:
+        environment: that takes the steps.
+        network: of the policy.
+        distribution: of actions given its outputs.
+        episodes: of one task, noise ``[N, H, ...]``.
+        differentiated: whether derivatives go through actions and states; the loop is then written out, as
+            forward mode does not go through loops of the graph.
+    """
+    noise, horizon = episodes.noise, episodes.noise.action.shape[-2]
+    state, observation = environment.reset(episodes.task, noise.reset)
+    count = observation.shape[0]
+    actions = [] if environment.spec.discrete else [environment.spec.actions]
+    kept = Trajectories(
+        tf.zeros([count, horizon, observation.shape[1]], observation.dtype),
+        tf.zeros([count, horizon, *actions], tf.int32 if environment.spec.discrete else observation.dtype),
+        tf.zeros([count, horizon], observation.dtype),
+    )
+
+    def advance(carry: Structure, step: int | tf.Tensor) -> Structure:
+        state, observation, kept = carry
+        action = distribution.sample(network(observation), tf.gather(noise.action, step, axis=1))
+        after, seen, reward = environment.step(
+            episodes.task, state, action, tf.gather(noise.step, step, axis=1)
+        )
+        kept = tf.nest.map_structure(
+            lambda array, value: _put(array, value, step), kept, Trajectories(observation, action, reward)
+        )
+        return after, seen, kept
+
+    carry = state, observation, kept
+    return fold(advance, carry, horizon, in_graph=not differentiated)[2]
+
+
+def cast(episodes: Episodes, dtype: tf.DType) -> Episodes:
+    """Return episodes with floating leaves of a type."""
+    return tf.nest.map_structure(
+        lambda leaf: as_type(leaf, dtype) if leaf.dtype.is_floating else leaf, episodes
+    )
+
+
+def _put(array: tf.Tensor, value: tf.Tensor, step: int | tf.Tensor) -> tf.Tensor:
+    """Return ``[N, H, ...]`` with ``value`` in place of what is there at ``step``.
+
+    Masks rather than TensorArrays: these have derivatives of every order and mode, vectorised or not.
+    """
+    horizon = array.shape[1]
+    here = tf.reshape(tf.range(horizon) == step, [1, horizon] + [1] * (len(array.shape) - 2))
+    return tf.where(here, tf.expand_dims(value, 1), array)
