@@ -50,9 +50,9 @@ def policy(
     factors s have the value 0, and as derivatives those of log-probabilities, see ``surrogate``. The outer
     loss reports ``return``, the mean of the undiscounted one.
 
-    The surrogate ``plain`` gives wrong meta-gradients: of a Gaussian bandit with mean 0.2, deviation 0.5, goal
-    1.2 and rate 0.1 the meta-gradient of the return's negative is -1.28; DiCE and LVC estimate that, and plain
-    -1.6 with the baseline ``mean``, the first-order value, and -2.4 with ``none``.
+    The surrogate ``plain`` gives wrong meta-gradients: of a Gaussian bandit with mean 0.2, deviation 0.5,
+    goal 1.2 and rate 0.1 the meta-gradient of the return's negative is -1.28; DiCE and LVC estimate that,
+    and plain -1.6 with the baseline ``mean``, the first-order value, and -2.4 with ``none``.
 
     ``MetaTrainer`` has to be told ``check_derivatives=False``: the derivatives of a surrogate are on purpose
     not those of its value.
@@ -78,8 +78,8 @@ def policy(
         ValueError: if an option is not known, a number out of range, or the model does not fit the
             environment.
 
-    Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", section 4.2; Stadie et al. (2018),
-    "Some Considerations on Learning to Explore via Meta-Reinforcement Learning".
+    Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", section 4.2; Stadie et al.
+    (2018), "Some Considerations on Learning to Explore via Meta-Reinforcement Learning".
     """
     objective = _Objective(
         environment, model, surrogate, baseline, discount, trace, normalized, exploratory, deviation

@@ -35,7 +35,7 @@ def lvc(log_probabilities: tf.Tensor) -> tf.Tensor:
     What is left out is ``2 sum_t A_t grad lp_t sum_{u<t} grad lp_u'``, made symmetric: most of the variance,
     and, but for horizon 1, a bias.
 
-    Reference: Rothfuss et al. (2019), "ProMP: Proximal Meta-Policy Search", equation 8 (low variance curvature).
+    Reference: Rothfuss et al. (2019), "ProMP: Proximal Meta-Policy Search", equation 8.
     """
     return box(log_probabilities) - 1
 

@@ -69,7 +69,7 @@ class CartPole:
         self, task: Structure, state: Structure, action: tf.Tensor, noise: tf.Tensor
     ) -> tuple[Structure, tf.Tensor, tf.Tensor]:
         """Take one Euler step."""
-        place, velocity, angle, spin = tf.unstack(state, axis=1)
+        _, velocity, angle, spin = tf.unstack(state, axis=1)
         sine, cosine, moment = tf.sin(angle), tf.cos(angle), POLE * task["length"]
         force = 10 * tf.clip_by_value(action[:, 0], -1.0, 1.0)
         pushed = (force + moment * tf.square(spin) * sine) / (CART + POLE)

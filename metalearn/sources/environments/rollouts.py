@@ -70,8 +70,8 @@ class Rollouts:
     def __post_init__(self) -> None:
         if not isinstance(self.environment, Environment):
             raise ValueError(
-                f"environment must have spec, draw, reset and step, as metalearn.tasks.environments.Environment "
-                f"says, got {self.environment!r}"
+                "environment must have spec, draw, reset and step, as an Environment has, "
+                f"got {self.environment!r}"
             )
         for name in ("trajectories", "horizon", "batches"):
             require_count(name, getattr(self, name))
@@ -117,7 +117,7 @@ def _try(environment: Environment) -> None:
     ):
         if found.shape != expected:
             raise ValueError(
-                f"{name}: {what} of shape {found.shape} for {TRIED} trajectories, but its spec says {expected}"
+                f"{name}: {what} of shape {found.shape} for {TRIED} trajectories, its spec says {expected}"
             )
     before, later = (
         tf.nest.map_structure(lambda leaf: (leaf.shape, leaf.dtype), each) for each in (state, after)

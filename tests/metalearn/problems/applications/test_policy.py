@@ -73,7 +73,7 @@ def test_the_bandits_meta_gradient(surrogate, baseline, expected):
 
 @pytest.fixture(scope="module")
 def process():
-    """The environment, its model, parameters with probabilities in quarters, and one task of all trajectories."""
+    """The environment, its model, parameters with probabilities in quarters, and one task of all paths."""
     environment, model = environments.Tabular(2, 2), linear_model(2, 2)
     grids = np.array(list(itertools.product(GRID, repeat=2 * HORIZON - 1)))
     grids = np.concatenate([grids, np.full([len(grids), 1], 0.1)], 1)  # the last transition changes nothing
@@ -179,7 +179,6 @@ def test_the_term_of_exploration_is_exact():
 
     def expected(kernel):
         logits = kernel[0]
-        kept = tf.stop_gradient(tf.nn.softmax(logits))
         total = 0.0
         for action in range(2):
             probability = tf.nn.softmax(logits)[action]
@@ -213,7 +212,7 @@ def test_pathwise_derivatives_equal_differences():
         value = loss(theta)
     gradient = tape.gradient(value, theta)
     slope = sum(float(tf.reduce_sum(leaf)) for leaf in gradient.values())
-    moved = [float(loss(tf.nest.map_structure(lambda leaf: leaf + by, theta))) for by in (1e-5, -1e-5)]
+    moved = [float(loss(tf.nest.map_structure(lambda leaf, by=by: leaf + by, theta))) for by in (1e-5, -1e-5)]
     np.testing.assert_allclose(slope, (moved[0] - moved[1]) / 2e-5, rtol=1e-6)
 
 

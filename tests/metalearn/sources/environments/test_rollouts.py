@@ -23,7 +23,9 @@ def test_shapes_and_distributions():
     np.testing.assert_allclose(np.std(task.support.noise.action), 1, atol=0.03)
     discrete = ml.tasks.Rollouts(environments.Tabular(3, 2), 5, 7).sample((0, 0), 100)
     noise = discrete.support.noise.action.numpy()
-    assert noise.shape == (100, 1, 5, 7, 1) and noise.min() >= 0 and 0.98 < noise.max() < 1
+    assert noise.shape == (100, 1, 5, 7, 1)
+    assert noise.min() >= 0
+    assert 0.98 < noise.max() < 1
     check_source(source)
 
 
