@@ -1,4 +1,12 @@
-"""Policies that adapt by their own rollouts."""
+"""Policies that adapt by their own rollouts.
+
+The surrogate ``plain`` gives wrong meta-gradients: of a Gaussian bandit with mean 0.2, deviation 0.5,
+goal 1.2 and rate 0.1 the meta-gradient of the return's negative is -1.28; DiCE and LVC estimate that,
+and plain -1.6 with the baseline ``mean``, the first-order value, and -2.4 with ``none``.
+
+``MetaTrainer`` has to be told ``check_derivatives=False``: the derivatives of a surrogate are on purpose
+not those of its value.
+"""
 
 from __future__ import annotations
 
@@ -50,13 +58,6 @@ def policy(
     factors s have the value 0, and as derivatives those of log-probabilities, see ``surrogate``. The outer
     loss reports ``return``, the mean of the undiscounted one.
 
-    The surrogate ``plain`` gives wrong meta-gradients: of a Gaussian bandit with mean 0.2, deviation 0.5,
-    goal 1.2 and rate 0.1 the meta-gradient of the return's negative is -1.28; DiCE and LVC estimate that,
-    and plain -1.6 with the baseline ``mean``, the first-order value, and -2.4 with ``none``.
-
-    ``MetaTrainer`` has to be told ``check_derivatives=False``: the derivatives of a surrogate are on purpose
-    not those of its value.
-
     Args:
         environment: of the tasks.
         model: a built Keras model, observations to means of actions, or to logits where they are discrete.
@@ -84,7 +85,10 @@ def policy(
     objective = _Objective(
         environment, model, surrogate, baseline, discount, trace, normalized, exploratory, deviation
     )
-    rule = rules.get(rule)
+    return _learner(objective, rules.get(rule), steps, estimator or checkpointed())
+
+
+def _learner(objective: _Objective, rule: Rule, steps: int, estimator: Estimator) -> BilevelLearner:
     problem = BilevelProblem(
         start=objective.start,
         inner_loss=objective.inner_loss,
@@ -95,10 +99,10 @@ def policy(
     )
 
     def start(seed: int) -> Meta:
-        parameters = functional.initialize(model, seed)
+        parameters = functional.initialize(objective.model, seed)
         return {"parameters": parameters, "rule": rule.learnable(parameters)}
 
-    return BilevelLearner(problem, estimator or checkpointed(), start)
+    return BilevelLearner(problem, estimator, start)
 
 
 @dataclasses.dataclass(frozen=True)

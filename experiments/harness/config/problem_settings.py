@@ -1,0 +1,59 @@
+"""Settings of problems, whichever function has them."""
+
+from __future__ import annotations
+
+from . import kinds
+from .kinds import Setting, one_of, optional
+
+PROBLEM: dict[str, Setting] = {
+    "problem.features": Setting(kinds.COUNT, "of an input"),
+    "problem.log_l2": Setting(kinds.NUMBER, "logarithm of each penalty before training"),
+    "problem.examples": Setting(kinds.COUNT, "of the inner loss, a weight each"),
+    "problem.batch": Setting(optional(kinds.COUNT), "examples of an inner step; null for all"),
+    "problem.steps": Setting(kinds.COUNT_OR_ZERO, "inner steps while training"),
+    "problem.size": Setting(kinds.COUNT, "parameters of a quadratic function"),
+    "problem.classes": Setting(kinds.TWO_OR_MORE, "of the examples"),
+    "problem.widths": Setting(kinds.COUNTS, "the smallest and the largest number of hidden units"),
+    "problem.next_batch": Setting(kinds.SWITCH, "the meta-loss is on the next mini-batch, not on the query"),
+    "problem.averaged": Setting(kinds.SWITCH, "all inner steps count in the meta-loss, not the last alone"),
+    "problem.initial": Setting(kinds.NUMBER, "value before training"),
+    "problem.seed": Setting(kinds.SEED, "of the model's initial parameters"),
+    "problem.images": Setting(kinds.OBJECT, "what synthetic images start as"),
+    "problem.data": Setting(kinds.OBJECT, "examples that a model is trained on before"),
+    "problem.pretraining": Setting(kinds.COUNT_OR_ZERO, "steps of that training"),
+    "problem.sparsity": Setting(kinds.BELOW_ONE, "share of the weights that go"),
+    "problem.scores": Setting(
+        one_of("uniform", "magnitude", "snip", "grasp", "damage", "surgeon"),
+        "that learning masks starts with",
+    ),
+    "problem.strength": Setting(kinds.POSITIVE_OR_ZERO, "of the penalty for masks above the budget"),
+    "problem.bits": Setting(kinds.TWO_OR_MORE, "of a weight, with its sign"),
+    "problem.temperature": Setting(kinds.POSITIVE, "of the teacher's targets before training"),
+    "problem.weight": Setting(kinds.FRACTION, "of the teacher's targets before training"),
+    "problem.unrolled": Setting(kinds.COUNT_OR_ZERO, "steps that the generator looks ahead"),
+    "problem.smoothing": Setting(kinds.FRACTION, "what the discriminator says of real examples"),
+    "problem.surrogate": Setting(
+        one_of("dice", "lvc", "plain", "pathwise"), "whose derivatives are those of the return"
+    ),
+    "problem.baseline": Setting(one_of("linear", "mean", "none"), "of the returns to go"),
+    "problem.discount": Setting(kinds.FRACTION, "of rewards"),
+    "problem.trace": Setting(kinds.FRACTION, "lambda of generalised advantages; 1 for whole returns"),
+    "problem.normalized": Setting(kinds.SWITCH, "divide advantages by their deviation"),
+    "problem.exploratory": Setting(kinds.SWITCH, "the term of how the first rollouts are drawn (E-MAML)"),
+    "problem.deviation": Setting(kinds.POSITIVE, "of continuous actions"),
+    "problem.start": Setting(kinds.RANGE, "generator and discriminator at first"),
+    **{
+        f"problem.{part}": Setting(kinds.OBJECT, f"the {part} of the problem")
+        for part in (
+            "model",
+            "rater",
+            "teacher",
+            "generator",
+            "discriminator",
+            "rule",
+            "estimator",
+            "environment",
+        )
+    },
+}
+"""By their paths."""
