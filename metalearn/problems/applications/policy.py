@@ -64,7 +64,8 @@ def policy(
         rule: the inner update.
         steps: K.
         surrogate: ``dice``; ``lvc``, of lower variance in second derivatives, with a bias; ``plain``; or
-            ``pathwise``, where the environment is differentiable: derivatives through rewards and states.
+            ``pathwise``, where the environment is differentiable: derivatives through rewards and states, of
+            a loop that is written out, so that the time to compile grows with the horizon.
         baseline: ``linear`` in features of observation and time, fitted to each batch; ``mean`` of the
             batch at each step; ``none``.
         discount: of rewards, in (0, 1].
