@@ -8,10 +8,10 @@ from metalearn.problems.applications.gaussians import gaussians
 from metalearn.problems.applications.influence_balancing import influence_balancing
 from metalearn.problems.applications.logistic import logistic
 from metalearn.problems.applications.network import network
-from metalearn.problems.applications.networks import networks
 from metalearn.problems.applications.players import unrolled_players
 from metalearn.problems.applications.policy import policy
 from metalearn.problems.applications.quadratics import quadratics
+from metalearn.problems.applications.random_classifiers import random_classifiers
 from metalearn.problems.applications.ridge import ridge
 
 __all__ = [
@@ -23,9 +23,9 @@ __all__ = [
     "influence_balancing",
     "logistic",
     "network",
-    "networks",
     "policy",
     "quadratics",
+    "random_classifiers",
     "ridge",
     "unrolled_players",
 ]

@@ -21,7 +21,7 @@ from metalearn.random import normal, split_seed, uniform
 from metalearn.types import Batch, Inner, Meta, Parameters, Rule, Seed, Structure, Task
 
 
-def networks(
+def random_classifiers(
     features: int,
     classes: int,
     rule: Rule,
@@ -82,7 +82,7 @@ def networks(
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """The functions of one task; see :func:`networks`. The model's state is the width and the step."""
+    """The functions of one task of :func:`random_classifiers`; its model's state is the width and the step."""
 
     features: int
     classes: int
@@ -126,11 +126,11 @@ class Training:
         """Return the initial parameters; width and step are the model's state."""
         drawn = task.support.noise
         inputs, targets = self._asked(task)
-        require_classes("networks", targets, self.classes)
+        require_classes("random_classifiers", targets, self.classes)
         if inputs.shape[1:] != [self.features]:
             raise ValueError(
-                f"networks: inputs have the shape {inputs.shape}, and features={self.features}: give [N, "
-                f"{self.features}]"
+                f"random_classifiers: inputs have the shape {inputs.shape}, and features={self.features}: "
+                f"give [N, {self.features}]"
             )
         dtype = tf.nest.flatten(phi)[0].dtype
         theta = tf.nest.map_structure(lambda leaf: tf.cast(leaf, dtype), drawn["parameters"])

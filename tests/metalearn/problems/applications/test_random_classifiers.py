@@ -20,7 +20,7 @@ def examples(seed, count=EXAMPLES):
 def learner(steps=2, rule=None, **settings):
     settings = {"widths": [2, 5], "batch": BATCH, **settings}
     rule = rule or ml.rules.sgd(ml.rules.learned(RATE))
-    return ml.problems.networks(FEATURES, CLASSES, rule, steps, **settings)
+    return ml.problems.random_classifiers(FEATURES, CLASSES, rule, steps, **settings)
 
 
 def cross_entropy(theta, width, inputs, targets):
