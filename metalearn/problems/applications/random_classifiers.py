@@ -82,7 +82,7 @@ def random_classifiers(
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """The functions of one task of :func:`random_classifiers`; its model's state is the width and the step."""
+    """Functions of one task of :func:`random_classifiers`; the model's state is the width and the step."""
 
     features: int
     classes: int
