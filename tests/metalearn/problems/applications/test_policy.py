@@ -58,10 +58,10 @@ def bandit(surrogate, baseline, rollouts=20_000, tasks=40, **options):
     [
         ("dice", "mean", -1.28),
         ("lvc", "mean", -1.28),
-        ("dice", "none", -1.28),
+        pytest.param("dice", "none", -1.28, marks=pytest.mark.slow),
         ("pathwise", "none", -1.28),
         ("plain", "mean", -1.6),
-        ("plain", "none", -2.4),
+        pytest.param("plain", "none", -2.4, marks=pytest.mark.slow),
     ],
 )
 def test_the_bandits_meta_gradient(surrogate, baseline, expected):
