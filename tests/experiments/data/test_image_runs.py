@@ -60,7 +60,13 @@ def test_a_run_has_accuracies(tmp_path, capfd):
     assert together in " ".join(printed.split())
     assert (evaluation["queries_at_once"], evaluation["statistics"]) == ("all", "batch")
 
-    # On another set, and otherwise.
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("blots")
+def test_a_run_is_evaluated_on_another_set_and_otherwise(tmp_path, capfd):
+    assert run(tmp_path, ["experiment=glyphs/protonet", *SMALL]) == 0
+    (path,) = (tmp_path / "glyphs").iterdir()
+    evaluation = json.loads((path / "evaluation.json").read_text())
     handwriting, random = tmp_path / "data" / "omniglot", np.random.default_rng(1)
     handwriting.mkdir(parents=True)
     with zipfile.ZipFile(handwriting / "images_background.zip", "w") as archive:

@@ -60,7 +60,7 @@ def answered(learner, meta, task, batches):
     return np.mean(losses), np.mean(hits)
 
 
-@pytest.mark.parametrize("mapping", ["sequential", pytest.param("vectorized", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("mapping", ["vectorized", pytest.param("sequential", marks=pytest.mark.slow)])
 def test_an_evaluation_is_that_of_a_loop_over_batches(source, mapping):
     """One class at a time, and one query at a time, with batch statistics; to 1e-10."""
     learner = learner_of("batch", mapping=mapping)

@@ -62,7 +62,7 @@ WRAPPED = rules.clip_by_global_norm(rules.weight_decay(rules.adam(0.01), 0.001),
 @pytest.mark.parametrize(
     "rule",
     [
-        WRAPPED,
+        pytest.param(WRAPPED, marks=pytest.mark.slow),
         rules.learned_mlp(0.01, hidden=(8,)),
         pytest.param(rules.sgd(0.1), marks=pytest.mark.slow),
         pytest.param(
