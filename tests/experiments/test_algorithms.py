@@ -24,7 +24,7 @@ SMALL = ["model.hidden=[5]", "model.activation=tanh", "learner.steps=2"]
 CLASSES = ("lr_d2", "matching", "metaoptnet", "proto_maml", "protonet")
 """Algorithms that have a meaning for classes alone."""
 
-OFTEN = ("maml", "reptile", "cavia", "r2d2", "protonet")
+OFTEN = ("maml", "reptile", "protonet")
 """Algorithms that are tried by default. The parts of all others have tests of their own in the library."""
 
 PARAMETERS = [pytest.param(name, marks=[] if name in OFTEN else pytest.mark.slow) for name in ALGORITHMS]

@@ -23,8 +23,9 @@ from experiments.harness.session import training as session
 from metalearn import diagnostics
 from tests.experiments import events
 from tests.experiments.small_runs import SETTINGS, SHORT, content, folder, read, run, stop_at
+from tests.often import mostly_slow
 
-LONG = [*SETTINGS, "training.iterations=2000", "training.jit_compile=false", "training.carry=700"]
+LONG = [*SETTINGS, "training.iterations=1000", "training.jit_compile=false", "training.carry=350"]
 """With inner loops that are carried on: what is killed is in the middle of one."""
 
 
@@ -65,7 +66,7 @@ def test_killed_and_stopped_it_ends_with_equal_bits(tmp_path, whole):
     assert manifest["status"] == "interrupted"
     assert manifest["environment"]["TF_NUM_INTRAOP_THREADS"] == "1"
     assert len(manifest["resumed"]) == 1
-    assert 0 < manifest["iteration"] < 2000
+    assert 0 < manifest["iteration"] < 1000
     assert run(tmp_path, LONG, as_traced=False) == 0
     assert content(folder(tmp_path)) == whole
 
@@ -180,7 +181,7 @@ def test_a_folder_that_vanishes_is_said(tmp_path, monkeypatch, capfd):
     assert "Traceback" not in captured.err
 
 
-@pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.parametrize("replaced", mostly_slow([False, True], True))
 def test_a_lock_that_is_taken_away_stops_its_owner_before_it_writes(short, tmp_path, capfd, replaced):
     """Whoever removed it may have started another process. Gone on with, the bits are equal."""
 

@@ -44,11 +44,10 @@ def assert_state(inner, expected, index):
     ("name", "steps", "rounds", "slices"),
     [
         ("checkpointed", 2, 4, 3),
-        ("truncated", 2, 2, 3),
         *(pytest.param("checkpointed", *case, marks=pytest.mark.slow) for case in ((2, 2, None), (7, 2, 3))),
         *(
             pytest.param(name, 2, 2, 3, marks=pytest.mark.slow)
-            for name in ("first_order", "frozen", "unrolled")
+            for name in ("first_order", "frozen", "truncated", "unrolled")
         ),
     ],
 )
@@ -106,7 +105,7 @@ class TestStartOfATask:
         model = {"mean": tf.constant([0.1], tf.float64), "calls": tf.constant([0])}
         return Inner({"w": w}, rule, model, tf.constant([step]))
 
-    @pytest.mark.parametrize("name", mostly_slow(CONTINUING, "checkpointed", "truncated"))
+    @pytest.mark.parametrize("name", mostly_slow(CONTINUING, "checkpointed"))
     def test_it_is_used(self, name):
         """The loop starts there and not at phi; a negative step begins with the problem's own start."""
         part = Tracking(2)

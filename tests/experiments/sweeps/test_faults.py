@@ -52,6 +52,7 @@ def test_a_second_start_says_that_it_is_being_run(tmp_path, capfd, stand_in, arg
     assert run(tmp_path, arguments) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unbuilt")
 def test_a_file_in_the_way_leaves_a_trial_to_be_run_again(tmp_path, capfd, stand_in):
     """It is no fault of the values that were chosen: the same trial is complete when the file is gone."""

@@ -32,7 +32,7 @@ WRONG_FUNCTIONS = ("categorical_crossentropy (logits, soft targets)", "ctc", "so
 
 QUICK = (
     *("Dense", "Conv2D", "Embedding", "Dropout", "Resizing"),
-    *("metalearn.layers.BatchNormalization", "categorical_crossentropy (logits)", "gelu", "softsign"),
+    *("categorical_crossentropy (logits)", "gelu", "softsign"),
     "metalearn.layers.softsign",
 )
 """Cases of all kinds that take a second or two each."""

@@ -106,6 +106,7 @@ def test_compiled(network, eager, with_xla, compiles, as_vector):
     assert not compiles(lambda: compiled(direction, parameters))
 
 
+@pytest.mark.slow
 def test_in_a_graph_converted_by_autograph():
     @tf.function
     def all_of_them(x):

@@ -48,20 +48,19 @@ def learner_of(statistics, **options):
     )
 
 
-def answered(learner, meta, task, batches):
-    """Return loss and accuracy of a task after one step, each batch of queries answered by itself."""
-    fitted = learner.adapt(meta, task.support, 1)
+def answered(predict, fitted, task, batches):
+    """Return loss and accuracy of an adapted task, each batch of queries answered by itself."""
     losses, hits = [], []
     for places in batches:
         inputs, targets = (tf.gather(each, places, axis=1) for each in task.query)
-        outputs = learner.predict(fitted, inputs)[0]
+        outputs = predict(fitted, inputs)[0]
         losses.append(ml.losses.cross_entropy(targets[0], outputs))
         hits.append(ml.metrics.accuracy(targets[0], outputs))
     return np.mean(losses), np.mean(hits)
 
 
 @pytest.mark.parametrize("mapping", ["vectorized", pytest.param("sequential", marks=pytest.mark.slow)])
-def test_an_evaluation_is_that_of_a_loop_over_batches(source, mapping):
+def test_an_evaluation_is_that_of_a_loop_over_batches(source, in_graph, mapping):
     """One class at a time, and one query at a time, with batch statistics; to 1e-10."""
     learner = learner_of("batch", mapping=mapping)
     meta, tasks = learner.initialize(0), source.sample((1, -1), TASKS)
@@ -71,12 +70,13 @@ def test_an_evaluation_is_that_of_a_loop_over_batches(source, mapping):
         "class": lambda index: [np.flatnonzero(labels[index] == way) for way in range(WAYS)],
         1: lambda index: np.arange(WAYS * QUERIES)[:, None],
     }
-    found = {}
+    ones = [tf.nest.map_structure(lambda leaf, at=at: leaf[at : at + 1], tasks) for at in range(TASKS)]
+    fitted = [learner.adapt(meta, one.support, 1) for one in ones]
+    predict, found = in_graph(learner.predict), {}
     for at_once, chosen in places.items():
         report = ml.evaluate(learner, meta, source, TASKS, steps=1, seed=1, queries_at_once=at_once)
         assert report.queries_at_once == at_once
-        ones = [tf.nest.map_structure(lambda leaf, at=at: leaf[at : at + 1], tasks) for at in range(TASKS)]
-        expected = [answered(learner, meta, one, chosen(index)) for index, one in enumerate(ones)]
+        expected = [answered(predict, fitted[at], ones[at], chosen(at)) for at in range(TASKS)]
         np.testing.assert_allclose(report.per_task[:, 1], [loss for loss, _ in expected], rtol=1e-10)
         np.testing.assert_allclose(
             report.metrics["accuracy"].per_task[:, 1], [hits for _, hits in expected], rtol=1e-10

@@ -9,6 +9,7 @@ import tensorflow as tf
 import metalearn as ml
 from metalearn.evaluation import task_list
 from metalearn.evaluation.task_list import TaskList
+from tests.often import mostly_slow
 
 MIB = 2**20
 
@@ -93,7 +94,7 @@ def test_the_digest_is_of_all_blocks(monkeypatch):
     assert not np.intersect1d(chunks[0].support.inputs, chunks[1].support.inputs).size
 
 
-@pytest.mark.parametrize("make", ["arrays", "mini-batches"])
+@pytest.mark.parametrize("make", mostly_slow(["arrays", "mini-batches"], "mini-batches"))
 def test_the_digest_of_a_long_list_from_arrays_is_of_arrays_and_indices(monkeypatch, make):
     """Another seed, count or number in the arrays gives another one; what is drawn is not hashed."""
     x = np.arange(40, dtype=np.float32).reshape(20, 2)

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import metalearn as ml
 from tests.metalearn.normalized import by_complex_step
+from tests.often import mostly_slow
 
 RATE, STEPS, CLASSES = 0.5, 2, 3
 KEYS = ("output/kernel", "output/bias")
@@ -150,7 +151,7 @@ class TestClassifier:
 class TestOuterLoss:
     """The outer loss may be another one than the inner."""
 
-    @pytest.mark.parametrize("by_name", [True, False])
+    @pytest.mark.parametrize("by_name", mostly_slow([True, False], True))
     def test_it_judges_queries_alone(self, source, by_name):
         """The inner loop descends the cross-entropy; the meta-loss is 1 - the mean probability."""
 

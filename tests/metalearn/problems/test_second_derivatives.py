@@ -129,7 +129,7 @@ def checked(model, tasks, loss="mse"):
     return check_second_derivatives(learner.posed(learner.initialize(0), tasks, (0, 0)))
 
 
-@pytest.mark.parametrize("name", mostly_slow(WRONG, "Lambda", "bilinear", "prod"))
+@pytest.mark.parametrize("name", mostly_slow(WRONG, "Lambda"))
 def test_wrong_derivatives_are_refused(name, tasks):
     """With what is known to be wrong in the graph, and the remedies."""
     model, message = WRONG[name]

@@ -112,7 +112,7 @@ def test_meta_gradients_are_those_of_the_program(source, in_graph, name, steps):
         np.testing.assert_allclose(found, total, rtol=1e-9, atol=1e-9 * max(size, 1e-3))
 
 
-@pytest.mark.parametrize("name", mostly_slow(NAMES, "support", "per_step_affine"))
+@pytest.mark.parametrize("name", mostly_slow(NAMES, "support"))
 def test_evaluations_are_those_of_the_program(source, name):
     """Query losses after 0 to 4 steps of learners that were trained for 2, to 1e-10."""
     learner = learner_of(name, 2)

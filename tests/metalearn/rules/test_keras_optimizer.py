@@ -63,7 +63,8 @@ WRAPPED = rules.clip_by_global_norm(rules.weight_decay(rules.adam(0.01), 0.001),
     "rule",
     [
         pytest.param(WRAPPED, marks=pytest.mark.slow),
-        rules.learned_mlp(0.01, hidden=(8,)),
+        pytest.param(rules.learned_mlp(0.01, hidden=(8,)), marks=pytest.mark.slow),
+        rules.momentum(rules.learned(0.1)),
         pytest.param(rules.sgd(0.1), marks=pytest.mark.slow),
         pytest.param(
             rules.adam(keras.optimizers.schedules.ExponentialDecay(0.01, 10, 0.9)), marks=pytest.mark.slow

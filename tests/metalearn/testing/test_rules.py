@@ -78,7 +78,10 @@ class Unequal(Plain):
         rules.clip_by_value(Plain(), learned(0.5, within=(0, 1))),
         rules.meta_curvature(rules.momentum(learned(0.1), learned(0.9, within=(0, 1)))),
         pytest.param(rules.kfo(learned(0.1, "variable")), marks=pytest.mark.slow),
-        rules.weight_decay(rules.clip_by_global_norm(rules.adam(0.1), 2.0), learned(0.1, "element")),
+        pytest.param(
+            rules.weight_decay(rules.clip_by_global_norm(rules.adam(0.1), 2.0), learned(0.1, "element")),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["three functions", "dataclass", "wrapped", "curvature", "kfo", "wrapped twice"],
 )

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import metalearn as ml
 from tests.metalearn.tracking import DECAY, W0, Tracking, one, phi
+from tests.often import mostly_slow
 
 OUTER_RATE = 0.25
 """Keras holds rates in float32, where this one is exact."""
@@ -118,7 +119,7 @@ def descent(tracking, iterations, carry):
     return w, decay, losses
 
 
-@pytest.mark.parametrize("carry", [1, 3])
+@pytest.mark.parametrize("carry", mostly_slow([1, 3], 3))
 def test_training_is_the_recursion_in_numpy(carry):
     """phi moves while loops are carried, and they start anew every ``carry`` iterations: to 1e-10."""
     tracking = Tracking(2)

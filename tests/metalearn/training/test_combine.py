@@ -8,6 +8,7 @@ import tensorflow as tf
 import metalearn as ml
 from metalearn.training import blocks
 from metalearn.training.combine import mean_of_clipped
+from tests.often import mostly_slow
 
 GRADIENTS = {"a": np.array([[3.0, -4.0], [0.3, 0.4], [0.0, 0.0]]), "b": np.array([12.0, 0.0, 0.0])}
 
@@ -52,7 +53,7 @@ def trainer(**limits):
     return ml.MetaTrainer(learner, ml.tasks.Sinusoid(), optimizer, 10, 3, **limits)
 
 
-@pytest.mark.parametrize("limit", ["value", "norm"])
+@pytest.mark.parametrize("limit", mostly_slow(["value", "norm"], "norm"))
 def test_training_clips_every_task(monkeypatch, limit):
     """The update is that of the mean of each task's clipped meta-gradient, written out in NumPy."""
     monkeypatch.setattr(blocks, "BLOCK_ITERATIONS", 1)

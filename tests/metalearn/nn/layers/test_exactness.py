@@ -207,9 +207,14 @@ def test_estimators_of_second_order_refuse_an_inexact_model(model_and_tasks):
     "make",
     [
         ml.estimators.first_order,
-        ml.estimators.reptile,
-        lambda: ml.estimators.truncated(0),
-        lambda: ml.estimators.evolution(0.1, 1),
+        *(
+            pytest.param(make, marks=pytest.mark.slow)
+            for make in (
+                ml.estimators.reptile,
+                lambda: ml.estimators.truncated(0),
+                lambda: ml.estimators.evolution(0.1, 1),
+            )
+        ),
     ],
 )
 def test_estimators_of_first_order_take_any_model(model_and_tasks, make):

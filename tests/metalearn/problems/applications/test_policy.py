@@ -60,7 +60,7 @@ def bandit(surrogate, baseline, rollouts=20_000, tasks=40, **options):
         ("lvc", "mean", -1.28),
         pytest.param("dice", "none", -1.28, marks=pytest.mark.slow),
         ("pathwise", "none", -1.28),
-        ("plain", "mean", -1.6),
+        pytest.param("plain", "mean", -1.6, marks=pytest.mark.slow),
         pytest.param("plain", "none", -2.4, marks=pytest.mark.slow),
     ],
 )
