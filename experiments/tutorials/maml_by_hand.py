@@ -37,7 +37,7 @@ with tf.GradientTape() as tape:
 results["nested tapes"] = tape.gradient(loss, p0)
 
 # %% [markdown]
-# **Three errors that give the first-order gradient without a warning.** The tape does not record `assign_sub`.
+# **Three errors give the first-order gradient without a warning.** The tape does not record `assign_sub`.
 # An inner gradient behind `tf.stop_gradient`, or from before the outer tape, has no second derivatives.
 
 # %%
