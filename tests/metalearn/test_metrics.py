@@ -45,7 +45,7 @@ def test_accuracy_vectorised_over_tasks():
 def test_accuracy_refuses_labels_that_cannot_be():
     with pytest.raises(ValueError, match=r"accuracy: .*Cast classes to integers"):
         metrics.accuracy(CLASSES.astype(np.float32), OUTPUTS)
-    with pytest.raises(ValueError, match=r"accuracy: .*: classification needs at least two classes"):
+    with pytest.raises(ValueError, match=r"accuracy: .*: classification needs at least two"):
         metrics.accuracy(np.zeros(4, int), OUTPUTS[:, :1])
 
 
