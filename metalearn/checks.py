@@ -1,4 +1,4 @@
-"""Checks of arguments, with messages that name the argument, the value and what would be right."""
+"""Checks of arguments. Each message names the argument, its value and the values that are allowed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses ``(targets, outputs) -> scalar``. Each docstring says mean or sum: inner rates depend on it."""
+"""Losses ``(targets, outputs) -> scalar``. Mean or sum: this also scales inner learning rates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from metalearn.types import Loss, Structure
 __all__ = ["cross_entropy", "get", "mse", "require_scalar_loss"]
 
 REDUCE = "lambda targets, outputs: tf.reduce_mean({}(targets, outputs))"
-"""The remedy for a loss that returns one number an example."""
+"""The remedy for a loss that returns one number for each example."""
 
 
 def mse(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
@@ -24,10 +24,13 @@ def mse(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
 
     Args:
         targets: ``[N, D]``; integers and other floating types are cast to the type of the outputs.
-        outputs: ``[N, D]``, floating point; no broadcasting, which would hide a wrong shape behind a number.
+        outputs: ``[N, D]``, floating point. Shapes are not broadcast, since that would hide a wrong shape.
 
     Raises:
         ValueError: if the shapes differ, or the outputs are not floating point.
+
+    >>> float(mse([[0.0], [2.0]], [[1.0], [5.0]]))
+    5.0
     """
     require_single("mse", targets, outputs)
     targets, outputs = tf.convert_to_tensor(targets), _floating("mse", outputs)
@@ -46,18 +49,21 @@ def cross_entropy(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
 
         -1/N sum_n sum_c targets_nc log softmax(outputs_n)_c
 
-    Derivatives of every order are right, also those with respect to soft targets and the mixed ones, which
-    ``tf.nn.softmax_cross_entropy_with_logits`` gets wrong: so targets can be learned. Soft targets are taken
-    as they are, whether or not they sum to 1.
+    Derivatives of every order are correct, including the mixed derivatives with respect to soft targets and
+    logits, which are wrong in ``tf.nn.softmax_cross_entropy_with_logits``; therefore targets can be learned.
+    Soft targets are not normalised, whether or not they sum to 1.
 
     Args:
         targets: integer classes ``[N]`` or ``[N, 1]``, from 0 to C - 1; or one-hot or soft targets
-            ``[N, C]``, floating point, cast to the type of the outputs. A class outside the range makes the
-            loss NaN where it is not known when the graph is built.
+            ``[N, C]``, floating point, cast to the type of the outputs. If classes are not known when the
+            graph is built and one of them is outside the range, the loss is NaN.
         outputs: logits ``[N, C]``, floating point, at least two classes.
 
     Raises:
-        ValueError: if shapes, types or classes cannot be, naming the remedy.
+        ValueError: if shapes, types or classes are invalid, naming the remedy.
+
+    >>> round(float(cross_entropy([1, 0], [[0.0, 0.0], [0.0, 0.0]])), 4)  # log 2
+    0.6931
     """
     targets, outputs = require_classification("cross_entropy", targets, outputs)
     log_probabilities = tf.nn.log_softmax(outputs)
@@ -66,13 +72,13 @@ def cross_entropy(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
     classes = outputs.shape[-1]
     chosen = tf.one_hot(targets, classes, dtype=outputs.dtype)
     losses = -tf.reduce_sum(chosen * log_probabilities, -1)
-    # A class outside the range has a row of zeros, and would be learned perfectly.
+    # The one-hot row of a class outside the range is zero, so its loss would be zero.
     possible = (targets >= 0) & (targets < classes)
     return tf.reduce_mean(tf.where(possible, losses, tf.constant(np.nan, outputs.dtype)))
 
 
 def require_classification(what: str, targets: tf.Tensor, outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return targets and logits of a classification in one of two forms.
+    """Return the targets and logits of a classification, checked and in one of two forms.
 
     Args:
         what: name of the loss or metric, for messages.
@@ -83,18 +89,18 @@ def require_classification(what: str, targets: tf.Tensor, outputs: tf.Tensor) ->
         Targets, int32 ``[N]`` or ``[N, C]`` of the outputs' type, and outputs.
 
     Raises:
-        ValueError: if shapes, types or classes cannot be, naming the remedy.
+        ValueError: if shapes, types or classes are invalid, naming the remedy.
     """
     require_single(what, targets, outputs)
     targets, outputs = tf.convert_to_tensor(targets), _floating(what, outputs)
     shapes = f"targets have shape {targets.shape} ({targets.dtype.name}) and outputs {outputs.shape}"
     if outputs.shape.rank != 2 or outputs.shape[-1] is None:
-        raise ValueError(f"{what}: {shapes}, but the outputs have to be logits [N, C]: reshape them")
+        raise ValueError(f"{what}: {shapes}, but the outputs must be logits [N, C]: reshape them")
     classes = outputs.shape[-1]
     if classes < 2:
         raise ValueError(
-            f"{what}: {shapes}: one class has nothing to tell apart. Let the model return one logit for each "
-            "of two classes, or use the loss 'binary_crossentropy' of Keras on probabilities"
+            f"{what}: {shapes}: classification needs at least two classes. Let the model return one logit "
+            "for each of two classes, or use the loss 'binary_crossentropy' of Keras on probabilities"
         )
     if targets.dtype.is_floating:
         if not outputs.shape.is_compatible_with(targets.shape):
@@ -120,14 +126,14 @@ def get(loss: str | Loss | keras.losses.Loss) -> Loss:
     """Return a loss ``(targets, outputs) -> scalar``.
 
     Args:
-        loss: ``"mse"``, ``"cross_entropy"``, or a name that ``keras.losses.get`` knows, whose mean over the
-            examples is taken; a ``keras.losses.Loss``, computed in the type of the outputs; or a function
-            that returns a scalar, which is returned as it is. Keras' cross-entropies take probabilities
-            unless made with ``from_logits=True``, ``"cross_entropy"`` takes logits.
+        loss: ``"mse"``, ``"cross_entropy"``, or a name for ``keras.losses.get``, whose mean over the
+            examples is returned; a ``keras.losses.Loss``, computed in the type of the outputs; or a function
+            that returns a scalar, which is returned unchanged. The cross-entropies of Keras expect
+            probabilities unless made with ``from_logits=True``; ``"cross_entropy"`` expects logits.
 
     Raises:
-        ValueError: if the name is not known, or what is given returns one number an example, naming the
-            remedy. Of a function of one's own, :func:`require_scalar_loss` finds that out.
+        ValueError: if the name is unknown, or the loss returns one number for each example, naming the
+            remedy. :func:`require_scalar_loss` checks this for functions of your own.
     """
     if isinstance(loss, str):
         if loss in OWN:
@@ -138,7 +144,7 @@ def get(loss: str | Loss | keras.losses.Loss) -> Loss:
     if isinstance(loss, keras.losses.Loss):
         if loss.reduction in (None, "none"):
             raise ValueError(
-                f"the loss {describe(loss)} has reduction={loss.reduction!r} and returns one number an "
+                f"the loss {describe(loss)} has reduction={loss.reduction!r} and returns one number for each "
                 "example: make it with reduction='sum_over_batch_size', the mean"
             )
         return KerasLoss(loss)
@@ -146,9 +152,10 @@ def get(loss: str | Loss | keras.losses.Loss) -> Loss:
 
 
 def require_scalar_loss(loss: Loss, targets_spec: Structure, outputs_spec: Structure) -> None:
-    """Trace a loss on shapes and types alone, and raise ValueError unless it returns a scalar.
+    """Trace a loss on shapes and types, and raise ValueError unless it returns a scalar.
 
-    A tape takes the gradient of the sum of a vector: the inner rate would be N times too large, silently.
+    The gradient tape differentiates the sum of a vector, so the inner learning rate would be N times too
+    large.
 
     Args:
         loss: ``(targets, outputs) -> scalar``.
@@ -156,7 +163,7 @@ def require_scalar_loss(loss: Loss, targets_spec: Structure, outputs_spec: Struc
         outputs_spec: nested ``tf.TensorSpec``: the outputs of the model.
 
     Raises:
-        ValueError: naming the loss, the shape and the remedy; or what the loss raised on these shapes.
+        ValueError: naming the loss, the shape and the remedy, or the error that the loss raised.
     """
     name = describe(loss)
     try:
@@ -168,17 +175,17 @@ def require_scalar_loss(loss: Loss, targets_spec: Structure, outputs_spec: Struc
             f"{_shapes(outputs_spec)}: {error}"
         ) from error
     if not tf.is_tensor(value) or not value.dtype.is_floating:
-        raise ValueError(f"the loss {name} returns {value!r}, and has to return a floating-point scalar")
+        raise ValueError(f"the loss {name} returns {value!r}, but must return a floating-point scalar")
     if value.shape.rank != 0:
         raise ValueError(
-            f"the loss {name} returns the shape {value.shape}, and has to return a scalar: use its mean, "
+            f"the loss {name} returns the shape {value.shape}, but must return a scalar: use its mean, "
             f"{REDUCE.format(name)}"
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class MeanOf:
-    """The mean over the examples of a function that returns one number for each."""
+    """The mean over the examples of a function that returns one number for each of them."""
 
     function: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -189,7 +196,7 @@ class MeanOf:
 
 @dataclasses.dataclass(frozen=True)
 class KerasLoss:
-    """A Keras loss in the type of the outputs: Keras would cast both to its own, float32 by default."""
+    """A Keras loss computed in the type of the outputs; Keras itself would cast to its ``floatx``."""
 
     loss: keras.losses.Loss
 
@@ -204,33 +211,33 @@ OWN: dict[str, Loss] = {"cross_entropy": cross_entropy, "mse": mse}
 
 
 def known(kind: str, name: str, find: Callable[[str], Any], own: dict[str, Loss]) -> Any:
-    """Return what Keras calls ``name``; raise ValueError, naming our own, if it knows nothing of the kind."""
+    """Return the loss or metric of Keras called ``name``; raise ValueError if there is none."""
     try:
         return find(name)
     except ValueError as error:
         raise ValueError(
-            f"the {kind} {name!r} is not known: give one of {', '.join(map(repr, own))}, a name of Keras' "
-            f"such as 'mean_absolute_error', or a function (targets, outputs) -> scalar"
+            f"the {kind} {name!r} is not known: give one of {', '.join(map(repr, own))}, a name that Keras "
+            f"knows, such as 'mean_absolute_error', or a function (targets, outputs) -> scalar"
         ) from error
 
 
 def require_function(kind: str, function: Any) -> Loss:
-    """Return a function as it is; raise ValueError if it is none, or one of Keras' that return vectors."""
+    """Return a function; raise ValueError if it is not callable, or of Keras and returns a vector."""
     if not callable(function) or isinstance(function, type):
         raise ValueError(
-            f"the {kind} has to be a name or a function (targets, outputs) -> scalar, got {function!r}"
+            f"the {kind} must be a name or a function (targets, outputs) -> scalar, got {function!r}"
         )
     if isinstance(function, types.FunctionType) and function.__module__.startswith("keras."):
         name = f"keras.losses.{function.__name__}"
         raise ValueError(
-            f"the {kind} {name} returns one number an example, and has to return a scalar: give its name, "
-            f"{function.__name__!r}, for the mean, or write {REDUCE.format(name)}"
+            f"the {kind} {name} returns one number for each example, but must return a scalar: give its "
+            f"name, {function.__name__!r}, for the mean, or write {REDUCE.format(name)}"
         )
     return function
 
 
 def describe(loss: object) -> str:
-    """Return what messages call a loss or a metric."""
+    """Return the name of a loss or a metric for messages."""
     if isinstance(loss, MeanOf):
         return f"the mean of {describe(loss.function)}"
     if isinstance(loss, KerasLoss):
@@ -239,13 +246,13 @@ def describe(loss: object) -> str:
 
 
 def require_single(what: str, targets: Structure, outputs: Structure) -> None:
-    """Raise ValueError, with the remedy, if a loss of one output is given several, or nested targets."""
+    """Raise ValueError, with the remedy, if a loss of a single output gets nested outputs or targets."""
     for kind, given in (("outputs", outputs), ("targets", targets)):
         leaves = tf.nest.flatten(given)
         if tf.nest.is_nested(given) and any(map(tf.is_tensor, leaves)):
             raise ValueError(
-                f"{what} takes one tensor of targets and one of outputs, and there are nested {kind}, "
-                f"{_shapes(given)}: give a function of one's own that picks, weighs and adds, such as "
+                f"{what} takes one tensor of targets and one of outputs, but there are nested {kind}, "
+                f"{_shapes(given)}: give a function of your own that combines them, such as "
                 "lambda targets, outputs: losses.mse(targets[0], outputs[0]) + ..."
             )
 
@@ -253,18 +260,18 @@ def require_single(what: str, targets: Structure, outputs: Structure) -> None:
 def _floating(what: str, outputs: tf.Tensor) -> tf.Tensor:
     outputs = tf.convert_to_tensor(outputs)
     if not outputs.dtype.is_floating:
-        raise ValueError(f"{what}: outputs have to be floating point, got {outputs.dtype.name}")
+        raise ValueError(f"{what}: outputs must be floating point, got {outputs.dtype.name}")
     return outputs
 
 
 def _cast(what: str, targets: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     if not (targets.dtype.is_floating or targets.dtype.is_integer or targets.dtype.is_bool):
-        raise ValueError(f"{what}: targets have to be numbers, got {targets.dtype.name}")
+        raise ValueError(f"{what}: targets must be numbers, got {targets.dtype.name}")
     return tf.cast(targets, dtype)
 
 
 def _require_classes(what: str, targets: tf.Tensor, classes: int) -> None:
-    """Raise ValueError if classes that are known by now lie outside the range."""
+    """Raise ValueError if the classes are known when the graph is built and lie outside the range."""
     values = tf.get_static_value(targets)
     if values is not None and values.size and not 0 <= values.min() <= values.max() < classes:
         raise ValueError(

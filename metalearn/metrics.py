@@ -1,4 +1,4 @@
-"""Metrics ``(targets, outputs) -> scalar``, to report: nothing is differentiated."""
+"""Metrics ``(targets, outputs) -> scalar``, which are reported and not differentiated."""
 
 from __future__ import annotations
 
@@ -20,15 +20,18 @@ def accuracy(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
 
     Args:
         targets: integer classes ``[N]`` or ``[N, 1]``; or one-hot or soft targets ``[N, C]``, floating
-            point, of which the class is the largest.
+            point, whose largest entry is the class.
         outputs: logits or probabilities ``[N, C]``, at least two classes.
 
     Returns:
-        From 0 to 1, of the outputs' type. Of equal outputs the first counts. An example with a NaN among its
-        outputs is wrong, whatever its class: a model that diverged has not learned the first one.
+        A number from 0 to 1, of the outputs' type. Of equal outputs the first is the prediction. An example
+        with a NaN among its outputs counts as wrong; otherwise a diverged model would always predict class 0.
 
     Raises:
-        ValueError: if shapes, types or classes cannot be, naming the remedy.
+        ValueError: if shapes, types or classes are invalid, naming the remedy.
+
+    >>> float(accuracy([0, 1], [[2.0, 1.0], [3.0, 1.0]]))
+    0.5
     """
     targets, outputs = require_classification("accuracy", targets, outputs)
     if targets.dtype.is_floating:
@@ -43,24 +46,24 @@ def get(metric: str | Loss) -> Loss:
 
     Args:
         metric: ``"accuracy"``, ``"mse"``, ``"cross_entropy"``, or the name of a function in
-            ``keras.metrics``, whose mean over the examples is taken; or a function that returns a
-            scalar, which is returned as it is.
+            ``keras.metrics``, whose mean over the examples is returned; or a function that returns a
+            scalar, which is returned unchanged.
 
     Raises:
-        ValueError: if the name is not known, what is given returns one number an example, or it is a Keras
-            metric with a state of its own, naming the remedy.
+        ValueError: if the name is unknown, the metric returns one number for each example, or it is a Keras
+            metric that keeps a state, naming the remedy.
     """
     if isinstance(metric, str):
         if metric in OWN:
             return OWN[metric]
         function = getattr(keras.metrics, metric, None)
-        # Keras finds classes by these names, and has its own get and serialize beside the metrics.
+        # keras.metrics also contains classes, and functions that are not metrics, such as get and serialize.
         if isinstance(function, types.FunctionType) and function.__module__ != keras.metrics.get.__module__:
             return MeanOf(function)
         metric = known("metric", metric, keras.metrics.get, OWN)
     if isinstance(metric, keras.metrics.Metric):
         raise ValueError(
-            f"the metric {type(metric).__name__} of Keras counts in variables of its own, which programs "
+            f"the metric {type(metric).__name__} of Keras accumulates in its own variables, which a program "
             "over many tasks cannot share: give a function (targets, outputs) -> scalar, such as 'accuracy'"
         )
     return require_function("metric", metric)
@@ -70,10 +73,10 @@ OWN: dict[str, Loss] = {"accuracy": accuracy, **LOSSES}
 
 
 def named(metrics: Sequence[str | Loss]) -> dict[str, Loss]:
-    """Return metrics by the names that they are reported by: the given one, or that of the function.
+    """Return metrics by name: the given name, or that of the function.
 
     Raises:
-        ValueError: as :func:`get`; or if two have one name.
+        ValueError: as :func:`get`; or if two metrics have the same name.
     """
     found: dict[str, Loss] = {}
     for metric in metrics:

@@ -1,4 +1,4 @@
-"""Nested tensors as points of a vector space: named, held against each other, and laid out flat."""
+"""Nested tensors: names of their leaves, comparison of their structures, and conversion to vectors."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ Operator = Callable[[Structure], Structure]
 
 
 def names(structure: Structure) -> list[str]:
-    """Return the path of every leaf, ``"support/inputs"``, in ``tf.nest.flatten``'s order.
+    """Return the path of every leaf, ``"support/inputs"``, in the order of ``tf.nest.flatten``.
 
-    It is made of the keys of dicts, the fields of named tuples, and positions in other tuples and lists.
+    A path consists of keys of dicts, fields of named tuples, and positions in other tuples and lists.
+
+    >>> names({"b": 1.0, "a": (2.0, 3.0)})
+    ['a/0', 'a/1', 'b']
     """
     return ["/".join(map(str, _fields(structure, path))) for path in _paths(structure)]
 
@@ -28,7 +31,7 @@ def _paths(structure: Structure) -> list[tuple[Any, ...]]:
 
 
 def _fields(structure: Structure, path: tuple[Any, ...]) -> Iterator[Any]:
-    """Yield a path with the fields of named tuples in place of positions."""
+    """Yield the elements of a path, with fields instead of positions for named tuples."""
     for key in path:
         fields = getattr(structure, "_fields", None)
         yield fields[key] if fields and isinstance(key, int) else key
@@ -36,24 +39,24 @@ def _fields(structure: Structure, path: tuple[Any, ...]) -> Iterator[Any]:
 
 
 def label(name: str) -> str:
-    """Return a leaf's name for a message; a structure that is one bare tensor has the empty name."""
+    """Return the name of a leaf for a message; the name of a structure that is a single tensor is empty."""
     return name or "the tensor itself"
 
 
 def distinct(structure: Structure) -> Structure:
-    """Return the same values as tensors that occur nowhere else.
+    """Return a structure with the same values in new tensors.
 
-    Tapes and accumulators tell tensors apart by identity. A tensor that is two leaves of ``x``, or a leaf
-    of ``x`` that a function also captures, would otherwise count as one variable.
+    Gradient tapes and forward accumulators distinguish tensors by identity. Without new tensors, a tensor
+    that occurs as two leaves, or as a leaf and in the closure of a function, would count as one variable.
 
     Raises:
-        ValueError: naming a leaf that is not real floating point: it has no derivative.
+        ValueError: naming a leaf that is not real floating point, since it has no derivative.
     """
     copies = tf.nest.map_structure(tf.identity, structure)
     for name, leaf in zip(names(structure), tf.nest.flatten(copies), strict=True):
         if not leaf.dtype.is_floating:
             raise ValueError(
-                f"{label(name)} is {leaf.dtype.name}, and only floating point has derivatives: cast it, or "
+                f"{label(name)} is {leaf.dtype.name}, but only floating point has derivatives: cast it, or "
                 "let the function capture it instead of taking it as an argument"
             )
     return copies
@@ -63,9 +66,9 @@ def matched(what: str, structure: Structure, like: Structure) -> Structure:
     """Return ``structure`` as tensors packed like ``like``.
 
     Args:
-        what: how messages call ``structure``.
+        what: the name of ``structure`` in messages.
         structure: nested tensors.
-        like: nested tensors that it has to equal in paths, shapes and types.
+        like: nested tensors whose paths, shapes and types ``structure`` must have.
 
     Raises:
         ValueError: naming the leaves that are missing, unknown, or of another shape or type.
@@ -73,9 +76,7 @@ def matched(what: str, structure: Structure, like: Structure) -> Structure:
     given, expected = names(structure), names(like)
     if _paths(structure) != _paths(like):
         missing, unknown = sorted(set(expected) - set(given)), sorted(set(given) - set(expected))
-        raise ValueError(
-            f"{what} is structured otherwise than it has to be: missing {missing}, unknown {unknown}"
-        )
+        raise ValueError(f"{what} does not have the expected structure: missing {missing}, unknown {unknown}")
     leaves = [tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(structure)]
     models = [tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(like)]
     differing = [
@@ -89,14 +90,14 @@ def matched(what: str, structure: Structure, like: Structure) -> Structure:
 
 
 def ravel(structure: Structure) -> tuple[tf.Tensor, Callable[[tf.Tensor], Structure]]:
-    """Lay nested tensors out as one vector.
+    """Return nested tensors as one vector, and the inverse function.
 
     Args:
         structure: nested tensors of one floating type and of known shapes, ``P`` scalars in all.
 
     Returns:
-        The vector ``[P]``, leaves in ``tf.nest.flatten``'s order and each in row-major order; and the
-        inverse, which takes any vector ``[P]``.
+        The vector ``[P]``, with the leaves in the order of ``tf.nest.flatten`` and each in row-major order;
+        and the inverse, a function of any vector ``[P]``.
 
     Raises:
         ValueError: if there is no leaf, a leaf is not floating point, its shape is unknown, or leaves
@@ -112,7 +113,7 @@ def ravel(structure: Structure) -> tuple[tf.Tensor, Callable[[tf.Tensor], Struct
                 f"(the first leaf is {leaves[0].dtype.name})"
             )
         if not leaf.shape.is_fully_defined():
-            raise ValueError(f"{label(name)} has the shape {leaf.shape}, which has to be known in full")
+            raise ValueError(f"{label(name)} has the shape {leaf.shape}, which must be fully known")
     shapes = [leaf.shape for leaf in leaves]
     sizes = [shape.num_elements() for shape in shapes]
 
@@ -125,15 +126,15 @@ def ravel(structure: Structure) -> tuple[tf.Tensor, Callable[[tf.Tensor], Struct
 
 
 def flat(structure: Structure, axes: int = 0) -> tf.Tensor:
-    """Return all leaves side by side, keeping ``axes`` leading axes: ``[P]``, or ``[T, P]`` with one.
+    """Return all leaves concatenated, keeping ``axes`` leading axes: ``[P]``, or ``[T, P]`` for one axis.
 
     Args:
-        structure: nested tensors whose shapes behind the leading axes are known. Leaves are cast to the
-            type of the first; :func:`ravel` refuses mixed types and has an inverse.
-        axes: how many leading axes all leaves share.
+        structure: nested tensors whose shapes after the leading axes are known. Leaves are cast to the type
+            of the first. (:func:`ravel` does not cast and returns an inverse.)
+        axes: the number of leading axes that all leaves share.
 
     Raises:
-        ValueError: if there is no leaf, or a shape behind the leading axes is not known, naming the leaf.
+        ValueError: if there is no leaf, or a shape after the leading axes is unknown, naming the leaf.
     """
     leaves = [tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(structure)]
     if not leaves:
@@ -142,18 +143,18 @@ def flat(structure: Structure, axes: int = 0) -> tf.Tensor:
     for name, leaf in zip(names(structure), leaves, strict=True):
         if leaf.shape.rank is None or not leaf.shape[axes:].is_fully_defined():
             raise ValueError(
-                f"{label(name)} has the shape {leaf.shape}, which has to be known behind {axes} leading axes"
+                f"{label(name)} has the shape {leaf.shape}, which must be known after {axes} leading axes"
             )
-        # Known lengths as constants: in a graph, asking for them is most of the work.
+        # Known lengths are constants: computing shapes in the graph would take most of the time.
         leading = [-1 if size is None else size for size in leaf.shape[:axes]]
         rows.append(tf.reshape(leaf, [*leading, leaf.shape[axes:].num_elements()]))
     return tf.concat([tf.cast(row, leaves[0].dtype) for row in rows], axis=-1)
 
 
 def raveled_operator(operator: Operator, like: Structure) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Return ``operator`` on nested tensors like ``like`` as a function ``[P] -> [P]``.
+    """Return an operator on nested tensors like ``like`` as a function of vectors, ``[P] -> [P]``.
 
-    The function raises ValueError if the operator's result does not match ``like``.
+    The function raises ValueError if the result of the operator does not match ``like``.
     """
     _, unravel = ravel(like)
     return lambda vector: ravel(matched("the operator's result", operator(unravel(vector)), like))[0]
@@ -165,7 +166,7 @@ def dot(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
 
 
 def as_type(value: float | tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Return a number or a tensor in ``dtype``; ``tf.cast`` would round a Python number to float32 first."""
+    """Return a number or a tensor in ``dtype``; ``tf.cast`` rounds a Python number to float32 first."""
     return tf.cast(value, dtype) if tf.is_tensor(value) else tf.convert_to_tensor(value, dtype)
 
 

@@ -1,10 +1,10 @@
-"""Random numbers as pure functions of a seed: the same eagerly, in a graph and under XLA.
+"""Random numbers as pure functions of a seed, equal in eager execution, in a graph and under XLA.
 
-TensorFlow's kernels and XLA draw the same Philox bits from a seed, but turn them into different floats. So
-only integers are drawn with TensorFlow, and turned into floats here, by operations that round alike.
+TensorFlow's kernels and XLA generate the same Philox bits from a seed, but convert them to different floats.
+Therefore this module generates integers with TensorFlow and converts them by operations that round equally.
 
-The integers are those of ``tf.random`` with ``alg="philox"``. Its functions scramble a seed in Python, by
-some forty operations a draw, which cost more than the draw and have to be traced each time; here it is a few.
+The integers are those of ``tf.random`` with ``alg="philox"``. The functions of ``tf.random`` scramble a seed
+by about forty operations a call, which take longer than the generator itself; here a few operations suffice.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ DOUBLE_BITS = 53
 """Bits of a float64's significand."""
 
 PHILOX = 1
-"""The generator, as TensorFlow's operations number it."""
+"""The number of the Philox generator in TensorFlow's operations."""
 
 SCRAMBLING_KEY = 0x02461E293EC8F720
 """The key with which TensorFlow scrambles seeds (``stateless_random_ops.cc``)."""
 
 
 def split_seed(seed: Seed, count: int) -> list[tf.Tensor]:
-    """Return ``count`` seeds, each for an independent stream; more streams leave the first ones as they are.
+    """Return ``count`` seeds of independent streams; the first seeds do not depend on ``count``.
 
     Args:
         seed: two integers.
@@ -48,7 +48,9 @@ def split_seed(seed: Seed, count: int) -> list[tf.Tensor]:
 
 
 def seeds(seed: Seed, count: int) -> tf.Tensor:
-    """Return :func:`split_seed` as one tensor, ``[count, 2]``: ``tf.random.experimental.stateless_split``.
+    """Return the seeds of :func:`split_seed` as one tensor ``[count, 2]``.
+
+    They are those of ``tf.random.experimental.stateless_split``.
 
     Args:
         seed: two integers.
@@ -58,13 +60,13 @@ def seeds(seed: Seed, count: int) -> tf.Tensor:
 
 
 def fold_in(seed: Seed, *numbers: int | tf.Tensor) -> tf.Tensor:
-    """Return the seed of the stream that a sequence of integers names.
+    """Return the seed of the stream that is identified by a sequence of integers.
 
-    ``fold_in(seed, a, b)`` is ``fold_in(fold_in(seed, a), b)``, and differs from ``fold_in(seed, b, a)``.
+    ``fold_in(seed, a, b)`` equals ``fold_in(fold_in(seed, a), b)`` and differs from ``fold_in(seed, b, a)``.
 
     Args:
         seed: two integers, ``[2]``.
-        *numbers: integers of 32 bits: a constant of the module, an iteration, the index of a leaf.
+        *numbers: 32-bit integers, such as a constant of the module, an iteration or the index of a leaf.
 
     Returns:
         A seed, int32 ``[2]``.
@@ -76,12 +78,12 @@ def fold_in(seed: Seed, *numbers: int | tf.Tensor) -> tf.Tensor:
 
 
 def integers(shape: Shape, seed: Seed, dtype: tf.DType) -> tf.Tensor:
-    """Draw from all integers of a type, as ``tf.random.stateless_uniform(..., alg="philox")`` does.
+    """Draw uniformly from all integers of a type, as ``tf.random.stateless_uniform(..., alg="philox")`` does.
 
-    The seed is the counter of a first draw, whose numbers are key and counter of the second.
+    The seed is the counter of a first call of the generator, whose results are key and counter of the second.
 
     Args:
-        shape: of what is drawn.
+        shape: of the result.
         seed: two integers, ``[2]``.
         dtype: an integer type of 32 or 64 bits.
     """
@@ -96,17 +98,20 @@ def uniform(
 ) -> tf.Tensor:
     """Draw from ``U[low, high)``: ``low + (high - low) i / 2^b`` for a uniform integer i.
 
-    b is 53 for float64 and 24 for other types. Eager execution, graphs and XLA give equal bits.
+    b is 53 for float64 and 24 for other types. Eager execution, graphs and XLA return the same bits.
 
     Args:
-        shape: of what is drawn.
+        shape: of the result.
         seed: two integers, ``[2]``.
         dtype: a floating type.
         low: lower end, a Python number.
-        high: upper end, a Python number of at least ``low``; rounding may return it.
+        high: upper end, a Python number of at least ``low``; a result may be rounded to it.
 
     Raises:
-        ValueError: if ``dtype`` is not a floating type or the range is not one.
+        ValueError: if ``dtype`` is not a floating type or the range is invalid.
+
+    >>> uniform([2], (0, 7)).numpy().tolist() == uniform([2], (0, 7)).numpy().tolist()
+    True
     """
     _require_floating(dtype)
     if dtype == tf.float64:
@@ -121,27 +126,26 @@ def normal(
     mean: float | tf.Tensor = 0.0,
     deviation: float | tf.Tensor = 1.0,
 ) -> tf.Tensor:
-    """Draw from ``N(mean, deviation^2)`` by the transform of Box and Muller from two uniform numbers each.
+    """Draw from ``N(mean, deviation^2)`` by the Box-Muller transform, two uniform numbers for each result.
 
     ::
 
         mean + deviation sqrt(-2 log(1 - u)) cos(2 pi v)
 
-    The transform is computed in float64 and rounded to ``dtype``, to types smaller than float32 by way of
-    that, as TensorFlow's kernels do and XLA does not. Logarithm and cosine differ in the last
-    bits between TensorFlow's kernels and XLA; rounding to float32 drops those, so that the results are
-    equal but for about one number in 10^8, which differs by one unit in the last place. In float64 all
-    agree to 2e-14 deviations.
+    The transform is computed in float64 and rounded to ``dtype``; results of types smaller than float32 are
+    first rounded to float32, as TensorFlow's kernels do. Logarithm and cosine differ in the last bits between
+    TensorFlow's kernels and XLA. Rounding to float32 removes this difference, except that about one number in
+    10^8 differs by one unit in the last place. In float64 the results agree to 2e-14 standard deviations.
 
-    As u is below 1 by at least 2^-24 (2^-53 in float64), nothing is further from the mean than 5.8 (8.6)
-    deviations.
+    Since u is at most ``1 - 2^-24`` (``1 - 2^-53`` in float64), no result is further from the mean than 5.8
+    (8.6) standard deviations.
 
     Args:
-        shape: of what is drawn.
+        shape: of the result.
         seed: two integers, ``[2]``.
         dtype: a floating type.
-        mean: of the numbers; broadcasts against ``shape``.
-        deviation: standard deviation, at least 0; broadcasts against ``shape``.
+        mean: broadcast against ``shape``.
+        deviation: standard deviation, at least 0; broadcast against ``shape``.
 
     Raises:
         ValueError: if ``dtype`` is not a floating type.
@@ -157,15 +161,15 @@ def normal(
     radial, angular = tf.unstack(fractions)
     standard = tf.sqrt(-2.0 * tf.math.log1p(-radial)) * tf.cos(2 * math.pi * angular)
     drawn = as_type(mean, tf.float64) + as_type(deviation, tf.float64) * standard
-    # TensorFlow casts float64 to float16 by way of float32, which rounds twice, and XLA at once.
+    # From float64 to float16, TensorFlow rounds twice, through float32, and XLA once.
     return drawn if dtype == tf.float64 else tf.cast(tf.cast(drawn, tf.float32), dtype)
 
 
 def rademacher(shape: Shape, seed: Seed, dtype: tf.DType = tf.float32) -> tf.Tensor:
-    """Draw -1 and 1, each with probability one half.
+    """Draw -1 and 1, each with probability 1/2.
 
     Args:
-        shape: of what is drawn.
+        shape: of the result.
         seed: two integers, ``[2]``.
         dtype: a floating type.
 
@@ -179,15 +183,15 @@ def rademacher(shape: Shape, seed: Seed, dtype: tf.DType = tf.float32) -> tf.Ten
 
 
 def sample_uniform(shape: Shape, seed: Seed, bounds: Range) -> tf.Tensor:
-    """Draw from ``U[low, high)``: :func:`uniform` in float32, as the task families call it.
+    """Draw from ``U[low, high)`` in float32, as :func:`uniform` does; for task distributions.
 
     Args:
-        shape: of what is drawn.
+        shape: of the result.
         seed: two integers, ``[2]``.
         bounds: low and high, Python numbers.
 
     Raises:
-        ValueError: if the range is not one.
+        ValueError: if the range is invalid.
     """
     drawn = integers(shape, seed, tf.uint32)
     leading = tf.bitwise.right_shift(drawn, tf.constant(32 - BITS, tf.uint32))
@@ -197,12 +201,12 @@ def sample_uniform(shape: Shape, seed: Seed, bounds: Range) -> tf.Tensor:
 def sample_normal(
     shape: Shape, seed: Seed, mean: float | tf.Tensor = 0.0, deviation: float | tf.Tensor = 1.0
 ) -> tf.Tensor:
-    """Draw from ``N(mean, deviation^2)``: :func:`normal` in float32, as the task families call it.
+    """Draw from ``N(mean, deviation^2)`` in float32, as :func:`normal` does; for task distributions.
 
     Args:
-        shape: of what is drawn.
+        shape: of the result.
         seed: two integers, ``[2]``.
-        mean: of every number.
+        mean: broadcast against ``shape``.
         deviation: standard deviation, at least 0.
     """
     return normal(shape, seed, mean=mean, deviation=deviation)
@@ -222,7 +226,8 @@ def _scaled(fractions: tf.Tensor, bounds: Range) -> tf.Tensor:
     if (low, high) == (0.0, 1.0):
         return fractions
     width = as_type(high - low, fractions.dtype)
-    # The minimum changes nothing. Without it XLA fuses product and sum, which rounds once instead of twice.
+    # The minimum does not change the value. Without it, XLA fuses product and sum, which rounds once, not
+    # twice.
     return low + tf.minimum(width * fractions, width)
 
 

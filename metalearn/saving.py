@@ -1,4 +1,4 @@
-"""Meta-parameters on disk: arrays by the names of their leaves, or a Keras model."""
+"""Saving and loading meta-parameters: as arrays with the names of their leaves, or as a Keras model."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from metalearn.problems.learner import Learner
 from metalearn.types import Meta
 
 ROOT = "meta"
-"""What the name of every array in an ``.npz`` file begins with."""
+"""The prefix of the name of every array in an ``.npz`` file."""
 
 
 def save(path: str | os.PathLike[str], meta: Meta, learner: Learner) -> None:
-    """Write meta-parameters to a file, which is complete or not there.
+    """Write meta-parameters to a file, which is either written completely or not at all.
 
     ==========  ========================================================================================
-    ``.npz``    all of them, exactly: an array for each leaf, ``meta/parameters/dense/kernel``
-    ``.keras``  the model of ``learner.to_keras(meta)``, for Keras; only where that is all there is: no rates
-                that are learned, no moving statistics for each step
+    ``.npz``    all meta-parameters without rounding, an array for each leaf: ``meta/parameters/dense/kernel``
+    ``.keras``  the Keras model ``learner.to_keras(meta)``; only possible if it contains all meta-parameters,
+                that is, without learned hyperparameters and without moving statistics for each step
     ==========  ========================================================================================
 
     Args:
         path: of the file, with one of the two endings.
-        meta: of the learner.
-        learner: a learner that made them; for ``.keras`` a :class:`metalearn.MetaLearner`.
+        meta: the meta-parameters.
+        learner: the learner that they belong to; for ``.keras`` a :class:`metalearn.MetaLearner`.
 
     Raises:
-        ValueError: naming the leaves that are not as the learner has them, or that ``.keras`` does not hold.
+        ValueError: naming the leaves that do not fit the learner, or that a ``.keras`` file cannot contain.
     """
     target = Path(path)
     kind = _kind(target)
@@ -54,22 +54,23 @@ def save(path: str | os.PathLike[str], meta: Meta, learner: Learner) -> None:
 
 
 def load(path: str | os.PathLike[str], learner: Learner) -> Meta:
-    """Return the meta-parameters of a file that :func:`save` wrote, or of a Keras model that fits.
+    """Return the meta-parameters in a file that :func:`save` wrote, or in a Keras model that fits.
 
-    Nothing is unpickled: a file may be a stranger's. A ``.keras`` file is read in Keras' safe mode, with the
-    layers of the learner's own model known by name.
+    Nothing is unpickled, so the file may come from somebody else. A ``.keras`` file is read in Keras' safe
+    mode; the layer classes of the learner's own model are known to it by name.
 
     Args:
         path: of the file, ending in ``.npz`` or ``.keras``.
         learner: of the same model, rule and settings as the one whose meta-parameters were saved.
 
     Returns:
-        As ``learner.initialize`` does: for ``trainer.load``, ``adapt``, ``evaluate``.
+        Meta-parameters structured as those of ``learner.initialize``, for ``trainer.load``, ``adapt`` and
+        ``evaluate``.
 
     Raises:
         FileNotFoundError: if there is no file.
         ValueError: naming the leaves that are missing, unknown or of another shape or type; or if the file
-            is not what its ending says.
+            does not have the format of its ending.
     """
     source = Path(path)
     if _kind(source) == ".keras":
@@ -88,7 +89,7 @@ def load(path: str | os.PathLike[str], learner: Learner) -> Meta:
 
 def _kind(path: Path) -> str:
     if path.suffix not in (".npz", ".keras"):
-        raise ValueError(f"meta-parameters are saved as .npz or .keras, and the path is {str(path)!r}")
+        raise ValueError(f"meta-parameters are saved as .npz or .keras, but the path is {str(path)!r}")
     return path.suffix
 
 
@@ -114,7 +115,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _typed(array: np.ndarray, like: tf.Tensor) -> tf.Tensor:
-    """Return an array as a tensor; NumPy's files know bfloat16 as bytes of its size alone."""
+    """Return an array as a tensor; NumPy's files store bfloat16 as raw bytes of the same size."""
     dtype = np.dtype(like.dtype.as_numpy_dtype)
     is_bytes = array.dtype.kind == "V" and dtype.kind == "V" and array.dtype.itemsize == dtype.itemsize
     return tf.constant(array.view(dtype) if is_bytes else array)

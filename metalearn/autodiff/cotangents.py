@@ -1,4 +1,4 @@
-"""Gradients of functions whose arguments and values hold more than floating-point numbers."""
+"""Vector-Jacobian products of functions whose arguments and values may contain other types than floats."""
 
 from __future__ import annotations
 
@@ -23,19 +23,21 @@ def pullback(
 
         value = f(x_1, ..., x_n),   pull(cotangent) = (J_1' cotangent, ..., J_n' cotangent)
 
-    Unlike :func:`vjp`, it takes part in loops that carry more than floating-point numbers (a step counter, a
-    seed): integers, booleans and strings are passed on and take no part. And what a primal does not reach
-    has the gradient zero, not an error: a step of an inner loop need not use all that the loop carries.
+    Unlike :func:`vjp`, it accepts loop variables that are not floating point, such as a step counter or a
+    seed: integers, booleans and strings are passed through without a derivative. A leaf on which the value
+    does not depend has the gradient zero and is not an error, since an inner step need not use all loop
+    variables.
 
     Args:
-        function: of as many arguments as there are primals, each nested tensors, to nested tensors.
+        function: of as many arguments as there are primals, each nested tensors; returns nested tensors.
         *primals: nested tensors.
 
     Returns:
-        The value, and ``pull``, which may be called more than once: of cotangents structured as the value,
-        in shapes and types of its floating-point leaves (others are ignored, and may be ``None``), to the
-        gradient structured as the primal, or a tuple of such for several primals. Gradients of leaves that
-        are no floating-point numbers are zeros of their type; of strings and ``None``, ``None``.
+        The value, and ``pull``, which may be called more than once. ``pull`` takes cotangents structured as
+        the value, with the shapes and types of its floating-point leaves (others are ignored and may be
+        ``None``), and returns the gradient structured as the primal, or a tuple of gradients for several
+        primals. Gradients of leaves that are not floating point are zeros of their type; those of strings and
+        ``None`` are ``None``.
 
     Raises:
         ValueError: from ``pull``, if cotangents do not match the value, naming the leaf; or if an operation
@@ -70,7 +72,7 @@ def pullback(
 
 
 def _separate(leaf: Any) -> Any:
-    """Return a leaf as a tensor that occurs nowhere else; ``None`` stays."""
+    """Return a leaf as a new tensor, or ``None``."""
     return None if leaf is None else tf.identity(leaf)
 
 
@@ -79,6 +81,6 @@ def _is_floating(leaf: Any) -> bool:
 
 
 def _nothing(leaf: Any) -> tf.Tensor | None:
-    """Return the gradient of a leaf that has none."""
+    """Return the gradient of a leaf that is not floating point."""
     is_number = leaf is not None and (leaf.dtype.is_integer or leaf.dtype.is_bool or leaf.dtype.is_complex)
     return tf.zeros_like(leaf) if is_number else None

@@ -1,4 +1,4 @@
-"""What is known to have wrong or missing derivatives on TensorFlow, and what to use instead.
+"""Operations that are known to have wrong or missing derivatives on TensorFlow, with replacements.
 
 ``python -m experiments.audit_keras`` measures every entry, in TensorFlow 2.21 and Keras 3.15.
 """
@@ -13,11 +13,11 @@ __all__ = ["KNOWN", "Culprit", "found_in"]
 
 
 class Culprit(NamedTuple):
-    """A fault of derivatives, and the way around it.
+    """An operation with a wrong or missing derivative, and a remedy.
 
     Attributes:
         fault: which derivative is wrong or missing, and under which condition.
-        remedy: what to write instead; follows a colon.
+        remedy: what to write instead; messages put it after a colon.
     """
 
     fault: str
@@ -121,7 +121,7 @@ KNOWN: dict[str, Culprit] = {
         "call the function itself; the estimator checkpointed saves memory",
     ),
 }
-"""What to say of operations, layers and losses by their public names, for messages and for the audit."""
+"""Operations, layers and losses by their public names, for messages and for the audit."""
 
 OPERATIONS = {
     "StopGradient": "tf.nn.moments",
@@ -134,11 +134,11 @@ OPERATIONS = {
     "SoftmaxCrossEntropyWithLogits": "tf.nn.softmax_cross_entropy_with_logits",
     "EagerPyFunc": "tf.py_function",
 }
-"""Entries of ``KNOWN`` by the type of the operation that gives them away in a graph."""
+"""Entries of ``KNOWN`` by the type of the operation by which a graph shows them."""
 
 
 def found_in(graph: tf.Graph) -> list[str]:
-    """Return what is known of a graph's operations, with remedies and the place of the first of each kind."""
+    """Return the known faults of a graph's operations, with remedies and the first place of each."""
     found: dict[str, str] = {}
     for operation in graph.get_operations():
         name = OPERATIONS.get(operation.type)

@@ -1,4 +1,4 @@
-"""Two approximations of the Hessian: the Gauss-Newton matrix' products, and an estimate of the diagonal."""
+"""Products with the Gauss-Newton matrix, and an estimate of the diagonal of the Hessian."""
 
 from __future__ import annotations
 
@@ -22,24 +22,25 @@ def ggn(
     x: Structure,
     v: Structure,
 ) -> Structure:
-    """Return the generalised Gauss-Newton matrix of ``loss(function(x))``, times ``v``.
+    """Return the product of the generalised Gauss-Newton matrix of ``loss(function(x))`` and ``v``.
 
     ::
 
         G v = J' H_loss J v,    J = d function / dx,    H_loss = Hessian of the loss at the outputs
 
-    The Hessian of ``loss(function(x))`` is G and a second term, the loss' gradient times the function's own
-    second derivatives, which is zero where the outputs fit or the function is linear. For a loss that is
-    convex in the outputs (squared errors, cross-entropy of logits) G is positive semi-definite, which the
-    Hessian is not. For the negative log-likelihood of an exponential family in its natural parameters, G is
-    the Fisher information.
+    The Hessian of ``loss(function(x))`` is the sum of G and a second term, the gradient of the loss times the
+    second derivatives of the function; that term is zero if the outputs fit the targets or the function is
+    linear. For a loss that is convex in the outputs (squared error, cross-entropy of logits), G is positive
+    semi-definite, while the Hessian need not be. For the negative log-likelihood of an exponential family in
+    its natural parameters, G is the Fisher information.
 
-    All in reverse mode, so loops of a graph pass; one evaluation of ``function``, three passes through it.
+    Only reverse mode is used, so ``function`` may contain loops of a graph. The cost is one evaluation of
+    ``function`` and three passes through it.
 
     Args:
-        function: of nested tensors, to nested floating-point tensors.
-        loss: of the outputs, to a scalar.
-        x: where; nested floating-point tensors.
+        function: maps nested tensors to nested floating-point tensors.
+        loss: maps the outputs to a scalar.
+        x: the point; nested floating-point tensors.
         v: structure, shapes and types of ``x``.
 
     Returns:
@@ -62,7 +63,7 @@ def ggn(
     values = tf.nest.flatten(outputs)
     cotangents = [tf.zeros_like(value) for value in values]
     with explained():
-        # J'u is linear in u, and its derivative along v is J v: forward mode out of two reverse passes.
+        # J'u is linear in u; its derivative with respect to u, times v, is J v: two reverse passes.
         with tf.GradientTape() as linear:
             linear.watch(cotangents)
             pulled = dense(tape.gradient(values, points, cotangents))
@@ -82,21 +83,21 @@ def hessian_diagonal(
     samples: int,
     mode: str = "reverse_over_reverse",
 ) -> Structure:
-    """Estimate the diagonal of a scalar function's Hessian from products with random signs.
+    """Estimate the diagonal of the Hessian of a scalar function from products with random sign vectors.
 
     ::
 
         diag(H) = E[z * H z],    estimate = 1/samples sum_s z_s * H z_s,    z_s in {-1, 1}^P
 
-    Unbiased. The variance of entry i is ``sum_{j != i} H_ij^2 / samples``: nothing for a diagonal Hessian,
-    where one sample is exact. Each sample costs one :func:`~metalearn.autodiff.hvp`.
+    The estimate is unbiased. The variance of entry i is ``sum_{j != i} H_ij^2 / samples``; it is zero for a
+    diagonal Hessian, for which one sample is exact. Each sample costs one :func:`~metalearn.autodiff.hvp`.
 
     Args:
-        function: of nested tensors, to a scalar.
-        x: where; nested floating-point tensors of known shapes, ``P`` scalars in all.
-        seed: two integers; the same seed gives the same signs, eagerly, in a graph and under XLA. In a
-            vectorised map over tasks it has to be the same for all tasks.
-        samples: number of random vectors, at least 1; ``samples P`` numbers are held.
+        function: maps nested tensors to a scalar.
+        x: the point; nested floating-point tensors of known shapes, ``P`` scalars in total.
+        seed: two integers; the same seed gives the same signs in eager execution, in a graph and under XLA.
+            In a vectorised map over tasks it must be the same for all tasks.
+        samples: number of random vectors, at least 1; they take the memory of ``samples P`` numbers.
         mode: of :func:`~metalearn.autodiff.hvp`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Gradients held against finite differences, which know nothing of automatic differentiation."""
+"""Finite differences, and the comparison of gradients with them, independent of automatic differentiation."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from metalearn.random import normal
 from metalearn.types import Structure
 
 STEP = 1e-3
-"""Where the errors of truncation, about STEP^6, and of rounding, about eps / STEP, are both below 1e-11."""
+"""Truncation error, about STEP^6, and rounding error, about eps / STEP, are both below 1e-11."""
 
 COORDINATES = 64
-"""A leaf of up to so many entries is checked along every coordinate, a larger one along random directions."""
+"""Leaves of up to this many entries are checked along every coordinate, others along random directions."""
 
 DIRECTIONS = 16
-"""Random directions in a larger leaf."""
+"""Number of random directions in a larger leaf."""
 
 
 class Comparison(NamedTuple):
-    """One directional derivative, twice.
+    """One directional derivative, from the gradient and from differences.
 
     Attributes:
         place: the leaf and the coordinate, ``"hidden_0/kernel[2, 0]"``, or the random direction's number.
         analytic: the inner product of the gradient with the direction.
         numeric: the central difference.
-        difference_error: how far the central difference itself may be off.
+        difference_error: estimated error of the central difference.
     """
 
     place: str
@@ -49,15 +49,16 @@ class Comparison(NamedTuple):
 
 
 class GradientReport(NamedTuple):
-    """The outcome of :func:`check_gradients`. Dicts have the names of the leaves of ``x`` as keys.
+    """The result of :func:`check_gradients`. The keys of the dicts are the names of the leaves of ``x``.
 
     Attributes:
         error: largest difference between analytic and numeric derivative in a leaf.
-        difference_error: largest estimated error of the numeric derivatives in a leaf. Where this is as
-            large as ``error``, the function is not smooth there, and not the gradient is to blame.
+        difference_error: largest estimated error of the numeric derivatives in a leaf. If it is as large as
+            ``error``, the function is not smooth there, and the comparison does not show an error of the
+            gradient.
         scale: largest derivative in a leaf, analytic or numeric.
-        magnitude: largest absolute value of the function among those that were taken.
-        worst: the comparison with the largest error for the scale of its leaf.
+        magnitude: largest absolute value of the function at the points of the differences.
+        worst: the comparison with the largest error relative to the scale of its leaf.
     """
 
     error: dict[str, float]
@@ -67,14 +68,15 @@ class GradientReport(NamedTuple):
     worst: Comparison
 
     def passed(self, tolerance: float) -> bool:
-        """Say whether the gradient is right to ``tolerance`` in every leaf.
+        """Return whether the gradient is correct to ``tolerance`` in every leaf.
 
         ::
 
             error <= tolerance * scale of the leaf + difference_error,
             difference_error <= tolerance * max(largest scale, magnitude)
 
-        The second line is what keeps a kink, where differences prove nothing, from passing.
+        The second line rejects points where the function is not smooth, since differences are meaningless
+        there.
         """
         overall = max(self.magnitude, *self.scale.values())
         return all(

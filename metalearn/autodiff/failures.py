@@ -1,4 +1,4 @@
-"""TensorFlow's own ways of saying that a derivative is missing, turned into messages that help."""
+"""Clear messages in place of TensorFlow's errors about missing derivatives."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ FAILURES = (
     NotImplementedError,
     tf.errors.OpError,
 )
-"""What TensorFlow raises where it cannot differentiate. What a user's own mistake raises is among them."""
+"""Errors that TensorFlow raises if it cannot differentiate; a user's code may raise the same types."""
 
 MISSING = re.compile(r"registry has no entry for: (\w+)|No gradient defined for op: (\w+)|op type: (\w+)")
-"""An operation without a registered gradient, as three parts of TensorFlow put it."""
+"""The operation without a registered gradient, in the messages of three parts of TensorFlow."""
 
 UNCOMPILED = re.compile(r"unsupported operations when trying to compile.*?XLA_\w+_JIT: (\w+)", re.DOTALL)
 """An operation that XLA does not have."""
 
 CONTROL_FLOW = re.compile(r"with an exception set|dtype: 'variant'|Error\.__init__\(\) missing \d+ required")
-"""What becomes of a tangent of the lists that loops and branches of a graph keep."""
+"""Messages if a tangent meets the lists in which loops and branches of a graph store values."""
 
 REVERSE_INSTEAD = (
     "use reverse mode (mode='reverse_over_reverse' of hvp, hessian and hessian_diagonal; vjp for jvp; any "
@@ -35,15 +35,16 @@ REVERSE_INSTEAD = (
 
 @contextmanager
 def explained(alone: Callable[[], object] | None = None) -> Iterator[None]:
-    """Turn a failure of TensorFlow to differentiate into a ValueError that names operation and remedy.
+    """Replace an error of TensorFlow's differentiation by a ValueError that names the operation and a remedy.
 
     Args:
-        alone: for forward mode, in which the function runs while it is differentiated: the same without
-            tangents. What fails there, too, is the function's own error. None for reverse mode, around
-            nothing but the call of the tape.
+        alone: for forward mode, in which the function runs while it is differentiated: a call of the function
+            without tangents. If this fails too, the error is the function's own. None for reverse mode, in
+            which the context contains only the call of the tape.
 
     Raises:
-        ValueError: in place of TensorFlow's error, from it. Errors of the function itself pass.
+        ValueError: in place of TensorFlow's error, and caused by it. Errors of the function itself are not
+            changed.
     """
     try:
         yield
@@ -57,7 +58,7 @@ def explained(alone: Callable[[], object] | None = None) -> Iterator[None]:
 
 
 def _fails(function: Callable[[], object]) -> bool:
-    """Return whether a function raises any error."""
+    """Return whether a function raises an error."""
     try:
         function()
     except Exception:  # noqa: BLE001 - of whatever kind
@@ -66,7 +67,7 @@ def _fails(function: Callable[[], object]) -> bool:
 
 
 def _explanation(error: Exception, forward: bool) -> str | None:
-    """Return what to say instead, or None for an error whose text tells nothing."""
+    """Return the message, or None if the text of the error identifies no cause."""
     text = str(error)
     if operation := MISSING.search(text):
         return _without_derivative(next(filter(None, operation.groups())), forward)
@@ -86,7 +87,7 @@ def _explanation(error: Exception, forward: bool) -> str | None:
 
 
 def _without_derivative(operation: str, forward: bool) -> str:
-    """Say that an operation has no registered gradient."""
+    """Return the message for an operation without a registered gradient."""
     if operation.startswith("Xla"):
         return (
             f"TensorFlow has no derivative of {operation}, which XLA makes of slices and concatenations: "
@@ -117,8 +118,8 @@ def _loop_without_second_derivative() -> str:
 
 
 def _failed(error: Exception, forward: bool) -> str:
-    """Say what TensorFlow said, in one line, with the operation if it is known."""
-    if forward and not str(error):  # what TensorFlow says of a branch that XLA compiles
+    """Return TensorFlow's message in one line, with the operation if it is known."""
+    if forward and not str(error):  # TensorFlow's error for a branch that XLA compiles has no text
         return _without_tangent("")
     operation = getattr(getattr(error, "op", None), "type", None)
     where = f" of the operation {operation}" if operation else ""

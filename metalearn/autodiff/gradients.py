@@ -1,4 +1,4 @@
-"""First derivatives that refuse to be silently absent."""
+"""First derivatives; a missing gradient is an error."""
 
 from __future__ import annotations
 
@@ -16,15 +16,20 @@ def value_and_gradient(function: Callable[..., tf.Tensor], *arguments: Structure
     """Return ``function(*arguments)`` and its gradient with respect to every argument.
 
     Args:
-        function: of nested tensors, to a scalar.
+        function: maps nested tensors to a scalar.
         *arguments: nested tensors.
 
     Returns:
-        The value, and the gradient: structured as the argument, or a tuple of such for several arguments.
+        The value, and the gradient: structured as the argument, or a tuple of gradients for several
+        arguments.
 
     Raises:
-        ValueError: if the value does not depend on a leaf, naming it. TensorFlow returns ``None`` there,
-            which is how a cut tape shows. Or if an operation has no derivative, naming it.
+        ValueError: if the value does not depend on a leaf, naming it (TensorFlow returns ``None`` in this
+            case, also if the tape was interrupted); or if an operation has no derivative, naming it.
+
+    >>> value, gradient = value_and_gradient(lambda x: x["a"] ** 2, {"a": tf.constant(3.0)})
+    >>> float(value), float(gradient["a"])
+    (9.0, 6.0)
     """
     arguments = tuple(distinct(argument) for argument in arguments)
     with tf.GradientTape() as tape:
@@ -39,7 +44,7 @@ def value_and_gradient(function: Callable[..., tf.Tensor], *arguments: Structure
 
 
 def dense(gradients: Structure) -> Structure:
-    """Turn the ``IndexedSlices`` that a lookup's gradient comes as into tensors; leave ``None`` alone."""
+    """Convert ``IndexedSlices``, the gradients of lookups, to tensors; ``None`` is unchanged."""
     return tf.nest.map_structure(
         lambda gradient: None if gradient is None else tf.convert_to_tensor(gradient), gradients
     )

@@ -1,8 +1,8 @@
-"""Products of derivatives with vectors: Jacobians from either side, Hessians, and small dense Hessians.
+"""Jacobian-vector, vector-Jacobian and Hessian-vector products, and small dense Hessians.
 
-A product costs a few evaluations of the function, whatever the number of parameters; the matrix is never
-formed. Leaves of ``x`` count as different variables even if the same tensor is passed for several, and what
-``function`` captures is a constant even if it is also a leaf of ``x``.
+A product costs a few evaluations of the function, independent of the number of parameters; the matrix is not
+formed. Leaves of ``x`` are different variables even if the same tensor is passed for several of them, and a
+tensor in the closure of ``function`` is a constant even if it is also a leaf of ``x``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from metalearn.nest import distinct, matched, ravel
 from metalearn.types import Structure
 
 MODES = ("forward_over_reverse", "reverse_over_reverse")
-"""How second derivatives are taken; the second is the default everywhere."""
+"""How second derivatives are computed; the second is the default everywhere."""
 
 ZERO = tf.UnconnectedGradients.ZERO
 
@@ -32,12 +32,12 @@ def jvp(
         value = f(x),   tangent = J(x) v
 
     Args:
-        function: of nested tensors, to nested tensors.
-        x: where; nested floating-point tensors.
-        v: the direction; structure, shapes and types of ``x``.
+        function: maps nested tensors to nested tensors.
+        x: the point; nested floating-point tensors.
+        v: the direction, with the structure, shapes and types of ``x``.
 
     Returns:
-        Value and tangent, structured alike. An output that does not depend on ``x`` has tangent zero.
+        Value and tangent, with the same structure. An output that does not depend on ``x`` has tangent zero.
 
     Raises:
         ValueError: if ``v`` does not match ``x``, naming the leaf; if no output depends on ``x``; or if an
@@ -70,9 +70,9 @@ def vjp(
         value = f(x),   gradient = J(x)' cotangent
 
     Args:
-        function: of nested tensors, to nested floating-point tensors.
-        x: where; nested floating-point tensors.
-        cotangent: structure, shapes and types of the value.
+        function: maps nested tensors to nested floating-point tensors.
+        x: the point; nested floating-point tensors.
+        cotangent: with the structure, shapes and types of the value.
 
     Returns:
         The value, and the gradient structured as ``x``.
@@ -102,36 +102,40 @@ def hvp(
     v: Structure,
     mode: str = "reverse_over_reverse",
 ) -> Structure:
-    """Return the Hessian of a scalar function at ``x``, times ``v``.
+    """Return the product of the Hessian of a scalar function at ``x`` and ``v``.
 
     ::
 
         H(x) v = d/dt grad f(x + t v) at t = 0         forward over reverse
                = grad_x <grad f(x), v>                 reverse over reverse
 
-    Both cost a small multiple of a gradient. TensorFlow makes a forward derivative out of two reverse
-    passes: reverse over reverse is faster to build and to run, and in a graph the only one that passes
-    ``tf.while_loop`` and ``tf.cond`` (recurrent layers that are not unrolled), hence the default. Forward
-    over reverse keeps nothing of the gradient's own computation.
+    Both cost a small multiple of a gradient. TensorFlow computes a forward derivative by two reverse passes.
+    Therefore reverse over reverse compiles and runs faster; in a graph it is also the only mode that
+    differentiates ``tf.while_loop`` and ``tf.cond`` (recurrent layers that are not unrolled). It is the
+    default. Forward over reverse does not store the intermediate values of the gradient.
 
-    Neither knows whether TensorFlow's registered second derivatives are right: ``tf.image.resize`` and
-    ``tf.py_function`` have zero, silently. Compare with :func:`~metalearn.autodiff.central_differences`.
+    The result is only as correct as TensorFlow's registered second derivatives; those of ``tf.image.resize``
+    and ``tf.py_function`` are zero without a warning. :func:`~metalearn.autodiff.central_differences` shows
+    such errors.
 
     Args:
-        function: of nested tensors, to a scalar.
-        x: where; nested floating-point tensors.
-        v: structure, shapes and types of ``x``.
+        function: maps nested tensors to a scalar.
+        x: the point; nested floating-point tensors.
+        v: with the structure, shapes and types of ``x``.
         mode: ``"reverse_over_reverse"`` or ``"forward_over_reverse"``.
 
     Returns:
-        ``H v``, structured as ``x``; zeros for leaves that the function is linear in.
+        ``H v``, structured as ``x``; zeros for leaves in which the function is linear.
 
     Raises:
         ValueError: if ``v`` does not match ``x`` or the function does not depend on a leaf, naming it; if
-            the function is not scalar; if an operation has no second derivative, or none that ``mode``
-            can take, naming it and the remedy.
+            the function is not scalar; if an operation has no second derivative, or none in this ``mode``,
+            naming it and the remedy.
 
     Reference: Pearlmutter (1994), "Fast Exact Multiplication by the Hessian", sections 2 and 3.
+
+    >>> float(hvp(lambda x: x**3, tf.constant(2.0), tf.constant(1.0)))
+    12.0
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
@@ -182,18 +186,19 @@ def hessian(
 ) -> tf.Tensor:
     """Return the dense Hessian of a scalar function: one :func:`hvp` for each of ``P`` rows.
 
-    For small problems: it takes ``P^2`` numbers, and vectorised ``P`` times the function's activations.
+    For small problems: it takes the memory of ``P^2`` numbers and, if vectorised, of ``P`` times the
+    activations.
 
     Args:
-        function: of nested tensors, to a scalar.
-        x: where; nested tensors of one floating type, ``P`` scalars in all.
+        function: maps nested tensors to a scalar.
+        x: the point; nested tensors of one floating type, ``P`` scalars in total.
         mode: of :func:`hvp`.
         vectorized: all rows in one vectorised program; if not, one after the other. TensorFlow cannot
             vectorise convolutions over the directions of their filters.
 
     Returns:
-        ``[P, P]``; rows and columns in ``tf.nest.flatten``'s order, row-major within a leaf. Not
-        symmetrised: how far it is from its transpose is its rounding error.
+        ``[P, P]``; rows and columns in the order of ``tf.nest.flatten``, row-major within a leaf. It is not
+        symmetrised: the difference to its transpose shows the rounding error.
 
     Raises:
         ValueError: as :func:`hvp`; and if leaves differ in type or an operation cannot be vectorised.
@@ -211,9 +216,9 @@ def hessian(
 
 
 def require_scalar(value: tf.Tensor) -> None:
-    """Raise ValueError unless ``value`` is a scalar: a tape would take the gradient of its sum."""
+    """Raise ValueError unless ``value`` is a scalar; a tape would differentiate the sum of its entries."""
     if tf.convert_to_tensor(value).shape.rank != 0:
         raise ValueError(
-            f"the function has to return a scalar, not the shape {value.shape}: reduce it to one number, "
+            f"the function must return a scalar, not the shape {value.shape}: reduce it to one number, "
             "or use vjp with a cotangent of that shape"
         )

@@ -1,7 +1,8 @@
-"""Solvers of linear systems ``A x = b`` for an operator that is given only by its products with vectors.
+"""Solvers of linear systems ``A x = b`` for an operator that is given by its products with vectors.
 
-Loops run a fixed number of times, and what has converged is frozen rather than left: so the same code works
-eagerly, compiled by XLA, and inside ``tf.vectorized_map`` over tasks that converge at different times.
+Loops have a fixed number of iterations; after convergence, the state no longer changes. Therefore the same
+code works in eager execution, under XLA, and in ``tf.vectorized_map`` over tasks that converge at different
+times.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from metalearn.types import Structure
 
 
 class Solution(NamedTuple):
-    """What :func:`conjugate_gradient` found.
+    """The result of :func:`conjugate_gradient`.
 
     Attributes:
         x: the solution, structured as ``b``.
-        iterations: how many iterations changed ``x``, int32 ``[]``.
+        iterations: number of iterations that changed ``x``, int32 ``[]``.
         residual_norm: ``|b - (A + damping I) x|``, computed from ``x`` itself, ``[]``.
-        converged: whether that is within the tolerance, or as small as rounding ``x`` to its type lets it
-            be (``10 eps |A| |x|``), bool ``[]``.
-        indefinite: whether a direction of curvature zero or below was met, so that ``A + damping I`` is
-            not positive definite to the precision of its type, bool ``[]``.
+        converged: whether the residual norm is within the tolerance, or as small as the rounding of ``x``
+            allows (``10 eps |A| |x|``), bool ``[]``.
+        indefinite: whether a direction of non-positive curvature was found, that is, ``A + damping I`` is not
+            positive definite to the precision of its type, bool ``[]``.
     """
 
     x: Structure
@@ -39,7 +40,7 @@ class Solution(NamedTuple):
 
 
 class Series(NamedTuple):
-    """What :func:`neumann` summed up.
+    """The result of :func:`neumann`.
 
     Attributes:
         x: the partial sum, structured as ``b``.
@@ -51,7 +52,7 @@ class Series(NamedTuple):
 
 
 class _State(NamedTuple):
-    """What conjugate gradients carry from one iteration to the next: vectors ``[P]`` and scalars."""
+    """The loop state of conjugate gradients: vectors ``[P]`` and scalars."""
 
     x: tf.Tensor
     residual: tf.Tensor
@@ -80,30 +81,34 @@ def conjugate_gradient(
         x_{i+1} = x_i + (r_i'r_i / p_i'A p_i) p_i,   r_i = b - A x_i,
         p_{i+1} = r_{i+1} + (r_{i+1}'r_{i+1} / r_i'r_i) p_i
 
-    Cost: in a graph the operator is applied ``max_iterations + 1`` times, converged or not, and once more
-    if ``x0`` is given; run eagerly, the loop ends with convergence. The last application gives the true
-    residual: rounding keeps it above about ``eps |A| |x|`` (eps is 1e-7 in float32), while the recursion's
-    own goes to zero.
+    Cost: in a graph the operator is applied ``max_iterations + 1`` times, also after convergence, and once
+    more if ``x0`` is given; in eager execution the loop ends with convergence. The last application computes
+    the true residual. Rounding keeps it above about ``eps |A| |x|`` (eps is 1e-7 in float32), while the
+    residual of the recursion converges to zero.
 
     Args:
         operator: ``x -> A x``, linear, on nested tensors like ``b``.
-        b: right-hand side; nested tensors of one floating type, ``P`` scalars in all. Zero gives zero.
-        max_iterations: at least 1; were there no rounding, ``P`` would always do.
-        x0: where to start, structured as ``b``; zero if not given.
+        b: right-hand side; nested tensors of one floating type, ``P`` scalars in total. Zero gives zero.
+        max_iterations: at least 1; without rounding, ``P`` iterations are always enough.
+        x0: the starting point, structured as ``b``; zero if not given.
         damping: added to the diagonal, at least 0.
         tolerance: of ``|residual| / |b|``, at least 0; below eps it counts as eps.
 
     Returns:
-        The solution. Out of iterations, ``x`` is the last iterate, whose error is the smallest; on an
-        operator that is not positive definite, the iterate of smallest residual before that was met. NaN
-        in the operator or in ``b`` comes out as NaN.
+        The solution. If the iterations did not suffice, ``x`` is the last iterate, which has the smallest
+        error. For an operator that is not positive definite, it is the iterate with the smallest residual
+        before this was found. NaN in the operator or in ``b`` gives NaN.
 
     Raises:
-        ValueError: if ``x0`` or the operator's result does not match ``b``, naming the leaf; or if a
+        ValueError: if ``x0`` or the result of the operator does not match ``b``, naming the leaf; or if a
             number is out of range.
 
     Reference: Hestenes and Stiefel (1952), "Methods of Conjugate Gradients for Solving Linear Systems",
     section 3.
+
+    >>> solved = conjugate_gradient(lambda x: [1.0, 4.0] * x, tf.constant([2.0, 2.0]), max_iterations=2)
+    >>> solved.x.numpy().round(4).tolist(), bool(solved.converged)
+    ([2.0, 0.5], True)
     """
     require_count("max_iterations", max_iterations)
     _require_not_negative("damping", damping)
@@ -127,7 +132,7 @@ def _solve(
     tolerance: float,
 ) -> Solution:
     """Solve ``matrix(x) = vector`` for vectors ``[P]``."""
-    # Squares of small numbers vanish (of 1e-23 in float32): solve for a right-hand side of size 1.
+    # Squares of small numbers underflow (1e-23 in float32): solve for a right-hand side of norm 1.
     size = tf.reduce_max(tf.abs(vector))
     size = tf.where(size > 0, size, tf.ones_like(size))
     target = vector / size
@@ -159,16 +164,16 @@ def _solve(
 
 
 def _active(state: _State, threshold: tf.Tensor) -> tf.Tensor:
-    """Return whether there is more to do; NaN counts as more, so that it spreads to ``x``."""
+    """Return whether to continue; NaN continues, so that it reaches ``x``."""
     return ~(state.squared <= threshold) & ~state.indefinite
 
 
 def _iterate(matrix: Callable[[tf.Tensor], tf.Tensor], state: _State, threshold: tf.Tensor) -> _State:
-    """Return the state after one iteration, or the same state if there is nothing more to do."""
+    """Return the state after one iteration, or the same state after convergence."""
     image = matrix(state.direction)
     curvature, length = dot(state.direction, image), dot(state.direction, state.direction)
     steepest = tf.maximum(state.steepest, curvature / length)
-    # Curvature this far below the largest is rounding; as a divisor it would throw x anywhere.
+    # Curvature this far below the largest is a rounding error and must not be a divisor.
     flat = curvature <= epsilon(image.dtype) * steepest * length
     rate = state.squared / curvature
     x, residual = state.x + rate * state.direction, state.residual - rate * image
@@ -197,13 +202,13 @@ def neumann(operator: Operator, b: Structure, *, scale: float | tf.Tensor, terms
 
         x = scale * sum_{i=0}^{terms-1} (I - scale A)^i b,     b - A x = (I - scale A)^terms b
 
-    It converges for any operator whose eigenvalues lie between 0 and ``2 / scale``; one term is
-    ``scale * b``. The operator is applied ``terms`` times, the last for the residual.
+    The series converges for any operator whose eigenvalues lie between 0 and ``2 / scale``; one term is
+    ``scale * b``. The operator is applied ``terms`` times, the last time for the residual.
 
     Args:
         operator: ``x -> A x``, linear, on nested tensors like ``b``.
         b: right-hand side; nested tensors of one floating type.
-        scale: the step; the best is 2 / (smallest + largest eigenvalue).
+        scale: the step size; the optimum is 2 / (smallest + largest eigenvalue).
         terms: at least 1.
 
     Returns:
@@ -233,6 +238,6 @@ def neumann(operator: Operator, b: Structure, *, scale: float | tf.Tensor, terms
 
 
 def _require_not_negative(name: str, value: object) -> None:
-    """Raise ValueError if ``value`` is a number and not at least 0; what a tensor holds is not known yet."""
+    """Raise ValueError if ``value`` is a number below 0; the value of a tensor may not be known yet."""
     if isinstance(value, Real) and not float(value) >= 0:
         raise ValueError(f"{name} must be at least 0, got {value!r}")

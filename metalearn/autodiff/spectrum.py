@@ -1,4 +1,4 @@
-"""Eigenvalues of a symmetric operator that is given only by its products with vectors."""
+"""Eigenvalues of a symmetric operator that is given by its products with vectors."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from metalearn.types import Seed, Structure
 
 
 class Lanczos(NamedTuple):
-    """A symmetric operator compressed to ``m`` dimensions; ``m = min(iterations, P)``.
+    """The projection of a symmetric operator onto ``m`` dimensions; ``m = min(iterations, P)``.
 
     Attributes:
         alphas: diagonal of the tridiagonal matrix ``Q A Q'``, ``[m]``.
         betas: its off-diagonal, at least 0, ``[m - 1]``.
         basis: ``Q``, orthonormal rows, the first along the starting vector, ``[m, P]``.
-        values: Ritz values, which are the matrix' eigenvalues, ascending, ``[m]``.
-        weights: of the Ritz values in the starting vector, at least 0, of sum 1, ``[m]``.
-        bounds: the operator has an eigenvalue within so much of each Ritz value, up to rounding, ``[m]``.
+        values: Ritz values, the eigenvalues of that matrix, ascending, ``[m]``.
+        weights: squared components of the starting vector along the Ritz vectors, of sum 1, ``[m]``.
+        bounds: the operator has an eigenvalue within this distance of each Ritz value, up to rounding,
+            ``[m]``.
     """
 
     alphas: tf.Tensor
@@ -36,13 +37,13 @@ class Lanczos(NamedTuple):
 
 
 class Extremes(NamedTuple):
-    """The ends of a spectrum, each ``[]``.
+    """The extreme eigenvalues of an operator, each ``[]``.
 
     Attributes:
         smallest: estimate of the smallest eigenvalue, from above.
         largest: estimate of the largest eigenvalue, from below.
-        smallest_bound: there is an eigenvalue within so much of ``smallest``.
-        largest_bound: there is an eigenvalue within so much of ``largest``.
+        smallest_bound: there is an eigenvalue within this distance of ``smallest``.
+        largest_bound: there is an eigenvalue within this distance of ``largest``.
     """
 
     smallest: tf.Tensor
@@ -55,8 +56,8 @@ class Density(NamedTuple):
     """An estimated density of eigenvalues.
 
     Attributes:
-        grid: where, ``[G]``.
-        density: how many, as a share of all, per unit of eigenvalue, ``[G]``; its integral is 1.
+        grid: points at which the density is evaluated, ``[G]``.
+        density: of eigenvalues, ``[G]``; its integral is 1.
         values: Ritz values of every probe, ``[probes, m]``.
         weights: their weights, of sum 1 for every probe, ``[probes, m]``. The mean over the probes of
             ``sum weights * values^k`` estimates ``trace(A^k) / P`` without bias, for k < 2 m.
@@ -69,21 +70,22 @@ class Density(NamedTuple):
 
 
 def lanczos(operator: Operator, like: Structure, *, iterations: int, seed: Seed) -> Lanczos:
-    """Compress a symmetric operator by Lanczos' iteration from a random vector.
+    """Project a symmetric operator onto the Krylov space of a random vector, by the Lanczos iteration.
 
     ::
 
         beta_k q_{k+1} = A q_k - alpha_k q_k - beta_{k-1} q_{k-1},   alpha_k = q_k'A q_k
 
-    Every vector is made orthogonal to all before it, so no eigenvalue comes twice by rounding. If the
-    vectors span an invariant subspace (an operator of low rank, few different eigenvalues), ``beta_k`` is
-    0 and the iteration goes on from a vector outside it: Ritz values there are eigenvalues too, of weight
-    zero. The operator is applied ``m`` times; memory is ``m P`` numbers, time besides ``6 m^2 P``.
+    Every vector is orthogonalised against all earlier ones, so rounding causes no copies of eigenvalues. If
+    the vectors span an invariant subspace (for an operator of low rank or with few different eigenvalues),
+    ``beta_k`` is 0, and the iteration continues from a vector outside of it; the Ritz values there are
+    eigenvalues of weight zero. The operator is applied ``m`` times; the memory is that of ``m P`` numbers,
+    and the other operations take time ``6 m^2 P``.
 
     Args:
         operator: ``x -> A x``, linear and symmetric, on nested tensors like ``like``.
-        like: nested tensors of one floating type, ``P`` scalars in all; only shapes and type are used.
-        iterations: at least 1; no more than ``P`` are done.
+        like: nested tensors of one floating type, ``P`` scalars in total; only shapes and type are used.
+        iterations: at least 1; at most ``P`` are computed.
         seed: of the starting vector, which is uniform on the sphere.
 
     Raises:
@@ -105,9 +107,9 @@ def extreme_eigenvalues(operator: Operator, like: Structure, *, iterations: int,
 
         |A y - theta y| = beta_m |s_m|   for the Ritz vector y = Q's of the Ritz value theta
 
-    Ritz values lie inside the spectrum and converge to its ends first. A bound says that an eigenvalue is
-    near, not that it is the outermost: a random start misses that with probability zero, a few iterations
-    may be too few to tell it from its neighbours.
+    Ritz values lie within the spectrum and converge to its ends first. A bound shows that some eigenvalue is
+    near, not that it is the extreme one: a random start has a component along the extreme eigenvector with
+    probability one, but after a few iterations it may not be separated from its neighbours.
 
     Args:
         operator, like, iterations, seed: as for :func:`lanczos`; 20 to 100 iterations are usual.
@@ -134,7 +136,7 @@ def spectral_density(
     width: float | tf.Tensor | None = None,
     vectorized: bool = True,
 ) -> Density:
-    """Estimate the density of a symmetric operator's eigenvalues by stochastic Lanczos quadrature.
+    """Estimate the density of the eigenvalues of a symmetric operator by stochastic Lanczos quadrature.
 
     ::
 
@@ -144,16 +146,16 @@ def spectral_density(
 
     Args:
         operator, like, iterations: as for :func:`lanczos`.
-        probes: number of random vectors, at least 1; the error falls with its square root.
+        probes: number of random vectors, at least 1; the error decreases with its square root.
         seed: of the probes.
-        grid: where to evaluate, ``[G]``; if not given, ``points`` evenly spaced points that reach six
-            widths beyond the Ritz values.
-        points: how many, at least 2, if ``grid`` is not given. The integral over the grid is 1 only if
-            its spacing is well below ``width``.
+        grid: points at which to evaluate the density, ``[G]``; if not given, ``points`` evenly spaced points
+            that extend six widths beyond the Ritz values.
+        points: number of points, at least 2, if ``grid`` is not given. The integral over the grid is 1 only
+            if the spacing is much smaller than ``width``.
         width: standard deviation of the kernel, above 0; a hundredth of the largest absolute Ritz value
             if not given.
-        vectorized: all probes in one vectorised program; if not, one after the other, which convolutions
-            need and which takes less memory.
+        vectorized: all probes in one vectorised program; otherwise one after the other, which is necessary
+            for convolutions and takes less memory.
 
     Raises:
         ValueError: as :func:`lanczos`; and if an operation cannot be vectorised.
@@ -184,7 +186,7 @@ def spectral_density(
 def _grid(
     values: tf.Tensor, grid: tf.Tensor | None, points: int, width: float | tf.Tensor | None
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return grid and width as tensors, those that are ``None`` chosen to fit the Ritz values."""
+    """Return grid and width as tensors; where they are ``None``, they are chosen to fit the Ritz values."""
     if width is None:
         largest = tf.reduce_max(tf.abs(values))
         width = 0.01 * tf.where(largest > 0, largest, tf.ones_like(largest))
@@ -204,7 +206,7 @@ def _smoothed(grid: tf.Tensor, values: tf.Tensor, weights: tf.Tensor, width: tf.
 
 
 def _lanczos(matrix: Callable[[tf.Tensor], tf.Tensor], start: tf.Tensor, iterations: int) -> Lanczos:
-    """Return the compression of ``matrix`` on vectors ``[P]`` that starts from ``start``."""
+    """Return the Lanczos projection of ``matrix`` on vectors ``[P]`` from the vector ``start``."""
     size = start.shape[0]
     length = min(iterations, size)
     zeros = tf.zeros([length], start.dtype)
@@ -236,12 +238,12 @@ def _extend(basis: tf.Tensor, image: tf.Tensor, scale: tf.Tensor) -> tuple[tf.Te
         scale: norm of the largest image so far.
 
     Returns:
-        The next vector, ``[P]``, zero if the basis is complete; its component in the image; the scale.
+        The next vector, ``[P]``, or zero if the basis is complete; its component in the image; the scale.
     """
     rest = _orthogonal(image, basis)
     beta, scale = tf.norm(rest), tf.maximum(scale, tf.norm(image))
     invariant = beta <= 10 * epsilon(image.dtype) * scale
-    # The coordinate direction that the basis covers least: what it misses of it is at least 1 - m / P.
+    # The coordinate direction with the largest component outside of the basis, at least 1 - m / P.
     coordinate = tf.argmin(tf.reduce_sum(tf.square(basis), 0))
     fresh = tf.one_hot(coordinate, image.shape[0], dtype=image.dtype)
     following = _orthogonal(tf.where(invariant, fresh, rest / beta), basis)
@@ -258,8 +260,8 @@ def _orthogonal(vector: tf.Tensor, basis: tf.Tensor) -> tf.Tensor:
 def _eigh(matrix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Return eigenvalues, ascending, and eigenvectors in columns of a symmetric matrix ``[m, m]``.
 
-    XLA's decomposition stops between 1e-8 and 1e-5 in float64, depending on the matrix; each of the two
-    steps of refinement squares the error. Eigenvalues closer than ``close`` are left as they are.
+    The error of XLA's decomposition in float64 is between 1e-8 and 1e-5, depending on the matrix; each of the
+    two refinement steps squares it. Eigenvalues closer than ``close`` are not refined.
 
     Reference: Ogita and Aishima (2018), "Iterative Refinement for Symmetric Eigenvalue Decomposition",
     algorithm 1.

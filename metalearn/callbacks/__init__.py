@@ -1,6 +1,7 @@
-"""What follows a training, ``trainer.run(n, callbacks=[...])``: progress, early stopping, files.
+"""Callbacks of a training, ``trainer.run(n, callbacks=[...])``: progress, early stopping, files.
 
-A callback is a frozen record with ``begin``, see :class:`Callback`; :class:`each` makes one of a function.
+A callback is a frozen record with a method ``begin``, see :class:`Callback`; :class:`each` makes one from a
+function.
 """
 
 from metalearn.callbacks.checkpoint import checkpoint

@@ -1,4 +1,4 @@
-"""Meta-parameters on disk while a training goes on."""
+"""Saving meta-parameters during training."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from metalearn.training.trainer import MetaTrainer
 
 @dataclasses.dataclass(frozen=True)
 class checkpoint:
-    """Save the meta-parameters at multiples of an interval and at the end, also one that an error makes.
+    """Save the meta-parameters at multiples of an interval and at the end, also after an error.
 
-    As :func:`metalearn.save` does: a file is written whole or not at all, and ``ml.load`` reads it. What goes
-    on with the same bits is ``trainer.state()``, which holds the optimizer's state, too.
+    The file is written by :func:`metalearn.save`, completely or not at all, and ``ml.load`` reads it. To
+    resume a training with the same bits, use ``trainer.state()``, which includes the state of the optimizer.
 
     Args:
-        path: of the file, which is replaced each time; ``{iteration}`` in it makes one for each.
-        interval: iterations.
+        path: of the file, which is replaced each time; if it contains ``{iteration}``, every save has its own
+            file.
+        interval: number of iterations.
 
     Raises:
         ValueError: if the interval is not an integer of at least 1.

@@ -1,4 +1,4 @@
-"""The metrics of a training as a table, a row an iteration; numbers with the nine digits of a float32."""
+"""The metrics of a training as a table with a row for each iteration, in the nine digits of a float32."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from metalearn.training.trainer import MetaTrainer
 
 
 def header(history: History) -> str:
-    """Return the line of the columns' names."""
+    """Return the line with the names of the columns."""
     return ",".join(["iteration", *history]) + "\n"
 
 
@@ -30,8 +30,8 @@ def lines(first: int, history: History) -> str:
 class csv:
     """Append all metrics to a file, after each compiled call.
 
-    The rows of a file that exists are kept up to the iteration from which the trainer goes on: those that
-    come after are made again. A trainer that has not begun starts the file anew.
+    If the file exists, its rows are kept up to the iteration from which the trainer continues; later rows are
+    removed. A trainer at iteration 0 starts an empty file.
 
     Args:
         path: of the file.
@@ -43,14 +43,14 @@ class csv:
         """See :class:`metalearn.callbacks.Callback`.
 
         Raises:
-            ValueError: if the rows of the file that there is do not go up to the trainer's iteration.
+            ValueError: if the rows of an existing file end before the trainer's iteration.
         """
         path, start = Path(self.path), trainer.iteration
         path.touch()
         names, *rows = (path.read_text() if start else "").splitlines(keepends=True) or [""]
         kept = [row for row in rows if row.endswith("\n") and int(row.partition(",")[0]) < start]
         if rows and (not kept or int(kept[-1].partition(",")[0]) != start - 1):
-            raise ValueError(f"{path} has no rows up to iteration {start}, at which the trainer is")
+            raise ValueError(f"{path} has no rows up to iteration {start}, from which the trainer continues")
         os.truncate(path, len("".join([names, *kept]).encode()))
 
         def called(call: Call) -> None:

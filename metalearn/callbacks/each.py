@@ -14,8 +14,8 @@ class each:
     """Call a function after each compiled call: ``each(lambda call: print(call.history["outer/loss"][-1]))``.
 
     Args:
-        function: takes a :class:`metalearn.callbacks.Call`; returns the iterations before it wants to be
-            called again, 0 to stop the training, None for any number.
+        function: takes a :class:`metalearn.callbacks.Call`; returns the largest number of iterations before
+            its next call, 0 to stop the training, or None for any number.
     """
 
     function: Callable[[Call], Limit]

@@ -1,4 +1,4 @@
-"""The end of a training whose loss no longer falls."""
+"""Ending a training whose loss no longer decreases."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class validation:
-    """The loss after ``steps`` inner steps on fresh tasks, always the same, see :func:`metalearn.evaluate`.
+    """The loss after ``steps`` inner steps on a fixed list of tasks, see :func:`metalearn.evaluate`.
 
     Args:
-        tasks: source to draw from; neither the classes nor the examples of the training.
+        tasks: the source of the tasks; it should share neither classes nor examples with the training.
         num_tasks: at least 1.
         steps: at least 0.
         seed: of the list of tasks.
@@ -35,22 +35,23 @@ class validation:
     seed: int = 2
 
     def of(self, trainer: MetaTrainer) -> Callable[[], float]:
-        """Return what evaluates a trainer's meta-parameters of the moment."""
+        """Return a function that evaluates the current meta-parameters of a trainer."""
         evaluate = evaluator(trainer.learner, self.tasks, self.num_tasks, self.steps, self.seed)
         return lambda: float(evaluate(trainer.meta).mean[-1])
 
 
 @dataclasses.dataclass(frozen=True)
 class early_stopping:
-    """Stop a training whose loss has not fallen for a while. The loss is judged at multiples of an interval.
+    """Stop a training if its loss has not decreased ``patience`` times in a row, compared at an interval.
 
     Args:
-        validation: on which tasks; None for the query loss of the training, averaged over the interval.
-        patience: times in a row that the loss may not be less than the least before.
-        interval: iterations.
-        min_delta: by how much it has to be less.
-        restore_best: in the end, take the trainer back to the iteration with the least loss, optimizer
-            included, however the training ends. Callbacks that are to see that state come after this one.
+        validation: the tasks to evaluate on; None for the query loss of the training, averaged over the
+            interval.
+        patience: number of comparisons in a row without a new smallest loss before the training stops.
+        interval: number of iterations between two comparisons.
+        min_delta: the smallest decrease that counts.
+        restore_best: at the end of the training, restore the state of the trainer with the smallest loss,
+            including the optimizer. Callbacks that need that state must come after this one.
 
     Raises:
         ValueError: if a count is not an integer of at least 1, or ``min_delta`` not a finite number.
@@ -83,7 +84,7 @@ class early_stopping:
             waited += 1
             if waited < self.patience:
                 return left()
-            _log.info("stopped at iteration %d: the least loss, %.4g, was at %d", trainer.iteration, best, at)
+            _log.info("stopped at iteration %d: smallest loss %.4g, at %d", trainer.iteration, best, at)
             return 0
 
         def left() -> int:

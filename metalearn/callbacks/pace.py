@@ -1,4 +1,4 @@
-"""Compiled calls of about a length in time, so that a training can be watched and interrupted."""
+"""Compiled calls of a given duration, so that a training can be displayed and interrupted."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from metalearn.training.trainer import MetaTrainer
 
 @dataclasses.dataclass(frozen=True)
 class pace:
-    """Have compiled calls take about so long: displays and Ctrl-C wait for no more.
+    """Choose the number of iterations of compiled calls such that a call takes about ``seconds``.
 
-    The first call is one iteration, for it may compile; those that follow are at most twice as long as the
-    one before.
+    Displays and Ctrl-C wait for the end of a call. The first call has one iteration, because it may compile;
+    each later call has at most twice as many iterations as the one before.
 
     Args:
-        seconds: of a call.
+        seconds: the duration of a call.
 
     Raises:
-        ValueError: if they are not a finite number above 0.
+        ValueError: if ``seconds`` is not a finite number above 0.
     """
 
     seconds: float = 0.5
@@ -37,7 +37,7 @@ class pace:
         def called(call: Call) -> Limit:
             nonlocal wanted
             fitting = call.iterations * self.seconds / max(call.seconds, 1e-9)
-            # The first call compiles: it says nothing of the speed.
+            # The first call includes compilation, so its time is not a measure of the speed.
             wanted = 10 if wanted == 1 else int(np.clip(fitting, 1, 2 * wanted))
             return wanted
 

@@ -1,4 +1,4 @@
-"""How far a training is, in a line of text."""
+"""Progress of a training as a line of text."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from metalearn.training.calling import Call, Limit, Watch
 from metalearn.training.trainer import MetaTrainer
 
 LINES = 10
-"""Lines of a training whose text goes to a file."""
+"""Number of lines for a training if the output is a file."""
 
 SHOWN_LOSSES = 1000
-"""Iterations that the displayed losses are the mean of."""
+"""Number of iterations over which the displayed losses are averaged."""
 
 Show = Callable[[int, str], object]
-"""Takes the iterations that are finished, and a text on losses and speed."""
+"""A function of the number of finished iterations and a text with losses and speed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class progress:
-    """Show how far a training is: one line in a terminal, a line each tenth of the way in a file.
+    """Show the progress of a training: in a terminal as one line, in a file as a line for each tenth.
 
     Args:
-        show: what shows it; None for plain text on the standard error.
-        seconds: between two times, as of :class:`pace`.
+        show: displays the text; None for plain text on the standard error.
+        seconds: time between two displays, as for :class:`pace`.
 
     Raises:
-        ValueError: if the seconds are not a finite number above 0.
+        ValueError: if ``seconds`` is not a finite number above 0.
     """
 
     show: Show | None = None
@@ -59,7 +59,7 @@ class progress:
             if started:
                 done, began = started
                 text += f"  {(trainer.iteration - done) / (time.perf_counter() - began):.0f} it/s"
-            else:  # the first call compiled: it says nothing of the speed
+            else:  # the first call includes compilation
                 started = trainer.iteration, time.perf_counter()
             show(trainer.iteration, text)
             return paced.called(call)
@@ -68,7 +68,7 @@ class progress:
 
 
 def _text(first: int, end: int) -> tuple[Show, Callable[[], None]]:
-    """Return what writes to the standard error, and what ends its line."""
+    """Return a function that writes to the standard error, and one that ends its line."""
     stream, rewrites = sys.stderr, sys.stderr.isatty()
     next_line = first
 

@@ -1,9 +1,12 @@
-"""Differentiable inner update rules: frozen records of pure functions, through which gradients flow.
+"""Differentiable inner update rules: frozen records of pure functions.
 
 Every hyperparameter of every rule may be a number, a Keras schedule (called with the inner step), or
-:func:`learned`: then it is one of the meta-parameters. Rules of equal settings are equal, settings can be
-read (``sgd(0.1).learning_rate``), and ``repr`` can be pasted back. Where a rule wraps another, the name of
-that one stands for it with its default settings (:func:`get`).
+:func:`learned`, which makes it a meta-parameter. Rules with equal settings are equal, settings can be read
+(``sgd(0.1).learning_rate``), and ``repr`` is valid Python. A rule that wraps another one also accepts the
+name of that rule, which stands for its default settings (:func:`get`).
+
+>>> adam(0.01) == adam(learning_rate=0.01), clip_by_value("sgd", 1.0)
+(True, clip_by_value(rule=sgd(learning_rate=0.01), limit=1.0))
 """
 
 from metalearn.rules.adadelta import adadelta

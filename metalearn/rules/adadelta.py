@@ -26,7 +26,7 @@ class adadelta(Elementwise):
     Args:
         learning_rate: positive and finite; 1 in the paper.
         rho: in [0, 1).
-        epsilon: positive and finite; inside both roots, which are smooth therefore.
+        epsilon: positive and finite; added inside both roots, which makes them smooth.
 
     Raises:
         ValueError: naming the argument that is out of range.

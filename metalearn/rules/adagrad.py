@@ -29,7 +29,7 @@ class adagrad(Elementwise):
     Args:
         learning_rate: positive and finite.
         initial_accumulator_value: a_0, at least 0; a constant.
-        epsilon: positive and finite; inside the root, which is smooth therefore.
+        epsilon: positive and finite; added inside the root, which makes it smooth.
 
     Raises:
         ValueError: naming the argument that is out of range.

@@ -17,7 +17,7 @@ ADAM_RANGES: dict[str, Range] = {
     "beta_1": FRACTION,
     "beta_2": FRACTION,
 }
-"""Of the hyperparameters that Adam and its variants have."""
+"""Ranges of the hyperparameters of Adam and its variants."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -31,14 +31,14 @@ class adam(Elementwise):
         alpha_k     = learning_rate sqrt(1 - beta_2^(k+1)) / (1 - beta_1^(k+1))
         theta_{k+1} = theta_k - alpha_k m_{k+1} / (sqrt(v_{k+1}) + epsilon)
 
-    Like Keras, epsilon is the paper's epsilon-hat (before section 2.1): it is not corrected for bias.
-    Where v is 0 the derivative of its root is taken as 0, which is right: m is 0 too.
+    As in Keras, epsilon is the paper's epsilon-hat (before section 2.1), without bias correction. Where v is
+    0, the derivative of its root is defined as 0; this is correct, since m is 0 too.
 
     Args:
         learning_rate: positive and finite.
         beta_1: in [0, 1).
         beta_2: in [0, 1).
-        epsilon: positive and finite; a gradient of 0 is answered with slope ``1 / epsilon``.
+        epsilon: positive and finite; at a gradient of 0, the slope of the update is ``1 / epsilon``.
         amsgrad: divide by the largest v so far.
 
     Raises:
@@ -64,7 +64,7 @@ class adam(Elementwise):
 
 
 def adam_slots(amsgrad: bool) -> dict[str, Start]:
-    """Return what Adam keeps from step to step."""
+    """Return the initial values of the moments of Adam."""
     return dict.fromkeys(["momentum", "velocity"] + ["velocity_hat"] * amsgrad, tf.zeros_like)
 
 

@@ -23,8 +23,9 @@ class adamax(Elementwise):
         u_{k+1}     = max(beta_2 u_k, |g_k|)
         theta_{k+1} = theta_k - learning_rate / (1 - beta_1^(k+1)) m_{k+1} / (u_{k+1} + epsilon)
 
-    It has kinks: where both sides of the maximum are equal (the first is taken), and ``|g|`` at 0 (slope
-    0, between -1 and 1; where all gradients so far were 0 this is right, since m is 0 too).
+    The update is not differentiable where both sides of the maximum are equal (the derivative of the first is
+    used) and at ``g = 0`` (the derivative of ``|g|`` is defined as 0; if all gradients so far were 0, this is
+    correct, since m is 0 too).
 
     Args:
         learning_rate: positive and finite.

@@ -19,8 +19,9 @@ class adamw(Elementwise):
 
         theta_{k+1} = (1 - learning_rate weight_decay) theta_k - alpha_k m_{k+1} / (sqrt(v_{k+1}) + epsilon)
 
-    with alpha, m and v those of :func:`metalearn.rules.adam`: the decay is in none of the moments. It is
-    ``weight_decay(adam(...), rate=learning_rate * weight_decay)``, with the product formed in every step.
+    with alpha, m and v as in :func:`metalearn.rules.adam`: the decay does not enter the moments. The rule
+    equals ``weight_decay(adam(...), rate=learning_rate * weight_decay)``, with the product computed in every
+    step.
 
     Args:
         learning_rate: positive and finite.

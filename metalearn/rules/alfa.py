@@ -1,4 +1,4 @@
-"""ALFA: a small network makes the rate and the decay of every variable from gradients and weights."""
+"""ALFA: a small network computes learning rate and weight decay of every variable."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from metalearn.rules.records import Record
 from metalearn.types import Parameters, Rule, Structure
 
 NAME = "generator"
-"""What the network's weights are called among what is learned."""
+"""The name of the network's weights in the meta-parameters."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class alfa(Record, Rule):
-    """Gradient descent whose rate and decay a learned network decides on, in every step of every task.
+    """Gradient descent whose learning rate and weight decay are computed by a learned network in every step.
 
     ::
 
@@ -33,20 +33,20 @@ class alfa(Record, Rule):
         (a, b)            = W_2 relu(W_1 relu(W_0 tau_k + c_0) + c_1) + c_2                       2V numbers
         theta_{k+1}[v]    = (1 + b[v]) theta_k[v] - learning_rate (1 + a[v]) g_k[v]
 
-    The variables are in the order of their keys, the layers 2V wide. The last starts at zero, so that the
-    rule starts as gradient descent; the others are Glorot-uniform draws of a fixed seed. The weights are
-    learned as ``generator/...``.
+    The variables are in the order of their keys; the layers have 2V units. The last layer is initially zero,
+    so that the rule is initially gradient descent; the others have Glorot-uniform weights of a fixed seed.
+    The weights are learned as ``generator/...``.
 
     Args:
-        learning_rate: positive and finite; the paper learns one per variable and step:
+        learning_rate: positive and finite; the paper learns one for each variable and step:
             ``learned(0.01, per="variable", steps=K)``.
 
     Raises:
         ValueError: if the rate is not positive and finite.
 
-    Reference: after Baik et al. (2020), "Meta-Learning with Adaptive Hyperparameters", equations 5 and 6.
-    Theirs makes rate and decay themselves, scaled by learned initial values; here the network makes the
-    relative change of a rate and of a decay of zero, which is the same family of updates.
+    Reference: after Baik et al. (2020), "Meta-Learning with Adaptive Hyperparameters", equations 5 and 6. In
+    the paper the network computes rate and decay, scaled by learned initial values; here it computes the
+    relative change of the rate, and the decay. Both describe the same set of updates.
     """
 
     learning_rate: Hyperparameter

@@ -1,4 +1,4 @@
-"""Inner gradients scaled down together where they are long."""
+"""Clipping of inner gradients by their global norm."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from metalearn.types import Parameters, Rule
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class clip_by_global_norm(Wrapper):
-    """``rule`` given gradients of a global norm of at most ``limit``, Keras' ``global_clipnorm``.
+    """``rule`` applied to gradients with a global norm of at most ``limit``, as Keras' ``global_clipnorm``.
 
-    ``g <- g min(1, limit / |g|)``, with |g| the Euclidean norm over all variables of the task. Its
-    derivative is exact, the norm's dependence on the gradients included; all gradients zero give zero.
-    A norm that is not finite makes the gradients NaN, so that it is noticed.
+    ``g <- g min(1, limit / |g|)``, with |g| the Euclidean norm over all variables of the task. The derivative
+    is exact and includes that of the norm; gradients of zero stay zero. If the norm is not finite, the
+    gradients become NaN, so that the error is visible.
 
     Args:
         rule: any rule, or its name.
-        limit: positive and finite; learned as ``clip_norm``, for the whole rule only.
+        limit: positive and finite; learned as ``clip_norm``, with ``per="scalar"`` only.
 
     Raises:
         ValueError: if ``limit`` is out of range or learned per variable or element, or ``rule`` is not a

@@ -1,4 +1,4 @@
-"""Inner gradients clipped element by element."""
+"""Clipping of inner gradients by value."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from metalearn.types import Parameters, Rule
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class clip_by_value(Wrapper):
-    """``rule`` given gradients clipped to [-limit, limit], Keras' ``clipvalue``.
+    """``rule`` applied to gradients clipped to [-limit, limit], as Keras' ``clipvalue``.
 
-    ``g <- min(max(g, -limit), limit)``. Where it clips, no second derivative of the inner loss passes,
-    and the derivative in the limit is the sign of g.
+    ``g <- min(max(g, -limit), limit)``. For a clipped element, the second derivative of the inner loss does
+    not contribute to the meta-gradient, and the derivative with respect to the limit is the sign of g.
 
     Args:
         rule: any rule, or its name.

@@ -1,4 +1,4 @@
-"""What a rule says of itself, where it says it: a rule of three methods says nothing."""
+"""Optional descriptions of rules; a rule that has only the three required methods has none."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from metalearn.types import Parameters, Rule, Structure
 
 
 def settings_of(rule: Rule) -> Mapping[str, Any]:
-    """Return :meth:`metalearn.types.Rule.settings` of a rule, ``{}`` if it has no such method."""
+    """Return :meth:`metalearn.types.Rule.settings` of a rule, or ``{}`` if it has no such method."""
     return _optional(rule, "settings", {})
 
 
 def descent_rates_of(
     rule: Rule, parameters: Parameters, values: Structure, step: int | tf.Tensor
 ) -> Parameters | None:
-    """Return :meth:`metalearn.types.Rule.descent_rates` of a rule, None if it has no such method."""
+    """Return :meth:`metalearn.types.Rule.descent_rates` of a rule, or None if it has no such method."""
     return _optional(rule, "descent_rates", None, parameters, values, step)
 
 

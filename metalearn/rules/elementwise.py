@@ -1,4 +1,4 @@
-"""Rules that treat every element of every variable alike, built from the update of one variable."""
+"""Rules with the same update for every element of every variable, defined by the update of one variable."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from metalearn.rules.records import Record
 from metalearn.types import Parameters, Rule, Structure
 
 Slots = dict[str, tf.Tensor]
-"""A rule's state of one variable, by name."""
+"""The state of a rule for one variable, by name."""
 
 Value: TypeAlias = Any
-"""A hyperparameter now: a Python number, or a tensor of the variable's type."""
+"""The current value of a hyperparameter: a Python number, or a tensor of the variable's type."""
 
 Moved: TypeAlias = tuple[tf.Tensor, Slots]
 """A variable and its slots after a step."""
 
 
 Start: TypeAlias = Callable[[tf.Tensor], tf.Tensor]
-"""A variable -> the initial value of a slot."""
+"""A function from a variable to the initial value of a slot."""
 
 
 class Point(NamedTuple):
-    """Where one variable is before a step.
+    """One variable before a step.
 
     Attributes:
         parameter: its value.
-        gradient: of the inner loss.
-        slots: what the rule kept.
+        gradient: of the inner loss with respect to it.
+        slots: the state of the rule.
         step: counted from 0.
     """
 
@@ -48,18 +48,18 @@ class Point(NamedTuple):
     step: int | tf.Tensor
 
     def power(self, decay: Value, ahead: int = 1) -> tf.Tensor:
-        """Return ``decay ** (step + ahead)``, differentiable in ``decay`` (``math.pow`` cuts the tape)."""
+        """Return ``decay ** (step + ahead)``, differentiable in ``decay``, which ``math.pow`` is not."""
         dtype = self.parameter.dtype
         return tf.pow(tf.convert_to_tensor(decay, dtype), tf.cast(self.step + ahead, dtype))
 
 
 class Elementwise(Record, Rule):
-    """A rule that moves one variable after another; what its elements share are the hyperparameters.
+    """A rule that updates each variable independently, with shared hyperparameters.
 
-    Subclasses are frozen dataclasses whose fields are the rule's arguments.
+    Subclasses are frozen dataclasses whose fields are the arguments of the rule.
 
     Attributes:
-        ranges: by name, what each hyperparameter may start from; other fields are options.
+        ranges: by name, the initial values that each hyperparameter may have; other fields are options.
     """
 
     ranges: ClassVar[Mapping[str, Range]]
@@ -70,11 +70,11 @@ class Elementwise(Record, Rule):
 
     @abc.abstractmethod
     def move(self, point: Point, *args: Any, **kwargs: Any) -> Moved:
-        """Return one variable and its slots after a step, given every hyperparameter by name."""
+        """Return one variable and its slots after a step; hyperparameters are passed by name."""
         ...
 
     def slots(self) -> Mapping[str, Start]:
-        """Return what is kept from step to step, by name, and how it starts."""
+        """Return the slots by name, with the functions of their initial values."""
         return {}
 
     def settings(self) -> Settings:
@@ -110,16 +110,17 @@ class Elementwise(Record, Rule):
 
 
 def mean(before: tf.Tensor, new: tf.Tensor, decay: Value) -> tf.Tensor:
-    """Return the moving mean ``decay before + (1 - decay) new``."""
+    """Return the exponential moving average ``decay before + (1 - decay) new``."""
     return before + (1 - decay) * (new - before)
 
 
 def root(value: tf.Tensor) -> tf.Tensor:
-    """Return the square root of a second moment, with derivative 0 where there is no gradient yet.
+    """Return the square root of a second moment, with derivative 0 where all gradients so far were 0.
 
-    The chain rule through ``sqrt(g^2)`` at g = 0 is infinity times zero: one parameter without a gradient
-    (a dead unit) makes the whole meta-gradient NaN. ``|g|`` has slopes -1 and 1 there; 0 lies between, and
-    it multiplies a first moment that is 0, so the derivative of the update is the true one.
+    For ``sqrt(g^2)`` at g = 0 the chain rule gives infinity times zero, so one parameter without a gradient
+    (a dead unit) would make the whole meta-gradient NaN. The one-sided derivatives of ``|g|`` are -1 and 1.
+    The value 0 is a subgradient, and it is multiplied by a first moment of 0, so the derivative of the update
+    is exact.
     """
     absent = tf.equal(value, 0)
     return tf.where(absent, tf.zeros_like(value), tf.sqrt(tf.where(absent, tf.ones_like(value), value)))

@@ -1,4 +1,4 @@
-"""Gradient descent whose rate descends too, while it trains."""
+"""Gradient descent that updates its learning rate by gradient descent, too."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from metalearn.types import Parameters, Rule, Structure
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class hypergradient(Record, Rule):
-    """Gradient descent that moves its rate along the gradient of the loss by the rate (SGD-HD).
+    """Gradient descent that also updates its learning rate, by the gradient with respect to it (SGD-HD).
 
     ::
 
         alpha_k     = alpha_{k-1} + hyper_rate g_k . g_{k-1},     alpha_{-1} = learning_rate,  g_{-1} = 0
         theta_{k+1} = theta_k - alpha_k g_k
 
-    since ``d loss(theta_k) / d alpha_{k-1} = - g_k . g_{k-1}``, summed over all variables. The state holds
-    how far the rate has moved, and the last gradients. Nothing keeps the rate positive.
+    since ``d loss(theta_k) / d alpha_{k-1} = - g_k . g_{k-1}``, summed over all variables. The state consists
+    of the change of the learning rate so far and the last gradients. The learning rate may become negative.
 
     Args:
-        learning_rate: what the rate starts from, positive and finite.
-        hyper_rate: the rate of the rate, at least 0; learned for the whole rule only. Gradients of a loss in
-            other units want another: it is in units of rate / loss.
+        learning_rate: the initial learning rate, positive and finite.
+        hyper_rate: the step size of the updates of the learning rate, at least 0; learned with
+            ``per="scalar"`` only. Its unit is rate / loss, so it has to be adjusted to the scale of the loss.
 
     Raises:
-        ValueError: if a number is out of range, or ``hyper_rate`` is learned per variable or element.
+        ValueError: if a number is out of range, or ``hyper_rate`` is learned for each variable or element.
 
     Reference: Baydin et al. (2018), "Online Learning Rate Adaptation with Hypergradient Descent",
     algorithm 4.

@@ -1,4 +1,4 @@
-"""What a rule's hyperparameter may be: a number, a schedule over the inner steps, or meta-learned."""
+"""Hyperparameters of rules: numbers, schedules over the inner steps, or meta-learned values."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from metalearn.rules.learnable import SHAPE_PER, Learned
 from metalearn.types import Parameters, Structure
 
 Hyperparameter: TypeAlias = "float | keras.optimizers.schedules.LearningRateSchedule | Learned"
-"""A constant; a Keras schedule, called with the inner step (from 0); or what :func:`learned` returns.
+"""A constant; a Keras schedule, called with the inner step (from 0); or the result of :func:`learned`.
 
-Schedules compute in Keras' ``floatx``, float32 unless changed, also for parameters in float64.
+Schedules are computed in Keras' ``floatx``, by default float32, also for parameters in float64.
 """
 
 Settings: TypeAlias = Mapping[str, Hyperparameter]
@@ -24,12 +24,12 @@ Settings: TypeAlias = Mapping[str, Hyperparameter]
 
 
 class Range(NamedTuple):
-    """The values that a hyperparameter may start from.
+    """The allowed initial values of a hyperparameter.
 
     Attributes:
         contains: whether a finite number is one of them.
-        description: for messages.
-        remedy: how a learned value is kept in the range, for messages.
+        description: of the range, for messages.
+        remedy: how to keep a learned value in the range, for messages.
     """
 
     contains: Callable[[float], bool]
@@ -50,12 +50,12 @@ def require_in(allowed: Range, name: str, value: object, hint: str = "") -> None
 
 
 def require_hyperparameter(allowed: Range, name: str, value: object) -> None:
-    """Raise ValueError unless ``value`` is a :data:`Hyperparameter` that starts in the range ``allowed``.
+    """Raise ValueError unless ``value`` is a :data:`Hyperparameter` with an initial value in ``allowed``.
 
-    What a schedule will return is not known before it is called.
+    The values of a schedule are not checked.
 
     Raises:
-        ValueError: naming the hyperparameter, its value and what it may be.
+        ValueError: naming the hyperparameter, its value and the allowed values.
     """
     if isinstance(value, Learned):
         hint = f"; where it starts in there, {allowed.remedy} keeps what is learned in there"
@@ -70,7 +70,7 @@ def require_hyperparameter(allowed: Range, name: str, value: object) -> None:
 
 
 def initial_values(settings: Settings, parameters: Parameters) -> dict[str, Structure]:
-    """Return what the outer loop learns, by name: the initial values of the learned ones of ``settings``."""
+    """Return the initial values of the learned hyperparameters in ``settings``, by name."""
     return {name: value.start(parameters) for name, value in settings.items() if isinstance(value, Learned)}
 
 
@@ -81,13 +81,13 @@ def current_values(
 
     Args:
         settings: the rule's hyperparameters.
-        values: as from :func:`initial_values`; not read where nothing is learned.
-        parameters: to have a value for each.
+        values: as from :func:`initial_values`; not used if nothing is learned.
+        parameters: the variables that need hyperparameters.
         step: from 0, a Python integer or a scalar tensor.
 
     Returns:
-        Constants as Python numbers, which TensorFlow folds into the update; anything else as a tensor of
-        the variable's type, of its shape or a scalar.
+        Constants as Python numbers, which TensorFlow folds into the update; all others as tensors of the
+        variable's type, scalar or of its shape.
 
     Raises:
         ValueError: naming a learned value that ``values`` lacks.
@@ -100,7 +100,7 @@ def current_values(
 
 
 def ones_per_value(value: Hyperparameter, parameter: tf.Tensor) -> tf.Tensor:
-    """Return ones of the shape that ``value`` has for ``parameter``, for a state that accumulates it."""
+    """Return ones of the shape of ``value`` for ``parameter``, the initial state of a running product."""
     shape = SHAPE_PER[value.per](parameter) if isinstance(value, Learned) else []
     return tf.ones(shape, parameter.dtype)
 
@@ -112,7 +112,7 @@ def _now(name: str, value: Hyperparameter, values: Structure, step: int | tf.Ten
         return float(value)
     if name not in values:
         raise ValueError(
-            f"{name} is learned, but the values hold {list(values)} only: pass what "
+            f"{name} is learned, but the values contain {list(values)} only: pass what "
             "rule.learnable(parameters) returned"
         )
     return tf.nest.map_structure(lambda leaf: value.at(leaf, step), values[name])

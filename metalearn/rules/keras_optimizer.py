@@ -1,4 +1,4 @@
-"""Rules as Keras optimizers, which train an ordinary model by ``fit``."""
+"""Rules as Keras optimizers, for training an ordinary model by ``fit``."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from metalearn.rules.records import Record, arguments
 from metalearn.types import Parameters, Rule, Structure
 
 RECORD = "rule"
-"""The key that marks a record in a configuration."""
+"""The key by which a record is recognised in a configuration."""
 
 
 def to_keras(
     rule: str | Rule, values: Structure = None, model: keras.Model | None = None, name: str = "rule"
 ) -> keras.optimizers.Optimizer:
-    """Return a Keras optimizer whose steps are those of a rule.
+    """Return a Keras optimizer that makes the updates of a rule.
 
     ::
 
         model.compile(ml.rules.to_keras(rule, trainer.meta["rule"]), loss)
         model.fit(x, y)
 
-    It is saved with a model, and loaded where this package has been imported, if the rule is one of
-    :mod:`metalearn.rules`, wrapped or not. Keras' callbacks cannot set its rate, and it neither clips nor
-    averages: wrap the rule.
+    If the rule is one of :mod:`metalearn.rules`, wrapped or not, the optimizer is saved with a model, and can
+    be loaded after this package has been imported. Keras' callbacks cannot set its learning rate. It does not
+    clip or average; wrap the rule for that.
 
     Args:
         rule: any rule, or its name.
-        values: what it has learned, structured as ``rule.learnable`` returns it; not needed where nothing
-            is learned.
-        model: the model that it is going to train; needed only where something is learned for each variable,
-            to tell which is which.
+        values: its learned hyperparameters, structured as ``rule.learnable`` returns them; not needed if
+            nothing is learned.
+        model: the model to train; needed only if something is learned for each variable, to identify the
+            variables.
         name: of the optimizer.
 
     Raises:
-        ValueError: if ``rule`` is none, or ``values`` are not what it learns; when it meets the variables of
-            a model, if they do not fit these.
+        ValueError: if ``rule`` is not a rule, or ``values`` do not fit it; in the first step, if the values
+            do not fit the variables of the model.
     """
     keys = None
     if model is not None:
@@ -60,7 +60,7 @@ class RuleOptimizer(keras.optimizers.Optimizer):
 
     Args:
         rule: the rule.
-        values: what it has learned.
+        values: its learned hyperparameters.
         keys: names of the variables, in the order of ``model.trainable_variables``, or None.
         name: of the optimizer.
     """
@@ -82,7 +82,7 @@ class RuleOptimizer(keras.optimizers.Optimizer):
 
     @property
     def learning_rate(self) -> Any:
-        """1: what multiplies gradients is the rule's."""
+        """Always 1: the learning rate is part of the rule."""
         return self._learning_rate
 
     @learning_rate.setter
@@ -93,16 +93,16 @@ class RuleOptimizer(keras.optimizers.Optimizer):
         )
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Make the rule's state for these variables.
+        """Create the state of the rule for these variables.
 
         Raises:
-            ValueError: if what was learned does not fit them, or they are spread over devices.
+            ValueError: if the learned values do not fit them, or they are distributed over devices.
         """
         if self.built:
             return
         if tf.distribute.has_strategy():
             raise ValueError(
-                "a rule moves all variables together, and has no form for tf.distribute: leave "
+                "a rule updates all variables together and does not support tf.distribute: leave "
                 "the strategy out"
             )
         parameters = self._named(variables, variables)
@@ -142,10 +142,10 @@ class RuleOptimizer(keras.optimizers.Optimizer):
         self._iterations.assign_add(1)
 
     def get_config(self) -> dict[str, Any]:
-        """Return what makes an equal optimizer.
+        """Return the configuration of the optimizer.
 
         Raises:
-            ValueError: if the rule is none of this package.
+            ValueError: if the rule is not part of this package.
         """
         values = keras.saving.serialize_keras_object(self._values)
         return {"rule": _encoded(self._rule), "values": values, "keys": self._keys, "name": self.name}
@@ -174,7 +174,7 @@ class RuleOptimizer(keras.optimizers.Optimizer):
         return [parameters[key] for key in self._names(variables)]
 
     def _require_fit(self, parameters: Parameters) -> None:
-        """Raise ValueError unless what was learned is of these variables, and is known to be."""
+        """Raise ValueError unless the learned values belong to these variables, and this is known."""
         needed = self._rule.learnable(parameters)
         first = dict([next(iter(parameters.items()))])
         if self._keys is None and _shapes(needed) != _shapes(self._rule.learnable(first)):
@@ -206,7 +206,7 @@ def _shapes(structure: Structure) -> dict[str, tuple[int, ...]]:
 
 
 def _encoded(setting: Any) -> Any:
-    """Return a setting of a rule as JSON holds it."""
+    """Return a setting of a rule in a form that JSON can store."""
     if isinstance(setting, Record):
         if getattr(_exported(), type(setting).__name__, None) is not type(setting):
             raise ValueError(
@@ -234,5 +234,5 @@ def _decoded(setting: Any) -> Any:
 
 
 def _exported() -> Any:
-    # Imported here: this module is part of the package.
+    # Imported here, since this module is part of the package.
     return importlib.import_module("metalearn.rules")

@@ -1,4 +1,4 @@
-"""KFO: gradients transformed by learned Kronecker-factored matrices, which descend beside the parameters."""
+"""KFO: gradients transformed by learned Kronecker-factored matrices, which are adapted, too."""
 
 from __future__ import annotations
 
@@ -19,32 +19,33 @@ from metalearn.rules.records import Record
 from metalearn.types import Parameters, Rule, Structure
 
 NAME = "factors"
-"""What the matrices are called among what is learned."""
+"""The name of the matrices in the meta-parameters."""
 
 Factors = dict[str, tf.Tensor]
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class kfo(Record, Rule):
-    """Gradient descent along gradients that two learned matrices transform, and on these matrices.
+    """Gradient descent with gradients that are transformed by two learned matrices, which are adapted, too.
 
-    With G_k the gradient of a variable as a matrix, and the matrices L_k and R_k of this task, which begin as
-    what is learned, initially the identity::
+    G_k is the gradient of a variable as a matrix. The matrices L_k and R_k of a task are initialised by the
+    learned ones, which are initially the identity::
 
         theta_{k+1}    = theta_k - r L_k' L_k G_k R_k' R_k
         L_{k+1}        = L_k - r dl/dL_k,       R_{k+1} = R_k - r dl/dR_k,       l = l(theta_{k+1}(L_k, R_k))
 
-    with the inner loss l of step k + 1 and the rate r. L' L and R' R are positive semi-definite, so each step
-    descends. A kernel ``[in, out]`` of a dense layer is a matrix as it is, one of a convolution
-    ``[*window, in, out]`` a matrix ``[in, window]`` for each output, all with the same L and R, and a vector
-    one column. Learned as ``factors/<key>/left`` and ``right``.
+    with the inner loss l of step k + 1 and the learning rate r. L' L and R' R are positive semi-definite, so
+    each step is along a descent direction. The kernel ``[in, out]`` of a dense layer is a matrix; that of a
+    convolution, ``[*window, in, out]``, is a matrix ``[in, window]`` for each output, with the same L and R
+    for all; a vector is a matrix with one column. The matrices are learned as ``factors/<key>/left`` and
+    ``right``.
 
-    In :class:`meta_curvature` matrices are of any sign and the same at every inner step, each axis of a
-    kernel has one, and a vector is scaled entry by entry.
+    In :class:`meta_curvature`, by contrast, the matrices are not constrained and the same at every inner
+    step, each axis of a kernel has one, and a vector is scaled elementwise.
 
     Args:
-        learning_rate: r, positive and finite; not one for each element.
-        adapted: whether the matrices descend with the parameters; if not, ``L_k = L_0``.
+        learning_rate: r, positive and finite; not learned for each element.
+        adapted: whether the matrices are adapted with the parameters; otherwise ``L_k = L_0``.
 
     Raises:
         ValueError: if the rate is not positive and finite, or learned for each element.
@@ -72,7 +73,7 @@ class kfo(Record, Rule):
         return {**initial_values(self.settings(), parameters), NAME: own}
 
     def init(self, parameters: Parameters) -> Structure:
-        """Return how far the matrices of each variable have moved, and ``r G`` of the last step: zeros."""
+        """Return the initial state, zeros: the changes of the matrices, and ``r G`` of the last step."""
         if not self.adapted:
             return {}
         return {
@@ -120,7 +121,7 @@ def _matrices(variable: tf.Tensor) -> tf.Tensor:
 
 
 def _shaped(matrices: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
-    """Return the variable that :func:`_matrices` made matrices of."""
+    """Return the variable from its matrices; the inverse of :func:`_matrices`."""
     return tf.reshape(tf.transpose(matrices, [2, 1, 0]) if shape.rank > 2 else matrices, shape)
 
 
@@ -130,9 +131,9 @@ def _identities(parameter: tf.Tensor) -> Factors:
 
 
 def _gains(factors: Factors, last: tf.Tensor, gradient: tf.Tensor) -> Factors:
-    """Return minus the derivatives of the loss, whose gradient is given, with respect to L and R.
+    """Return the negative derivatives of the loss with respect to L and R, from its gradient G.
 
-    The parameters are ``theta - L' L P R' R`` with P, ``last``, of the step before, and G the gradient there:
+    The parameters are ``theta - L' L P R' R`` with P, ``last``, from the step before. The results are
     ``L (S + S')`` with ``S = G R' R P'``, and ``R (S + S')`` with ``S = P' L' L G``.
     """
     left, right = factors["left"], factors["right"]

@@ -1,4 +1,4 @@
-"""A hyperparameter that is meta-learned: what is learned, and the value that it stands for."""
+"""Meta-learned hyperparameters: the tensor that is learned, and the value computed from it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SHAPE_PER: dict[str, Callable[[tf.Tensor], list[int]]] = {
     "variable": lambda parameter: [],
     "element": lambda parameter: parameter.shape.as_list(),
 }
-"""What a learned hyperparameter is learned per -> the shape of its value for one variable."""
+"""The choices of ``per``, with the shape of a hyperparameter for one variable."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Learned(Record):
-    """A hyperparameter to learn in the outer loop; made by :func:`learned`, which explains the fields."""
+    """A hyperparameter that is learned in the outer loop; see :func:`learned` for the fields."""
 
     initial: float
     per: str
@@ -48,7 +48,7 @@ class Learned(Record):
         return as_call("learned", arguments(self), defaults_of(learned))
 
     def value(self, leaf: tf.Tensor) -> tf.Tensor:
-        """Return the hyperparameter that a learned tensor h stands for, element by element.
+        """Return the hyperparameter that is computed from a learned tensor h, elementwise.
 
         ::
 
@@ -62,7 +62,7 @@ class Learned(Record):
         return leaf
 
     def raw(self, value: float) -> float:
-        """Return the number h that stands for ``value``, the inverse of :meth:`value`."""
+        """Return the number h whose :meth:`value` is ``value``."""
         if self.positive:
             return math.log(value)
         if self.within is not None:
@@ -96,8 +96,8 @@ class Learned(Record):
     def _require_within(self, within: Any) -> None:
         if self.positive:
             raise ValueError(
-                f"positive=True and within={within!r} exclude each other: leave out positive; within with "
-                "a low of at least 0 keeps the value above 0 too"
+                f"positive=True and within={within!r} exclude each other: leave out positive; a lower "
+                "bound of at least 0 in within keeps the value positive, too"
             )
         require_range("within", within)
         low, high = within
@@ -117,32 +117,35 @@ def learned(
     positive: bool = False,
     within: tuple[float, float] | None = None,
 ) -> Learned:
-    """Return a hyperparameter that is part of the meta-parameters, for any argument of any rule.
+    """Return a hyperparameter that is a meta-parameter, for any argument of any rule.
 
-    What is learned, h, becomes the hyperparameter of inner step k as
+    The learned tensor h gives the hyperparameter of inner step k::
 
         v(h),  or with ``steps``  v(h[min(k, steps - 1)]);
         v(h) = h,  or with positive=True  exp(h),  or with within=(low, high)
         low + (high - low) sigmoid(h)
 
-    Inner steps beyond ``steps`` use the last value, so one may evaluate with more steps than in training.
-    Without ``positive`` and ``within``, a value may leave the range that its initial value has to be in:
-    use ``within=(0, 1)`` for what has to stay in [0, 1), as decay rates and momentum have to.
+    Inner steps beyond ``steps`` use the last value, so that more steps can be evaluated than were trained
+    with. Without ``positive`` and ``within``, a value may leave the range that its initial value must be in.
+    Use ``within=(0, 1)`` for a value that must stay in [0, 1), such as a decay rate or momentum.
 
     Args:
         initial: the value of the hyperparameter before meta-training.
-        per: what has a value of its own: the whole rule (``"scalar"``: one tensor), each
-            ``"variable"`` (a dict by key; the per-layer rates of LSLR) or each ``"element"`` of each
-            variable (a dict by key; Meta-SGD).
-        steps: give each of so many inner steps its own value, on a leading axis; at least 1.
-        positive: learn the logarithm.
-        within: ``(low, high)``, finite, with ``initial`` strictly between: learn the logit of the value's
-            place between them. Not together with ``positive``.
+        per: ``"scalar"`` for one value for the whole rule (a tensor), ``"variable"`` for one for each
+            variable (a dict by key; the per-layer rates of LSLR), ``"element"`` for one for each element of
+            each variable (a dict by key; Meta-SGD).
+        steps: the number of inner steps that have their own values, on a leading axis; at least 1.
+        positive: learn the logarithm of the value.
+        within: ``(low, high)``, finite, with ``initial`` strictly between them: learn the logit of the
+            relative position of the value in this interval. Not together with ``positive``.
 
     Raises:
-        ValueError: if ``initial`` is not finite, not positive where its logarithm is learned, or not
+        ValueError: if ``initial`` is not finite, not positive although its logarithm is learned, or not
             strictly inside ``within``; if ``per`` is unknown; if ``steps`` is not a positive integer; if
-            ``within`` is no pair of rising finite numbers, or given together with ``positive``.
+            ``within`` is not a pair of increasing finite numbers, or given together with ``positive``.
+
+    >>> learned(0.01, per="element", positive=True)
+    learned(initial=0.01, per='element', positive=True)
 
     Reference: Li et al. (2017), "Meta-SGD", equation 1; Antoniou, Edwards and Storkey (2019), "How to
     train your MAML", section 4, "Learning Per-Layer Per-Step Learning Rates" (LSLR).

@@ -1,4 +1,4 @@
-"""A learned optimizer: a small network moves every parameter by what it knows of its gradients."""
+"""A learned optimizer: a small network computes updates from features of the gradients."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from metalearn.rules.records import Record
 from metalearn.types import Parameters, Rule, Structure
 
 NAME = "network"
-"""What the network's weights are called among what is learned."""
+"""The name of the network's weights in the meta-parameters."""
 
 TIMES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5)
-"""Steps at which the time features change sign."""
+"""The steps at which the time features change sign."""
 
 SMALL = 1e-5
-"""Added to the mean square that a feature is divided by."""
+"""Added to the mean square by which a feature is normalised."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class learned_mlp(Record, Rule):
-    """An optimizer that is learned: Adam's step, changed for each parameter by a network of its features.
+    """A learned optimizer: the update of Adam, modified for each parameter by a network of its features.
 
     ::
 
@@ -50,27 +50,28 @@ class learned_mlp(Record, Rule):
         (a, b)     = network(features), tanh between the layers
         theta_{k+1} = theta_k - learning_rate (n + scale a) exp(scale b)
 
-    One network serves all elements of all variables, so it trains models of any size. Rows and columns are
-    the last two axes; a vector has no means, r, c and f are v there. The last layer starts at zero, so that
-    the rule starts as Adam with the first of the decays; the others are Glorot-uniform draws of a fixed seed.
-    Everything is smooth. The weights are learned as ``network/...``.
+    All elements of all variables share one network, so it can train models of any size. Rows and columns are
+    the last two axes; for a vector, r, c and f are v. The last layer is initially zero, so that the rule is
+    initially Adam with the first of the decays; the others have Glorot-uniform weights of a fixed seed. All
+    functions are smooth. The weights are learned as ``network/...``.
 
     Args:
         learning_rate: positive and finite.
         hidden: widths of the hidden layers, at least one.
         decays: of the momenta, each in [0, 1).
         second_decay: of the second moments, in [0, 1).
-        scale: of what the network says, positive; small, so that meta-training moves the updates slowly.
-        epsilon: positive and finite; inside the roots.
+        scale: of the outputs of the network, positive; small, so that meta-training changes the updates
+            slowly.
+        epsilon: positive and finite; added inside the roots.
 
     Raises:
         ValueError: naming the argument that is out of range.
 
     Reference: Metz et al. (2020), "Tasks, stability, architecture, and compute: Training more effective
     learned optimizers, and using them to train themselves", section 3 and appendix B, for the features of a
-    parameter (the network over whole variables is left out); the nominal step n is that of Harrison, Metz and
-    Sohl-Dickstein (2022), "A Closer Look at Learned Optimization"; the factored moments those of Shazeer and
-    Stern (2018), "Adafactor".
+    parameter (without the network over whole variables); Harrison, Metz and Sohl-Dickstein (2022), "A Closer
+    Look at Learned Optimization", for the nominal step n; Shazeer and Stern (2018), "Adafactor", for the
+    factored moments.
     """
 
     learning_rate: Hyperparameter
@@ -158,7 +159,7 @@ class learned_mlp(Record, Rule):
         dtype, shape = weights["time"].dtype, features[0].shape
         age = tf.cast(step, dtype) + 1
         times = tf.stack([tf.tanh(age / scale - 1) for scale in TIMES])[:, None]
-        # Time is the same for all elements: a bias, not rows beside their features.
+        # The time features are the same for all elements, so they are a bias.
         columns = affine(weights["layer_0"], tf.cast(as_columns(features), dtype))
         columns += tf.matmul(weights["time"], times)
         for layer in range(1, len(self.hidden) + 1):
@@ -166,7 +167,7 @@ class learned_mlp(Record, Rule):
         return [tf.cast(tf.reshape(row, shape), features[0].dtype) for row in tf.unstack(columns)]
 
     def _weights(self, parameters: Parameters) -> dict[str, Any]:
-        """Return the network's initial weights: time is an input of the first layer apart from others."""
+        """Return the initial weights of the network; the time features have weights of their own."""
         if not parameters:
             return {}
         dtype, first = float_type(parameters), self.hidden[0]
@@ -180,7 +181,7 @@ class learned_mlp(Record, Rule):
 
 
 def _moments(square: tf.Tensor) -> list[tf.Tensor]:
-    """Return squares of gradients, and their means over rows and over columns where there are any."""
+    """Return squares of gradients, and their means over rows and columns for matrices."""
     if square.shape.rank < 2:
         return [square]
     return [square, tf.reduce_mean(square, -1), tf.reduce_mean(square, -2)]

@@ -22,12 +22,12 @@ from metalearn.rules.records import Record
 from metalearn.types import Parameters, Rule, Structure
 
 NAME = "network"
-"""What the network's weights are called among what is learned."""
+"""The name of the network's weights in the meta-parameters."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class learned_rnn(Record, Rule):
-    """An optimizer that is learned: LSTMs that see one parameter's gradients, and say how far it moves.
+    """A learned optimizer: LSTMs that compute the update of a parameter from the sequence of its gradients.
 
     ::
 
@@ -35,23 +35,23 @@ class learned_rnn(Record, Rule):
         i, f, o, u  = W (x, h) + w;   c <- sigmoid(f) c + sigmoid(i) tanh(u);   h <- sigmoid(o) tanh(c)
         theta_{k+1} = theta_k - learning_rate (V h + v)
 
-    with ``layers`` LSTMs one on the other, each element of each variable with a state of its own, and weights
-    that all share. The output V starts at zero, so that nothing moves before meta-training; the forget
-    gates start at a bias of 1, other weights are Glorot-uniform draws of a fixed seed. The weights are
-    learned as ``network/...``. The logarithm has a kink where ``|g| = exp(-p)``.
+    with ``layers`` stacked LSTMs. Each element of each variable has its own state; all share the weights. The
+    output matrix V is initially zero, so that the rule makes no updates before meta-training; the biases of
+    the forget gates are initially 1, other weights are Glorot-uniform with a fixed seed. The weights are
+    learned as ``network/...``. The preprocessing is not differentiable at ``|g| = exp(-p)``.
 
     Args:
         learning_rate: positive and finite; 0.1 in the paper.
-        units: of an LSTM.
-        layers: how many LSTMs.
-        preprocessing: p, positive: the logarithm of the smallest gradient that is told from 0.
+        units: of each LSTM.
+        layers: number of LSTMs.
+        preprocessing: p, positive; gradients below ``exp(-p)`` are scaled linearly, others logarithmically.
 
     Raises:
         ValueError: naming the argument that is out of range.
 
     Reference: Andrychowicz et al. (2016), "Learning to learn by gradient descent by gradient descent",
-    section 2.1 and appendix A. They take inner gradients for constants, as the estimator ``first_order``
-    does.
+    section 2.1 and appendix A. In the paper inner gradients are constants, as with the estimator
+    ``first_order``.
     """
 
     learning_rate: Hyperparameter
@@ -107,7 +107,7 @@ class learned_rnn(Record, Rule):
         """Return size and sign of a variable's gradients, ``[2, elements]``."""
         size = tf.abs(gradient)
         large = size >= math.exp(-self.preprocessing)
-        # The logarithm of what it is not taken of must be finite, or its slope of 0 becomes NaN.
+        # The unused logarithm must be finite, too, or its derivative of 0 becomes NaN.
         logarithm = tf.math.log(tf.where(large, size, tf.ones_like(size))) / self.preprocessing
         return as_columns(
             [
@@ -133,7 +133,7 @@ def lstm(
     layer: dict[str, tf.Tensor], columns: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the cell and the output after a step, ``[units, elements]`` each."""
-    # Two products, not one of a concatenation, whose gradient XLA lacks.
+    # Two products instead of one with a concatenation, whose gradient XLA lacks.
     given, kept = columns.shape[0], hidden.shape[0]
     onto, back = layer["kernel"][:, :given], layer["kernel"][:, given:]
     gates = tf.matmul(onto, columns) + tf.matmul(back, hidden) + layer["bias"]

@@ -1,4 +1,4 @@
-"""Rules by name, and what is no rule refused with the rule that was meant."""
+"""Rules by name, and checks of rules that name the rule to use instead."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import keras
 from metalearn.types import Rule
 
 METHODS = ("learnable", "init", "update")
-"""What makes a rule."""
+"""The methods that every rule has."""
 
 
 def get(rule: str | Rule) -> Rule:
-    """Return a rule by its name with its default settings, and a rule as it is.
+    """Return a rule by its name, with default settings; a rule is returned unchanged.
 
     >>> get("sgd")
     sgd(learning_rate=0.01)
@@ -25,8 +25,9 @@ def get(rule: str | Rule) -> Rule:
         rule: a rule, or the name of one in :mod:`metalearn.rules` that has a default for every setting.
 
     Raises:
-        ValueError: for an unknown name, naming the nearest and all known ones; for a rule that needs
-            settings, naming these; for what is no rule, a Keras optimizer with the rule of its name.
+        ValueError: for an unknown name, with the most similar and all known names; for a rule that has
+            settings without defaults, with these; for any other object, and for a Keras optimizer with the
+            rule of its name.
     """
     if not isinstance(rule, str):
         require_rule(rule)
@@ -47,7 +48,7 @@ def get(rule: str | Rule) -> Rule:
 
 
 def require_rule(rule: object) -> None:
-    """Raise ValueError unless ``rule`` has the methods of a rule; of a Keras optimizer, name the rule."""
+    """Raise ValueError unless ``rule`` has the methods of a rule; for a Keras optimizer, name the rule."""
     if isinstance(rule, keras.optimizers.Optimizer):
         raise ValueError(_for_optimizer(rule))
     if isinstance(rule, type) or not all(callable(getattr(rule, name, None)) for name in METHODS):
@@ -58,7 +59,7 @@ def require_rule(rule: object) -> None:
 
 
 def _for_optimizer(optimizer: Any) -> str:
-    """Return what to use in place of a Keras optimizer, whose variables no gradient flows through."""
+    """Return the message for a Keras optimizer, whose updates of variables cannot be differentiated."""
     name = type(optimizer).__name__
     rule = name.lower()
     if rule == "sgd" and optimizer.momentum:
@@ -72,7 +73,7 @@ def _for_optimizer(optimizer: Any) -> str:
 
 
 def _known() -> dict[str, type]:
-    # Imported here: wrappers, which are among the rules, call this module.
+    # Imported here, since wrappers, which are rules, import this module.
     package = importlib.import_module("metalearn.rules")
     exported = {name: getattr(package, name) for name in package.__all__}
     return {name: each for name, each in exported.items() if hasattr(each, "update")}

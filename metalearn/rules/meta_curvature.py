@@ -1,4 +1,4 @@
-"""Meta-Curvature: gradients transformed along every axis by learned matrices, for any rule."""
+"""Meta-Curvature: gradients multiplied along every axis by learned matrices, for any rule."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from metalearn.rules.wrapping import free_name, resolve_rule
 from metalearn.types import Parameters, Rule, Structure
 
 NAME = "curvature"
-"""What the matrices are called among what is learned."""
+"""The name of the matrices in the meta-parameters."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class meta_curvature(Record, Rule):
-    """``rule`` with gradients multiplied along each axis by a learned matrix, initially the identity.
+    """``rule`` applied to gradients multiplied along each axis by a learned matrix, initially the identity.
 
     ::
 
         G[i, j, ...]  <-  sum_{a, b, ...} M_0[i, a] M_1[j, b] ... G[a, b, ...]
 
-    For the kernel of a dense layer that is ``M_0 G M_1'``. A vector is scaled entry by entry, a scalar by a
-    number. The matrices of a variable are learned as ``curvature/<key>/axis_<n>``, of ``d_n x d_n`` for an
-    axis of length ``d_n``; around another ``meta_curvature``, as ``curvature_2/...``. Their product is the
-    block of a preconditioner that is a Kronecker product.
+    For the kernel of a dense layer this is ``M_0 G M_1'``. A vector is scaled elementwise, a scalar by a
+    number. The matrices of a variable are learned as ``curvature/<key>/axis_<n>``, of size ``d_n x d_n`` for
+    an axis of length ``d_n``; if the rule contains another ``meta_curvature``, as ``curvature_2/...``. The
+    Kronecker product of the matrices is the block of the variable in a block-diagonal preconditioner.
 
     Args:
-        rule: any rule, or its name; what it learns is learned still.
+        rule: any rule, or its name; its learned hyperparameters are still learned.
 
     Raises:
         ValueError: if ``rule`` is not a rule.
 
-    Reference: Park and Oliva (2019), "Meta-Curvature", equation 7. They flatten the two spatial axes of a
-    convolution's filters into one; here each has a matrix.
+    Reference: Park and Oliva (2019), "Meta-Curvature", equation 7. In the paper the two spatial axes of a
+    convolution's filters are flattened into one; here each axis has a matrix.
     """
 
     rule: Rule

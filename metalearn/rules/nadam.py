@@ -25,14 +25,15 @@ class nadam(Elementwise):
         m-hat       = mu_{k+2} m_{k+1} / (1 - p_{k+1} mu_{k+2}) + (1 - mu_{k+1}) g_k / (1 - p_{k+1})
         theta_{k+1} = theta_k - learning_rate m-hat / (sqrt(v_{k+1} / (1 - beta_2^(k+1))) + epsilon)
 
-    Where v is 0 the derivative of its root is taken as 0, which is right: m is 0 too. The product p is
-    kept in the state, one number per variable (per element, if beta_1 is learned so).
+    Where v is 0, the derivative of its root is defined as 0; this is correct, since m is 0 too. The product p
+    is part of the state: one number for each variable, or for each element if beta_1 is learned for each
+    element.
 
     Args:
         learning_rate: positive and finite.
         beta_1: in [0, 1).
         beta_2: in [0, 1).
-        epsilon: positive and finite; a gradient of 0 is answered with slope ``1 / epsilon``.
+        epsilon: positive and finite; at a gradient of 0, the slope of the update is ``1 / epsilon``.
 
     Raises:
         ValueError: naming the argument that is out of range.

@@ -14,14 +14,14 @@ from metalearn.rules.hyperparameters import FRACTION, POSITIVE, Hyperparameter
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class nesterov(Elementwise):
-    """Nesterov's descent, ``keras.optimizers.SGD(learning_rate, momentum, nesterov=True)``.
+    """Gradient descent with Nesterov's momentum, ``keras.optimizers.SGD(..., nesterov=True)``.
 
     ::
 
         v_{k+1}     = momentum v_k - learning_rate g_k
         theta_{k+1} = theta_k + momentum v_{k+1} - learning_rate g_k
 
-    theta here is the point that gradients are taken at, the paper's theta plus momentum v.
+    Here theta is the point at which gradients are computed; it is theta plus momentum v in the paper.
 
     Args:
         learning_rate: positive and finite.

@@ -1,4 +1,4 @@
-"""Small networks within rules, which treat every element of every variable alike."""
+"""Small networks within rules, which are applied to every element of every variable."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Layer = dict[str, tf.Tensor]
 
 
 def float_type(parameters: Parameters) -> tf.DType:
-    """Return the type that a network for these parameters computes in."""
+    """Return the type in which a network for these parameters is computed."""
     return next(iter(parameters.values())).dtype
 
 
 def glorot(outputs: int, inputs: int, dtype: tf.DType, stream: int) -> Layer:
-    """Return a layer of Glorot-uniform weights, the same for the same stream, and a bias of 0."""
+    """Return a layer with Glorot-uniform weights, determined by the stream, and a bias of 0."""
     limit = math.sqrt(6 / (inputs + outputs))
     kernel = tf.cast(uniform([outputs, inputs], (0, stream), tf.float32, -limit, limit), dtype)
     return {"kernel": kernel, "bias": tf.zeros([outputs, 1], dtype)}

@@ -1,4 +1,4 @@
-"""Equality and repr of rules and settings: records that keep what they were given."""
+"""Equality and repr of rules and settings."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 
 
 class Record:
-    """A mixin for frozen dataclasses: equal fields are equal, and ``repr`` can be pasted back.
+    """A mixin for frozen dataclasses: records with equal fields are equal, and ``repr`` is valid Python.
 
-    Where the dataclass's own methods would not do: Keras' schedules have neither equality nor repr and are
-    compared and printed by class and configuration; NumPy's numbers print as Python's. Decorate with
-    ``@dataclasses.dataclass(frozen=True, eq=False, repr=False)``.
+    Unlike the methods of dataclasses, it compares and prints Keras' schedules, which have neither equality
+    nor repr, by class and configuration, and it prints NumPy's numbers like Python's. Decorate subclasses
+    with ``@dataclasses.dataclass(frozen=True, eq=False, repr=False)``.
     """
 
     def __eq__(self, other: object) -> bool:
@@ -30,12 +30,12 @@ class Record:
 
 
 def arguments(record: Any) -> dict[str, Any]:
-    """Return a dataclass's fields by name."""
+    """Return the fields of a dataclass by name."""
     return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
 
 
 def comparable(value: Any) -> Any:
-    """Return what stands for a setting when it is compared: hashable, equal for equal settings."""
+    """Return a hashable value for comparing a setting, equal for equal settings."""
     if isinstance(value, Record):
         return type(value), comparable(arguments(value))
     if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
@@ -49,7 +49,7 @@ def comparable(value: Any) -> Any:
 
 
 def as_call(name: str, given: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> str:
-    """Return the call that makes a setting, without the arguments that are as by default."""
+    """Return the Python call that creates a setting, without arguments that equal their defaults."""
     defaults = defaults or {}
     shown = [
         f"{key}={_printed(value)}"
@@ -79,7 +79,7 @@ def _printed(value: Any) -> str:
 
 
 def _config(schedule: keras.optimizers.schedules.LearningRateSchedule) -> dict[str, Any] | None:
-    """Return a schedule's arguments; None for one of a user's own that does not tell them."""
+    """Return the arguments of a schedule, or None if a schedule of the user's own has no configuration."""
     try:
         return schedule.get_config()
     except NotImplementedError:

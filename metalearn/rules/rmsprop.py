@@ -22,8 +22,8 @@ class rmsprop(Elementwise):
         m_{k+1}     = momentum m_k + learning_rate g_k / sqrt(v_{k+1} + epsilon)
         theta_{k+1} = theta_k - m_{k+1}
 
-    ``centered``: the variance in place of v. Keras subtracts the squared mean from the mean square, which
-    rounding can turn negative (then NaN); here the same number is accumulated from what is not negative::
+    ``centered`` replaces v by the variance. Keras subtracts the squared mean from the mean square, which can
+    become negative by rounding and give NaN; here the same number is accumulated from non-negative terms::
 
         v_{k+1} = rho v_k + rho (1 - rho) (g_k - a_k)^2,    a_{k+1} = rho a_k + (1 - rho) g_k
 
@@ -31,8 +31,8 @@ class rmsprop(Elementwise):
         learning_rate: positive and finite.
         rho: in [0, 1).
         momentum: in [0, 1).
-        epsilon: positive and finite; inside the root, which is smooth therefore.
-        centered: divide by the standard deviation of gradients, not their root mean square.
+        epsilon: positive and finite; added inside the root, which makes it smooth.
+        centered: divide by the standard deviation of the gradients instead of their root mean square.
 
     Raises:
         ValueError: naming the argument that is out of range.

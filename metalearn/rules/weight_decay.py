@@ -12,12 +12,12 @@ from metalearn.types import Parameters, Rule
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class weight_decay(Wrapper):
-    """``rule`` with parameters that decay by the factor ``1 - rate`` in every step.
+    """``rule`` with parameters that are multiplied by ``1 - rate`` in every step.
 
-    ``theta_{k+1} = update(g_k, (1 - rate) theta_k)``, g_k being the gradient at theta_k. Decoupled: the
-    decay enters no momentum or second moment, and it is not multiplied by the learning rate. Keras'
-    ``weight_decay=w`` is ``rate = learning_rate * w``; :func:`metalearn.rules.adamw` forms that product.
-    For L2 regularisation, add it to the inner loss.
+    ``theta_{k+1} = update(g_k, (1 - rate) theta_k)``, where g_k is the gradient at theta_k. The decay is
+    decoupled: it does not enter momentum or second moments, and it is not multiplied by the learning rate.
+    ``weight_decay=w`` of Keras corresponds to ``rate = learning_rate * w``; :func:`metalearn.rules.adamw`
+    computes that product. For L2 regularisation, add the penalty to the inner loss.
 
     Args:
         rule: any rule, or its name.

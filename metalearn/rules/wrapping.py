@@ -1,4 +1,4 @@
-"""What all wrappers of rules share: they change what a rule is given, and may learn one number more."""
+"""The common part of rules that wrap another rule and have one hyperparameter."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from metalearn.types import Parameters, Rule, Structure
 
 
 class Wrapper(Record, Rule):
-    """A rule around another, with one hyperparameter of its own; what the other learns is learned still.
+    """A rule that wraps another one, with one hyperparameter; that of the wrapped rule are still learned.
 
     Subclasses are frozen dataclasses of two fields, the rule and the hyperparameter.
 
     Attributes:
         rule: any rule, or the name of one.
-        argument: the field that holds the hyperparameter.
-        learned_name: of the hyperparameter where it is learned. Where the rule learns something of this
-            name already, a number is appended: ``clip_value``, ``clip_value_2``.
-        allowed: what it may start from.
+        argument: the name of the field with the hyperparameter.
+        learned_name: of the hyperparameter in the meta-parameters. If the wrapped rule already uses it, a
+            number is appended: ``clip_value``, ``clip_value_2``.
+        allowed: the initial values that it may have.
     """
 
     rule: Rule
@@ -49,12 +49,12 @@ class Wrapper(Record, Rule):
     def before(
         self, gradients: Parameters, parameters: Parameters, value: dict[str, Any]
     ) -> tuple[Parameters, Parameters]:
-        """Return the gradients and parameters that the rule's update is given.
+        """Return the gradients and parameters for the update of the wrapped rule.
 
         Args:
             gradients: of the inner loss.
             parameters: theta_k.
-            value: the hyperparameter now, for every key.
+            value: the current hyperparameter, for every key.
         """
         ...
 
@@ -84,7 +84,7 @@ class Wrapper(Record, Rule):
     def settings(self) -> Settings:
         others = dict(settings_of(self.rule))
         if self._name in others:
-            # A constant, since what is learned has other names.
+            # A constant, since learned hyperparameters have other names.
             other = free_name(self.learned_name, others)
             others[other] = others.pop(self._name)
         return {**others, **self._settings}
@@ -104,11 +104,11 @@ class Wrapper(Record, Rule):
 
 
 def resolve_rule(wrapper: Any) -> None:
-    """Put the rule in place of its name in a wrapper's field ``rule``; see :func:`metalearn.rules.get`."""
+    """Replace the name in the field ``rule`` of a wrapper by the rule; see :func:`metalearn.rules.get`."""
     object.__setattr__(wrapper, "rule", get(wrapper.rule))
 
 
 def free_name(name: str, taken: Structure) -> str:
-    """Return ``name``, with the smallest number from 2 appended that makes it differ from those taken."""
+    """Return ``name``, with the smallest number from 2 appended if the name is taken."""
     candidates = [name] + [f"{name}_{count}" for count in range(2, len(taken) + 2)]
     return next(candidate for candidate in candidates if candidate not in taken)

@@ -1,12 +1,24 @@
-"""The introduction's examples give the values that they show."""
+"""Examples in docstrings give the values that they show."""
 
 import doctest
+import importlib
+from pathlib import Path
 
-from metalearn import examples
+import pytest
+
+import metalearn
+
+FOLDER = Path(metalearn.__file__).parent
+
+WITH_EXAMPLES = [
+    ".".join(path.relative_to(FOLDER.parent).with_suffix("").parts).removesuffix(".__init__")
+    for path in sorted(FOLDER.rglob("*.py"))
+    if ">>> " in path.read_text()
+]
 
 
-def test_examples():
-    options = doctest.ELLIPSIS
-    results = doctest.testmod(examples, optionflags=options)
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_examples(name):
+    results = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
     assert results.failed == 0
-    assert results.attempted >= 25
+    assert results.attempted >= (25 if name == "metalearn.examples" else 1)

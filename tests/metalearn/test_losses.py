@@ -50,9 +50,9 @@ def test_mse_does_not_broadcast(targets, outputs):
 
 
 def test_mse_refuses_what_are_no_numbers():
-    with pytest.raises(ValueError, match="mse: outputs have to be floating point, got int32"):
+    with pytest.raises(ValueError, match="mse: outputs must be floating point, got int32"):
         losses.mse(tf.zeros([2, 1]), tf.zeros([2, 1], tf.int32))
-    with pytest.raises(ValueError, match="mse: targets have to be numbers, got string"):
+    with pytest.raises(ValueError, match="mse: targets must be numbers, got string"):
         losses.mse(tf.constant([["a"]]), tf.zeros([1, 1]))
 
 
@@ -154,7 +154,7 @@ def test_vectorised_over_tasks():
         (np.zeros((4, 2)), (4, 3), r"\(4, 2\)"),
         (np.zeros((4, 3), int), (4, 3), r"integer targets are classes.*tf\.cast\(targets, outputs\.dtype\)"),
         (np.zeros(3, int), (4, 3), r"\(3,\) \(int64\) and outputs \(4, 3\)"),
-        (np.zeros((4, 1), int), (4, 1), "one class has nothing to tell apart"),
+        (np.zeros((4, 1), int), (4, 1), "classification needs at least two classes"),
         (np.zeros(4, int), (4,), r"logits \[N, C\]: reshape"),
         (np.array([True] * 4), (4, 2), "cast the targets to integers"),
         (np.array([0, 3, 1, 2]), (4, 3), "from 0 to 3, and the outputs have 3 logits, classes 0 to 2"),
@@ -207,12 +207,12 @@ def test_get_is_equal_for_equal_settings():
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        ("mes", r"'mes' is not known: give one of 'cross_entropy', 'mse', a name of Keras'"),
+        ("mes", r"'mes' is not known: give one of 'cross_entropy', 'mse', a name that Keras knows"),
         (keras.losses.mean_squared_error, r"tf\.reduce_mean\(keras\.losses\.mean_squared_error\(targets"),
         (keras.losses.MeanSquaredError(reduction=None), r"reduction=None.*reduction='sum_over_batch_size'"),
         (keras.losses.MeanSquaredError(reduction="none"), "reduction='none'"),
-        (keras.losses.MeanSquaredError, "has to be a name or a function"),
-        (None, "has to be a name or a function .* got None"),
+        (keras.losses.MeanSquaredError, "must be a name or a function"),
+        (None, "must be a name or a function .* got None"),
         (3.0, "got 3.0"),
     ],
 )
@@ -235,7 +235,7 @@ def test_losses_are_judged_on_shapes():
         losses.require_scalar_loss(losses.cross_entropy, tf.TensorSpec([5]), SPEC)
     with pytest.raises(ValueError, match=r"mse cannot take targets float32 \(5, 1\) with outputs"):
         losses.require_scalar_loss(losses.mse, tf.TensorSpec([5, 1]), SPEC)
-    with pytest.raises(ValueError, match="nothing returns None, and has to return a floating-point scalar"):
+    with pytest.raises(ValueError, match="nothing returns None, but must return a floating-point scalar"):
         losses.require_scalar_loss(nothing, SPEC, SPEC)
 
 

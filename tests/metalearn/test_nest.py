@@ -125,7 +125,7 @@ def test_flat_passes_an_unknown_leading_axis_and_names_any_other():
         return flat({"a": x, "b": x[:, :1]}, 1)
 
     np.testing.assert_array_equal(rows(tf.constant([[1.0, 2.0]])), [[1, 2, 1]])
-    with pytest.raises(ValueError, match=r"a has the shape \(2, None\).*behind 1 leading axes"):
+    with pytest.raises(ValueError, match=r"a has the shape \(2, None\).*after 1 leading axes"):
         tf.function(lambda x: flat({"a": x}, 1)).get_concrete_function(tf.TensorSpec([2, None]))
     with pytest.raises(ValueError, match="empty structure"):
         flat({})

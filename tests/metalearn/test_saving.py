@@ -118,5 +118,5 @@ def test_files_that_are_something_else_are_refused(tmp_path):
             ml.load(tmp_path / name, learner)
         with pytest.raises(FileNotFoundError, match=f"absent_{name}"):
             ml.load(tmp_path / f"absent_{name}", learner)
-    with pytest.raises(ValueError, match=r"saved as .npz or .keras, and the path is 'meta.pkl'"):
+    with pytest.raises(ValueError, match=r"saved as .npz or .keras, but the path is 'meta.pkl'"):
         ml.save("meta.pkl", learner.initialize(0), learner)

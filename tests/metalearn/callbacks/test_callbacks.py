@@ -212,7 +212,7 @@ def test_it_stops_early(trainer, monkeypatch, losses, settings, stopped, kept, c
         history = trainer.run(10, [stopping])
     assert len(history["outer/loss"]) == stopped
     assert trainer.iteration == kept
-    assert ("the least loss" in caplog.text) == (stopped < 10)
+    assert ("smallest loss" in caplog.text) == (stopped < 10)
 
 
 def test_the_query_loss_is_judged_over_the_interval(trainer):

@@ -266,7 +266,7 @@ def test_what_is_not_structured_as_the_meta_parameters_is_not_loaded():
     ):
         trainer.load(wider)
     with pytest.raises(
-        ValueError, match=r"meta is structured otherwise .* missing \['parameters/hidden_0/bias'"
+        ValueError, match=r"meta does not have the expected structure: missing \['parameters/hidden_0/bias'"
     ):
         trainer.load({"parameters": {}, "rule": {}})
     assert_same_bits(trainer.state(), before)

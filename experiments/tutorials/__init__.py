@@ -1,0 +1,1 @@
+"""Tutorials: scripts in cells (``# %%``), which VS Code, and Jupyter by jupytext, open as notebooks."""
