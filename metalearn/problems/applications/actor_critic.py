@@ -1,0 +1,151 @@
+"""An actor-critic whose discount and bootstrapping are learned while it learns."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from metalearn import rules
+from metalearn.checks import require_fraction, require_positive
+from metalearn.estimators import Estimator, checkpointed
+from metalearn.nn import functional
+from metalearn.problems.applications.rollout import (
+    Distribution,
+    Followed,
+    batch_of,
+    distribution_of,
+    followed,
+    require_sizes,
+)
+from metalearn.problems.applications.surrogates import advantages, discounted, plain
+from metalearn.problems.bilevel import BilevelProblem
+from metalearn.problems.bilevel_learner import BilevelLearner
+from metalearn.sources.environments import Environment, Episodes
+from metalearn.types import Meta, Parameters, Rule, Structure, Task
+
+
+def actor_critic(
+    environment: Environment,
+    model: keras.Model,
+    rule: Rule,
+    discount: float = 0.9,
+    trace: float = 0.9,
+    reference: tuple[float, float] = (1.0, 1.0),
+    deviation: float = 0.5,
+    estimator: Estimator | None = None,
+    seed: int = 0,
+) -> BilevelLearner:
+    """Return the learner of the discount gamma and the lambda of an actor-critic's returns.
+
+    ::
+
+        g_t        = r_t + gamma ((1 - lambda) v(s_{t+1}) + lambda g_{t+1}),    v(s_H) = g_H = 0
+        inner loss = 1/N sum_nt [ -(g_t - v(s_t)) log pi(a_t) + (g_t - v(s_t))^2 / 2 ]
+        outer loss = 1/N sum_nt [ -(g'_t - v(s_t)) log pi(a_t) ]
+
+    with rollouts of theta_0 in the inner loss, of theta_1 in the outer one, and g' of the reference.
+
+    The updates are semi-gradients: of the inner loss, ``g - v`` in front of log pi and g in the square are
+    constants with respect to theta, and functions of gamma and lambda. An iteration of training is one such
+    update; let ``MetaTrainer(carry=...)`` go on with the actor-critic from iteration to iteration, and
+    ``Rollouts(population=...)`` keep its tasks. Then the meta-gradient is that of the paper
+    for a decay of 0: exact for one update on given trajectories, without the effect on later ones.
+
+    The outer loss reports ``return``, the mean of the undiscounted one, and ``discount`` and ``trace``. Its
+    value is the negative mean return, discounted by the reference.
+
+    Args:
+        environment: of the tasks.
+        model: a built Keras model, observations to means of actions, or to logits where they are discrete,
+            and one more number: v.
+        rule: the inner update.
+        discount: gamma before training, in (0, 1); phi has its logit.
+        trace: lambda before training, in (0, 1); likewise.
+        reference: discount and trace of the outer loss, in [0, 1].
+        deviation: of continuous actions.
+        estimator: of the meta-gradient; ``checkpointed()`` unless given.
+        seed: of the model's initial parameters, the same for every task.
+
+    Raises:
+        ValueError: if a number is out of range, or the model does not fit the environment.
+
+    Reference: Xu, van Hasselt and Silver (2018), "Meta-Gradient Reinforcement Learning", equations 4 to 14;
+    without its entropy bonus, and with a model that is not given gamma and lambda.
+    """
+    for what, value in (("discount", discount), ("trace", trace)):
+        require_fraction(what, value)
+        if value in (0, 1):
+            raise ValueError(f"{what} must be between 0 and 1 to be learned by its logit, got {value}")
+    for value in reference:
+        require_fraction("reference", value)
+    require_positive("deviation", deviation)
+    require_sizes(environment, model, values=1)
+    initial, rule = functional.initialize(model, seed), rules.get(rule)
+    learned = {"discount": _logit(discount), "trace": _logit(trace)}
+    follower = _ActorCritic(
+        environment, model, distribution_of(environment.spec, deviation), initial, reference
+    )
+    problem = BilevelProblem(
+        start=follower.start,
+        inner_loss=follower.inner_loss,
+        outer_loss=follower.outer_loss,
+        rule=rule,
+        steps=1,
+        batch=batch_of,
+    )
+    return BilevelLearner(problem, estimator or checkpointed(), {**learned, "rule": rule.learnable(initial)})
+
+
+def _logit(fraction: float) -> tf.Tensor:
+    return tf.constant(math.log(fraction / (1 - fraction)), keras.config.floatx())
+
+
+@dataclasses.dataclass(frozen=True)
+class _ActorCritic:
+    """The functions of one task; see :func:`actor_critic`."""
+
+    environment: Environment
+    model: keras.Model
+    distribution: Distribution
+    initial: Parameters
+    reference: tuple[float, float]
+
+    def start(self, phi: Meta, task: Task) -> Parameters:
+        return tf.nest.map_structure(lambda leaf: tf.cast(leaf, phi["discount"].dtype), self.initial)
+
+    def inner_loss(self, theta: Parameters, phi: Meta, episodes: Episodes, state: Structure) -> tf.Tensor:
+        found, values = self._follow(theta, episodes)
+        weights = self._advantages(found, values, tf.sigmoid(phi["discount"]), tf.sigmoid(phi["trace"]))
+        errors = weights + tf.stop_gradient(values) - values
+        terms = tf.square(errors) / 2 - weights * found.log_probabilities
+        return tf.reduce_mean(tf.reduce_sum(terms, 1))
+
+    def outer_loss(self, theta: Parameters, phi: Meta, task: Task, state: Structure) -> Any:
+        found, values = self._follow(theta, task.query)
+        weights = self._advantages(found, values, *self.reference)
+        gained = tf.reduce_mean(tf.reduce_sum(plain(found.log_probabilities) * weights, 1))
+        rewards = found.trajectories.rewards
+        value = tf.reduce_mean(discounted(rewards, self.reference[0])[:, 0])
+        return -(gained + value), {
+            "return": tf.reduce_mean(tf.reduce_sum(rewards, 1)),
+            "discount": tf.sigmoid(phi["discount"]),
+            "trace": tf.sigmoid(phi["trace"]),
+        }
+
+    def _follow(self, theta: Parameters, episodes: Episodes) -> tuple[Followed, tf.Tensor]:
+        """Return rollouts, and the values of their observations, ``[N, H]``."""
+        network = functools.partial(functional.apply, self.model)
+        found = followed(self.environment, network, theta, self.distribution, episodes)
+        return found, found.rest[..., 0]
+
+    def _advantages(
+        self, found: Followed, values: tf.Tensor, discount: float | tf.Tensor, trace: float | tf.Tensor
+    ) -> tf.Tensor:
+        """Return ``g_t - v(s_t)``, which is constant with respect to theta."""
+        observations, _, rewards = found.trajectories
+        return advantages(observations, rewards, lambda *_: tf.stop_gradient(values), discount, trace)
