@@ -15,7 +15,6 @@ from metalearn.checks import require_fraction, require_positive
 from metalearn.estimators import Estimator, checkpointed
 from metalearn.nn import functional
 from metalearn.problems.applications.rollout import (
-    Distribution,
     Followed,
     batch_of,
     distribution_of,
@@ -35,7 +34,7 @@ def actor_critic(
     rule: Rule,
     discount: float = 0.9,
     trace: float = 0.9,
-    reference: tuple[float, float] = (1.0, 1.0),
+    reference: float = 1.0,
     deviation: float = 0.5,
     estimator: Estimator | None = None,
     seed: int = 0,
@@ -48,25 +47,23 @@ def actor_critic(
         inner loss = 1/N sum_nt [ -(g_t - v(s_t)) log pi(a_t) + (g_t - v(s_t))^2 / 2 ]
         outer loss = 1/N sum_nt [ -(g'_t - v(s_t)) log pi(a_t) ]
 
-    with rollouts of theta_0 in the inner loss, of theta_1 in the outer one, and g' of the reference.
+    with rollouts of theta_0 in the inner loss, of theta_1 in the outer one, and g' of the discount
+    ``reference`` and a lambda of 1.
 
-    The updates are semi-gradients: of the inner loss, ``g - v`` in front of log pi and g in the square are
-    constants with respect to theta, and functions of gamma and lambda. An iteration of training is one such
-    update; let ``MetaTrainer(carry=...)`` go on with the actor-critic from iteration to iteration, and
-    ``Rollouts(population=...)`` keep its tasks. Then the meta-gradient is that of the paper
-    for a decay of 0: exact for one update on given trajectories, without the effect on later ones.
-
-    The outer loss reports ``return``, the mean of the undiscounted one, and ``discount`` and ``trace``. Its
-    value is the negative mean return, discounted by the reference.
+    Updates are semi-gradients: ``g - v`` in front of log pi and g in the square are constants with respect to
+    theta, and functions of gamma and lambda. An iteration of training is one update: ``MetaTrainer(carry=...)``
+    goes on with the actor-critic in the next, on tasks that ``Rollouts(population=...)`` keeps. So the
+    meta-gradient is the paper's with a decay of 0: exact for one update on given trajectories, without its
+    effect on later ones. The outer loss reports ``return``, undiscounted, ``discount`` and ``trace``; its value
+    is the negative mean return, discounted by the reference.
 
     Args:
         environment: of the tasks.
-        model: a built Keras model, observations to means of actions, or to logits where they are discrete,
-            and one more number: v.
+        model: a built Keras model, observations to means of actions (logits if discrete) and v.
         rule: the inner update.
         discount: gamma before training, in (0, 1); phi has its logit.
         trace: lambda before training, in (0, 1); likewise.
-        reference: discount and trace of the outer loss, in [0, 1].
+        reference: discount of the outer loss, in [0, 1].
         deviation: of continuous actions.
         estimator: of the meta-gradient; ``checkpointed()`` unless given.
         seed: of the model's initial parameters, the same for every task.
@@ -77,16 +74,8 @@ def actor_critic(
     Reference: Xu, van Hasselt and Silver (2018), "Meta-Gradient Reinforcement Learning", equations 4 to 14;
     without its entropy bonus, and with a model that is not given gamma and lambda.
     """
-    for what, value in (("discount", discount), ("trace", trace)):
-        require_fraction(what, value)
-        if value in (0, 1):
-            raise ValueError(f"{what} must be between 0 and 1 to be learned by its logit, got {value}")
-    for value in reference:
-        require_fraction("reference", value)
-    require_positive("deviation", deviation)
-    require_sizes(environment, model, values=1)
     initial, rule = functional.initialize(model, seed), rules.get(rule)
-    learned = {"discount": _logit(discount), "trace": _logit(trace)}
+    learned = {"discount": _logit("discount", discount), "trace": _logit("trace", trace)}
     follower = _ActorCritic(
         environment, model, distribution_of(environment.spec, deviation), initial, reference
     )
@@ -101,7 +90,10 @@ def actor_critic(
     return BilevelLearner(problem, estimator or checkpointed(), {**learned, "rule": rule.learnable(initial)})
 
 
-def _logit(fraction: float) -> tf.Tensor:
+def _logit(name: str, fraction: float) -> tf.Tensor:
+    require_fraction(name, fraction)
+    if fraction in (0, 1):
+        raise ValueError(f"{name} must be between 0 and 1 to be learned by its logit, got {fraction}")
     return tf.constant(math.log(fraction / (1 - fraction)), keras.config.floatx())
 
 
@@ -111,9 +103,14 @@ class _ActorCritic:
 
     environment: Environment
     model: keras.Model
-    distribution: Distribution
     initial: Parameters
-    reference: tuple[float, float]
+    reference: float
+    deviation: float
+
+    def __post_init__(self) -> None:
+        require_fraction("reference", self.reference)
+        require_positive("deviation", self.deviation)
+        require_sizes(self.environment, self.model, values=1)
 
     def start(self, phi: Meta, task: Task) -> Parameters:
         return tf.nest.map_structure(lambda leaf: tf.cast(leaf, phi["discount"].dtype), self.initial)
@@ -127,10 +124,10 @@ class _ActorCritic:
 
     def outer_loss(self, theta: Parameters, phi: Meta, task: Task, state: Structure) -> Any:
         found, values = self._follow(theta, task.query)
-        weights = self._advantages(found, values, *self.reference)
+        weights = self._advantages(found, values, self.reference, 1.0)
         gained = tf.reduce_mean(tf.reduce_sum(plain(found.log_probabilities) * weights, 1))
         rewards = found.trajectories.rewards
-        value = tf.reduce_mean(discounted(rewards, self.reference[0])[:, 0])
+        value = tf.reduce_mean(discounted(rewards, self.reference)[:, 0])
         return -(gained + value), {
             "return": tf.reduce_mean(tf.reduce_sum(rewards, 1)),
             "discount": tf.sigmoid(phi["discount"]),
@@ -140,7 +137,8 @@ class _ActorCritic:
     def _follow(self, theta: Parameters, episodes: Episodes) -> tuple[Followed, tf.Tensor]:
         """Return rollouts, and the values of their observations, ``[N, H]``."""
         network = functools.partial(functional.apply, self.model)
-        found = followed(self.environment, network, theta, self.distribution, episodes)
+        distribution = distribution_of(self.environment.spec, self.deviation)
+        found = followed(self.environment, network, theta, distribution, episodes)
         return found, found.rest[..., 0]
 
     def _advantages(

@@ -97,7 +97,7 @@ class Rollouts:
             kept = self.environment.draw(fold_in(tf.stack([run, 0]), POPULATION_STREAM), self.population)
             turn = tf.range(tasks) % self.population
             drawn = tf.nest.map_structure(
-                lambda all_of_them, fresh: tf.where(iteration < 0, fresh, tf.gather(all_of_them, turn)),
+                lambda known, fresh: tf.where(iteration < 0, fresh, tf.gather(known, turn)),
                 kept,
                 drawn,
             )

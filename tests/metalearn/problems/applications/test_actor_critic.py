@@ -11,7 +11,7 @@ from metalearn.problems.applications.rollout import batch_of, distribution_of, f
 environments = ml.tasks.environments
 
 STATES, CHOICES, HORIZON, RATE = 3, 2, 4, 0.3
-REFERENCE = (0.95, 0.8)
+REFERENCE = 0.95
 
 
 def learner_of(environment, rate=RATE, **options):
@@ -74,7 +74,7 @@ def test_the_meta_gradient_equals_differences():
     after = update((kernel, bias), seen, 0.7, 0.6)
     asked = trajectories(after, one.query)
     kept = [
-        returns(rewards, (after[0][states] + after[1])[:, -1], *REFERENCE)
+        returns(rewards, (after[0][states] + after[1])[:, -1], REFERENCE, 1.0)
         - (after[0][states] + after[1])[:, -1]
         for states, _, rewards in asked
     ]
@@ -121,7 +121,7 @@ def test_a_carried_actor_critic_learns_while_its_discount_does():
     [
         ({"discount": 1.0}, "discount must be between 0 and 1 to be learned by its logit, got 1.0"),
         ({"trace": -0.5}, r"trace must be a number in \[0, 1\], got -0.5"),
-        ({"reference": (1.0, 2.0)}, r"reference must be a number in \[0, 1\], got 2.0"),
+        ({"reference": 2.0}, r"reference must be a number in \[0, 1\], got 2.0"),
         ({"deviation": 0.0}, "deviation must be a finite number above 0"),
         ({"outputs": 2}, "3 inputs and 2 outputs, but Tabular has 3 .* and 2 of an action and 1 of a value"),
     ],
