@@ -50,12 +50,12 @@ def actor_critic(
     with rollouts of theta_0 in the inner loss, of theta_1 in the outer one, and g' of the discount
     ``reference`` and a lambda of 1.
 
-    Updates are semi-gradients: ``g - v`` in front of log pi and g in the square are constants with respect to
-    theta, and functions of gamma and lambda. An iteration of training is one update: ``MetaTrainer(carry=...)``
-    goes on with the actor-critic in the next, on tasks that ``Rollouts(population=...)`` keeps. So the
+    Updates are semi-gradients: ``g - v`` in front of log pi and g in the square are constants with respect
+    to theta, and functions of gamma and lambda. An iteration is one update; ``MetaTrainer(carry=...)`` goes
+    on with the actor-critic in the next, on tasks that ``Rollouts(population=...)`` keeps. So the
     meta-gradient is the paper's with a decay of 0: exact for one update on given trajectories, without its
-    effect on later ones. The outer loss reports ``return``, undiscounted, ``discount`` and ``trace``; its value
-    is the negative mean return, discounted by the reference.
+    effect on later ones. The outer loss is the negative mean return, discounted by the reference; it reports
+    ``return``, undiscounted, ``discount`` and ``trace``.
 
     Args:
         environment: of the tasks.
@@ -71,14 +71,12 @@ def actor_critic(
     Raises:
         ValueError: if a number is out of range, or the model does not fit the environment.
 
-    Reference: Xu, van Hasselt and Silver (2018), "Meta-Gradient Reinforcement Learning", equations 4 to 14;
+    Reference: Xu, van Hasselt and Silver (2018), "Meta-Gradient Reinforcement Learning", section 1;
     without its entropy bonus, and with a model that is not given gamma and lambda.
     """
     initial, rule = functional.initialize(model, seed), rules.get(rule)
     learned = {"discount": _logit("discount", discount), "trace": _logit("trace", trace)}
-    follower = _ActorCritic(
-        environment, model, distribution_of(environment.spec, deviation), initial, reference
-    )
+    follower = _ActorCritic(environment, model, initial, reference, deviation)
     problem = BilevelProblem(
         start=follower.start,
         inner_loss=follower.inner_loss,
