@@ -84,6 +84,12 @@ class Rollouts:
             require_count(name, getattr(self, name))
         if self.population is not None:
             require_count("population (or None)", self.population)
+        most = self.environment.spec.horizon
+        if most is not None and self.horizon > most:
+            raise ValueError(
+                f"horizon={self.horizon} is more than the {most} steps that "
+                f"{type(self.environment).__name__} allows: give it a larger horizon, or take a smaller one"
+            )
         with tf.init_scope():
             _try(self.environment)
 
