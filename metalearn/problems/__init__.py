@@ -2,6 +2,7 @@
 
 from metalearn.inner_loop import adapted
 from metalearn.problems.applications import (
+    actor_critic,
     cleaning,
     datarater,
     dirac,
@@ -30,6 +31,7 @@ __all__ = [
     "MetaLearner",
     "Noisy",
     "SecondDerivatives",
+    "actor_critic",
     "adapted",
     "check_second_derivatives",
     "cleaning",

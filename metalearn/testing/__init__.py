@@ -1,9 +1,17 @@
 """Conformance checks for extensions: what this package demands of its own parts, for anybody's."""
 
+from metalearn.testing.environments import check_environment
 from metalearn.testing.estimators import check_estimator
 from metalearn.testing.gradients import check_gradients
 from metalearn.testing.problems import check_problem
 from metalearn.testing.rules import check_rule
 from metalearn.testing.sources import check_source
 
-__all__ = ["check_estimator", "check_gradients", "check_problem", "check_rule", "check_source"]
+__all__ = [
+    "check_environment",
+    "check_estimator",
+    "check_gradients",
+    "check_problem",
+    "check_rule",
+    "check_source",
+]

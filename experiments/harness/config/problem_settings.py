@@ -38,6 +38,7 @@ PROBLEM: dict[str, Setting] = {
     "problem.baseline": Setting(one_of("linear", "mean", "none"), "of the returns to go"),
     "problem.discount": Setting(kinds.FRACTION, "of rewards"),
     "problem.trace": Setting(kinds.FRACTION, "lambda of generalised advantages; 1 for whole returns"),
+    "problem.reference": Setting(kinds.FRACTION, "discount of the outer loss"),
     "problem.normalized": Setting(kinds.SWITCH, "divide advantages by their deviation"),
     "problem.exploratory": Setting(kinds.SWITCH, "the term of how the first rollouts are drawn (E-MAML)"),
     "problem.deviation": Setting(kinds.POSITIVE, "of continuous actions"),

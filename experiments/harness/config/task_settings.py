@@ -26,6 +26,7 @@ TASK: dict[str, Setting] = {
     "task.trajectories": Setting(kinds.COUNT, "of a rollout"),
     "task.horizon": Setting(kinds.COUNT, "steps of a trajectory"),
     "task.batches": Setting(kinds.COUNT, "rollouts of the support, one an inner step"),
+    "task.population": Setting(optional(kinds.COUNT), "different tasks of a training; null for no limit"),
     "task.noise_size": Setting(kinds.COUNT, "numbers that a point is generated from"),
     "task.features": Setting(kinds.COUNT, "of an input"),
     "task.relevant": Setting(optional(kinds.COUNT), "features that targets depend on; null for all"),

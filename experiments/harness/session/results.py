@@ -20,7 +20,7 @@ from ..config.build import build, build_tasks, failing_as, judged, loss_name
 from ..config.preparation import number, prepare, tasks_of
 from ..console import console, say
 from ..errors import UsageError
-from ..figures import adaptation, attacked, distilled, episodes, generated, reported, story
+from ..figures import adaptation, attacked, distilled, episodes, generated, reported, story, trajectories
 from ..figures import drawing as figures
 from ..runs import checkpoints, code, identity, metrics, provenance, rundir
 from ..runs.files import read_bytes, require_plain_folder, write_atomically, write_bytes, write_json
@@ -181,11 +181,20 @@ def draw(session: Session, evaluation: ml.Evaluation) -> dict[str, Path]:
     images = distilled.distilled(trainer.learner, trainer.meta, config["seed"])
     if images:
         drawn["distilled"] = distilled.draw(images)
-    described = (config.get("problem") or {}).get("generator")
-    generator = build(described, "problem.generator", config.get("packages", ()))
+    problem, packages = config.get("problem") or {}, config.get("packages", ())
+    generator = build(problem.get("generator"), "problem.generator", packages)
     points = generated.generated(generator, trainer.meta, tasks)
     if points:
         drawn["generated"] = generated.draw(points)
+    paths = trajectories.trajectories(
+        trainer.learner,
+        trainer.meta,
+        tasks,
+        lambda: build(problem["model"], "problem.model", packages),
+        problem.get("deviation", 0.0),
+    )
+    if paths:
+        drawn["trajectories"] = trajectories.draw(paths)
     for name, figure in drawn.items():
         figures.save(figure, run.figures / name)
     return {name: run.figures / f"{name}.png" for name in drawn} | draw_story(run, config)

@@ -1,5 +1,6 @@
 """Applications of gradients through learning: each a function that returns a learner of its problem."""
 
+from metalearn.problems.applications.actor_critic import actor_critic
 from metalearn.problems.applications.cleaning import cleaning
 from metalearn.problems.applications.datarater import datarater
 from metalearn.problems.applications.dirac import dirac
@@ -15,6 +16,7 @@ from metalearn.problems.applications.random_classifiers import random_classifier
 from metalearn.problems.applications.ridge import ridge
 
 __all__ = [
+    "actor_critic",
     "cleaning",
     "datarater",
     "dirac",

@@ -21,7 +21,14 @@ from metalearn import rules
 from metalearn.checks import require_fraction, require_positive
 from metalearn.estimators import Estimator, checkpointed
 from metalearn.nn import functional
-from metalearn.problems.applications.rollout import Categorical, Gaussian, cast, rollout
+from metalearn.problems.applications.rollout import (
+    batch_of,
+    cast,
+    distribution_of,
+    followed,
+    require_sizes,
+    rollout,
+)
 from metalearn.problems.applications.surrogates import BASELINES, SURROGATES, advantages, discounted
 from metalearn.problems.bilevel import BilevelProblem
 from metalearn.problems.bilevel_learner import BilevelLearner
@@ -96,7 +103,7 @@ def _learner(objective: _Objective, rule: Rule, steps: int, estimator: Estimator
         outer_loss=objective.outer_loss,
         rule=rule,
         steps=steps,
-        batch=_batch,
+        batch=batch_of,
     )
 
     def start(seed: int) -> Meta:
@@ -135,12 +142,7 @@ class _Objective:
                 f"exploratory=True goes with surrogate='plain' alone: second derivatives of "
                 f"{self.surrogate!r} contain that term, which would count twice"
             )
-        sizes = self.model.input_shape[-1], self.model.output_shape[-1]
-        if sizes != (spec.observation, spec.actions):
-            raise ValueError(
-                f"the model has {sizes[0]} inputs and {sizes[1]} outputs, but {name} has {spec.observation} "
-                f"numbers of an observation and {spec.actions} of an action: change the model's sizes"
-            )
+        require_sizes(self.environment, self.model)
 
     def start(self, phi: Meta, task: Task) -> Inner | Parameters:
         parameters: Parameters = phi["parameters"]
@@ -164,32 +166,26 @@ class _Objective:
 
     def _loss(self, theta: Parameters, episodes: Episodes) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Return the loss, the undiscounted return, and the log-probabilities ``[N, H]``."""
-        pathwise = self.surrogate == PATHWISE
-        dtype = tf.nest.flatten(theta)[0].dtype
-        acting = theta if pathwise else tf.nest.map_structure(tf.stop_gradient, theta)
         network = functools.partial(functional.apply, self.model)
-        spec = self.environment.spec
-        distribution = Categorical() if spec.discrete else Gaussian(self.deviation)
-        found = rollout(
-            self.environment,
-            functools.partial(network, acting),
-            distribution,
-            cast(episodes, dtype),
-            differentiated=pathwise,
+        distribution = distribution_of(self.environment.spec, self.deviation)
+        if self.surrogate == PATHWISE:
+            dtype = tf.nest.flatten(theta)[0].dtype
+            acting = functools.partial(network, theta)
+            rewards = rollout(
+                self.environment, acting, distribution, cast(episodes, dtype), differentiated=True
+            ).rewards
+            return -self._value(rewards), tf.reduce_mean(tf.reduce_sum(rewards, 1)), tf.zeros([], dtype)
+        (observations, _, rewards), log_probabilities, _ = followed(
+            self.environment, network, theta, distribution, episodes
         )
-        undiscounted = tf.reduce_mean(tf.reduce_sum(found.rewards, 1))
-        value = tf.reduce_mean(discounted(found.rewards, self.discount)[:, 0])
-        if pathwise:
-            return -value, undiscounted, tf.zeros([], dtype)
-        observations, actions, rewards = (tf.stop_gradient(each) for each in found)
-        count, horizon = rewards.shape
-        # All steps in one call: the loop is not differentiated, and this is the one that is.
-        outputs = network(theta, tf.reshape(observations, [count * horizon, -1]))
-        flat = tf.reshape(actions, [count * horizon, *actions.shape[2:]])
-        log_probabilities = tf.reshape(distribution.log_probability(outputs, flat), [count, horizon])
         weights = self._weights(observations, rewards)
         surrogate = tf.reduce_mean(tf.reduce_sum(SURROGATES[self.surrogate](log_probabilities) * weights, 1))
-        return -(surrogate + tf.stop_gradient(value)), undiscounted, log_probabilities
+        undiscounted = tf.reduce_mean(tf.reduce_sum(rewards, 1))
+        return -(surrogate + tf.stop_gradient(self._value(rewards))), undiscounted, log_probabilities
+
+    def _value(self, rewards: tf.Tensor) -> tf.Tensor:
+        """Return the mean discounted return."""
+        return tf.reduce_mean(discounted(rewards, self.discount)[:, 0])
 
     def _weights(self, observations: tf.Tensor, rewards: tf.Tensor) -> tf.Tensor:
         """Return ``discount^t A_t``, a constant."""
@@ -198,12 +194,3 @@ class _Objective:
             found /= tf.math.reduce_std(found) + 1e-6
         powers = [self.discount**step for step in range(rewards.shape[1])]
         return tf.stop_gradient(found * tf.constant(powers, found.dtype))
-
-
-def _batch(task: Task, step: int | tf.Tensor) -> Episodes:
-    """Return the episodes of inner step ``step``; beyond the last rollout, the first one's noise again."""
-    noise = task.support.noise
-    index = step % noise.action.shape[0]
-    # Not leaf[index], which has no vectorised form where step numbers differ by task.
-    picked = tf.nest.map_structure(lambda leaf: tf.gather(leaf, index), noise)
-    return task.support._replace(noise=picked)

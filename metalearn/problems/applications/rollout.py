@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+import keras
 import tensorflow as tf
 
 from metalearn.execution.loops import fold
 from metalearn.nest import as_type
-from metalearn.sources.environments import Environment, Episodes
-from metalearn.types import Structure
+from metalearn.sources.environments import Environment, Episodes, Spec
+from metalearn.types import Parameters, Structure, Task
 
 Network = Callable[[tf.Tensor], tf.Tensor]
 """Observations ``[N, O]`` to what a distribution of actions is made from, ``[N, A]``."""
@@ -74,6 +75,11 @@ class Categorical:
         return tf.reduce_sum(chosen * outputs, -1) - tf.reduce_logsumexp(outputs, -1)
 
 
+def distribution_of(spec: Spec, deviation: float) -> Distribution:
+    """Return the distribution of an environment's actions; ``deviation`` is of continuous ones."""
+    return Categorical() if spec.discrete else Gaussian(deviation)
+
+
 def rollout(
     environment: Environment,
     network: Network,
@@ -115,6 +121,75 @@ def rollout(
 
     carry = state, observation, kept
     return fold(advance, carry, horizon, in_graph=not differentiated)[2]
+
+
+def require_sizes(environment: Environment, model: keras.Model, values: int = 0) -> None:
+    """Raise ValueError unless a model's inputs are observations, and its outputs actions and ``values``."""
+    spec, name = environment.spec, type(environment).__name__
+    sizes = model.input_shape[-1], model.output_shape[-1]
+    if sizes != (spec.observation, spec.actions + values):
+        beside = f" and {values} of a value" if values else ""
+        raise ValueError(
+            f"the model has {sizes[0]} inputs and {sizes[1]} outputs, but {name} has {spec.observation} "
+            f"numbers of an observation and {spec.actions} of an action{beside}: change the model's sizes"
+        )
+
+
+class Followed(NamedTuple):
+    """Trajectories of a policy, and what its derivatives are taken of.
+
+    Attributes:
+        trajectories: constants.
+        log_probabilities: of their actions, ``[N, H]``, a function of the parameters.
+        rest: outputs of the network beyond those of the actions, ``[N, H, R]``, likewise.
+    """
+
+    trajectories: Trajectories
+    log_probabilities: tf.Tensor
+    rest: tf.Tensor
+
+
+def followed(
+    environment: Environment,
+    network: Callable[[Parameters, tf.Tensor], tf.Tensor],
+    theta: Parameters,
+    distribution: Distribution,
+    episodes: Episodes,
+) -> Followed:
+    """Follow the policy of ``theta`` in one task: its rollouts are constants, its log-probabilities are not.
+
+    Args:
+        environment: that takes the steps.
+        network: of parameters and observations; its first outputs are those of the actions.
+        theta: its parameters, whose type the episodes get.
+        distribution: of actions.
+        episodes: of one task.
+    """
+    acting = tf.nest.map_structure(tf.stop_gradient, theta)
+    size = environment.spec.actions
+    found = rollout(
+        environment,
+        lambda observations: network(acting, observations)[:, :size],
+        distribution,
+        cast(episodes, tf.nest.flatten(theta)[0].dtype),
+        differentiated=False,
+    )
+    found = Trajectories(*(tf.stop_gradient(each) for each in found))
+    count, horizon = found.rewards.shape
+    # All steps in one call: the loop is not differentiated, and this is the one that is.
+    outputs = network(theta, tf.reshape(found.observations, [count * horizon, -1]))
+    flat = tf.reshape(found.actions, [count * horizon, *found.actions.shape[2:]])
+    log_probabilities = tf.reshape(distribution.log_probability(outputs[:, :size], flat), [count, horizon])
+    return Followed(found, log_probabilities, tf.reshape(outputs[:, size:], [count, horizon, -1]))
+
+
+def batch_of(task: Task, step: int | tf.Tensor) -> Episodes:
+    """Return the episodes of inner step ``step``; beyond the last rollout, the first one's noise again."""
+    noise = task.support.noise
+    index = step % noise.action.shape[0]
+    # Not leaf[index], which has no vectorised form where step numbers differ by task.
+    picked = tf.nest.map_structure(lambda leaf: tf.gather(leaf, index), noise)
+    return task.support._replace(noise=picked)
 
 
 def cast(episodes: Episodes, dtype: tf.DType) -> Episodes:

@@ -90,17 +90,21 @@ BASELINES: dict[str, Baseline] = {"linear": linear, "mean": mean, "none": none}
 """By name."""
 
 
-def discounted(values: tf.Tensor, discount: float) -> tf.Tensor:
+def discounted(values: tf.Tensor, discount: float | tf.Tensor) -> tf.Tensor:
     """Return ``sum_{u>=t} discount^(u-t) values_u``, ``[N, H]`` as the values are."""
     ahead = np.subtract.outer(np.arange(values.shape[1]), np.arange(values.shape[1]))
-    weights = np.where(ahead >= 0, float(discount) ** np.maximum(ahead, 0), 0.0)
-    return tf.matmul(values, tf.constant(weights, values.dtype))
+    weights = discount ** np.maximum(ahead, 0.0) * (ahead >= 0).astype(float)
+    return tf.matmul(values, tf.cast(weights, values.dtype))
 
 
 def advantages(
-    observations: tf.Tensor, rewards: tf.Tensor, baseline: Baseline, discount: float, trace: float
+    observations: tf.Tensor,
+    rewards: tf.Tensor,
+    baseline: Baseline,
+    discount: float | tf.Tensor,
+    trace: float | tf.Tensor,
 ) -> tf.Tensor:
-    """Return generalised advantages ``[N, H]``.
+    """Return generalised advantages ``[N, H]``, differentiable with respect to discount and trace above 0.
 
     ::
 

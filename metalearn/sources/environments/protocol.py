@@ -19,6 +19,7 @@ class Spec(NamedTuple):
         reset_noise: uniform numbers in [0, 1) that ``reset`` takes for a trajectory.
         step_noise: likewise ``step``.
         differentiable: whether rewards have derivatives with respect to actions, also through states.
+        horizon: the most steps of a trajectory; None for any number.
     """
 
     observation: int
@@ -27,6 +28,7 @@ class Spec(NamedTuple):
     reset_noise: int = 0
     step_noise: int = 0
     differentiable: bool = False
+    horizon: int | None = None
 
 
 @runtime_checkable

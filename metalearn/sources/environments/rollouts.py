@@ -9,9 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from metalearn.checks import require_count
-from metalearn.random import normal, split_seed, uniform
+from metalearn.random import fold_in, normal, split_seed, uniform
 from metalearn.sources.environments.protocol import Environment, Spec
 from metalearn.types import Seed, Structure, Task
+
+POPULATION_STREAM = 0x706F7075
+"""Folded into the seed of a training, for tasks that come again."""
 
 TRIED = 2
 """Trajectories that an environment is tried with."""
@@ -51,6 +54,9 @@ class Rollouts:
         trajectories: N of a rollout, at least 1.
         horizon: H, steps of a trajectory, at least 1.
         batches: B, at least 1: as many as the inner loop has steps.
+        population: n, number of different tasks of a training, which come in turn, or None: all differ. Where
+            an inner loop is carried from iteration to iteration, n has to be the meta-batch size, so that it
+            goes on with its task. Noise is drawn anew, and evaluations have tasks of their own.
 
     Raises:
         ValueError: if a number is out of range; or if the environment, tried with one task, gives other
@@ -66,6 +72,7 @@ class Rollouts:
     trajectories: int = 20
     horizon: int = 20
     batches: int = 1
+    population: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.environment, Environment):
@@ -75,6 +82,14 @@ class Rollouts:
             )
         for name in ("trajectories", "horizon", "batches"):
             require_count(name, getattr(self, name))
+        if self.population is not None:
+            require_count("population (or None)", self.population)
+        most = self.environment.spec.horizon
+        if most is not None and self.horizon > most:
+            raise ValueError(
+                f"horizon={self.horizon} is more than the {most} steps that "
+                f"{type(self.environment).__name__} allows: give it a larger horizon, or take a smaller one"
+            )
         with tf.init_scope():
             _try(self.environment)
 
@@ -83,6 +98,15 @@ class Rollouts:
         require_count("tasks", tasks)
         first, second, third = split_seed(seed, 3)
         drawn = self.environment.draw(first, tasks)
+        if self.population is not None:
+            run, iteration = tf.unstack(tf.cast(seed, tf.int32))
+            kept = self.environment.draw(fold_in(tf.stack([run, 0]), POPULATION_STREAM), self.population)
+            turn = tf.range(tasks) % self.population
+            drawn = tf.nest.map_structure(
+                lambda known, fresh: tf.where(iteration < 0, fresh, tf.gather(known, turn)),
+                kept,
+                drawn,
+            )
         spec, count = self.environment.spec, self.trajectories
         return Task(
             Episodes(drawn, _noise(spec, [tasks, self.batches, count], self.horizon, second)),

@@ -29,6 +29,19 @@ def test_shapes_and_distributions():
     check_source(source)
 
 
+def test_tasks_of_a_population_come_in_turn():
+    """Their noise does not; another run, and each block of an evaluation, has tasks of its own."""
+    source = ml.tasks.Rollouts(environments.Bandit(), 2, 1, population=2)
+    drawn = [source.sample(seed, 4) for seed in ((0, 0), (0, 5), (1, 0), (0, -1), (0, -2))]
+    goals = [task.query.task["goal"].numpy() for task in drawn]
+    np.testing.assert_array_equal(goals[0], np.tile(goals[0][:2], 2))
+    np.testing.assert_array_equal(goals[0], goals[1])
+    assert len({*np.concatenate(goals)}) == 2 + 2 + 4 + 4
+    first, later = (task.support.noise.action.numpy() for task in drawn[:2])
+    assert (first != later).all()
+    check_source(source)
+
+
 @dataclasses.dataclass(frozen=True)
 class Broken:
     """A bandit, but for one thing."""
@@ -58,6 +71,7 @@ class Broken:
         ({"horizon": 0}, "horizon must be an integer of at least 1, got 0"),
         ({"trajectories": 0}, "trajectories must be an integer of at least 1, got 0"),
         ({"batches": 0}, "batches must be an integer of at least 1, got 0"),
+        ({"population": 0}, r"population \(or None\) must be an integer of at least 1, got 0"),
         ({"environment": "navigation"}, "environment must have spec, draw, reset and step.*got 'navigation'"),
         ({"environment": Broken(observation=2)}, r"Broken: reset returns observations of shape \(2, 1\)"),
         ({"environment": Broken(scalar=True)}, r"Broken: step returns rewards of shape \(\)"),
