@@ -245,6 +245,8 @@ TAKEN: dict[str, dict[str, Setting]] = {
         "training.width": Setting(kinds.COUNT, "of the two hidden layers"),
         **{f"images.{name}": setting for name, setting in _MEASURED.items()},
         "images.shots": Setting(kinds.COUNTS, "support images of a class"),
+        **{f"bilevel.{name}": setting for name, setting in _MEASURED.items()},
+        "bilevel.examples": Setting(kinds.COUNT, "half for the inner, half for the outer loss"),
         **{f"estimators.{name}": setting for name, setting in _MEASURED.items()},
         "estimators.widths": Setting(kinds.COUNTS, "of the two hidden layers"),
         "limit_seconds": Setting(kinds.POSITIVE, "that a program may take to import and compile"),
