@@ -121,6 +121,7 @@ SETTINGS: dict[str, Setting] = {
     "diagnostics.interval": Setting(
         optional(kinds.COUNT), "iterations between diagnoses of the meta-gradient"
     ),
+    "diagnostics.horizon": Setting(kinds.SWITCH, "draw where cotangents grow, and variance at equal cost"),
     "tracking.backend": Setting(one_of(*BACKENDS), "what is informed of the run while it goes on"),
     "tracking.mode": Setting(one_of(*MODES), "of Weights & Biases; offline needs no account"),
     "tracking.project": Setting(kinds.TEXT, "of Weights & Biases"),

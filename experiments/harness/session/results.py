@@ -20,11 +20,12 @@ from ..config.build import build, build_tasks, failing_as, judged, loss_name
 from ..config.preparation import number, prepare, tasks_of
 from ..console import console, say
 from ..errors import UsageError
-from ..figures import adaptation, attacked, distilled, episodes, generated, reported, story
+from ..figures import adaptation, attacked, distilled, episodes, generated, horizon, reported, story
 from ..figures import drawing as figures
 from ..runs import checkpoints, code, identity, metrics, provenance, rundir
 from ..runs.files import read_bytes, require_plain_folder, write_atomically, write_bytes, write_json
 from ..runs.rundir import LARGEST_EVALUATION, RunDirectory
+from .evolution import kept
 from .session import Session
 
 Config = dict[str, Any]
@@ -178,7 +179,7 @@ def draw(session: Session, evaluation: ml.Evaluation) -> dict[str, Path]:
     worst = attacked.attacked(judged(config, trainer.learner), trainer.meta, tasks)
     if worst:
         drawn["attacked"] = attacked.draw(worst)
-    images = distilled.distilled(trainer.learner, trainer.meta, config["seed"])
+    images = distilled.distilled(trainer.learner, trainer.meta, config["seed"], kept(run))
     if images:
         drawn["distilled"] = distilled.draw(images)
     described = (config.get("problem") or {}).get("generator")
@@ -186,6 +187,9 @@ def draw(session: Session, evaluation: ml.Evaluation) -> dict[str, Path]:
     points = generated.generated(generator, trainer.meta, tasks)
     if points:
         drawn["generated"] = generated.draw(points)
+    if config["diagnostics"]["horizon"]:
+        metas = {"before": trainer.learner.initialize(config["seed"]), "learned": trainer.meta}
+        drawn["horizon"] = horizon.draw(horizon.measured(trainer.learner, metas, tasks))
     for name, figure in drawn.items():
         figures.save(figure, run.figures / name)
     return {name: run.figures / f"{name}.png" for name in drawn} | draw_story(run, config)
