@@ -81,7 +81,7 @@ problem = ml.BilevelProblem(
     steps=1,
 )
 for name in ("unrolled", "checkpointed", "first_order", "reptile"):
-    learner = ml.BilevelLearner(problem, name, start=p0)
+    learner = ml.BilevelLearner(problem, ml.estimators.get(name), start=p0)
     results[name] = learner.meta_gradient(p0, ml.Task((), ())).gradient
 for name, value in results.items():
     expected = reptile if name == "reptile" else first_order if "wrong" in name or "first" in name else exact

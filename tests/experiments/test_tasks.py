@@ -15,7 +15,7 @@ from experiments.harness.config.build import build, build_learner, build_tasks
 from experiments.harness.config.preparation import tasks_of
 from experiments.harness.config.schema import resolve
 from experiments.harness.config.trust import CONFIGS
-from experiments.harness.session.results import REFERENCES
+from experiments.harness.session.pictures import REFERENCES
 
 EVERY = sorted(path.stem for path in (CONFIGS / "task").glob("*.yaml"))
 

@@ -121,6 +121,7 @@ SETTINGS: dict[str, Setting] = {
     "diagnostics.interval": Setting(
         optional(kinds.COUNT), "iterations between diagnoses of the meta-gradient"
     ),
+    "diagnostics.horizon": Setting(kinds.SWITCH, "draw where cotangents grow, and variance at equal cost"),
     "tracking.backend": Setting(one_of(*BACKENDS), "what is informed of the run while it goes on"),
     "tracking.mode": Setting(one_of(*MODES), "of Weights & Biases; offline needs no account"),
     "tracking.project": Setting(kinds.TEXT, "of Weights & Biases"),
@@ -245,6 +246,8 @@ TAKEN: dict[str, dict[str, Setting]] = {
         "training.width": Setting(kinds.COUNT, "of the two hidden layers"),
         **{f"images.{name}": setting for name, setting in _MEASURED.items()},
         "images.shots": Setting(kinds.COUNTS, "support images of a class"),
+        **{f"bilevel.{name}": setting for name, setting in _MEASURED.items()},
+        "bilevel.examples": Setting(kinds.COUNT, "half for the inner, half for the outer loss"),
         **{f"estimators.{name}": setting for name, setting in _MEASURED.items()},
         "estimators.widths": Setting(kinds.COUNTS, "of the two hidden layers"),
         "limit_seconds": Setting(kinds.POSITIVE, "that a program may take to import and compile"),

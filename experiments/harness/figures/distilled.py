@@ -1,6 +1,8 @@
-"""Images that are learned, beside those that learning starts with."""
+"""Images that are learned, from those that learning starts with to the last."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -15,19 +17,28 @@ MOST = 10
 """Images beside each other."""
 
 
-def distilled(learner: Learner, meta: Meta, seed: int) -> dict[str, np.ndarray] | None:
-    """Return the first and the learned images ``phi["images"]``, each ``[n, H, W, channels]``, or None.
+def images_of(meta: Meta) -> np.ndarray | None:
+    """Return the images ``phi["images"]``, ``[n, H, W, channels]``, or None if there are none."""
+    learned = meta.get("images") if isinstance(meta, dict) else None
+    if learned is None or not tf.is_tensor(learned) or not learned.shape.rank:
+        return None
+    return pictured(learned.numpy()[:MOST])
+
+
+def distilled(
+    learner: Learner, meta: Meta, seed: int, kept: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray] | None:
+    """Return the images before, on the way and as learned, ``[n, H, W, channels]``, or None for no images.
 
     Args:
         learner: that was trained.
         meta: trained meta-parameters.
         seed: of its initial ones.
+        kept: what was kept on the way, by what it is called.
     """
-    learned = meta.get("images") if isinstance(meta, dict) else None
-    if learned is None or not tf.is_tensor(learned) or not learned.shape.rank:
-        return None
-    first, last = (pictured(phi["images"].numpy()[:MOST]) for phi in (learner.initialize(seed), meta))
-    return None if first is None or last is None else {"before": first, "learned": last}
+    last = images_of(meta)
+    first = None if last is None else images_of(learner.initialize(seed))
+    return None if first is None or last is None else {"before": first, **kept, "learned": last}
 
 
 def draw(shown: dict[str, np.ndarray]) -> Figure:
@@ -35,7 +46,7 @@ def draw(shown: dict[str, np.ndarray]) -> Figure:
     columns = len(shown["learned"])
     figure = Figure(figsize=(1.1 + 1.2 * columns, 0.6 + 1.45 * len(shown)), layout="constrained")
     panels = figure.subplots(len(shown), columns, squeeze=False)
-    figure.suptitle("Images that a model is trained on, before and after they are learned", fontsize=11)
+    figure.suptitle("Images that a model is trained on, as they are learned", fontsize=11)
     for row, (when, images) in zip(panels, shown.items(), strict=True):
         low, high = images.min(), images.max()
         for number, (panel, pixels) in enumerate(zip(row, images, strict=True)):

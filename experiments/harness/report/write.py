@@ -18,7 +18,7 @@ from ..invocation import command
 from ..runs import rundir
 from ..runs.files import make_plain_folder, write_bytes
 from ..runs.rundir import RunDirectory
-from ..session.results import references
+from ..session.pictures import references
 from ..sweeps.collection import Collection, collect
 from . import curves, missing, render
 from .comparison import comparison

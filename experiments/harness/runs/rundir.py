@@ -98,6 +98,11 @@ class RunDirectory:
         return self.path / "checkpoints"
 
     @property
+    def evolution(self) -> Path:
+        """Images that are learned, after some of the iterations."""
+        return self.path / "evolution"
+
+    @property
     def figures(self) -> Path:
         """PNG files."""
         return self.path / "figures"

@@ -16,37 +16,23 @@ from metalearn.nest import names
 
 from ..app.terminal import evaluation_table
 from ..config import memory, schema
-from ..config.build import build, build_tasks, failing_as, judged, loss_name
+from ..config.build import build_tasks, failing_as, judged, loss_name
 from ..config.preparation import number, prepare, tasks_of
 from ..console import console, say
 from ..errors import UsageError
-from ..figures import adaptation, attacked, distilled, episodes, generated, reported, story, trajectories
 from ..figures import drawing as figures
-from ..runs import checkpoints, code, identity, metrics, provenance, rundir
+from ..runs import checkpoints, code, identity, provenance, rundir
 from ..runs.files import read_bytes, require_plain_folder, write_atomically, write_bytes, write_json
 from ..runs.rundir import LARGEST_EVALUATION, RunDirectory
+from .pictures import draw, loss_by_step
 from .session import Session
 
 Config = dict[str, Any]
 
 TITLE = "Query loss after adaptation to fresh tasks"
 
-WINDOW = 500
-"""Iterations that a point of the training curves is the mean of."""
-
 STORED = ("mean", "median", "ci95")
 """What is kept of each curve over the inner steps."""
-
-REFERENCES = {
-    "metalearn.tasks.Harmonic": {"predicting 0": 1.0},
-    "metalearn.tasks.Linear": {"predicting 0": 10.0},
-    "metalearn.tasks.Multimodal": {"predicting 0": 16.251, "best without adapting": 16.201},
-    "metalearn.tasks.Polynomial": {"predicting 0": 43.819},
-    "metalearn.tasks.Sinusoid": {"predicting 0": 4.252, "best without adapting": 3.006},
-    "metalearn.tasks.Step": {"predicting 0": 1.0, "best without adapting": 0.33},
-}
-"""Losses of predictors that do not adapt, under the task's default ranges, at the query inputs of the default
-evaluation; the sinusoid's are the well-known ones for random inputs, at most 0.01 lower."""
 
 
 def evaluate(config: Config, learner: ml.Learner, meta: ml.types.Meta) -> ml.Evaluation:
@@ -151,89 +137,6 @@ def _place(run: RunDirectory, config: Config) -> Path:
 def restore(trainer: ml.MetaTrainer, state: checkpoints.State) -> None:
     """Set a trainer to the state of a checkpoint, of which the positions in files are not its own."""
     trainer.restore({name: value for name, value in state.items() if ".csv/" not in name})
-
-
-def draw(session: Session, evaluation: ml.Evaluation) -> dict[str, Path]:
-    """Draw the figures of a run and return where each was written."""
-    run, trainer, config = session.run, session.trainer, session.config
-    history = metrics.read(run.metrics)
-    window = max(1, min(WINDOW, len(history["outer/loss"]) // 20))
-    drawn = {
-        "loss_by_step": loss_by_step(evaluation, config),
-        "training_curves": figures.training_curves(history, window),
-        "meta_gradient_norms": figures.meta_gradient_norms(history, window),
-    }
-    speed = (rundir.read_manifest(run) or {}).get("milliseconds_per_iteration")
-    if reported.named(history, evaluation):
-        drawn["metrics"] = reported.metrics(history, evaluation, window, speed)
-    shots = config["task"].get("shots")
-    trained = f"{shots} shot{'s' * (shots != 1)}, K = {config['learner']['steps']}"
-    cases = adaptation.adaptation_cases(trainer.learner, trainer.meta, build_tasks(config))
-    if cases:
-        drawn["adaptation"] = adaptation.adaptation(cases, trained)
-    tasks = tasks_of(config, "evaluation")
-    episode = episodes.episode(trainer.learner, trainer.meta, tasks)
-    if episode:
-        drawn["episode"] = episodes.draw(episode, trained)
-    worst = attacked.attacked(judged(config, trainer.learner), trainer.meta, tasks)
-    if worst:
-        drawn["attacked"] = attacked.draw(worst)
-    images = distilled.distilled(trainer.learner, trainer.meta, config["seed"])
-    if images:
-        drawn["distilled"] = distilled.draw(images)
-    problem, packages = config.get("problem") or {}, config.get("packages", ())
-    generator = build(problem.get("generator"), "problem.generator", packages)
-    points = generated.generated(generator, trainer.meta, tasks)
-    if points:
-        drawn["generated"] = generated.draw(points)
-    paths = trajectories.trajectories(
-        trainer.learner,
-        trainer.meta,
-        tasks,
-        lambda: build(problem["model"], "problem.model", packages),
-        problem.get("deviation", 0.0),
-    )
-    if paths:
-        drawn["trajectories"] = trajectories.draw(paths)
-    for name, figure in drawn.items():
-        figures.save(figure, run.figures / name)
-    return {name: run.figures / f"{name}.png" for name in drawn} | draw_story(run, config)
-
-
-def draw_story(run: RunDirectory, config: Config) -> dict[str, Path]:
-    """Draw what the diagnoses of a run say, if there were any, and return where it was written."""
-    if not run.diagnostics.exists():
-        return {}
-    steps = config["learner"]["steps"]
-    title = f"{config['name']}, {config['label']}, {steps} inner step{'s' * (steps != 1)}"
-    figure = story.meta_gradients(
-        *metrics.read_table(run.diagnostics), config["training"]["meta_batch_size"], title
-    )
-    figures.save(figure, run.figures / "meta_gradients")
-    return {"meta_gradients": run.figures / "meta_gradients.png"}
-
-
-def loss_by_step(evaluation: ml.Evaluation, config: Config) -> figures.Figure:
-    """Draw query loss against inner steps, with the reference lines of the default task."""
-    label = str(config["label"])
-    if not config.get("problem"):
-        label += f", K = {config['learner']['steps']} in training"
-    return figures.loss_by_step(
-        {label: (evaluation.steps, evaluation.mean, evaluation.ci95, evaluation.median)},
-        loss_name(config),
-        references(config),
-    )
-
-
-def references(config: Config) -> dict[str, float]:
-    """Return losses of predictors that do not adapt to ``config["task"]``, by name."""
-    task = config["task"]
-    if task["_target_"] not in REFERENCES:
-        return {}
-    # Whatever else is set (ranges) changes what a predictor that does not adapt can reach.
-    plain = {key: task[key] for key in ("_target_", "shots", "queries", "informed") if key in task}
-    known = build_tasks(config) == build_tasks({"task": plain})
-    return REFERENCES[task["_target_"]] if known else {}
 
 
 def _keep(folder: Path, evaluation: ml.Evaluation, config: Config, trainer: ml.MetaTrainer) -> None:

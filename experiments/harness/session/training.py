@@ -23,7 +23,9 @@ from ..invocation import command
 from ..runs import files, identity, rundir
 from ..runs.lock import locked
 from .diagnosis import Diagnoses
-from .results import conclude, digest, draw_story
+from .evolution import Evolution
+from .pictures import draw_story
+from .results import conclude, digest
 from .resumption import require_own, require_same_code, resume, show_complete
 from .session import Session
 from .validation import Report, Validation
@@ -172,7 +174,7 @@ def _train(session: Session, validation: Validation) -> float:
     session.lock.require()
     with interruptible(session.leave) as interrupted, Bar(trainer.iteration, total) as bar:
         between: list[Callback[ml.MetaTrainer]] = [each(record), progress(bar.advance)]
-        between += [each(leave), diagnoses, validation, *session.callbacks, each(save)]
+        between += [each(leave), diagnoses, validation, Evolution(session), *session.callbacks, each(save)]
         try:
             if trainer.iteration < total and not _stopped(session):
                 trainer.run(total - trainer.iteration, between)

@@ -28,6 +28,7 @@ class Measurement(NamedTuple):
         steps: inner steps.
         size: of the workload: width of the hidden layers, or support images of a class.
         microseconds: of an iteration, one entry a round; empty if it failed.
+        cpu_microseconds: of processor time, all threads together, likewise.
         compile_seconds: of the first call, less a later one.
         megabytes: that its peak memory grew by, from before it was built.
         failure: why there is nothing to report; empty if there is.
@@ -37,6 +38,7 @@ class Measurement(NamedTuple):
     steps: int
     size: int
     microseconds: np.ndarray
+    cpu_microseconds: np.ndarray
     compile_seconds: float
     megabytes: float
     failure: str = ""
@@ -77,7 +79,7 @@ def side_by_side(
         for worker in running.values():
             worker.stop()
     return [
-        Measurement(name, steps, size, np.empty(0), np.nan, np.nan, failures[name])
+        Measurement(name, steps, size, np.empty(0), np.empty(0), np.nan, np.nan, failures[name])
         if name in failures
         else _measurement(name, steps, size, firsts[name], rows[name])
         for name in programs
@@ -93,6 +95,7 @@ def _measurement(
         steps,
         size,
         microseconds=1e6 * seconds / rows[0]["iterations"],
+        cpu_microseconds=1e6 * np.array([row["cpu_seconds"] for row in rows]) / rows[0]["iterations"],
         compile_seconds=first["seconds"] - float(np.median(seconds)),
         megabytes=rows[-1]["megabytes"],
     )

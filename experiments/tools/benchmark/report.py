@@ -22,7 +22,7 @@ from ...harness.invocation import installation
 from ...harness.runs.files import write_atomically
 from .measure import Measurement, side_by_side
 
-OURS = ("metalearn", "metalearn, conv4", "checkpointed")
+OURS = ("metalearn", "metalearn, conv4", "metalearn, penalties", "metalearn, weights", "checkpointed")
 """Programs that should run."""
 
 TRAINING = {
@@ -43,6 +43,13 @@ IMAGES = {
 }
 """Programs that train on images, likewise."""
 
+BILEVEL = {"metalearn": "tensorflow", "PyTorch": "torch", "TorchOpt": "torchopt", "Betty": "betty"}
+
+PENALTIES, WEIGHTS = (
+    {f"{name}, {kind}": needs for name, needs in BILEVEL.items()} for kind in ("penalties", "weights")
+)
+"""Programs that learn hyperparameters, likewise."""
+
 ESTIMATORS = dict.fromkeys(
     ("checkpointed", "unrolled", "truncated, window 1", "first_order", "reptile", "implicit, proximal 2"),
     "tensorflow",
@@ -52,11 +59,33 @@ ESTIMATORS = dict.fromkeys(
 WORKLOADS = (
     ("training", "width", TRAINING, "an iteration of training, {steps} inner steps"),
     ("images", "shots", IMAGES, "an iteration of training on images, {steps} inner steps, {size} shots"),
+    (
+        "bilevel",
+        "examples",
+        PENALTIES,
+        "an iteration of penalties, {steps} inner steps, {size} examples",
+    ),
+    (
+        "bilevel",
+        "examples",
+        WEIGHTS,
+        "an iteration of weights, {steps} inner steps, {size} examples",
+    ),
     ("estimators", "widths", ESTIMATORS, "a meta-gradient, {steps} inner steps, width {size}"),
 )
 """Sections of the configuration, the setting of a workload's size, programs, and what tables say."""
 
-COLUMNS = ("program", "steps", "size", "round", "microseconds", "compile_seconds", "megabytes", "failure")
+COLUMNS = (
+    "program",
+    "steps",
+    "size",
+    "round",
+    "microseconds",
+    "cpu_microseconds",
+    "compile_seconds",
+    "megabytes",
+    "failure",
+)
 
 
 def benchmark(config: dict[str, Any]) -> int:
@@ -94,26 +123,32 @@ def _table(title: str, group: list[Measurement]) -> Table:
     """Return a table of programs that were measured side by side; ratios are to the first."""
     table = Table(title=title, title_justify="left", caption_justify="left")
     table.add_column("program")
-    for heading in ("µs, median", "times the first", "compile s", "MB"):
+    for heading in ("µs, median", "times the first", "CPU time", "compile s", "MB"):
         table.add_column(heading, justify="right")
     for row in group:
         if row.failure:
             table.add_row(row.program, "failed", row.failure[:60])
             continue
-        low, middle, high = _ratios(row, group[0])
-        spread = f"{middle:.2f} ({low:.2f} to {high:.2f})" if row is not group[0] else ""
-        numbers = f"{row.median:.0f}", spread, f"{row.compile_seconds:.1f}", f"{row.megabytes:.0f}"
+        spreads = ("", "") if row is group[0] else map(_spread, _ratios(row, group[0]))
+        numbers = f"{row.median:.0f}", *spreads, f"{row.compile_seconds:.1f}", f"{row.megabytes:.0f}"
         table.add_row(row.program, *numbers)
-    table.caption = "ratios: median and quartiles over rounds, the programs of a round run in turn"
+    table.caption = (
+        "ratios of time and of CPU time: median and quartiles over rounds, in each of which all run"
+    )
     return table
 
 
-def _ratios(row: Measurement, first: Measurement) -> tuple[float, float, float]:
-    """Return the quartiles over rounds of the time as a multiple of the first program's in that round."""
+def _spread(quartiles: np.ndarray) -> str:
+    low, middle, high = quartiles
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _ratios(row: Measurement, first: Measurement) -> np.ndarray:
+    """Return the quartiles over rounds of time and processor time ``[2, 3]`` as multiples of the first's."""
     if first.failure:
-        return np.nan, np.nan, np.nan
-    low, middle, high = np.quantile(row.microseconds / first.microseconds, [0.25, 0.5, 0.75])
-    return float(low), float(middle), float(high)
+        return np.full([2, 3], np.nan)
+    ratios = row.microseconds / first.microseconds, row.cpu_microseconds / first.cpu_microseconds
+    return np.quantile(ratios, [0.25, 0.5, 0.75], axis=1).T
 
 
 def _csv(found: list[Measurement]) -> str:
@@ -127,9 +162,9 @@ def _csv(found: list[Measurement]) -> str:
 def _lines(row: Measurement) -> Iterator[tuple[object, ...]]:
     of_program = row.program, row.steps, row.size
     if row.failure:
-        yield *of_program, "", "", "", "", row.failure
-    for index, microseconds in enumerate(row.microseconds):
-        yield *of_program, index, f"{microseconds:.3f}", row.compile_seconds, row.megabytes, ""
+        yield *of_program, "", "", "", "", "", row.failure
+    for index, times in enumerate(zip(row.microseconds, row.cpu_microseconds, strict=True)):
+        yield *of_program, index, *(f"{each:.3f}" for each in times), row.compile_seconds, row.megabytes, ""
 
 
 def _figure(found: list[Measurement]) -> Figure:

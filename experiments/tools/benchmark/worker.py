@@ -23,6 +23,14 @@ MODULES = {
     "PyTorch, loop over tasks": "images_torch:loop",
     "PyTorch, vmap": "images_torch:vmap",
     "JAX, jit of vmap": "images_jax:build",
+    "metalearn, penalties": "hyperparameters_metalearn:penalties",
+    "PyTorch, penalties": "hyperparameters_torch:penalties_by_hand",
+    "TorchOpt, penalties": "hyperparameters_torch:penalties_torchopt",
+    "Betty, penalties": "hyperparameters_torch:penalties_betty",
+    "metalearn, weights": "hyperparameters_metalearn:weights",
+    "PyTorch, weights": "hyperparameters_torch:weights_by_hand",
+    "TorchOpt, weights": "hyperparameters_torch:weights_torchopt",
+    "Betty, weights": "hyperparameters_torch:weights_betty",
     "checkpointed": "estimator_programs:checkpointed",
     "unrolled": "estimator_programs:unrolled",
     "truncated, window 1": "estimator_programs:truncated",
@@ -35,17 +43,18 @@ MODULES = {
 
 def main(name: str, steps: int, size: int) -> None:
     """Serve until standard input ends."""
+    answers, sys.stdout = sys.stdout, sys.stderr  # libraries may print
     module, _, function = MODULES[name].partition(":")
     with_library = importlib.import_module(f"{__package__}.{module}")
     before = _peak_megabytes()
     program = getattr(with_library, function)(steps, size)
     for _ in sys.stdin:
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         loss = program.run()
-        seconds = time.perf_counter() - start
-        row = {"seconds": seconds, "iterations": program.iterations, "loss": loss}
-        sys.stdout.write(json.dumps({**row, "megabytes": _peak_megabytes() - before}) + "\n")
-        sys.stdout.flush()
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+        row = {"seconds": seconds, "cpu_seconds": cpu_seconds, "iterations": program.iterations, "loss": loss}
+        answers.write(json.dumps({**row, "megabytes": _peak_megabytes() - before}) + "\n")
+        answers.flush()
 
 
 def _peak_megabytes() -> float:

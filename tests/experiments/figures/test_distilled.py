@@ -19,17 +19,18 @@ def learner() -> ml.BilevelLearner:
 
 def test_they_are_the_first_and_the_learned_ones(learner: ml.BilevelLearner) -> None:
     first = learner.initialize(0)
-    found = distilled.distilled(learner, {**first, "images": first["images"] * 3 - 1}, 0)
+    found = distilled.distilled(learner, {**first, "images": first["images"] * 3 - 1}, 0, {"way": first})
     assert found is not None
+    assert list(found) == ["before", "way", "learned"]
     np.testing.assert_array_equal(found["before"], first["images"].numpy().reshape(3, 3, 3, 1))
     np.testing.assert_allclose(found["learned"], found["before"] * 3 - 1, rtol=1e-6)
 
 
 @pytest.mark.parametrize("images", [tf.zeros([]), tf.zeros([4]), tf.zeros([2, 5]), tf.zeros([2, 4, 4, 2]), 1])
 def test_other_problems_have_none(learner: ml.BilevelLearner, images: object) -> None:
-    assert distilled.distilled(learner, {"images": images}, 0) is None
-    assert distilled.distilled(learner, {"scores": images}, 0) is None
-    assert distilled.distilled(learner, [images], 0) is None
+    assert distilled.distilled(learner, {"images": images}, 0, {}) is None
+    assert distilled.distilled(learner, {"scores": images}, 0, {}) is None
+    assert distilled.distilled(learner, [images], 0, {}) is None
 
 
 def test_rows_say_what_black_and_white_stand_for() -> None:

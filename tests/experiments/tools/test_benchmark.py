@@ -13,7 +13,8 @@ from experiments.tools.benchmark import images, measure, report, worker
 
 
 def test_every_program_is_there():
-    assert {*report.TRAINING, *report.IMAGES, *report.ESTIMATORS} == set(worker.MODULES)
+    listed = {name for _, _, programs, _ in report.WORKLOADS for name in programs}
+    assert listed == set(worker.MODULES)
 
 
 @pytest.mark.slow
@@ -49,10 +50,10 @@ def test_the_whole_command_on_little(monkeypatch, tmp_path, capfd):
 
 def test_ratios_are_of_programs_in_the_same_round():
     def of(microseconds):
-        return measure.Measurement("", 1, 1, np.array(microseconds), 0.0, 0.0)
+        return measure.Measurement("", 1, 1, np.array(microseconds), np.ones(5), 0.0, 0.0)
 
     first, other = of([1.0, 2.0, 4.0, 1.0, 1.0]), of([2.0, 8.0, 4.0, 3.0, 3.0])
-    assert report._ratios(other, first) == (2.0, 3.0, 3.0)
+    np.testing.assert_array_equal(report._ratios(other, first), [[2, 3, 3], [1, 1, 1]])
 
 
 @pytest.mark.parametrize(
@@ -102,3 +103,26 @@ def test_programs_learn_images(program):
     losses = [trained.run() for _ in range(6)]
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workload", ["penalties", "weights"])
+def test_programs_learn_the_same_hyperparameters(monkeypatch, workload):
+    """After twenty iterations the losses of all exact programs agree; Betty's falls, too."""
+    pytest.importorskip("torch")
+    losses = {}
+    programs = report.PENALTIES if workload == "penalties" else report.WEIGHTS
+    for name, needs in programs.items():
+        if not importlib.util.find_spec(needs):
+            continue
+        module, _, function = worker.MODULES[name].partition(":")
+        found = importlib.import_module(f"experiments.tools.benchmark.{module}")
+        monkeypatch.setattr(found, "ITERATIONS", 10)
+        trained = getattr(found, function)(100, 1000)
+        losses[name.partition(",")[0]] = trained.run(), trained.run()
+    approximate = losses.pop("Betty", None)
+    first = losses.pop("metalearn")
+    assert len(losses) >= 1
+    for each in losses.values():
+        np.testing.assert_allclose(each, first, rtol=1e-5)
+    assert approximate is None or approximate[1] < approximate[0]
