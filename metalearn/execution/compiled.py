@@ -10,7 +10,6 @@ import tensorflow as tf
 from metalearn.execution.choice import NotVectorizableError, auto_is, log_once, said
 from metalearn.types import TaskMapping
 
-
 OF_COMPILERS = (
     tf.errors.InvalidArgumentError,
     tf.errors.UnimplementedError,
