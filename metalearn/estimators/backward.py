@@ -96,8 +96,8 @@ def reverse(
         ValueError: naming the leaves of phi that no path leads to, unless they get zeros.
     """
     if resolved(problem.mapping) == "auto":
-        settings = {"zero_unreached": zero_unreached, "states": states}
-        return chosen(functools.partial(reverse, problem, phi, tasks, phases, **settings))
+        again = functools.partial(reverse, zero_unreached=zero_unreached, states=states)
+        return chosen(lambda: again(problem, phi, tasks, phases))
     through = Pass(problem, phi)
     program = _program(through, phases, states)
 
