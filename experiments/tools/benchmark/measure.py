@@ -26,8 +26,9 @@ class Measurement(NamedTuple):
     Attributes:
         program: its name.
         steps: inner steps.
-        size: of the workload: width of the hidden layers, or support images of a class.
+        size: of the workload: width of the hidden layers, support images of a class, or ``"tasks=100"``.
         microseconds: of an iteration, one entry a round; empty if it failed.
+        cpu_microseconds: of processor time, all threads together, likewise.
         compile_seconds: of the first call, less a later one.
         megabytes: that its peak memory grew by, from before it was built.
         failure: why there is nothing to report; empty if there is.
@@ -35,8 +36,9 @@ class Measurement(NamedTuple):
 
     program: str
     steps: int
-    size: int
+    size: int | str
     microseconds: np.ndarray
+    cpu_microseconds: np.ndarray
     compile_seconds: float
     megabytes: float
     failure: str = ""
@@ -48,7 +50,7 @@ class Measurement(NamedTuple):
 
 
 def side_by_side(
-    programs: list[str], steps: int, size: int, rounds: int, limit_seconds: float
+    programs: list[str], steps: int, size: int | str, rounds: int, limit_seconds: float
 ) -> list[Measurement]:
     """Measure programs in one round-robin; one that fails or takes too long to start is reported as such.
 
@@ -77,7 +79,7 @@ def side_by_side(
         for worker in running.values():
             worker.stop()
     return [
-        Measurement(name, steps, size, np.empty(0), np.nan, np.nan, failures[name])
+        Measurement(name, steps, size, np.empty(0), np.empty(0), np.nan, np.nan, failures[name])
         if name in failures
         else _measurement(name, steps, size, firsts[name], rows[name])
         for name in programs
@@ -85,7 +87,7 @@ def side_by_side(
 
 
 def _measurement(
-    name: str, steps: int, size: int, first: dict[str, float], rows: list[dict[str, float]]
+    name: str, steps: int, size: int | str, first: dict[str, float], rows: list[dict[str, float]]
 ) -> Measurement:
     seconds = np.array([row["seconds"] for row in rows])
     return Measurement(
@@ -93,6 +95,7 @@ def _measurement(
         steps,
         size,
         microseconds=1e6 * seconds / rows[0]["iterations"],
+        cpu_microseconds=1e6 * np.array([row["cpu_seconds"] for row in rows]) / rows[0]["iterations"],
         compile_seconds=first["seconds"] - float(np.median(seconds)),
         megabytes=rows[-1]["megabytes"],
     )
@@ -103,7 +106,7 @@ class _WorkerError(Exception):
 
 
 class _Worker:
-    def __init__(self, name: str, steps: int, size: int) -> None:
+    def __init__(self, name: str, steps: int, size: int | str) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", WORKER, name, str(steps), str(size)],
             env={**THREADS, **os.environ},  # which concerns TensorFlow alone

@@ -21,8 +21,9 @@ from ...harness.figures import drawing as figures
 from ...harness.invocation import installation
 from ...harness.runs.files import write_atomically
 from .measure import Measurement, side_by_side
+from .workload import Size
 
-OURS = ("metalearn", "metalearn, conv4", "checkpointed")
+OURS = ("metalearn", "metalearn, sizes", "metalearn, conv4", "checkpointed")
 """Programs that should run."""
 
 TRAINING = {
@@ -34,6 +35,9 @@ TRAINING = {
     "TorchOpt": "torchopt",
 }
 """Programs that train, and the package that each needs; the extra ``benchmark`` has them all."""
+
+SIZES = {"metalearn, sizes": "tensorflow", "JAX, sizes": "jax"}
+"""Programs that train at any size, likewise."""
 
 IMAGES = {
     "metalearn, conv4": "tensorflow",
@@ -51,12 +55,24 @@ ESTIMATORS = dict.fromkeys(
 
 WORKLOADS = (
     ("training", "width", TRAINING, "an iteration of training, {steps} inner steps"),
+    ("sizes", Size._fields, SIZES, "an iteration of training, {steps} inner steps, {size}"),
     ("images", "shots", IMAGES, "an iteration of training on images, {steps} inner steps, {size} shots"),
     ("estimators", "widths", ESTIMATORS, "a meta-gradient, {steps} inner steps, width {size}"),
 )
-"""Sections of the configuration, the setting of a workload's size, programs, and what tables say."""
+"""Sections of the configuration, the setting of a workload's size, or several that are varied one at a time,
+programs, and what tables say."""
 
-COLUMNS = ("program", "steps", "size", "round", "microseconds", "compile_seconds", "megabytes", "failure")
+COLUMNS = (
+    "program",
+    "steps",
+    "size",
+    "round",
+    "microseconds",
+    "cpu_microseconds",
+    "compile_seconds",
+    "megabytes",
+    "failure",
+)
 
 
 def benchmark(config: dict[str, Any]) -> int:
@@ -66,12 +82,13 @@ def benchmark(config: dict[str, Any]) -> int:
     limit = config["limit_seconds"]
     for section, size, programs, what in WORKLOADS:
         settings = config[section]
-        sizes = settings[size] if isinstance(settings[size], list) else [settings[size]]
         there = [name for name, needs in programs.items() if importlib.util.find_spec(needs)]
-        for each, steps in itertools.product(sizes, settings["inner_steps"]):
+        for each, steps in itertools.product(_sizes(settings, size), settings["inner_steps"]):
             group = _measured(there, steps, each, settings["rounds"], limit)
             console.print(_table(what.format(steps=steps, size=each), group))
             found += group
+    if sized := [row for row in found if row.program in SIZES]:
+        console.print(_summary(sized))
     needed = [pair for _, _, programs, _ in WORKLOADS for pair in programs.items()]
     missing = [name for name, needs in needed if not importlib.util.find_spec(needs)]
     if missing:
@@ -85,7 +102,15 @@ def benchmark(config: dict[str, Any]) -> int:
     return int(any(row.failure and row.program in OURS for row in found))
 
 
-def _measured(programs: list[str], steps: int, size: int, rounds: int, limit: float) -> list[Measurement]:
+def _sizes(settings: dict[str, Any], size: str | tuple[str, ...]) -> list[int | str]:
+    if isinstance(size, tuple):
+        return [f"{name}={value}" for name in size for value in settings[name]]
+    return settings[size] if isinstance(settings[size], list) else [settings[size]]
+
+
+def _measured(
+    programs: list[str], steps: int, size: int | str, rounds: int, limit: float
+) -> list[Measurement]:
     with console.status(f"{len(programs)} programs, {steps} inner steps, size {size}"):
         return side_by_side(programs, steps, size, rounds, limit)
 
@@ -94,26 +119,47 @@ def _table(title: str, group: list[Measurement]) -> Table:
     """Return a table of programs that were measured side by side; ratios are to the first."""
     table = Table(title=title, title_justify="left", caption_justify="left")
     table.add_column("program")
-    for heading in ("µs, median", "times the first", "compile s", "MB"):
+    for heading in ("µs, median", "times the first", "CPU time", "compile s", "MB"):
         table.add_column(heading, justify="right")
     for row in group:
         if row.failure:
             table.add_row(row.program, "failed", row.failure[:60])
             continue
-        low, middle, high = _ratios(row, group[0])
-        spread = f"{middle:.2f} ({low:.2f} to {high:.2f})" if row is not group[0] else ""
-        numbers = f"{row.median:.0f}", spread, f"{row.compile_seconds:.1f}", f"{row.megabytes:.0f}"
+        spreads = ("", "") if row is group[0] else map(_spread, _ratios(row, group[0]))
+        numbers = f"{row.median:.0f}", *spreads, f"{row.compile_seconds:.1f}", f"{row.megabytes:.0f}"
         table.add_row(row.program, *numbers)
-    table.caption = "ratios: median and quartiles over rounds, the programs of a round run in turn"
+    table.caption = (
+        "ratios of time and of CPU time: median and quartiles over rounds, in each of which all run"
+    )
     return table
 
 
-def _ratios(row: Measurement, first: Measurement) -> tuple[float, float, float]:
-    """Return the quartiles over rounds of the time as a multiple of the first program's in that round."""
+def _summary(found: list[Measurement]) -> Table:
+    """Return a table with a line for each size: our processor time, and that of the others as multiples."""
+    table = Table(title="CPU time of an iteration by size", title_justify="left", caption_justify="left")
+    for heading in ("size", "inner steps", "µs", *list(SIZES)[1:]):
+        table.add_column(heading, justify="left" if heading == "size" else "right")
+    first = [row for row in found if row.program in OURS and not row.failure]
+    for ours in first:
+        others = [
+            row for row in found if (row.steps, row.size) == (ours.steps, ours.size) and row is not ours
+        ]
+        times = [row.failure[:30] or _spread(_ratios(row, ours)[1]) for row in others]
+        table.add_row(str(ours.size), str(ours.steps), f"{np.median(ours.cpu_microseconds):.0f}", *times)
+    return table
+
+
+def _spread(quartiles: np.ndarray) -> str:
+    low, middle, high = quartiles
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _ratios(row: Measurement, first: Measurement) -> np.ndarray:
+    """Return the quartiles over rounds of time and processor time ``[2, 3]`` as multiples of the first's."""
     if first.failure:
-        return np.nan, np.nan, np.nan
-    low, middle, high = np.quantile(row.microseconds / first.microseconds, [0.25, 0.5, 0.75])
-    return float(low), float(middle), float(high)
+        return np.full([2, 3], np.nan)
+    ratios = row.microseconds / first.microseconds, row.cpu_microseconds / first.cpu_microseconds
+    return np.quantile(ratios, [0.25, 0.5, 0.75], axis=1).T
 
 
 def _csv(found: list[Measurement]) -> str:
@@ -127,9 +173,9 @@ def _csv(found: list[Measurement]) -> str:
 def _lines(row: Measurement) -> Iterator[tuple[object, ...]]:
     of_program = row.program, row.steps, row.size
     if row.failure:
-        yield *of_program, "", "", "", "", row.failure
-    for index, microseconds in enumerate(row.microseconds):
-        yield *of_program, index, f"{microseconds:.3f}", row.compile_seconds, row.megabytes, ""
+        yield *of_program, "", "", "", "", "", row.failure
+    for index, times in enumerate(zip(row.microseconds, row.cpu_microseconds, strict=True)):
+        yield *of_program, index, *(f"{each:.3f}" for each in times), row.compile_seconds, row.megabytes, ""
 
 
 def _figure(found: list[Measurement]) -> Figure:

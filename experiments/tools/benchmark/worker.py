@@ -12,9 +12,13 @@ import sys
 import time
 from pathlib import Path
 
+from .workload import Size, parsed
+
 MODULES = {
     "metalearn": "metalearn_program:build",
     "JAX, jit of scan": "jax_program:build",
+    "metalearn, sizes": "metalearn_program:build",
+    "JAX, sizes": "jax_program:build",
     "torch.func, compiled": "torch_programs:torch_func",
     "learn2learn style": "torch_programs:learn2learn_style",
     "higher": "torch_programs:higher",
@@ -33,19 +37,20 @@ MODULES = {
 """Where each program is: ``module:function``."""
 
 
-def main(name: str, steps: int, size: int) -> None:
+def main(name: str, steps: int, size: int | Size) -> None:
     """Serve until standard input ends."""
+    answers, sys.stdout = sys.stdout, sys.stderr  # libraries may print
     module, _, function = MODULES[name].partition(":")
     with_library = importlib.import_module(f"{__package__}.{module}")
     before = _peak_megabytes()
     program = getattr(with_library, function)(steps, size)
     for _ in sys.stdin:
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         loss = program.run()
-        seconds = time.perf_counter() - start
-        row = {"seconds": seconds, "iterations": program.iterations, "loss": loss}
-        sys.stdout.write(json.dumps({**row, "megabytes": _peak_megabytes() - before}) + "\n")
-        sys.stdout.flush()
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+        row = {"seconds": seconds, "cpu_seconds": cpu_seconds, "iterations": program.iterations, "loss": loss}
+        answers.write(json.dumps({**row, "megabytes": _peak_megabytes() - before}) + "\n")
+        answers.flush()
 
 
 def _peak_megabytes() -> float:
@@ -58,4 +63,4 @@ def _peak_megabytes() -> float:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), parsed(sys.argv[3]))
