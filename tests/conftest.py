@@ -5,6 +5,7 @@ import os
 import signal
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["METALEARN_COMPILE_CACHE"] = "off"
 os.environ.pop("WANDB_MODE", None)
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what commands in other processes import is compiled once
 

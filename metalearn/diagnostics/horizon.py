@@ -10,7 +10,8 @@ import tensorflow as tf
 from metalearn.checks import require_count
 from metalearn.diagnostics.angles import Metrics, flat, norm
 from metalearn.estimators import Estimator
-from metalearn.estimators.backward import Cotangents, Pass, floating, rematerialised, through_outer
+from metalearn.estimators.backward import Pass, rematerialised, through_outer
+from metalearn.estimators.cotangents import Cotangents, floating
 from metalearn.execution.layout import Layout, run
 from metalearn.execution.loops import fold
 from metalearn.execution.task_map import map_tasks

@@ -11,15 +11,20 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import tensorflow as tf
 
 from metalearn.autodiff import require_connected
 from metalearn.autodiff.gradients import dense
 from metalearn.estimators import recomputation
+from metalearn.estimators.cotangents import Cotangents, added, floating, packed, pairs
 from metalearn.estimators.protocol import average, leaves_used
-from metalearn.execution.layout import Layout, run
+from metalearn.estimators.working_set import tasks_at_once
+from metalearn.execution.choice import chosen, resolved
+from metalearn.execution.chunks import in_chunks
+from metalearn.execution.layout import Layout, Program, run
+from metalearn.execution.mean import mean_over_tasks
 from metalearn.execution.task_map import map_tasks
 from metalearn.inner_loop import (
     Step,
@@ -31,19 +36,7 @@ from metalearn.inner_loop import (
     weighted_outer_loss,
 )
 from metalearn.nest import label, names
-from metalearn.types import Inner, Meta, MetaGradient, Problem, Structure, Task
-
-
-class Cotangents(NamedTuple):
-    """Derivatives of the meta-loss of one task.
-
-    Attributes:
-        inner: with respect to theta_k, s_k and m_k, structured as they are. Whole numbers have none: zeros.
-        phi: with respect to phi, on the paths seen so far.
-    """
-
-    inner: Inner
-    phi: Meta
+from metalearn.types import Inner, Meta, MetaGradient, Problem, Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,41 +95,54 @@ def reverse(
     Raises:
         ValueError: naming the leaves of phi that no path leads to, unless they get zeros.
     """
+    if resolved(problem.mapping) == "auto":
+        again = functools.partial(reverse, zero_unreached=zero_unreached, states=states)
+        return chosen(lambda: again(problem, phi, tasks, phases))
     through = Pass(problem, phi)
-    start = map_tasks(lambda task: inner_start(problem, phi, task), tasks, mapping=problem.mapping)
+    program = _program(through, phases, states)
+
+    def of_some(tasks: Task) -> tuple[tuple[Any, ...], Meta]:
+        start = map_tasks(lambda task: inner_start(problem, phi, task), tasks, mapping=problem.mapping)
+        found = run(problem, program, start, tasks)
+        return found, mean_over_tasks(found[1])
+
+    result, mean = in_chunks(of_some, tasks, tasks_at_once(problem, phi, tasks))
+    if not zero_unreached:
+        _require_reached(through, tasks)
+    return average(problem, tasks, *result, mean=mean)
+
+
+def _program(through: Pass, phases: Sequence[tuple[int, Pullback]], states: int | None) -> Program:
+    """Return the program ``(layout, start, tasks) -> (loss, gradient, last state, metrics)`` of a pass."""
+    problem = through.problem
 
     def program(layout: Layout, start: Inner, tasks: Task) -> tuple[Any, ...]:
         def forward(inner: Inner, index: Step) -> Inner:
-            return layout.each(lambda inner, task: inner_step(problem, inner, phi, task, index), inner, tasks)
+            return layout.each(
+                lambda inner, task: inner_step(problem, inner, through.phi, task, index), inner, tasks
+            )
 
         def backward(pullback: Pullback, inner: Inner, carry: Carried, step: Step) -> Carried:
             def of_one_task(inner: Inner, loss: tf.Tensor, cotangents: Cotangents, task: Task) -> Carried:
                 cotangents = pullback(through, inner, cotangents, task, step)
                 if problem.step_weights is None:
                     return loss, cotangents
-                more, _, added = through_outer(through, inner, task, step)
-                return loss + more, _add(cotangents, added)
+                more, _, further = through_outer(through, inner, task, step)
+                return loss + more, added(cotangents, further)
 
             return layout.each(of_one_task, inner, *carry, tasks)
 
         def ended(last: Inner) -> Any:
-            found = layout.each(
-                lambda last, task: through_outer(through, last, task, problem.steps), last, tasks
-            )
-            return (found[0], found[2]), found[1]
+            outer = functools.partial(through_outer, through, step=problem.steps)
+            loss, metrics, cotangents = layout.each(outer, last, tasks)
+            return (loss, cotangents), metrics
 
-        last, metrics, (loss, cotangents) = _swept(
-            layout, (forward, backward, ended), start, problem.steps, phases, states
-        )
-        gradient = layout.each(
-            lambda cotangents, task: through_start(through, cotangents, task), cotangents, tasks
-        )
+        functions = forward, backward, ended
+        last, metrics, (loss, cotangents) = _swept(layout, functions, start, problem.steps, phases, states)
+        gradient = layout.each(functools.partial(through_start, through), cotangents, tasks)
         return loss, gradient, last, metrics
 
-    result = run(problem, program, start, tasks)
-    if not zero_unreached:
-        _require_reached(through, tasks)
-    return average(problem, tasks, *result)
+    return program
 
 
 def _swept(
@@ -236,12 +242,12 @@ def through_outer(
             through.problem, inner.parameters, through.phi, task, inner.model, step
         )
     found, to_phi = dense(tape.gradient(loss, (differentiable, through.phi)))
-    to_parameters, to_model = _packed((inner.parameters, inner.model), found)
+    to_parameters, to_model = packed((inner.parameters, inner.model), found)
     zeros = tf.nest.map_structure(tf.zeros_like, Cotangents(inner, through.phi))
     to_inner = Inner(
-        _add(zeros.inner.parameters, to_parameters), zeros.inner.rule, _add(zeros.inner.model, to_model), ()
+        added(zeros.inner.parameters, to_parameters), zeros.inner.rule, added(zeros.inner.model, to_model), ()
     )
-    return loss, metrics, Cotangents(to_inner, _add(zeros.phi, through.reach(to_phi)))
+    return loss, metrics, Cotangents(to_inner, added(zeros.phi, through.reach(to_phi)))
 
 
 def through_start(through: Pass, cotangents: Cotangents, task: Task) -> Meta:
@@ -249,9 +255,9 @@ def through_start(through: Pass, cotangents: Cotangents, task: Task) -> Meta:
     with tf.GradientTape() as tape:
         tape.watch(through.phi)
         started = inner_start(through.problem, through.phi, task)
-    outputs, given = _pairs(started, cotangents.inner)
+    outputs, given = pairs(started, cotangents.inner)
     to_phi = dense(tape.gradient(outputs, through.phi, output_gradients=given))
-    return _add(cotangents.phi, through.reach(to_phi))
+    return added(cotangents.phi, through.reach(to_phi))
 
 
 def _pulled(
@@ -262,31 +268,7 @@ def _pulled(
     with tf.GradientTape() as tape:
         tape.watch((differentiable, through.phi))
         updated = function(inner, through.phi)
-    outputs, given = _pairs(updated, cotangents.inner)
+    outputs, given = pairs(updated, cotangents.inner)
     found, to_phi = dense(tape.gradient(outputs, (differentiable, through.phi), output_gradients=given))
     zeros = tf.nest.map_structure(tf.zeros_like, inner)
-    return Cotangents(_add(zeros, _packed(inner, found)), _add(cotangents.phi, through.reach(to_phi)))
-
-
-def floating(structure: Structure) -> list[tf.Tensor]:
-    """Return the leaves that have derivatives."""
-    return [leaf for leaf in tf.nest.flatten(structure) if leaf.dtype.is_floating]
-
-
-def _packed(structure: Structure, of_floating: list[tf.Tensor | None]) -> Structure:
-    """Return what was found of the floating leaves in their places, None in those of the others."""
-    found = iter(of_floating)
-    leaves = [next(found) if leaf.dtype.is_floating else None for leaf in tf.nest.flatten(structure)]
-    return tf.nest.pack_sequence_as(structure, leaves)
-
-
-def _pairs(outputs: Structure, cotangents: Structure) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-    """Return the floating outputs and their cotangents."""
-    both = zip(tf.nest.flatten(outputs), tf.nest.flatten(cotangents), strict=True)
-    pairs = [(output, cotangent) for output, cotangent in both if output.dtype.is_floating]
-    return [output for output, _ in pairs], [cotangent for _, cotangent in pairs]
-
-
-def _add(left: Structure, right: Structure) -> Structure:
-    """Add two cotangents of the same thing; ``None`` on the right is a path that does not exist."""
-    return tf.nest.map_structure(lambda a, b: a if b is None else a + b, left, right)
+    return Cotangents(added(zeros, packed(inner, found)), added(cotangents.phi, through.reach(to_phi)))

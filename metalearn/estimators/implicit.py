@@ -10,7 +10,8 @@ import tensorflow as tf
 from metalearn.autodiff import hvp, value_and_gradient
 from metalearn.autodiff.gradients import dense
 from metalearn.checks import require_count, require_positive
-from metalearn.estimators.backward import Pass, floating, through_outer
+from metalearn.estimators.backward import Pass, through_outer
+from metalearn.estimators.cotangents import floating
 from metalearn.estimators.linear_systems import Solved, Solver, conjugate_gradients, series
 from metalearn.estimators.protocol import (
     Carry,

@@ -113,11 +113,16 @@ def average(
     inner: Inner,
     metrics: dict[str, tf.Tensor],
     residual: dict[str, tf.Tensor] | None = None,
+    *,
+    mean: Meta | None = None,
 ) -> MetaGradient:
-    """Return the meta-gradient of a batch, given what was found of each task, ``[T, ...]``."""
+    """Return the meta-gradient of a batch, given what was found of each task, ``[T, ...]``.
+
+    ``mean`` is that of the gradients, if it is known.
+    """
     return MetaGradient(
         loss=losses,
-        gradient=mean_over_tasks(gradients),
+        gradient=mean_over_tasks(gradients) if mean is None else mean,
         per_task=gradients,
         inner=numbered(inner, tasks, problem.steps),
         metrics=metrics,

@@ -7,7 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from metalearn.estimators.backward import Cotangents, Pass, through_start
+from metalearn.estimators.backward import Pass, through_start
+from metalearn.estimators.cotangents import Cotangents
 from metalearn.estimators.protocol import (
     Carry,
     Estimator,

@@ -10,6 +10,15 @@ import tensorflow as tf
 from metalearn.execution.choice import NotVectorizableError, auto_is, log_once, said
 from metalearn.types import TaskMapping
 
+OF_COMPILERS = (
+    tf.errors.InvalidArgumentError,
+    tf.errors.UnimplementedError,
+    tf.errors.NotFoundError,
+    tf.errors.InternalError,
+)
+"""Errors of a compiler that lacks something. Others, of memory or a full disk, call for no other compiler,
+whose results have other bits."""
+
 
 class Compiled:
     """A function as one program, which is chosen by building it, derivatives included.
@@ -58,7 +67,7 @@ class Compiled:
         try:
             with auto_is(self.mapping):  # arguments of other shapes are traced anew
                 returned = self._program(*arguments)
-        except tf.errors.OpError as error:  # XLA compiles at the first call
+        except OF_COMPILERS as error:  # XLA compiles at the first call
             if self._has_run or not self.jit_compile:
                 raise
             self._errors.append(error)

@@ -1,10 +1,12 @@
-"""TensorFlow as all commands have it: without the notices that its libraries print, on one thread."""
+"""TensorFlow as all commands have it: without the notices of its libraries, on one thread, with a cache."""
 
 from __future__ import annotations
 
 import os
 import sys
 import tempfile
+
+from . import compile_cache
 
 THREADS = {"TF_NUM_INTRAOP_THREADS": "1"}
 """Of a process, unless the environment says otherwise. With more, programs of small matrix products lose by
@@ -14,7 +16,8 @@ handing work over a sixth of their speed; convolutions gain. Results have the sa
 def import_tensorflow() -> None:
     """Import TensorFlow, with op determinism on, and show what loading printed only if it fails.
 
-    It reads the number of threads when it is imported: whoever imports it before has others.
+    It reads the number of threads when it is imported: whoever imports it before has others, and no cache
+    of compiled programs.
     """
     if "tensorflow" in sys.modules:
         sys.modules["tensorflow"].config.experimental.enable_op_determinism()
@@ -27,7 +30,8 @@ def import_tensorflow() -> None:
     with tempfile.TemporaryFile() as captured:
         os.dup2(captured.fileno(), 2)
         try:
-            import tensorflow as tf
+            with compile_cache.flagged():
+                import tensorflow as tf
         except BaseException:
             captured.seek(0)
             os.write(stderr, captured.read())

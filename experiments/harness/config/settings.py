@@ -244,6 +244,11 @@ TAKEN: dict[str, dict[str, Setting]] = {
     "benchmark": {
         **{f"training.{name}": setting for name, setting in _MEASURED.items()},
         "training.width": Setting(kinds.COUNT, "of the two hidden layers"),
+        **{f"sizes.{name}": setting for name, setting in _MEASURED.items()},
+        "sizes.width": Setting(kinds.COUNTS, "of hidden layers, of which there are two otherwise"),
+        "sizes.depth": Setting(kinds.COUNTS, "numbers of hidden layers, which have 40 units otherwise"),
+        "sizes.examples": Setting(kinds.COUNTS, "of support and of query, 10 otherwise"),
+        "sizes.tasks": Setting(kinds.COUNTS, "of an iteration, 25 otherwise"),
         **{f"images.{name}": setting for name, setting in _MEASURED.items()},
         "images.shots": Setting(kinds.COUNTS, "support images of a class"),
         **{f"bilevel.{name}": setting for name, setting in _MEASURED.items()},

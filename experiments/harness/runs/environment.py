@@ -5,12 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from . import code
+from . import code, processor
 
 VARIABLES = ("TF_", "XLA_", "KERAS_", "OMP_", "MKL_", "CUDA_", "PYTHONHASHSEED")
 """Prefixes of environment variables that are kept: of the libraries that compute."""
@@ -36,8 +35,8 @@ def describe(config: Any) -> Description:
         ),
         "python": platform.python_version(),
         "processor": {
-            "model": _processor("model name"),
-            "flags": _processor("flags"),
+            "model": processor.described("model name"),
+            "flags": processor.described("flags"),
             "cores": os.cpu_count(),
         },
         "threads": {
@@ -75,11 +74,3 @@ def _flat(node: Any, prefix: str = "") -> dict[str, str]:
         return {prefix: str(node)}
     parts = [_flat(value, f"{prefix}/{key}" if prefix else str(key)) for key, value in node.items()]
     return {key: value for part in parts for key, value in part.items()}
-
-
-def _processor(field: str) -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")

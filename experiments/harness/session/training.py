@@ -13,6 +13,7 @@ import tensorflow as tf
 import metalearn as ml
 from metalearn.callbacks import Call, Callback, CallbackError, each, progress
 
+from ..app import compile_cache
 from ..app.interrupts import interruptible
 from ..app.terminal import Bar, brief
 from ..config.build import build_callbacks, build_tracker
@@ -105,6 +106,7 @@ def _work(session: Session, report: Report | None, started: float) -> int:
     """Train and evaluate; return the exit code."""
     trainer, first = session.trainer, session.trainer.iteration
     _compare(session)
+    compile_cache.keep()
     validation = Validation(session, report)
     seconds = _train(session, validation)
     if validation.pruned:

@@ -7,61 +7,48 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .workload import (
-    AMPLITUDE,
-    INNER_RATE,
-    INPUTS,
-    OUTER_RATE,
-    PHASE,
-    QUERIES,
-    SHOTS,
-    TASKS,
-    Program,
-    layer_sizes,
-)
-
-ITERATIONS = 1000
+from .workload import AMPLITUDE, INNER_RATE, INPUTS, OUTER_RATE, PHASE, Program, Size
 
 
-def build(steps: int, width: int) -> Program:
-    """Return the training loop."""
+def build(steps: int, size: int | Size) -> Program:
+    """Return the training loop; tasks are drawn a block of iterations at a time."""
+    size = size if isinstance(size, Size) else Size(size)
+    shots = size.examples
 
     def meta_loss(parameters: Any, inputs: Any, targets: Any) -> Any:
         adapted = parameters
         for _ in range(steps):
-            gradients = jax.grad(_loss)(adapted, inputs[:SHOTS], targets[:SHOTS])
+            gradients = jax.grad(_loss)(adapted, inputs[:shots], targets[:shots])
             adapted = jax.tree.map(lambda p, g: p - INNER_RATE * g, adapted, gradients)
-        return _loss(adapted, inputs[SHOTS:], targets[SHOTS:])
+        return _loss(adapted, inputs[shots:], targets[shots:])
 
-    def iteration(carry: Any, index: Any) -> tuple[Any, Any]:
-        parameters, state, key = carry
-        inputs, targets = _sample(jax.random.fold_in(key, index))
-        losses, gradients = jax.vmap(jax.value_and_grad(meta_loss), in_axes=(None, 0, 0))(
-            parameters, inputs, targets
-        )
+    def iteration(carry: Any, tasks: Any) -> tuple[Any, Any]:
+        parameters, state = carry
+        losses, gradients = jax.vmap(jax.value_and_grad(meta_loss), in_axes=(None, 0, 0))(parameters, *tasks)
         updates, state = adam(jax.tree.map(lambda g: g.mean(0), gradients), state)
-        return (jax.tree.map(jnp.add, parameters, updates), state, key), losses.mean()
+        return (jax.tree.map(jnp.add, parameters, updates), state), losses.mean()
 
-    @jax.jit
-    def chunk(carry: Any, first: Any) -> tuple[Any, Any]:
-        return jax.lax.scan(iteration, carry, first + jnp.arange(ITERATIONS))
+    def block(carry: Any, key: Any) -> tuple[Any, Any]:
+        return jax.lax.scan(iteration, carry, _sample(key, size))
 
-    keys = jax.random.split(jax.random.key(0), 3)
+    chunk = jax.jit(lambda carry, keys: jax.lax.scan(block, carry, keys))
+    layers = size.layers()
+    keys = jax.random.split(jax.random.key(0), len(layers))
     initializer = jax.nn.initializers.glorot_uniform()
     parameters = [
-        (initializer(key, sizes), jnp.zeros(sizes[1]))
-        for key, sizes in zip(keys, layer_sizes(width), strict=True)
+        (initializer(key, sizes), jnp.zeros(sizes[1])) for key, sizes in zip(keys, layers, strict=True)
     ]
     zeros = jax.tree.map(jnp.zeros_like, parameters)
-    carry, done = (parameters, (zeros, zeros, 0.0), jax.random.key(1)), 0
+    carry, key = (parameters, (zeros, zeros, 0.0)), jax.random.key(1)
+    blocks = -(-size.iterations // size.block)
 
     def run() -> float:
-        nonlocal carry, done
-        carry, losses = chunk(carry, done)
-        done += ITERATIONS
-        return float(losses[-1])
+        nonlocal carry, key
+        key, *drawn = jax.random.split(key, blocks + 1)
+        carry, losses = chunk(carry, jnp.stack(drawn))
+        return float(losses[-1, -1])
 
-    return Program(run, ITERATIONS)
+    return Program(run, blocks * size.block)
 
 
 def _loss(parameters: Any, inputs: Any, targets: Any) -> Any:
@@ -72,11 +59,12 @@ def _loss(parameters: Any, inputs: Any, targets: Any) -> Any:
     return jnp.mean((hidden @ weights + bias - targets) ** 2)
 
 
-def _sample(key: Any) -> tuple[Any, Any]:
+def _sample(key: Any, size: Size) -> tuple[Any, Any]:
     amplitude_key, phase_key, input_key = jax.random.split(key, 3)
-    amplitude = jax.random.uniform(amplitude_key, (TASKS, 1, 1), minval=AMPLITUDE[0], maxval=AMPLITUDE[1])
-    phase = jax.random.uniform(phase_key, (TASKS, 1, 1), minval=PHASE[0], maxval=PHASE[1])
-    shape = (TASKS, SHOTS + QUERIES, 1)
+    each = (size.block, size.tasks)
+    amplitude = jax.random.uniform(amplitude_key, (*each, 1, 1), minval=AMPLITUDE[0], maxval=AMPLITUDE[1])
+    phase = jax.random.uniform(phase_key, (*each, 1, 1), minval=PHASE[0], maxval=PHASE[1])
+    shape = (*each, 2 * size.examples, 1)
     inputs = jax.random.uniform(input_key, shape, minval=INPUTS[0], maxval=INPUTS[1])
     return inputs, amplitude * jnp.sin(inputs - phase)
 

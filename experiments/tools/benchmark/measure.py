@@ -26,7 +26,7 @@ class Measurement(NamedTuple):
     Attributes:
         program: its name.
         steps: inner steps.
-        size: of the workload: width of the hidden layers, or support images of a class.
+        size: of the workload: width of the hidden layers, support images of a class, or ``"tasks=100"``.
         microseconds: of an iteration, one entry a round; empty if it failed.
         cpu_microseconds: of processor time, all threads together, likewise.
         compile_seconds: of the first call, less a later one.
@@ -36,7 +36,7 @@ class Measurement(NamedTuple):
 
     program: str
     steps: int
-    size: int
+    size: int | str
     microseconds: np.ndarray
     cpu_microseconds: np.ndarray
     compile_seconds: float
@@ -50,7 +50,7 @@ class Measurement(NamedTuple):
 
 
 def side_by_side(
-    programs: list[str], steps: int, size: int, rounds: int, limit_seconds: float
+    programs: list[str], steps: int, size: int | str, rounds: int, limit_seconds: float
 ) -> list[Measurement]:
     """Measure programs in one round-robin; one that fails or takes too long to start is reported as such.
 
@@ -87,7 +87,7 @@ def side_by_side(
 
 
 def _measurement(
-    name: str, steps: int, size: int, first: dict[str, float], rows: list[dict[str, float]]
+    name: str, steps: int, size: int | str, first: dict[str, float], rows: list[dict[str, float]]
 ) -> Measurement:
     seconds = np.array([row["seconds"] for row in rows])
     return Measurement(
@@ -106,7 +106,7 @@ class _WorkerError(Exception):
 
 
 class _Worker:
-    def __init__(self, name: str, steps: int, size: int) -> None:
+    def __init__(self, name: str, steps: int, size: int | str) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", WORKER, name, str(steps), str(size)],
             env={**THREADS, **os.environ},  # which concerns TensorFlow alone

@@ -1,4 +1,4 @@
-"""The workload in this package, as ``experiments.train`` runs it, with losses and norms of each iteration."""
+"""The workload in this package, as ``experiments.train`` runs it, with losses and norms."""
 
 from __future__ import annotations
 
@@ -6,26 +6,18 @@ import keras
 
 import metalearn as ml
 
-from .workload import (
-    AMPLITUDE,
-    INNER_RATE,
-    INPUTS,
-    OUTER_RATE,
-    PHASE,
-    QUERIES,
-    SHOTS,
-    TASKS,
-    Program,
-)
+from .workload import AMPLITUDE, INNER_RATE, INPUTS, OUTER_RATE, PHASE, Program, Size
 
-ITERATIONS = 1000
+LOSS_INTERVAL = 10
+"""As ``conf/training/default.yaml`` has it."""
 
 
-def build(steps: int, width: int) -> Program:
+def build(steps: int, size: int | Size) -> Program:
     """Return the training loop."""
-    learner = ml.MetaLearner(
-        ml.models.mlp(hidden=(width, width)), ml.losses.mse, ml.rules.sgd(INNER_RATE), steps=steps
-    )
-    tasks = ml.tasks.Sinusoid(SHOTS, QUERIES, AMPLITUDE, PHASE, INPUTS)
-    trainer = ml.MetaTrainer(learner, tasks, keras.optimizers.Adam(OUTER_RATE), meta_batch_size=TASKS)
-    return Program(lambda: float(trainer.run(ITERATIONS)["outer/loss"][-1]), ITERATIONS)
+    size = size if isinstance(size, Size) else Size(size)
+    model = ml.models.mlp(hidden=(size.width,) * size.depth)
+    learner = ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(INNER_RATE), steps=steps)
+    tasks = ml.tasks.Sinusoid(size.examples, size.examples, AMPLITUDE, PHASE, INPUTS)
+    adam = keras.optimizers.Adam(OUTER_RATE)
+    trainer = ml.MetaTrainer(learner, tasks, adam, meta_batch_size=size.tasks, loss_interval=LOSS_INTERVAL)
+    return Program(lambda: float(trainer.run(size.iterations)["outer/loss"][-1]), size.iterations)

@@ -21,8 +21,16 @@ from ...harness.figures import drawing as figures
 from ...harness.invocation import installation
 from ...harness.runs.files import write_atomically
 from .measure import Measurement, side_by_side
+from .workload import Size
 
-OURS = ("metalearn", "metalearn, conv4", "metalearn, penalties", "metalearn, weights", "checkpointed")
+OURS = (
+    "metalearn",
+    "metalearn, sizes",
+    "metalearn, conv4",
+    "metalearn, penalties",
+    "metalearn, weights",
+    "checkpointed",
+)
 """Programs that should run."""
 
 TRAINING = {
@@ -34,6 +42,9 @@ TRAINING = {
     "TorchOpt": "torchopt",
 }
 """Programs that train, and the package that each needs; the extra ``benchmark`` has them all."""
+
+SIZES = {"metalearn, sizes": "tensorflow", "JAX, sizes": "jax"}
+"""Programs that train at any size, likewise."""
 
 IMAGES = {
     "metalearn, conv4": "tensorflow",
@@ -58,6 +69,7 @@ ESTIMATORS = dict.fromkeys(
 
 WORKLOADS = (
     ("training", "width", TRAINING, "an iteration of training, {steps} inner steps"),
+    ("sizes", Size._fields, SIZES, "an iteration of training, {steps} inner steps, {size}"),
     ("images", "shots", IMAGES, "an iteration of training on images, {steps} inner steps, {size} shots"),
     (
         "bilevel",
@@ -73,7 +85,8 @@ WORKLOADS = (
     ),
     ("estimators", "widths", ESTIMATORS, "a meta-gradient, {steps} inner steps, width {size}"),
 )
-"""Sections of the configuration, the setting of a workload's size, programs, and what tables say."""
+"""Sections of the configuration, the setting of a workload's size, or several that are varied one at a time,
+programs, and what tables say."""
 
 COLUMNS = (
     "program",
@@ -95,12 +108,13 @@ def benchmark(config: dict[str, Any]) -> int:
     limit = config["limit_seconds"]
     for section, size, programs, what in WORKLOADS:
         settings = config[section]
-        sizes = settings[size] if isinstance(settings[size], list) else [settings[size]]
         there = [name for name, needs in programs.items() if importlib.util.find_spec(needs)]
-        for each, steps in itertools.product(sizes, settings["inner_steps"]):
+        for each, steps in itertools.product(_sizes(settings, size), settings["inner_steps"]):
             group = _measured(there, steps, each, settings["rounds"], limit)
             console.print(_table(what.format(steps=steps, size=each), group))
             found += group
+    if sized := [row for row in found if row.program in SIZES]:
+        console.print(_summary(sized))
     needed = [pair for _, _, programs, _ in WORKLOADS for pair in programs.items()]
     missing = [name for name, needs in needed if not importlib.util.find_spec(needs)]
     if missing:
@@ -114,7 +128,15 @@ def benchmark(config: dict[str, Any]) -> int:
     return int(any(row.failure and row.program in OURS for row in found))
 
 
-def _measured(programs: list[str], steps: int, size: int, rounds: int, limit: float) -> list[Measurement]:
+def _sizes(settings: dict[str, Any], size: str | tuple[str, ...]) -> list[int | str]:
+    if isinstance(size, tuple):
+        return [f"{name}={value}" for name in size for value in settings[name]]
+    return settings[size] if isinstance(settings[size], list) else [settings[size]]
+
+
+def _measured(
+    programs: list[str], steps: int, size: int | str, rounds: int, limit: float
+) -> list[Measurement]:
     with console.status(f"{len(programs)} programs, {steps} inner steps, size {size}"):
         return side_by_side(programs, steps, size, rounds, limit)
 
@@ -135,6 +157,21 @@ def _table(title: str, group: list[Measurement]) -> Table:
     table.caption = (
         "ratios of time and of CPU time: median and quartiles over rounds, in each of which all run"
     )
+    return table
+
+
+def _summary(found: list[Measurement]) -> Table:
+    """Return a table with a line for each size: our processor time, and that of the others as multiples."""
+    table = Table(title="CPU time of an iteration by size", title_justify="left", caption_justify="left")
+    for heading in ("size", "inner steps", "µs", *list(SIZES)[1:]):
+        table.add_column(heading, justify="left" if heading == "size" else "right")
+    first = [row for row in found if row.program in OURS and not row.failure]
+    for ours in first:
+        others = [
+            row for row in found if (row.steps, row.size) == (ours.steps, ours.size) and row is not ours
+        ]
+        times = [row.failure[:30] or _spread(_ratios(row, ours)[1]) for row in others]
+        table.add_row(str(ours.size), str(ours.steps), f"{np.median(ours.cpu_microseconds):.0f}", *times)
     return table
 
 

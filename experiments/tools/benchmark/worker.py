@@ -12,9 +12,13 @@ import sys
 import time
 from pathlib import Path
 
+from .workload import Size, parsed
+
 MODULES = {
     "metalearn": "metalearn_program:build",
     "JAX, jit of scan": "jax_program:build",
+    "metalearn, sizes": "metalearn_program:build",
+    "JAX, sizes": "jax_program:build",
     "torch.func, compiled": "torch_programs:torch_func",
     "learn2learn style": "torch_programs:learn2learn_style",
     "higher": "torch_programs:higher",
@@ -41,7 +45,7 @@ MODULES = {
 """Where each program is: ``module:function``."""
 
 
-def main(name: str, steps: int, size: int) -> None:
+def main(name: str, steps: int, size: int | Size) -> None:
     """Serve until standard input ends."""
     answers, sys.stdout = sys.stdout, sys.stderr  # libraries may print
     module, _, function = MODULES[name].partition(":")
@@ -67,4 +71,4 @@ def _peak_megabytes() -> float:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), parsed(sys.argv[3]))

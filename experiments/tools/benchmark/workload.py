@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -25,10 +26,49 @@ class Program(NamedTuple):
     iterations: int
 
 
-Builder = Callable[[int, int], Program]
+class Size(NamedTuple):
+    """What the sinusoid workload is scaled by.
+
+    Attributes:
+        width: of the hidden layers.
+        depth: hidden layers.
+        examples: of support and of query.
+        tasks: of an iteration.
+    """
+
+    width: int = 40
+    depth: int = 2
+    examples: int = SHOTS
+    tasks: int = TASKS
+
+    @property
+    def iterations(self) -> int:
+        """Of a call, which takes about half a second."""
+        layers = self.width + (self.depth - 1) * self.width**2
+        work = self.tasks * self.examples * layers / (TASKS * SHOTS * 1640)
+        return max(3, round(1000 / max(work, 1)))
+
+    @property
+    def block(self) -> int:
+        """Iterations whose tasks are drawn together: those of 64 MB, at most 250."""
+        return max(1, min(250, self.iterations, 2**26 // (16 * self.tasks * self.examples)))
+
+    def layers(self) -> list[tuple[int, int]]:
+        """Return inputs and outputs of every layer."""
+        return list(itertools.pairwise([1, *[self.width] * self.depth, 1]))
+
+
+def parsed(text: str) -> int | Size:
+    """Return the size of a workload that a command line has: a number, or ``"width=128,tasks=5"``."""
+    if text.isdecimal():
+        return int(text)
+    return Size(**{name: int(value) for name, _, value in (part.partition("=") for part in text.split(","))})
+
+
+Builder = Callable[[int, "int | Size"], Program]
 """``(inner steps, size) -> Program``: width of the two hidden layers, or support images of a class."""
 
 
 def layer_sizes(width: int) -> list[tuple[int, int]]:
     """Return inputs and outputs of every layer."""
-    return [(1, width), (width, width), (width, 1)]
+    return Size(width).layers()

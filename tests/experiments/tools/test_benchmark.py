@@ -9,7 +9,7 @@ import pytest
 
 from experiments import benchmark
 from experiments.harness.app.application import run_application
-from experiments.tools.benchmark import images, measure, report, worker
+from experiments.tools.benchmark import images, measure, report, worker, workload
 
 
 def test_every_program_is_there():
@@ -49,11 +49,34 @@ def test_the_whole_command_on_little(monkeypatch, tmp_path, capfd):
 
 
 def test_ratios_are_of_programs_in_the_same_round():
-    def of(microseconds):
-        return measure.Measurement("", 1, 1, np.array(microseconds), np.ones(5), 0.0, 0.0)
+    def of(program, microseconds):
+        times = np.array(microseconds)
+        return measure.Measurement(program, 1, "tasks=4", times, 2 * times, 0.0, 0.0)
 
-    first, other = of([1.0, 2.0, 4.0, 1.0, 1.0]), of([2.0, 8.0, 4.0, 3.0, 3.0])
-    np.testing.assert_array_equal(report._ratios(other, first), [[2, 3, 3], [1, 1, 1]])
+    first = of("metalearn, sizes", [1.0, 2.0, 4.0, 1.0, 1.0])
+    other = of("JAX, sizes", [2.0, 8.0, 4.0, 3.0, 3.0])
+    assert report._ratios(other, first).tolist() == [[2.0, 3.0, 3.0]] * 2
+    summary = report._summary([first, other])
+    assert [list(column.cells) for column in summary.columns] == [
+        ["tasks=4"],
+        ["1"],
+        ["2"],
+        ["3.00 (2.00 to 3.00)"],
+    ]
+
+
+def test_sizes_are_varied_one_at_a_time():
+    """And tasks that are drawn together fit into 64 MB."""
+    assert report._sizes({"width": [4], "depth": [1, 3]}, ("width", "depth")) == [
+        "width=4",
+        "depth=1",
+        "depth=3",
+    ]
+    size = workload.parsed("width=4,tasks=1000000")
+    assert size == workload.Size(width=4, tasks=1000000)
+    assert size.layers() == [(1, 4), (4, 4), (4, 1)]
+    assert (size.block, workload.Size().block) == (1, 250)
+    assert workload.parsed("40") == 40
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,22 @@ def test_a_fault_at_run_time_is_no_reason_for_another_way():
     assert program.mapping == "vectorized"
 
 
+def test_a_full_disk_is_no_reason_for_another_way(monkeypatch):
+    """XLA keeps what it compiles; another compiler would change bits without a word."""
+
+    def full(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    program = Compiled(tf.square)
+    program.build(VALUES)
+    with monkeypatch.context() as patched:
+        patched.setattr(program, "_program", full)
+        with pytest.raises(tf.errors.ResourceExhaustedError, match="No space"):
+            program(VALUES)
+    program(VALUES)
+    assert program.jit_compile
+
+
 def test_settings_are_kept():
     """And a program that cannot be built by them fails, with the remedy."""
     for mapping, jit_compile in (("sequential", True), ("vectorized", False)):

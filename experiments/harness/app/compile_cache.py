@@ -1,0 +1,207 @@
+"""Programs that XLA has compiled, kept for the processes to come.
+
+XLA writes what it compiles into a folder, and takes from there what another process has compiled of the same
+program. It does not notice damage: of a file that has been cut, the compiler falls back to another one, and
+of machine code with a wrong byte anything may come. So every process has a folder of its own, of files whose
+content has just been checked; what it adds is copied into a store under the name of its content. ::
+
+    <cache>/<digest of versions, processor and flags>/<name>.<SHA-256 of the content>
+                                                      in-use-<random>/<name>
+
+The files of a process are links to those of the store. Nothing is ever changed in place, so processes do
+not disturb each other, whenever one of them ends.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import functools
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import UsageError
+from ..runs import code, processor
+
+VARIABLE = "METALEARN_COMPILE_CACHE"
+"""The environment variable with the folder of the cache, or ``off``."""
+
+HELP = (
+    f"{VARIABLE}=<folder>  where compiled programs are kept for later",
+    f"{VARIABLE}=off       keeps none",
+    "They are in ~/.cache/metalearn unless said otherwise; delete it to clear them.",
+)
+"""Lines of ``--help``."""
+
+FLAGS, FLAG = "TF_XLA_FLAGS", "--tf_xla_persistent_cache_directory"
+"""The variable that XLA reads once, and what it is told there."""
+
+PREFIXES = ("TF_", "XLA_")
+"""Of variables that a compiled program may depend on, the number of threads among them."""
+
+LARGEST, FREE = 2**30, 2**28
+"""Bytes of the store, beyond which the oldest programs go, and bytes of the disk that have to be free."""
+
+IN_USE, YOUNG = "in-use-", 60
+"""How the name of a process's folder begins, and seconds for which one without a lock is left alone."""
+
+
+class Cache(NamedTuple):
+    """The cache as a process sees it.
+
+    Attributes:
+        store: programs of all processes with the same versions, processor and flags.
+        own: those that were there, and those that this process adds.
+        process: its number: children that were forked have other ones.
+    """
+
+    store: Path
+    own: Path
+    process: int
+
+    def keep(self) -> None:
+        """Add what XLA has compiled since to the store; a full disk or the like keeps nothing."""
+        with contextlib.suppress(OSError):
+            for path in self.own.glob("*.pb"):
+                if path.stat().st_nlink == 1:  # and no link to what is in the store
+                    with contextlib.suppress(FileExistsError):
+                        os.link(path, self.store / f"{path.name}.{_content(path)}")
+
+    def close(self) -> None:
+        """Keep what is new, and remove the folder of this process."""
+        if os.getpid() == self.process:
+            self.keep()
+            shutil.rmtree(self.own, ignore_errors=True)
+
+
+@functools.cache
+def opened() -> Cache | None:
+    """Return the cache of this process, which is closed when that ends; None if there is to be none.
+
+    Raises:
+        UsageError: if the folder that :data:`VARIABLE` names cannot be used.
+    """
+    given = os.environ.get(VARIABLE, "")
+    flags = os.environ.get(FLAGS, "")
+    if given == "off" or FLAG in flags or not (flags or "-").lstrip().startswith("-"):  # or a file's name
+        return None
+    try:
+        root = Path(given) if given else _users_own()
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _require_private(root)
+        if shutil.disk_usage(root).free < FREE:
+            raise OSError(f"less than {FREE >> 20} MiB are free")
+        cache = _opened(root)
+    except (OSError, RuntimeError) as error:  # the latter where there is no home
+        if not given:
+            return None
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"{VARIABLE}={given}: no programs can be kept there ({reason}); name another folder, or off"
+        ) from error
+    atexit.register(cache.close)
+    return cache
+
+
+@contextlib.contextmanager
+def flagged() -> Iterator[None]:
+    """Have XLA use the cache of this process, if there is one; TensorFlow is imported within.
+
+    The environment is afterwards as it was: it is part of what runs record, and processes inherit it.
+    """
+    cache, before = opened(), os.environ.get(FLAGS)
+    if cache is None:
+        yield
+        return
+    os.environ[FLAGS] = f'{before or ""} {FLAG}="{cache.own}"'.lstrip()
+    try:
+        yield
+        # XLA reads its flags when the first of them is asked for.
+        from tensorflow.python.client import pywrap_tf_session
+
+        pywrap_tf_session.TF_GetXlaConstantFoldingDisabled()
+    finally:
+        os.environ.pop(FLAGS)
+        os.environ.update({} if before is None else {FLAGS: before})
+
+
+def keep() -> None:
+    """Keep what this process has compiled so far, so that it is there if the process is killed."""
+    cache = opened() if opened.cache_info().currsize else None
+    if cache is not None:
+        cache.keep()
+
+
+def _opened(root: Path) -> Cache:
+    """Return a cache in a folder, with all programs in it whose content is what their name says."""
+    store = root / _digest()
+    store.mkdir(mode=0o700, exist_ok=True)
+    _trim(root)
+    own = Path(tempfile.mkdtemp(prefix=IN_USE, dir=store))
+    # Never closed: the end of the process gives it up, however that comes.
+    fcntl.flock(os.open(own, os.O_RDONLY), fcntl.LOCK_SH)
+    for path in store.glob("*.pb.*"):
+        name, _, content = path.name.rpartition(".")
+        with contextlib.suppress(FileNotFoundError):  # another process has removed it
+            os.link(path, own / name)
+            if _content(own / name) != content:
+                (own / name).unlink()
+                path.unlink()
+    return Cache(store, own, os.getpid())
+
+
+def _trim(root: Path) -> None:
+    """Remove the folders of processes that were killed, and the oldest programs beyond :data:`LARGEST`."""
+    for folder in root.glob(f"*/{IN_USE}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > YOUNG and _is_left(folder):
+                shutil.rmtree(folder)
+    total = 0
+    found = [(path.stat(), path) for path in root.glob("*/*.pb.*")]
+    for stat, path in sorted(found, key=lambda pair: -pair[0].st_mtime):
+        total += stat.st_size
+        if total > LARGEST:
+            path.unlink(missing_ok=True)
+
+
+def _is_left(folder: Path) -> bool:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _users_own() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "metalearn"
+
+
+def _require_private(root: Path) -> None:
+    """Raise OSError if others may put programs into a folder: they would be run."""
+    status = root.stat()
+    if status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise OSError("the folder has to be yours, and nobody else may write to it")
+
+
+def _digest() -> str:
+    """Return what tells apart programs that are compiled differently."""
+    known = code.sources({})
+    ours = [pair for pair in known["files"].items() if pair[0].startswith(f"{code.OURS[1]}/")]
+    flags = [pair for pair in sorted(os.environ.items()) if pair[0].startswith(PREFIXES)]
+    parts = known["libraries"], ours, flags, processor.described("model name"), processor.described("flags")
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def _content(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

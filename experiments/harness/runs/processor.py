@@ -1,0 +1,15 @@
+"""The processor that a process runs on, as Linux describes it."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+
+def described(field: str) -> str:
+    """Return a field of the first processor, such as ``"model name"`` or ``"flags"``; empty if unknown."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")

@@ -1,0 +1,32 @@
+"""How many tasks of a meta-batch have all their values in the processor's cache."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from metalearn.execution.choice import resolved
+from metalearn.execution.chunks import bytes_within, size_of_chunk
+from metalearn.inner_loop import inner_loss, inner_start, number_of_tasks, outer_loss, step_number
+from metalearn.types import Meta, Problem, Task
+
+
+def tasks_at_once(problem: Problem, phi: Meta, tasks: Task) -> int:
+    """Return how many of T tasks to work on together, see :func:`metalearn.execution.chunks.size_of_chunk`.
+
+    A task is worked on with its examples, the state of its inner loop, and the values within its losses.
+
+    Args:
+        problem: the bilevel problem; where its tasks are mapped one after the other, this is all of them.
+        phi: the meta-parameters.
+        tasks: leaves ``[T, ...]``.
+    """
+    count = number_of_tasks(tasks)
+    if count == 1 or resolved(problem.mapping) == "sequential":
+        return count
+    with tf.__internal__.FuncGraph("one").as_default() as graph:  # for its shapes alone
+        one = tf.nest.map_structure(lambda leaf: tf.compat.v1.placeholder(leaf.dtype, leaf.shape[1:]), tasks)
+        inner = inner_start(problem, phi, one)
+        if problem.steps:
+            inner_loss(problem, inner.parameters, phi, problem.batch(one, step_number(one, 0)), inner.model)
+        outer_loss(problem, inner.parameters, phi, one, inner.model)
+    return size_of_chunk(count, bytes_within(graph))
