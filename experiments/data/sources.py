@@ -36,6 +36,7 @@ def glyphs(
     shots: int = 1,
     queries: int = 15,
     rotations: bool = True,
+    reflections: bool = False,
     split: Split = None,
     seed: int = 0,
 ) -> ml.tasks.Source:
@@ -44,11 +45,11 @@ def glyphs(
     They are drawn once, within a minute, and kept in the user's cache (``XDG_CACHE_HOME``).
 
     Args:
-        ways, shots, queries, rotations: see :func:`metalearn.tasks.FewShot`.
+        ways, shots, queries, rotations, reflections: see :func:`metalearn.tasks.FewShot`.
         split: numbers of letters for training, validation and test.
         seed: of the drawings.
     """
-    return _few_shot(_glyphs(seed), ways, shots, queries, rotations, split)
+    return _few_shot(_glyphs(seed), ways, shots, queries, (rotations, reflections), split)
 
 
 def omniglot(
@@ -57,18 +58,19 @@ def omniglot(
     shots: int = 1,
     queries: int = 15,
     rotations: bool = True,
+    reflections: bool = False,
     split: Split = None,
 ) -> ml.tasks.Source:
     """Return tasks of handwritten characters: Omniglot, 28 x 28, ink white, 20 drawings a character.
 
     Args:
         path: folder with the zip files of the set as they are published.
-        ways, shots, queries, rotations: see :func:`metalearn.tasks.FewShot`.
+        ways, shots, queries, rotations, reflections: see :func:`metalearn.tasks.FewShot`.
         split: numbers of characters for training, validation and test.
 
     Reference: Lake, Salakhutdinov and Tenenbaum (2015), "Human-level concept learning".
     """
-    return _few_shot(_omniglot(path), ways, shots, queries, rotations, split)
+    return _few_shot(_omniglot(path), ways, shots, queries, (rotations, reflections), split)
 
 
 def folder(
@@ -77,6 +79,7 @@ def folder(
     shots: int = 1,
     queries: int = 15,
     rotations: bool = False,
+    reflections: bool = False,
     split: Split = None,
     size: int = 84,
     channels: int = 3,
@@ -88,7 +91,7 @@ def folder(
 
     Args:
         path: the folder; or a file of ``numpy.savez``, uint8 ``[D, size, size, channels]`` for each class.
-        ways, shots, queries, rotations: see :func:`metalearn.tasks.FewShot`.
+        ways, shots, queries, rotations, reflections: see :func:`metalearn.tasks.FewShot`.
         split: numbers of classes for training, validation and test; or for each of them the names of its
             classes, or a CSV file with a column ``label`` that names them.
         size: of the sides of an image, to which those of a folder are resized.
@@ -102,7 +105,12 @@ def folder(
 
 
 def _few_shot(
-    classes: dict[str, np.ndarray], ways: int, shots: int, queries: int, rotations: bool, split: Split
+    classes: dict[str, np.ndarray],
+    ways: int,
+    shots: int,
+    queries: int,
+    forms: tuple[bool, bool],
+    split: Split,
 ) -> ml.tasks.Source:
     for name, images in classes.items():
         if len(images) < shots + queries:
@@ -124,7 +132,16 @@ def _few_shot(
                     f"{unknown[0]}, which the set has not: leave it out, or name some of {some}"
                 )
             chosen[part] = [numbers[name] for name in names]
-    return ml.tasks.FewShot(list(classes.values()), ways, shots, queries, rotations=rotations, split=chosen)
+    rotations, reflections = forms
+    return ml.tasks.FewShot(
+        list(classes.values()),
+        ways,
+        shots,
+        queries,
+        rotations=rotations,
+        reflections=reflections,
+        split=chosen,
+    )
 
 
 @functools.lru_cache(maxsize=2)

@@ -148,6 +148,7 @@ SETTINGS: dict[str, Setting] = {
     "model.filters": Setting(either(kinds.COUNT, kinds.COUNTS), "of each convolution, or of each block's"),
     "model.average": Setting(kinds.SWITCH, "features are means over the image"),
     "model.reduce": Setting(one_of("stride", "pool"), "how a block halves the image"),
+    "model.output": Setting(one_of("glorot_uniform", "zeros"), "where the last kernel starts"),
     "model.activation": Setting(kinds.TEXT, "of the hidden layers, a name that Keras knows"),
     "model.context": Setting(kinds.COUNT, "context parameters beside the input"),
     "model.dtype": Setting(optional(kinds.TEXT), "of parameters and arithmetic; null for Keras' floatx"),

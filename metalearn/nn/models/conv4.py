@@ -13,12 +13,15 @@ BLOCKS = 4
 
 KINDS = ("stride", "pool")
 
+OUTPUTS = ("glorot_uniform", "zeros")
+
 
 def conv4(
     image: Sequence[int] = (28, 28, 1),
     ways: int = 5,
     filters: int = 64,
     reduce: str = "stride",
+    output: str = "glorot_uniform",
     dtype: str | None = None,
 ) -> keras.Model:
     """Build four blocks of convolution, batch normalisation and ReLU, and a linear layer.
@@ -30,27 +33,31 @@ def conv4(
     pool        3 x 3 convolution, largest of 2 x 2 after the ReLU     all that is left      mini-ImageNet
     ==========  =====================================================  ====================  ===============
 
-    Kernels are drawn Glorot-uniform, biases are zero. What batch normalisation takes the statistics of is the
-    learner's affair (``MetaLearner(statistics=...)``), and has to be said beside every number.
+    Kernels are drawn Glorot-uniform, biases are zero. The last kernel may start from zero as well: then the
+    first inner step compares a query with the support from the beginning, in the place of first having to
+    undo random outputs (Kao, Chiu and Chen 2022, "MAML is a Noisy Contrastive Learner in Classification").
+    What batch normalisation takes the statistics of is the learner's affair
+    (``MetaLearner(statistics=...)``), and has to be said beside every number.
 
     Args:
         image: height, width and channels of an image; 84 x 84 x 3 in mini-ImageNet.
         ways: classes, the length of an output, at least 2.
         filters: of each convolution; 64 in the paper for Omniglot, 32 for mini-ImageNet.
         reduce: how a block halves the image: ``"stride"`` or ``"pool"``.
+        output: initializer of the last kernel: ``"glorot_uniform"`` or ``"zeros"``.
         dtype: of parameters and arithmetic; Keras' ``floatx`` if not given.
 
     Returns:
         A built model ``[N, H, W, C] -> [N, ways]`` (logits).
 
     Raises:
-        ValueError: if a size is not an integer of at least 1, ``reduce`` is not known, or the image is too
-            small for four blocks.
+        ValueError: if a size is not an integer of at least 1, ``reduce`` or ``output`` is not known, or the
+            image is too small for four blocks.
 
     References: Vinyals et al. (2016), "Matching Networks for One Shot Learning", section 4.1; Finn, Abbeel
     and Levine (2017), "Model-Agnostic Meta-Learning", section 5.2.
     """
-    _require(image, ways, filters, reduce)
+    _require(image, ways, filters, reduce, output)
     strides = 2 if reduce == "stride" else 1
     layers: list[keras.layers.Layer] = [keras.Input(tuple(image), dtype=dtype)]
     for block in range(BLOCKS):
@@ -62,16 +69,20 @@ def conv4(
         if reduce == "pool":
             layers.append(MaxPooling2D(name=f"pool_{block}", dtype=dtype))
     flat = keras.layers.Flatten if reduce == "pool" else keras.layers.GlobalAveragePooling2D
-    layers += [flat(name="features", dtype=dtype), Dense(ways, name="output", dtype=dtype)]
+    layers += [
+        flat(name="features", dtype=dtype),
+        Dense(ways, kernel_initializer=output, name="output", dtype=dtype),
+    ]
     return keras.Sequential(layers, name="conv4")
 
 
-def _require(image: Sequence[int], ways: int, filters: int, reduce: str) -> None:
+def _require(image: Sequence[int], ways: int, filters: int, reduce: str, output: str) -> None:
     """Raise ValueError for the first argument that cannot be."""
     require_count("filters", filters)
     require_count("ways", ways, minimum=2)
-    if reduce not in KINDS:
-        raise ValueError(f"reduce must be one of {', '.join(KINDS)}, got {reduce!r}")
+    for name, given, known in (("reduce", reduce, KINDS), ("output", output, OUTPUTS)):
+        if given not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}, got {given!r}")
     require_image(image, 2**BLOCKS if reduce == "pool" else 1, "reduce='stride'")
 
 

@@ -36,6 +36,7 @@ class Episodes:
         shots: support images of a class.
         queries: query images of a class.
         rotations: whether the quarter turns of a class are classes of their own.
+        reflections: whether the mirror images of a class are classes of their own.
         parts: the classes of each part, by its name.
     """
 
@@ -46,6 +47,7 @@ class Episodes:
     shots: int
     queries: int
     rotations: bool
+    reflections: bool
     parts: dict[str, tuple[int, ...]]
 
     def sample(self, seed: Seed, tasks: int) -> Task:
@@ -60,10 +62,13 @@ class Episodes:
             ways queries in the query; targets int32 ``[T, N]`` from 0 to ``ways - 1``, class after class; and
             the numbers of the classes in ``info``, ``[T, ways]``.
         """
-        chosen, turns, rows = self._rows(seed, tasks)
+        chosen, forms, rows = self._rows(seed, tasks)
         images = tf.cast(tf.gather(self.images, rows), tf.float32) / 255.0  # [T, ways, examples, H, W, C]
         if self.rotations:
-            images = _turned(images, turns)
+            images = _turned(images, forms % TURNS)
+        if self.reflections:
+            mirrored = forms >= self._forms // 2
+            images = tf.where(mirrored[:, :, None, None, None, None], tf.reverse(images, [4]), images)
         labels = tf.tile(tf.range(self.ways)[None, :, None], [tasks, 1, self.shots + self.queries])
 
         def batch(part: slice) -> Batch:
@@ -74,7 +79,7 @@ class Episodes:
         return Task(batch(slice(self.shots)), batch(slice(self.shots, None)), info=chosen)
 
     def split(self, part: str) -> Episodes:
-        """Return the tasks of the classes of a part; turns are classes in training only.
+        """Return the tasks of the classes of a part; turns and mirror images are classes in training only.
 
         Args:
             part: ``"train"``, ``"validation"`` or ``"test"``.
@@ -84,9 +89,15 @@ class Episodes:
         """
         if part not in self.parts:
             raise ValueError(f"there is no part {part!r}: it is one of {', '.join(self.parts)}")
-        classes, rotations = self.parts[part], self.rotations and part == "train"
-        _require_ways(self.ways, len(classes) * (TURNS if rotations else 1), f"the part {part}")
-        return dataclasses.replace(self, classes=classes, rotations=rotations)
+        trained = part == "train"
+        chosen = dataclasses.replace(
+            self,
+            classes=self.parts[part],
+            rotations=self.rotations and trained,
+            reflections=self.reflections and trained,
+        )
+        _require_ways(self.ways, len(chosen.classes) * chosen._forms, f"the part {part}")
+        return chosen
 
     def fingerprint(self, seed: Seed, tasks: int) -> bytes:
         """Return a digest of the images, which is computed once, and of their numbers in the tasks."""
@@ -96,12 +107,17 @@ class Episodes:
     def _digest(self) -> hashlib._Hash:
         return digest_of(self.images)
 
+    @property
+    def _forms(self) -> int:
+        """Classes that a class of images makes: its turns, and their mirror images."""
+        return (TURNS if self.rotations else 1) * (2 if self.reflections else 1)
+
     def _rows(self, seed: Seed, tasks: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Draw classes and turns, ``[T, ways]``, and the rows of their images, ``[T, ways, examples]``."""
+        """Draw classes and forms, ``[T, ways]``, and the rows of their images, ``[T, ways, examples]``."""
         require_count("tasks", tasks)
         of_classes, of_images = split_seed(seed, 2)
         count, examples = len(self.classes), self.shots + self.queries
-        known = tf.fill([tasks], count * (TURNS if self.rotations else 1))
+        known = tf.fill([tasks], count * self._forms)
         drawn = draw_distinct(known, self.ways, of_classes)
         chosen = tf.gather(tf.constant(self.classes, tf.int32), drawn % count)
         sizes = tf.gather(tf.constant(self.sizes, tf.int32), tf.reshape(chosen, [-1]))
@@ -113,7 +129,7 @@ class Episodes:
         size = "x".join(map(str, self.images.shape[1:]))
         return (
             f"<{len(self.classes)} classes of {size} images, {self.ways} ways, {self.shots} shots, "
-            f"{self.queries} queries{', rotations' * self.rotations}>"
+            f"{self.queries} queries{', rotations' * self.rotations}{', reflections' * self.reflections}>"
         )
 
 
@@ -124,6 +140,7 @@ def FewShot(  # noqa: N802 - a source by its name, like the families of regressi
     queries: int = 15,
     *,
     rotations: bool = False,
+    reflections: bool = False,
     split: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
     split_seed: int = 0,
 ) -> Episodes:
@@ -147,6 +164,8 @@ def FewShot(  # noqa: N802 - a source by its name, like the families of regressi
         queries: query images of a class, at least 1.
         rotations: whether the turns of a class by 90, 180 and 270 degrees are classes of their own (Santoro
             et al. 2016); of the parts, in ``split("train")`` only.
+        reflections: whether the mirror images of a class, and of its turns, are classes of their own; of the
+            parts, in ``split("train")`` only.
         split: numbers of classes for training, validation and test; or the classes of each by name; if not
             given, 62, 16.5 and 21.5 % of them. The parts share no class.
         split_seed: of the choice of classes for the parts: the order of the SHA-256 of seed and class.
@@ -161,10 +180,11 @@ def FewShot(  # noqa: N802 - a source by its name, like the families of regressi
     for name, count, least in (("ways", ways, 2), ("shots", shots, 1), ("queries", queries, 1)):
         require_count(name, count, minimum=least)
     arrays = _arrays(images, shots, queries, rotations)
-    _require_ways(ways, len(arrays) * (TURNS if rotations else 1), "this set")
     parts = _parts(split, len(arrays), split_seed)
-    sizes = tuple(map(len, arrays))
-    return Episodes(joined(arrays), sizes, tuple(range(len(arrays))), ways, shots, queries, rotations, parts)
+    sizes, classes = tuple(map(len, arrays)), tuple(range(len(arrays)))
+    whole = Episodes(joined(arrays), sizes, classes, ways, shots, queries, rotations, reflections, parts)
+    _require_ways(ways, len(arrays) * whole._forms, "this set")
+    return whole
 
 
 def _arrays(

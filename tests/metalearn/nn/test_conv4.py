@@ -1,5 +1,6 @@
 """The four-block network: its shapes, its keys, and what it refuses."""
 
+import numpy as np
 import pytest
 
 import metalearn as ml
@@ -29,12 +30,22 @@ def test_it_is_the_network_of_the_papers(options, parameters):
     ]
 
 
+def test_its_output_may_start_from_zero():
+    """In the model, and in the parameters that a seed draws for it."""
+    model = ml.models.conv4(filters=2, output="zeros")
+    for values in (ml.functional.parameters(model), ml.functional.initialize(model, 3)):
+        zero = {key for key, value in values.items() if not np.any(value)}
+        assert {key for key in values if key.startswith("output/")} <= zero
+        assert not zero & {f"conv_{block}/kernel" for block in range(4)}
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
         ({"ways": 1}, "ways"),
         ({"filters": 0}, "filters"),
         ({"reduce": "mean"}, "reduce must be one of stride, pool, got 'mean'"),
+        ({"output": "ones"}, "output must be one of glorot_uniform, zeros, got 'ones'"),
         ({"image": (28, 28)}, "image must be height, width and channels"),
         ({"image": (15, 28, 1), "reduce": "pool"}, "smaller than 16 x 16"),
     ],

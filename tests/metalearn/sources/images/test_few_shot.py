@@ -19,25 +19,34 @@ def source(**options):
 
 
 def found(image):
-    """Return class, drawing and quarter turns of an image that was drawn."""
+    """Return class, drawing and form of an image that was drawn: quarter turns, 4 more if then mirrored."""
     stored = np.rint(np.asarray(image) * 255).astype(np.uint8)
-    for turns in range(4):
-        same = (np.rot90(IMAGES, turns, (2, 3)) == stored).all((2, 3, 4))
+    for form in range(8):
+        turned = np.rot90(IMAGES, form % 4, (2, 3))
+        same = ((turned[:, :, :, ::-1] if form >= 4 else turned) == stored).all((2, 3, 4))
         if same.any():
-            return (*np.argwhere(same)[0], turns)
+            return (*np.argwhere(same)[0], form)
     raise AssertionError("no such image")
 
 
-@pytest.mark.parametrize("rotations", [False, True])
-def test_a_task_has_images_of_its_classes_and_labels_in_order(rotations):
-    """Images of one label are of one class and turn, support and query share none, classes differ."""
-    tasks = source(rotations=rotations).sample((0, 3), 4)
-    assert tasks.support.inputs.shape == (4, 6, 4, 4, 1)
-    assert tasks.query.inputs.shape == (4, 9, 4, 4, 1)
-    np.testing.assert_array_equal(tasks.support.targets, [[0, 0, 1, 1, 2, 2]] * 4)
-    np.testing.assert_array_equal(tasks.query.targets, [[0, 0, 0, 1, 1, 1, 2, 2, 2]] * 4)
+@pytest.mark.parametrize(
+    ("forms", "expected"),
+    [
+        ({}, {0}),
+        ({"rotations": True}, {0, 1, 2, 3}),
+        ({"reflections": True}, {0, 4}),
+        ({"rotations": True, "reflections": True}, set(range(8))),
+    ],
+)
+def test_a_task_has_images_of_its_classes_and_labels_in_order(forms, expected):
+    """Images of one label are of one class and form, support and query share none, classes differ."""
+    tasks = source(**forms).sample((0, 3), 12)
+    assert tasks.support.inputs.shape == (12, 6, 4, 4, 1)
+    assert tasks.query.inputs.shape == (12, 9, 4, 4, 1)
+    np.testing.assert_array_equal(tasks.support.targets, [[0, 0, 1, 1, 2, 2]] * 12)
+    np.testing.assert_array_equal(tasks.query.targets, [[0, 0, 0, 1, 1, 1, 2, 2, 2]] * 12)
     seen = set()
-    for number in range(4):
+    for number in range(12):
         support = [found(image) for image in tasks.support.inputs[number]]
         query = [found(image) for image in tasks.query.inputs[number]]
         assert len({*support, *query}) == 15
@@ -49,7 +58,7 @@ def test_a_task_has_images_of_its_classes_and_labels_in_order(rotations):
         assert len(set.union(*classes)) == 3
         assert [next(iter(each))[0] for each in classes] == tasks.info[number].numpy().tolist()
         seen |= {each[2] for each in support}
-    assert seen == ({0, 1, 2, 3} if rotations else {0})
+    assert seen == expected
 
 
 def test_every_class_and_image_is_drawn_as_often():
@@ -64,13 +73,14 @@ def test_every_class_and_image_is_drawn_as_often():
 
 
 def test_the_parts_share_no_class():
-    """They are the same in every process, and only training has turns."""
-    whole = source(rotations=True, split=(4, 2, 3), ways=2)
+    """They are the same in every process, and only training has turns and mirror images."""
+    whole = source(rotations=True, reflections=True, split=(4, 2, 3), ways=2)
     parts = {name: whole.split(name) for name in ("train", "validation", "test")}
     classes = [set(part.classes) for part in parts.values()]
     assert [len(each) for each in classes] == [4, 2, 3]
     assert len(set.union(*classes)) == 9
     assert [part.rotations for part in parts.values()] == [True, False, False]
+    assert [part.reflections for part in parts.values()] == [True, False, False]
     # By hand: sha256 of "0 <class>", sorted.
     assert parts["train"].classes == (6, 4, 2, 1)
     for part in parts.values():
