@@ -99,9 +99,8 @@ def folder(
     """
     if channels not in (1, 3):
         raise UsageError(f"channels={channels} must be 1 for grey images, or 3 for colours")
-    return _few_shot(
-        _folder(str(Path(path).resolve()), size, channels), ways, shots, queries, rotations, split
-    )
+    classes = _folder(str(Path(path).resolve()), size, channels)
+    return _few_shot(classes, ways, shots, queries, (rotations, reflections), split)
 
 
 def _few_shot(
