@@ -261,7 +261,8 @@ class MetaTrainer:
 
     def _follow(self, order: Order, state: State) -> None:
         self.restore(state)
-        self._call(order)
+        outcome = self._call(order)
+        self._carried, self.iteration = outcome.carried, self.iteration + int(outcome.kept)
 
     def _call(self, order: Order) -> Outcome:
         give(self._workers, order, self.state)

@@ -91,11 +91,12 @@ class Workers:
         if place is not None:
             words[place] = np.frombuffer(own.ljust(words.shape[1] * WORD.itemsize, b"\0"), WORD)
         summed = self.sum(tf.constant(words)).numpy() if own else words
-        ends = list(itertools.accumulate((array.nbytes for array in given), initial=0))
+        ends = itertools.accumulate((array.nbytes for array in given), initial=0)
+        bounds = list(itertools.pairwise(ends))
         return [
             [
                 np.frombuffer(row.tobytes()[begin:end], array.dtype).reshape(array.shape)
-                for array, begin, end in zip(given, ends, ends[1:], strict=True)
+                for array, (begin, end) in zip(given, bounds, strict=True)
             ]
             for row in summed
         ]
