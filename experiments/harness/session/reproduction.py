@@ -80,7 +80,7 @@ def _compared(path: Path, until: int | None, packages: Sequence[str]) -> bool:
         config, _ = rundir.read(RunDirectory(path), packages)
         if workers.unstarted(config):
             order = {"run": str(path), "until": until, "packages": [*packages]}
-            return workers.start(workers.count(config), order) == 0
+            return workers.start(config, order) == 0
         return _say(path, compare(RunDirectory(path), until, packages))
 
 

@@ -54,7 +54,7 @@ def train(config: Config, report: Report | None = None) -> int:
                 "a search gives up runs of one process alone: training.workers=1, or start the workers "
                 "yourself (TF_CONFIG, srun)"
             )
-        return workers.start(workers.count(config), {"config": config})
+        return workers.start(config, {"config": config})
     crew = workers.joined(config)
     trainer = prepare(config, crew)  # before anything is written: what cannot be built leaves no trace
     if crew is not None and crew.index:

@@ -18,6 +18,7 @@ import tensorflow as tf
 import metalearn as ml
 
 from ..app.interrupts import DEFAULTS, SIGNALS, interruptible
+from ..config.build import failing_as
 from ..console import console, say_error
 from ..errors import FAILED, UsageError
 from ..runs import code, identity
@@ -87,15 +88,21 @@ def follow(config: Config, trainer: ml.MetaTrainer, workers: ml.workers.Workers)
         return FAILED
 
 
-def start(number: int, order: Mapping[str, Any]) -> int:
+def start(config: Config, order: Mapping[str, Any]) -> int:
     """Start workers as processes of this machine, and wait for them; return the chief's exit code.
 
     What this process is asked to stop with goes to the chief, which stops the others.
 
     Args:
-        number: of workers.
+        config: of the run.
         order: what they are to do, see :mod:`.worker`.
+
+    Raises:
+        UsageError: if they cannot share its tasks equally.
     """
+    number = count(config)
+    with failing_as("training"):
+        ml.workers.Workers(count=number).share(config["training"]["meta_batch_size"])
     ports = _free_ports(number)
     started = [_started(index, ports, {**order, "quiet": console.quiet}) for index in range(number)]
     chief = started[0]
