@@ -160,7 +160,9 @@ def _cluster(number: int) -> tf.distribute.cluster_resolver.ClusterResolver | No
     """
     resolvers = tf.distribute.cluster_resolver
     if "TF_CONFIG" in os.environ:
-        where, cluster = "TF_CONFIG", resolvers.TFConfigClusterResolver()
+        with failing_as("TF_CONFIG"):
+            where, cluster = "TF_CONFIG", resolvers.TFConfigClusterResolver()
+            cluster.cluster_spec()
     elif int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
         first = PORTS + int(os.environ.get("SLURM_JOB_ID", 0)) % 1000 * 10
         # It divides GPUs between tasks, and cannot be told that there are none.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from experiments import reproduce
 from experiments.harness.runs import metrics
 from experiments.harness.session import workers
+from tests.documents import GUIDE
 from tests.experiments.small_runs import SETTINGS, call, content, folder, run
 
 SHARED = [*SETTINGS, "training.iterations=2000", "training.carry=700", "training.workers=2"]
@@ -59,7 +61,7 @@ def shared(tmp_path_factory):
 
 @pytest.mark.slow
 def test_two_workers_train_as_one_and_are_reproduced(shared, tmp_path, capfd):
-    """In float32, within 1e-6 of each other in the first iteration, and where rounding leads them after it."""
+    """In float32, within 1e-6 in the first iteration, and where rounding leads them after it."""
     assert run(tmp_path, [*SHARED, "training.workers=1"], quick=False) == 0
     one, two = (metrics.read(folder(runs).metrics) for runs in (tmp_path, shared))
     assert list(one) == list(two)
@@ -107,15 +109,16 @@ def test_it_is_stopped_and_ends_with_equal_bits(shared, tmp_path):
         started.kill()
         started.stdout.read()  # ends with the last process that has it
         assert not any(place.exists() and "Z" not in (place / "stat").read_text() for place in places)
-    ports = workers._free_ports(2)
-    cluster = {"worker": [f"localhost:{port}" for port in ports]}
-    described = [
-        {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})}
-        for index in range(2)
-    ]
-    assert by_hand(tmp_path, described) == [0, 0]
+    assert by_hand(tmp_path, clustered()) == [0, 0]
     assert content(folder(tmp_path)) == content(folder(shared))
     assert len(json.loads(folder(tmp_path).manifest.read_text())["resumed"]) == 2
+
+
+def clustered():
+    """Return what tells two processes of this machine that they are workers."""
+    cluster = {"worker": [f"localhost:{port}" for port in workers._free_ports(2)]}
+    described = [{"cluster": cluster, "task": {"type": "worker", "index": index}} for index in range(2)]
+    return [{"TF_CONFIG": json.dumps(each)} for each in described]
 
 
 def by_hand(runs, environments):
@@ -133,6 +136,37 @@ def test_slurm_says_which_worker_a_process_is(shared, tmp_path):
     described = [{**job, "SLURM_STEP_TASKS_PER_NODE": "2", "SLURM_PROCID": str(index)} for index in range(2)]
     assert by_hand(tmp_path, described) == [0, 0]
     assert content(folder(tmp_path)) == content(folder(shared))
+
+
+@pytest.mark.slow
+def test_the_example_of_the_page_runs(tmp_path):
+    """On fewer iterations; all have the same bits at the end."""
+    (example,) = re.findall(r"```py\n(.*?)```", (GUIDE / "workers.md").read_text(), re.DOTALL)
+    path = tmp_path / "example.py"
+    path.write_text(MADE + example.replace("=1000", "=5") + "print(trainer.iteration, trainer.meta)\n")
+    variables = {**os.environ, "PYTHONPATH": ".", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    started = [
+        subprocess.Popen([sys.executable, path], env={**variables, **each}, stdout=subprocess.PIPE)
+        for each in clustered()
+    ]
+    printed = [each.communicate(timeout=300)[0] for each in started]
+    assert printed[0] == printed[1]
+    assert printed[0].startswith(b"5 {")
+
+
+MADE = """
+import keras
+import metalearn as ml
+
+
+def made():
+    model = ml.models.mlp(1, (4,), 1)
+    learner = ml.MetaLearner(model, loss=ml.losses.mse, rule=ml.rules.sgd(0.01), steps=1)
+    return learner, ml.tasks.Sinusoid(shots=5, queries=5)
+
+
+"""
+"""What the example takes for granted."""
 
 
 def test_what_cannot_be_shared_is_said(tmp_path, monkeypatch, capsys):
