@@ -20,7 +20,7 @@ from metalearn.evaluation import Curve, Evaluation, evaluate, evaluator
 from metalearn.nn import functional, heads, layers, models
 from metalearn.problems import BilevelLearner, BilevelProblem, Learner, MetaLearner, step_weights
 from metalearn.saving import load, save
-from metalearn.training import MetaTrainer, NonFiniteError
+from metalearn.training import MetaTrainer, NonFiniteError, WorkerLostError, workers
 from metalearn.types import Adaptation, Batch, Inner, MetaGradient, Problem, Rule, Task
 
 __version__ = "0.1.0"
@@ -41,6 +41,7 @@ __all__ = [
     "Problem",
     "Rule",
     "Task",
+    "WorkerLostError",
     "__version__",
     "attacks",
     "autodiff",
@@ -65,6 +66,7 @@ __all__ = [
     "tasks",
     "testing",
     "types",
+    "workers",
 ]
 
 

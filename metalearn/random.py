@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeAlias
 
 import tensorflow as tf
 
 from metalearn.checks import require_range
 from metalearn.nest import as_type
-from metalearn.types import Seed
+from metalearn.types import Seed, Structure
 
 Range = tuple[float, float]
 
@@ -35,6 +37,36 @@ PHILOX = 1
 
 SCRAMBLING_KEY = 0x02461E293EC8F720
 """The key with which TensorFlow scrambles seeds (``stateless_random_ops.cc``)."""
+
+_share: ContextVar[tuple[int, int]] = ContextVar("share", default=(0, 1))
+"""Which of how many equal shares of a meta-batch the tasks are that a program is built for."""
+
+
+@contextmanager
+def of_share(index: int, count: int) -> Iterator[None]:
+    """Let the tasks of what is built within be share ``index`` of ``count`` of a meta-batch."""
+    token = _share.set((index, count))
+    try:
+        yield
+    finally:
+        _share.reset(token)
+
+
+def by_task(draw: Callable[[int], Structure], tasks: int, axis: int = 0) -> Structure:
+    """Return what is drawn for tasks: for a share of a meta-batch its part of the whole draw.
+
+    So a task has the same noise whichever process works on it.
+
+    Args:
+        draw: draws for a number of tasks.
+        tasks: T, those at hand.
+        axis: that of the tasks in what is drawn.
+    """
+    index, count = _share.get()
+    if count == 1:
+        return draw(tasks)
+    places = tf.range(index * tasks, (index + 1) * tasks)
+    return tf.nest.map_structure(lambda leaf: tf.gather(leaf, places, axis=axis), draw(count * tasks))
 
 
 def split_seed(seed: Seed, count: int) -> list[tf.Tensor]:

@@ -93,6 +93,7 @@ LIKE_OTHERS = (
     "tracking=tensorboard",
     "experiment=sinusoid/maml",
     "diagnostics.interval=100",
+    "training.workers",
 )
 """What these commands do is tested elsewhere, or done by the others here: they wait for the slow tests."""
 

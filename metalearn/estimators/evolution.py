@@ -12,7 +12,7 @@ from metalearn.estimators.protocol import Carry, Estimator, average, prepared
 from metalearn.execution.layout import Layout, run
 from metalearn.execution.loops import fold
 from metalearn.inner_loop import inner_start, inner_step, number_of_tasks, outer_loss
-from metalearn.random import fold_in, normal
+from metalearn.random import by_task, fold_in, normal
 from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Structure, Task
 
 STREAM = 0x65766F6C
@@ -65,7 +65,7 @@ class evolution(Estimator):
         twice = tf.nest.map_structure(lambda leaf: tf.concat([leaf, leaf], 0), tasks)
 
         def add_pair(total: Meta, index: Any) -> Meta:
-            noise = perturbation(phi, count, seed, index)
+            noise = by_task(lambda tasks: perturbation(phi, tasks, seed, index), count)
             both = tf.nest.map_structure(
                 lambda leaf, e: tf.concat([leaf + sigma * e, leaf - sigma * e], 0), around, noise
             )

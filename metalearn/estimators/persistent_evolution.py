@@ -13,6 +13,7 @@ from metalearn.estimators.evolution import meta_losses, perturbation
 from metalearn.estimators.protocol import Carry, Estimator, average, prepared
 from metalearn.execution.task_map import map_tasks
 from metalearn.inner_loop import counted, inner_start, number_of_tasks, numbered
+from metalearn.random import by_task
 from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Structure, Task
 
 
@@ -97,9 +98,12 @@ class persistent_evolution(Estimator):
         tasks = prepared(self, problem, phi, tasks)
         count, n = number_of_tasks(tasks), self.pairs
         particles = carry if isinstance(carry, Particles) else self.init(problem, phi, tasks)
-        fresh = tf.nest.map_structure(
-            lambda e, leaf: tf.reshape(e, [n, count, *leaf.shape]), perturbation(phi, n * count, seed, 0), phi
-        )
+
+        def draw(tasks: int) -> Structure:
+            drawn = perturbation(phi, n * tasks, seed, 0)
+            return tf.nest.map_structure(lambda e, leaf: tf.reshape(e, [n, tasks, *leaf.shape]), drawn, phi)
+
+        fresh = by_task(draw, count, axis=1)
         noise = tf.nest.map_structure(tf.add, particles.noise, fresh)
         phis = tf.nest.map_structure(
             lambda leaf, e: _rows(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from metalearn.inner_loop import counted, number_of_tasks
 from metalearn.problems import learner
 from metalearn.problems.bilevel import Noisy
 from metalearn.problems.learner import Losses, Posed
-from metalearn.random import fold_in
+from metalearn.random import by_task, fold_in
 from metalearn.types import Inner, Meta, MetaGradient, Problem, Rule, Seed, Structure, Task, TaskMapping
 
 NOISE_STREAM = 0x62696C65
@@ -96,7 +97,8 @@ class BilevelLearner:
         """Return the problem as it is, and the tasks with their noise."""
         tasks = counted(tasks)
         if self.noise is not None:
-            drawn = self.noise(fold_in(seed, NOISE_STREAM), number_of_tasks(tasks))
+            draw = functools.partial(self.noise, fold_in(seed, NOISE_STREAM))
+            drawn = by_task(draw, number_of_tasks(tasks))
             tasks = tasks._replace(support=Noisy(tasks.support, drawn))
         return Posed(self.problem, meta, tasks)
 

@@ -18,7 +18,7 @@ from metalearn.nn.heads import Head, linear_head
 from metalearn.nn.modes import Mode, needs_exact
 from metalearn.nn.tracing import input_spec
 from metalearn.problems.bilevel import BilevelProblem
-from metalearn.random import fold_in, seeds
+from metalearn.random import by_task, fold_in, seeds
 from metalearn.types import Batch, Inner, Loss, Meta, Parameters, Rule, Seed, Structure, Task, TaskMapping
 
 NOISE_STREAM = 0x6E6F6973
@@ -230,7 +230,8 @@ class KerasProblem:
 def with_noise(tasks: Task, seed: Seed) -> Task:
     """Return tasks whose supports have a seed of noise each, of the call's seed and the task's place."""
     # Apart from the stream that tasks are drawn with, and as one operation: an evaluation has many tasks.
-    own = seeds(fold_in(seed, NOISE_STREAM), number_of_tasks(tasks))
+    stream = fold_in(seed, NOISE_STREAM)
+    own = by_task(lambda count: seeds(stream, count), number_of_tasks(tasks))
     return tasks._replace(support=Noisy(tasks.support, own))
 
 

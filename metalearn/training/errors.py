@@ -39,3 +39,18 @@ class CallbackError(RuntimeError):
             "The trainer has what was trained"
         )
         self.callback, self.iteration = callback, iteration
+
+
+class WorkerLostError(RuntimeError):
+    """Another worker of this training has ended, so that none can go on.
+
+    Attributes:
+        index: of the worker that says so.
+    """
+
+    def __init__(self, index: int, count: int) -> None:
+        super().__init__(
+            f"worker {index} of {count} (from 0) cannot reach the others: one has ended. Start all of them "
+            "again: they go on from the last checkpoint"
+        )
+        self.index = index

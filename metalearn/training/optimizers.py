@@ -72,6 +72,11 @@ class Optimizers:
         """Return the keys of :meth:`learning_rates`."""
         return [f"learning_rate/{part}" if part else "learning_rate" for part in self._parts]
 
+    def named(self) -> dict[str, keras.Variable]:
+        """Return all that moves, phi and the optimizers' own variables, with stable names."""
+        moved = {f"meta/{name}": each for name, each in zip(self.names, self.variables, strict=True)}
+        return moved | dict(self.state())
+
     def state(self) -> list[tuple[str, keras.Variable]]:
         """Return the optimizers' own variables with stable names."""
         # Keras' paths start with the optimizer's name, which counts the optimizers of the process.

@@ -9,12 +9,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from metalearn.execution.compiled import Compiled
 from metalearn.problems.learner import Learner, estimate, losses
 from metalearn.training.carrying import Carried, Carry, continued
 from metalearn.training.combine import Clip, combined
 from metalearn.training.optimizers import Optimizers
-from metalearn.types import Meta, MetaGradient, Structure, Task
+from metalearn.types import Inner, Meta, MetaGradient, Structure, Task
 
 AROUND = ("inner/loss_before", "inner/loss", "outer/loss_before")
 """Losses that the meta-gradient does not need: they take passes of their own."""
@@ -23,6 +22,24 @@ JUDGED = "outer/loss"
 """The loss that it is the gradient of."""
 
 LOSSES = (*AROUND, JUDGED)
+
+
+class Found(NamedTuple):
+    """What is found of the tasks of an iteration, before phi is moved by it.
+
+    Attributes:
+        gradient: the meta-gradient, the mean over the tasks of each one's, clipped.
+        means: over the tasks, of what metrics are made from.
+        statistics: the part of the meta-parameters that no gradient moves, after the iteration.
+        inner: inner loops ``[T, ...]`` that go on, or nothing.
+        estimator: the estimator's carry.
+    """
+
+    gradient: Meta
+    means: dict[str, tf.Tensor]
+    statistics: Structure
+    inner: Inner | tuple[()]
+    estimator: Structure
 
 
 class Tried(NamedTuple):
@@ -64,7 +81,7 @@ class Outcome(NamedTuple):
 
 
 class Program:
-    """One compiled function for any number of iterations within a block of tasks.
+    """Any number of iterations within a block of tasks, to be compiled as one function.
 
     Args:
         learner: what computes the meta-gradient.
@@ -94,7 +111,6 @@ class Program:
         loss_interval: int,
         carry: Carry,
         projection: Callable[[Meta], Meta] | None,
-        jit_compile: bool | None,
     ) -> None:
         self._learner, self._optimizers, self._structure = learner, optimizers, structure
         self._seed, self._length, self._stored, self._clip = seed, length, stored, clip
@@ -103,24 +119,21 @@ class Program:
         self._required += [f"meta_gradient/norm/{name}" for name in optimizers.names]
         self.metrics = [*AROUND, *self._required, *(f"outer/{name}" for name in metrics)]
         self.metrics += [f"residual/{name}" for name in learner.estimator.residuals]
-        self.call = Compiled(self._trace, learner.mapping, jit_compile)
 
-    def _trace(
+    def trace(
         self, block: Task, first: tf.Tensor, count: tf.Tensor, keep: tf.Tensor, carried: Carried
     ) -> Outcome:
         """Make ``count`` iterations from ``first`` on; ``keep`` says whether the updates are to stay."""
 
         def body(index: tf.Tensor, tried: Tried) -> tuple[tf.Tensor, Tried]:
             iteration = first + index
-            # Not leaf[...]: XLA takes the bounds of a slice for constants, and compiles anew for each.
-            tasks = tf.nest.map_structure(lambda leaf: tf.gather(leaf, iteration % self._stored), block)
-            return index + 1, self._iteration(index, iteration, tasks, tried)
+            return index + 1, self._iteration(index, iteration, self.tasks(block, iteration), tried)
 
-        zeros = tf.nest.map_structure(tf.zeros_like, self._phi())
+        zeros = tf.nest.map_structure(tf.zeros_like, self.phi())
         begun = Tried(
             rows=tf.TensorArray(tf.float32, size=self._length, element_shape=[len(self.metrics)]),
             finite=tf.constant(True),
-            before=self._values(),
+            before=self.values(),
             gradient=zeros,
             carried=(carried, carried),
         )
@@ -129,9 +142,8 @@ class Program:
         )
         # The loop ends with the first iteration that is not finite, so this is all that has to be taken back.
         kept = tried.finite & keep
-        proposed = self._phi()
-        for variable, old in zip(self._stateful(), tried.before, strict=True):
-            variable.assign(tf.where(kept, variable.value, old))
+        proposed = self.phi()
+        self.undo(tried.before, kept)
         return Outcome(
             rows=tried.rows.stack(),
             kept=tried_count - tf.cast(~kept, tf.int32),
@@ -142,22 +154,34 @@ class Program:
         )
 
     def _iteration(self, index: tf.Tensor, iteration: tf.Tensor, tasks: Task, tried: Tried) -> Tried:
-        before = self._values()
-        row, gradient, after = self._update(tasks, iteration, tried.carried[1])
+        before = self.values()
+        found = self.find(tasks, iteration, tried.carried[1])
+        row, finite = self.move(found, iteration)
+        return Tried(
+            rows=tried.rows.write(index, row),
+            finite=finite,
+            before=before,
+            gradient=found.gradient,
+            carried=(tried.carried[1], Carried(found.statistics, found.inner, found.estimator)),
+        )
+
+    def tasks(self, block: Task, iteration: tf.Tensor) -> Task:
+        """Return the tasks of an iteration, of those of its block."""
+        # Not leaf[...]: XLA takes the bounds of a slice for constants, and compiles anew for each.
+        return tf.nest.map_structure(lambda leaf: tf.gather(leaf, iteration % self._stored), block)
+
+    def move(self, found: Found, iteration: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Update phi; return the metrics, and whether all is finite that has to be."""
+        row = self._update(found)
         # One reduction over all, not one a leaf: each would be a program of its own for XLA to compile.
-        parts = [tf.reshape(leaf, [-1]) for leaf in tf.nest.flatten(self._phi())]
+        parts = [tf.reshape(leaf, [-1]) for leaf in tf.nest.flatten(self.phi())]
         wide = tf.float64 if any(part.dtype == tf.float64 for part in parts) else tf.float32
         around = tf.stack([row[name] for name in AROUND])
         numbers = [tf.where(self._has_losses(iteration), around, tf.zeros_like(around))]
         numbers += [tf.stack([row[name] for name in self._required]), *parts]
         everything = tf.concat([tf.cast(part, wide) for part in numbers], 0)
-        return Tried(
-            rows=tried.rows.write(index, tf.stack([row[name] for name in self.metrics])),
-            finite=tf.reduce_all(tf.math.is_finite(everything)),
-            before=before,
-            gradient=gradient,
-            carried=(tried.carried[1], after),
-        )
+        finite = tf.reduce_all(tf.math.is_finite(everything))
+        return tf.stack([row[name] for name in self.metrics]), finite
 
     def _has_losses(self, iteration: int | tf.Tensor) -> bool | tf.Tensor:
         return iteration % self._loss_interval == 0
@@ -171,22 +195,22 @@ class Program:
         proposed = zip(self._optimizers.names, tf.nest.flatten(outcome.proposed), strict=True)
         return found or [name for name, leaf in proposed if not np.isfinite(leaf.numpy()).all()]
 
+    def undo(self, before: list[tf.Tensor], kept: tf.Tensor) -> None:
+        """Give all variables the values that they had before, unless what was made of them is kept."""
+        for variable, old in zip(self._stateful(), before, strict=True):
+            variable.assign(tf.where(kept, variable.value, old))
+
     def _stateful(self) -> list[keras.Variable]:
         return [*self._optimizers.variables, *(variable for _, variable in self._optimizers.state())]
 
-    def _values(self) -> list[tf.Tensor]:
+    def values(self) -> list[tf.Tensor]:
+        """Return the values of all variables that an iteration moves."""
         return [tf.identity(variable.value) for variable in self._stateful()]
 
-    def _update(
-        self, tasks: Task, iteration: tf.Tensor, carried: Carried
-    ) -> tuple[dict[str, tf.Tensor], Meta, Carried]:
-        """Update phi; return the metrics, the gradient, and what is carried on."""
-        optimizers, seed = self._optimizers, tf.stack([self._seed, iteration])
-        meta, tasks, result, carry = self._estimate(self._phi(), tasks, iteration, carried)
-        gradient = combined(result, self._clip)
-        gradients = tf.nest.flatten(gradient)
-        squares = tf.stack([tf.cast(tf.reduce_sum(tf.square(leaf)), tf.float32) for leaf in gradients])
-        norms = dict(zip(optimizers.names, tf.unstack(tf.sqrt(squares)), strict=True))
+    def find(self, tasks: Task, iteration: tf.Tensor, carried: Carried) -> Found:
+        """Return what is found of the tasks of an iteration."""
+        seed = tf.stack([self._seed, iteration])
+        meta, tasks, result, carry = self._estimate(self.phi(), tasks, iteration, carried)
 
         def around() -> list[tf.Tensor]:
             found = losses(self._learner, meta, tasks, result.inner, seed, result.loss)
@@ -197,26 +221,31 @@ class Program:
 
         everywhere = self._loss_interval == 1
         found = around() if everywhere else tf.cond(self._has_losses(iteration), around, left_out)
-        row = {
-            **dict(zip(AROUND, found, strict=True)),
-            JUDGED: tf.reduce_mean(result.loss),
-            "meta_gradient/norm": tf.sqrt(tf.reduce_sum(squares)),
-            **optimizers.learning_rates(),
-        }
-        row |= {f"meta_gradient/norm/{name}": norm for name, norm in norms.items()}
-        row |= {f"outer/{name}": tf.reduce_mean(value) for name, value in result.metrics.items()}
-        row |= {f"residual/{name}": tf.reduce_mean(value) for name, value in result.residual.items()}
-        optimizers.apply(gradients)
-        if self._projection is not None:
-            projected = tf.nest.flatten(self._projection(self._phi()))
-            for variable, value in zip(optimizers.variables, projected, strict=True):
-                variable.assign(value)
-        after = Carried(
+        means = {**dict(zip(AROUND, found, strict=True)), JUDGED: tf.reduce_mean(result.loss)}
+        means |= {f"outer/{name}": tf.reduce_mean(value) for name, value in result.metrics.items()}
+        means |= {f"residual/{name}": tf.reduce_mean(value) for name, value in result.residual.items()}
+        return Found(
+            combined(result, self._clip),
+            means,
             self._learner.next_state(meta, tasks, result.inner),
             result.inner if self._carry is not None else (),
             carry,
         )
-        return {name: tf.cast(value, tf.float32) for name, value in row.items()}, gradient, after
+
+    def _update(self, found: Found) -> dict[str, tf.Tensor]:
+        """Update phi; return the metrics."""
+        optimizers, gradients = self._optimizers, tf.nest.flatten(found.gradient)
+        squares = tf.stack([tf.cast(tf.reduce_sum(tf.square(leaf)), tf.float32) for leaf in gradients])
+        norms = dict(zip(optimizers.names, tf.unstack(tf.sqrt(squares)), strict=True))
+        row = {**found.means, "meta_gradient/norm": tf.sqrt(tf.reduce_sum(squares))}
+        row |= optimizers.learning_rates()
+        row |= {f"meta_gradient/norm/{name}": norm for name, norm in norms.items()}
+        optimizers.apply(gradients)
+        if self._projection is not None:
+            projected = tf.nest.flatten(self._projection(self.phi()))
+            for variable, value in zip(optimizers.variables, projected, strict=True):
+                variable.assign(value)
+        return {name: tf.cast(value, tf.float32) for name, value in row.items()}
 
     def _estimate(
         self, phi: Meta, tasks: Task, iteration: tf.Tensor, carried: Carried
@@ -231,6 +260,7 @@ class Program:
         """Return the meta-gradient at phi that an iteration's update would be made from."""
         return combined(self._estimate(phi, tasks, iteration, carried)[2], self._clip)
 
-    def _phi(self) -> Meta:
+    def phi(self) -> Meta:
+        """Return phi as it is."""
         values = [tf.convert_to_tensor(variable.value) for variable in self._optimizers.variables]
         return tf.nest.pack_sequence_as(self._structure, values)

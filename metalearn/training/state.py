@@ -8,7 +8,40 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from metalearn.nest import names
+from metalearn.types import Structure
+
 State = dict[str, np.ndarray]
+
+
+def captured(iteration: int, variables: Mapping[str, Any], carried: Structure) -> State:
+    """Return an iteration, variables by name, and what is carried, as arrays."""
+    everything = {**variables, **_named(carried)}
+    return {"iteration": np.int64(iteration), **{name: each.numpy() for name, each in everything.items()}}
+
+
+def restored(state: State, variables: Mapping[str, Any], carried: Structure) -> tuple[int, Structure]:
+    """Give variables their values of a state; return its iteration, and what it carries.
+
+    Args:
+        state: as :func:`captured` returned it.
+        variables: by name.
+        carried: any, for its structure.
+
+    Raises:
+        ValueError: naming what is missing, unknown or of another shape or type; nothing is changed then.
+    """
+    leaves = _named(carried)
+    require_state(state, {**variables, **leaves})
+    for name, variable in variables.items():
+        variable.assign(state[name])
+    values = [tf.constant(state[name], leaf.dtype) for name, leaf in leaves.items()]
+    return int(state["iteration"]), tf.nest.pack_sequence_as(carried, values)
+
+
+def _named(carried: Structure) -> dict[str, tf.Tensor]:
+    leaves = zip(names(carried), tf.nest.flatten(carried), strict=True)
+    return {f"carried/{name}": leaf for name, leaf in leaves}
 
 
 def require_state(state: State, expected: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -12,21 +13,24 @@ import tensorflow as tf
 
 from metalearn.checks import require_count
 from metalearn.inner_loop import counted
-from metalearn.nest import matched, names
+from metalearn.nest import matched
 from metalearn.problems.learner import Learner
 from metalearn.problems.second_derivatives import SecondDerivatives, check_second_derivatives
 from metalearn.sources import Source, as_source
 from metalearn.training import carrying
-from metalearn.training.agreement import copies, disagreement
+from metalearn.training.agreement import alike, disagreement
 from metalearn.training.blocks import Blocks
 from metalearn.training.calling import Call, Callback, watching
 from metalearn.training.carrying import Carry
 from metalearn.training.combine import Clip
 from metalearn.training.errors import History, NonFiniteError
+from metalearn.training.following import Order, give, together
 from metalearn.training.optimizers import Given, Optimizers
 from metalearn.training.program import Outcome, Program
 from metalearn.training.projection import require_projection
-from metalearn.training.state import State, require_state
+from metalearn.training.sharded import begun, compiled, own
+from metalearn.training.state import State, captured, restored
+from metalearn.training.workers import Workers
 from metalearn.types import Meta, Task, TaskMapping
 
 
@@ -60,11 +64,14 @@ class MetaTrainer:
         check_derivatives: whether to hold the derivatives that a second-order estimator takes to differences,
             see :func:`metalearn.problems.check_second_derivatives`, and the compiled meta-gradient to eager
             execution before the first iteration. It takes less than a second for small models.
+        workers: that share the tasks of every iteration, see :func:`metalearn.workers.join`; each makes an
+            equal trainer, and they train :meth:`together`. None for this process alone.
 
     Raises:
-        ValueError: if the batch size, a limit or a constant learning rate is not positive, the optimizer has
-            been used or its parts are not those of phi, the carry or the projection has no meaning here,
-            learner and tasks do not fit, or derivatives of the inner loss are wrong.
+        ValueError: if the batch size, a limit or a constant learning rate is not positive, the workers
+            cannot share the tasks, the optimizer has been used or its parts are not those of phi, the carry
+            or the projection has no meaning here, learner and tasks do not fit, or derivatives of the inner
+            loss are wrong.
     """
 
     derivatives: SecondDerivatives | None
@@ -88,30 +95,31 @@ class MetaTrainer:
         projection: Callable[[Meta], Meta] | None = None,
         jit_compile: bool | None = None,
         check_derivatives: bool = True,
+        workers: Workers | None = None,
     ) -> None:
         require_count("meta_batch_size", meta_batch_size)
         require_count("seed", seed, minimum=0)
         require_count("loss_interval", loss_interval)
         clip = Clip(clip_task_value, clip_task_norm)
         clip.require()
-        tasks = as_source(tasks)
-        self.learner, self.tasks, self.optimizer = learner, tasks, optimizer
+        self._workers = workers or Workers()
+        self._workers.share(meta_batch_size)
+        self.learner, self.tasks, self.optimizer = learner, as_source(tasks), optimizer
         self.meta_batch_size, self.seed, self.iteration = meta_batch_size, seed, 0
         self.last_gradient: Meta | None = None
-        self._blocks = Blocks(tasks, meta_batch_size, seed)
+        self._blocks = Blocks(self.tasks, meta_batch_size, seed)
         example, one = self._blocks.example(), self._blocks.one()
         reported = learner.require_fit(one)
         meta = learner.initialize(seed)
         carrying.require_carry(carry, learner, meta, example)
         phi, _ = learner.parts(meta)
         require_projection(projection, phi)
-        self._structure, self._optimizers = phi, Optimizers(optimizer, phi)
-        self._carried = carrying.first(learner, meta, example, carry)
-        self.derivatives = self.disagreement = None
+        self._optimizers = Optimizers(optimizer, phi)
+        self._carried = begun(learner, meta, example, carry, self._workers)
+        self.disagreement = None
         posed = learner.posed(meta, counted(one), (seed, 0))
         self._compares = check_derivatives and learner.estimator.second_order and posed.problem.steps > 0
-        if self._compares:
-            self.derivatives = check_second_derivatives(posed)
+        self.derivatives = check_second_derivatives(posed) if self._compares else None
         self._program = Program(
             learner,
             self._optimizers,
@@ -124,32 +132,27 @@ class MetaTrainer:
             loss_interval=loss_interval,
             carry=carry,
             projection=projection,
-            jit_compile=jit_compile,
         )
+        self._calls = compiled(self._program, self._workers, learner.mapping, jit_compile)
 
     @property
     def meta(self) -> Meta:
         """The meta-parameters now."""
-        return self.learner.whole(self._phi, self._carried.statistics)
-
-    @property
-    def _phi(self) -> Meta:
-        values = [tf.convert_to_tensor(variable.value) for variable in self._optimizers.variables]
-        return tf.nest.pack_sequence_as(self._structure, values)
+        return self.learner.whole(self._program.phi(), self._carried.statistics)
 
     @property
     def mapping(self) -> TaskMapping:
         """How the program maps over tasks; ``"auto"`` before it is built."""
-        return self._program.call.mapping
+        return self._calls.mapping
 
     @property
     def jit_compile(self) -> bool | None:
         """Whether the program is compiled with XLA; None where that shows when it is built."""
-        return self._program.call.jit_compile
+        return self._calls.jit_compile
 
     def build(self) -> None:
         """Trace the program, as the first :meth:`run` does otherwise."""
-        self._program.call.build(*self._arguments(0, 1, keep=False))
+        self._calls.build(*self._arguments(Order(1, keep=False)))
 
     def load(self, meta: Meta) -> None:
         """Put meta-parameters in the place of those now, such as pretrained ones (:func:`metalearn.load`).
@@ -172,9 +175,7 @@ class MetaTrainer:
 
     def state(self) -> State:
         """Return all that training needs to go on from here: the contents of a checkpoint."""
-        state = {name: variable.numpy() for name, variable in self._stateful()}
-        carried = {name: leaf.numpy() for name, leaf in self._named_carried()}
-        return {"iteration": np.int64(self.iteration), **state, **carried}
+        return captured(self.iteration, self._optimizers.named(), self._carried)
 
     def restore(self, state: State) -> None:
         """Go on from a state that a trainer of the same configuration returned.
@@ -182,14 +183,7 @@ class MetaTrainer:
         Raises:
             ValueError: naming what is missing, unknown or of another shape or type.
         """
-        variables, carried = dict(self._stateful()), dict(self._named_carried())
-        expected = {**variables, **carried}
-        require_state(state, expected)
-        for name, variable in variables.items():
-            variable.assign(state[name])
-        leaves = [tf.constant(state[name], leaf.dtype) for name, leaf in carried.items()]
-        self._carried = tf.nest.pack_sequence_as(self._carried, leaves)
-        self.iteration = int(state["iteration"])
+        self.iteration, self._carried = restored(state, self._optimizers.named(), self._carried)
 
     def run(self, iterations: int, callbacks: Sequence[Callback[MetaTrainer]] = ()) -> History:
         """Train for ``iterations`` more iterations, or until a callback stops the training.
@@ -222,9 +216,8 @@ class MetaTrainer:
             wanted = ask(None)
             while self.iteration < end and wanted:
                 first, began = self.iteration, time.perf_counter()
-                block, offset = divmod(first, self._blocks.length)
-                count = min(end - first, self._blocks.length - offset, wanted)
-                outcome = self._call(block, count, keep=True)
+                count = min(end - first, self._blocks.length - first % self._blocks.length, wanted)
+                outcome = self._call(Order(count, keep=True))
                 kept, rows = int(outcome.kept), outcome.rows.numpy()
                 seconds = time.perf_counter() - began
                 parts.append(dict(zip(self._program.metrics, rows[:kept].T, strict=True)))
@@ -247,20 +240,41 @@ class MetaTrainer:
 
         None if something is not finite there.
         """
-        outcome = self._call(self.iteration // self._blocks.length, 1, keep=False)
+        outcome = self._call(Order(1, keep=False))
         return (outcome.proposed, outcome.gradient) if bool(outcome.finite) else None
 
     def training_tasks(self, iteration: int) -> Task:
         """Return the tasks ``[T, N, ...]`` that an iteration (counted from 0) trains on."""
         return self._blocks.at(iteration)
 
-    def _call(self, block: int, count: int, *, keep: bool) -> Outcome:
-        outcome: Outcome = self._program.call(*self._arguments(block, count, keep=keep))
+    def together(self) -> AbstractContextManager[bool]:
+        """Train with the other workers: ``with trainer.together() as leads: if leads: trainer.run(1000)``.
+
+        The chief alone runs, restores, saves, and has callbacks. Others make each of its calls of the program
+        with it, and leave the context when it has; without any, it leads nobody.
+
+        Raises:
+            ValueError: if a worker has another trainer.
+            WorkerLostError: if another worker has ended.
+        """
+        return together(self._workers, (self.seed, self.meta_batch_size), self.state, self._follow)
+
+    def _follow(self, order: Order, state: State) -> None:
+        self.restore(state)
+        outcome = self._call(order)
+        self._carried, self.iteration = outcome.carried, self.iteration + int(outcome.kept)
+
+    def _call(self, order: Order) -> Outcome:
+        give(self._workers, order, self.state)
+        outcome: Outcome = self._calls(*self._arguments(order))
         return outcome
 
-    def _arguments(self, block: int, count: int, *, keep: bool) -> tuple[Any, ...]:
-        first, wanted = tf.constant(self.iteration), tf.constant(count)
-        return self._blocks.of(block), first, wanted, tf.constant(keep), self._carried
+    def _arguments(self, order: Order) -> tuple[Any, ...]:
+        block, carried = self._blocks.of(self.iteration // self._blocks.length), self._carried
+        if order.alike:
+            block, carried = alike(block, carried)
+        numbers = [tf.constant(each) for each in (self.iteration, order.iterations, order.keep)]
+        return block, *numbers, carried
 
     def compare(self) -> None:
         """Hold the compiled meta-gradient to eager execution's, for copies of one task.
@@ -272,23 +286,14 @@ class MetaTrainer:
         """
         if not self._compares:
             return
-        block, *numbers, carried = self._arguments(self.iteration // self._blocks.length, 1, keep=False)
-        same = tf.nest.map_structure(lambda leaf: tf.broadcast_to(leaf[:1, :1], leaf.shape), block)
-        carried = carried._replace(inner=copies(carried.inner))
-        outcome = self._program.call(same, *numbers, carried)
-        tasks = tf.nest.map_structure(lambda leaf: leaf[0], same)
+        outcome = self._call(order := Order(1, keep=False, alike=True))
+        block, *_, carried = self._arguments(order)
+        tasks = tf.nest.map_structure(lambda leaf: leaf[0], block)
+        carried = carried._replace(estimator=own(carried, self._workers).estimator)
         estimate = functools.partial(self._program.gradient, iteration=tf.constant(self.iteration))
         posed = self.learner.posed(self.meta, tasks, (self.seed, 0))
         self.disagreement = disagreement(outcome.gradient, estimate, posed, tasks, carried)
         self._compares = False
-
-    def _stateful(self) -> list[tuple[str, tf.Variable]]:
-        named = zip(self._optimizers.names, self._optimizers.variables, strict=True)
-        return [*((f"meta/{name}", variable) for name, variable in named), *self._optimizers.state()]
-
-    def _named_carried(self) -> list[tuple[str, tf.Tensor]]:
-        leaves = zip(names(self._carried), tf.nest.flatten(self._carried), strict=True)
-        return [(f"carried/{name}", leaf) for name, leaf in leaves]
 
 
 def _concatenate(parts: list[History]) -> History:

@@ -120,14 +120,19 @@ def _loss(loss: Any, packages: Sequence[str]) -> Any:
     return loss
 
 
-def build_trainer(config: Config) -> ml.MetaTrainer:
-    """Return the trainer of a whole configuration."""
+def build_trainer(config: Config, workers: ml.workers.Workers | None = None) -> ml.MetaTrainer:
+    """Return the trainer of a whole configuration.
+
+    Without the workers that share it, if any do, it can be looked at, restored and evaluated.
+    """
     settings = {key: value for key, value in config["training"].items() if key != "iterations"}
+    count = settings.pop("workers", 1)
     parts = {
         "learner": build_learner(config),
         "tasks": build_tasks(config),
         "optimizer": build(config["optimizer"], "optimizer", config.get("packages", ())),
         "seed": config["seed"],
+        "workers": workers or ml.workers.Workers(count=count),
         "check_derivatives": config.get("run", {}).get("check_derivatives", True),
     }
     return _call(ml.MetaTrainer, {**parts, **settings}, "training")

@@ -22,15 +22,19 @@ LOOKED_AT = 2
 """Tasks that are drawn to see whether they fit."""
 
 
-def prepare(config: Config) -> ml.MetaTrainer:
+def prepare(config: Config, workers: ml.workers.Workers | None = None) -> ml.MetaTrainer:
     """Return the trainer of a configuration of which everything has been built: evaluation, validation, too.
+
+    Args:
+        config: resolved.
+        workers: that this process has joined to share it.
 
     Raises:
         UsageError: for the first part that cannot be, or if it would need more memory than there is.
     """
     memory.require(config)
     build_callbacks(config)
-    trainer = build_trainer(config)
+    trainer = build_trainer(config) if workers is None else build_trainer(config, workers)
     sections = ["evaluation"] if config["validation"]["interval"] is None else ["evaluation", "validation"]
     for section in sections:
         with failing_as(section):

@@ -40,8 +40,8 @@ class Described(NamedTuple):
 
 
 OPTIONAL = (
-    *("packages", "problem", "callbacks", "paths.data", "training.loss_interval", "learner.attack"),
-    *("evaluation.attacks", "evaluation.queries_at_once"),
+    *("packages", "problem", "callbacks", "paths.data", "training.loss_interval", "training.workers"),
+    *("learner.attack", "evaluation.attacks", "evaluation.queries_at_once"),
 )
 """Settings that a run need not have: they say nothing of most, and nothing of those before there were any."""
 

@@ -85,6 +85,7 @@ SETTINGS: dict[str, Setting] = {
     "learner.attack": Setting(optional(kinds.OBJECT), "of the queries while training, metalearn.attacks.pgd"),
     "training.iterations": Setting(kinds.COUNT, "updates of the meta-parameters"),
     "training.meta_batch_size": Setting(kinds.COUNT, "tasks of an iteration"),
+    "training.workers": Setting(kinds.COUNT, "processes that share the tasks of an iteration"),
     "training.loss_interval": Setting(
         kinds.COUNT, "iterations between those with the losses before and after adaptation"
     ),

@@ -16,6 +16,9 @@ VARIABLES = ("TF_", "XLA_", "KERAS_", "OMP_", "MKL_", "CUDA_", "PYTHONHASHSEED")
 
 SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 
+WHERE = ("TF_CONFIG",)
+"""What says where workers are, and not what they do."""
+
 LIKELY = ("processor", "threads", "environment", "python", "packages")
 """What most often makes two runs of one configuration and one code differ, first."""
 
@@ -46,7 +49,7 @@ def describe(config: Any) -> Description:
         "environment": {
             name: value
             for name, value in sorted(os.environ.items())
-            if name.startswith(VARIABLES) and not any(word in name for word in SECRET)
+            if name.startswith(VARIABLES) and not any(word in name for word in (*SECRET, *WHERE))
         },
         "system": platform.platform(),
     }

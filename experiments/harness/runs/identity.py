@@ -25,7 +25,10 @@ def training(config: Config) -> str:
     without = {*WITHOUT_EFFECT, *AFTERWARDS}
     if (config.get("validation") or {}).get("interval") is None:
         without.add("validation")
-    return digest({key: value for key, value in kept(config).items() if key not in without})
+    counted = {key: value for key, value in kept(config).items() if key not in without}
+    if (config.get("training") or {}).get("workers") == 1:  # as if there were no such setting
+        counted["training"] = {key: value for key, value in config["training"].items() if key != "workers"}
+    return digest(counted)
 
 
 def afterwards(config: Config) -> Config:

@@ -22,6 +22,7 @@ from ..errors import BAD_INPUT, FAILED, UsageError
 from ..runs import arrays, environment, metrics, provenance, rundir
 from ..runs.files import WANDB
 from ..runs.rundir import RunDirectory
+from . import workers
 from .results import digest, evaluate
 
 SHOWN = 10
@@ -76,6 +77,10 @@ def _attempt(path: Path, until: int | None, packages: Sequence[str]) -> bool | N
 
 def _compared(path: Path, until: int | None, packages: Sequence[str]) -> bool:
     with failing_as(str(path)):  # what a stranger's run holds may be wrong in any way
+        config, _ = rundir.read(RunDirectory(path), packages)
+        if workers.unstarted(config):
+            order = {"run": str(path), "until": until, "packages": [*packages]}
+            return workers.start(config, order) == 0
         return _say(path, compare(RunDirectory(path), until, packages))
 
 
@@ -91,9 +96,11 @@ def compare(run: RunDirectory, until: int | None = None, packages: Sequence[str]
     stored = metrics.read(run.metrics)
     rows = len(stored["outer/loss"])
     total = rows if until is None else min(until, rows)
-    trainer = prepare(config)
-    difference = _train(trainer, stored, total)
-    if difference is None and manifest["status"] == "complete" and total == rows:
+    crew = workers.joined(config)
+    trainer = prepare(config, crew)
+    with workers.together(config, trainer, crew) as leads:
+        difference = _train(trainer, stored, total) if leads else None
+    if leads and difference is None and manifest["status"] == "complete" and total == rows:
         difference = _at_the_end(run, config, manifest, trainer)
     now = environment.describe(config)
     then = {**{key: manifest.get(key) for key in now}, "code": provenance.latest(manifest)}

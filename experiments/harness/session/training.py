@@ -23,6 +23,7 @@ from ..errors import FAILED, INTERRUPTED, UsageError
 from ..invocation import command
 from ..runs import files, identity, rundir
 from ..runs.lock import locked
+from . import workers
 from .diagnosis import Diagnoses
 from .evolution import Evolution
 from .pictures import draw_story
@@ -50,14 +51,27 @@ def train(config: Config, report: Report | None = None) -> int:
         if manifest["status"] == "complete" and identity.same_evaluation(manifest["afterwards"], config):
             return show_complete(run, config, manifest)
         require_same_code(run, config, manifest)
-    trainer = prepare(config)  # before anything is written: what cannot be built leaves no trace
+    if workers.unstarted(config):
+        if report is not None:
+            raise UsageError(
+                "a search gives up runs of one process alone: training.workers=1, or start the workers "
+                "yourself (TF_CONFIG, srun)"
+            )
+        return workers.start(config, {"config": config})
+    crew = workers.joined(config)
+    trainer = prepare(config, crew)  # before anything is written: what cannot be built leaves no trace
+    if crew is not None and crew.index:
+        return workers.follow(config, trainer, crew)
     callbacks = build_callbacks(config)
     rundir.make(run)
     files.require_plain_folder(run.path)
     try:
-        with locked(run.path) as lock:
+        with locked(run.path) as lock, workers.together(config, trainer, crew):
             files.sweep(run.path)
             return _go_on(Session(run, config, trainer, lock, callbacks), report)
+    except ml.WorkerLostError as error:
+        say(str(error), "stopped:", "bold red")
+        return FAILED
     except OSError as error:
         say(
             f"{error.filename or run.path}: {error.strerror or error}. What was kept before is whole; when "
@@ -88,6 +102,10 @@ def _go_on(session: Session, report: Report | None) -> int:
         session.tracker.finish(exit_code=INTERRUPTED)
         session.leave()
         return INTERRUPTED
+    except ml.WorkerLostError:
+        session.tracker.finish(exit_code=FAILED)
+        session.leave()
+        raise
     except (OSError, UsageError):
         raise
     except Exception as error:  # a fault, ours or of what we use: the run says so, and can go on when mended

@@ -65,7 +65,7 @@ def test_nothing_is_built_without_an_interval(tmp_path, monkeypatch):
     assert diagnose.begin(trainer, 10).limit is None
     assert diagnose.seconds == 0
     assert list(tmp_path.iterdir()) == []
-    assert trainer._program.call._program is None
+    assert trainer._calls._program is None
 
 
 @pytest.mark.slow
@@ -76,7 +76,7 @@ def test_the_training_s_program_is_the_same(tmp_path):
     diagnose = diagnoses(diagnosed, tmp_path, 4)
     for trainer in (plain, diagnosed):
         trainer.run(6, [diagnose] if trainer is diagnosed else [])
-        assert trainer._program.call._program.experimental_get_tracing_count() == 1
+        assert trainer._calls._program.experimental_get_tracing_count() == 1
     assert bits(plain) == bits(diagnosed)
     assert operations(plain) == operations(diagnosed)
     iterations, rows = metrics.read_table(path)
@@ -89,7 +89,7 @@ def test_the_training_s_program_is_the_same(tmp_path):
 
 def operations(trainer):
     """Return the operations of a trainer's program."""
-    (program,) = trainer._program.call._program._list_all_concrete_functions()
+    (program,) = trainer._calls._program._list_all_concrete_functions()
     return [operation.type for operation in program.graph.get_operations()]
 
 

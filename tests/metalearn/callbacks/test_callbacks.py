@@ -82,7 +82,7 @@ def test_bits_and_program_are_those_without(built, trainer, tmp_path):
     assert {name: value.tobytes() for name, value in trainer.state().items()} == {
         name: value.tobytes() for name, value in state.items()
     }
-    assert trainer._program.call._program.experimental_get_tracing_count() == 1
+    assert trainer._calls._program.experimental_get_tracing_count() == 1
 
 
 def test_one_that_stops_ends_the_training_and_the_others_have_the_same_rows(trainer):

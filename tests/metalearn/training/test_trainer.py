@@ -116,7 +116,7 @@ def test_cuts_do_not_change_the_bits(runs):
 def test_only_the_first_call_compiles(runs):
     """New values, counts and offsets run the same program: nothing is traced or compiled by XLA again."""
     assert runs.compiled == [True] + [False] * len(CUTS)
-    assert runs.trainer._program.call._program.experimental_get_tracing_count() == 1
+    assert runs.trainer._calls._program.experimental_get_tracing_count() == 1
     assert runs.trainer._blocks._sample.experimental_get_tracing_count() == 1
 
 

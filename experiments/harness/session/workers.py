@@ -1,0 +1,180 @@
+"""Runs that several processes share: workers that others have started, or that a command starts itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import tensorflow as tf
+
+import metalearn as ml
+
+from ..app.interrupts import DEFAULTS, SIGNALS, interruptible
+from ..config.build import failing_as
+from ..console import console, say_error
+from ..errors import FAILED, UsageError
+from ..runs import code, identity
+
+Config = dict[str, Any]
+
+PATIENCE_SECONDS = {True: 5, False: 60}
+"""Time that other processes have to end in once one has: the chief, or another that the chief has to miss."""
+
+PORTS = 20000
+"""The first of the ports of Slurm's jobs, each of which has others."""
+
+
+def count(config: Config) -> int:
+    """Return how many workers share a run."""
+    return int(config["training"].get("workers", 1))
+
+
+def unstarted(config: Config) -> bool:
+    """Say whether a run is shared by workers that nobody has started."""
+    return count(config) > 1 and _cluster(count(config)) is None
+
+
+def joined(config: Config) -> ml.workers.Workers | None:
+    """Join the workers that the environment names; None for a run that is not shared. Others than the chief
+    print nothing from then on.
+
+    Raises:
+        UsageError: if they are not as many as are asked for, or TensorFlow has been used before.
+    """
+    cluster = _cluster(count(config)) if count(config) > 1 else None
+    if cluster is None:
+        return None
+    try:
+        workers = ml.workers.join(cluster)
+    except ValueError as error:
+        raise UsageError(f"training.workers={count(config)}: {error}") from error
+    console.quiet = console.quiet or workers.index > 0
+    return workers
+
+
+@contextmanager
+def together(config: Config, trainer: ml.MetaTrainer, workers: ml.workers.Workers | None) -> Iterator[bool]:
+    """Train with the other workers within; give whether this one leads. See ``MetaTrainer.together``.
+
+    Raises:
+        UsageError: if a worker was started with other settings or other code.
+    """
+    with ExitStack() as stack:
+        try:
+            if workers is not None:
+                described = identity.training(config), code.describe(config)["digest"]
+                workers.require_equal("configuration or code", repr(described))
+            leads = stack.enter_context(trainer.together())
+        except ValueError as error:
+            raise UsageError(f"training.workers: {error}") from error
+        yield leads
+
+
+def follow(config: Config, trainer: ml.MetaTrainer, workers: ml.workers.Workers) -> int:
+    """Follow the chief to the end of its run; return the exit code."""
+    try:
+        with interruptible(lambda: None), together(config, trainer, workers):
+            return 0
+    except ml.WorkerLostError as error:
+        say_error(str(error), "stopped:")
+        return FAILED
+
+
+def start(config: Config, order: Mapping[str, Any]) -> int:
+    """Start workers as processes of this machine, and wait for them; return the chief's exit code.
+
+    What this process is asked to stop with goes to the chief, which stops the others.
+
+    Args:
+        config: of the run.
+        order: what they are to do, see :mod:`.worker`.
+
+    Raises:
+        UsageError: if they cannot share its tasks equally.
+    """
+    number = count(config)
+    with failing_as("training"):
+        ml.workers.Workers(count=number).share(config["training"]["meta_batch_size"])
+    ports = _free_ports(number)
+    started = [_started(index, ports, {**order, "quiet": console.quiet}) for index in range(number)]
+    chief = started[0]
+    ours = [each for each in SIGNALS if signal.getsignal(each) in DEFAULTS]
+    previous = {each: signal.signal(each, lambda number, _: chief.send_signal(number)) for each in ours}
+    try:
+        _wait(started)
+    finally:
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+        for process in started:
+            process.kill()
+            process.communicate()
+    return chief.returncode if chief.returncode >= 0 else FAILED
+
+
+def _wait(started: list[subprocess.Popen[bytes]]) -> None:
+    """Return when all processes have ended, or others have had their time since the first did."""
+    chief, until = started[0], float("inf")
+    while any(process.poll() is None for process in started) and time.monotonic() < until:
+        ended = chief.poll() is not None
+        if ended or any(process.poll() for process in started):
+            until = min(until, time.monotonic() + PATIENCE_SECONDS[ended])
+        time.sleep(0.05)
+
+
+def _started(index: int, ports: list[int], order: Mapping[str, Any]) -> subprocess.Popen[bytes]:
+    addresses = [f"localhost:{port}" for port in ports]
+    described = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"{__package__}.worker"],
+        env={**os.environ, "TF_CONFIG": json.dumps(described)},
+        stdin=subprocess.PIPE,
+        start_new_session=True,  # the terminal's Ctrl-C comes by way of this process
+    )
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(order).encode() + b"\n")
+    process.stdin.flush()
+    return process
+
+
+def _free_ports(number: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for each in sockets:
+            each.bind(("localhost", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def _cluster(number: int) -> tf.distribute.cluster_resolver.ClusterResolver | None:
+    """Return the cluster that ``TF_CONFIG`` or Slurm's step says that this process is of, if either does.
+
+    Raises:
+        UsageError: if it is none of so many workers.
+    """
+    resolvers = tf.distribute.cluster_resolver
+    if "TF_CONFIG" in os.environ:
+        with failing_as("TF_CONFIG"):
+            where, cluster = "TF_CONFIG", resolvers.TFConfigClusterResolver()
+            cluster.cluster_spec()
+    elif int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+        first = PORTS + int(os.environ.get("SLURM_JOB_ID", 0)) % 1000 * 10
+        # It divides GPUs between tasks, and cannot be told that there are none.
+        slurm = resolvers.SlurmClusterResolver(
+            port_base=first, gpus_per_node=number, gpus_per_task=1, auto_set_gpu=False
+        )
+        where, spec = "Slurm", slurm.cluster_spec()
+        cluster = resolvers.SimpleClusterResolver(spec, "", slurm.task_type, slurm.task_id, rpc_layer="grpc")
+    else:
+        return None
+    found = cluster.cluster_spec().as_dict()
+    if list(found) != ["worker"] or len(found["worker"]) != number:
+        there = ", ".join(f"{len(tasks)} {job}" for job, tasks in found.items()) or "no worker"
+        raise UsageError(f"training.workers={number}, and {where} has {there}: let both be the same")
+    return cluster
