@@ -50,7 +50,9 @@ def without_docstring(owner, name, value):
     missing = [] if own and not own.startswith(f"{name}(") else [f"{owner}.{name}"]
     if inspect.isclass(value) and value.__module__.startswith("metalearn"):
         for method, function in methods(value):
-            inherited = any(getattr(getattr(base, method, None), "__doc__", None) for base in value.__mro__[1:])
+            inherited = any(
+                getattr(getattr(base, method, None), "__doc__", None) for base in value.__mro__[1:]
+            )
             if not (function.__doc__ or inherited or f"        {method}: " in own):
                 missing.append(f"{owner}.{name}.{method}")
     return missing
