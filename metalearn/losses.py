@@ -1,4 +1,4 @@
-"""Losses ``(targets, outputs) -> scalar``. Mean or sum: this also scales inner learning rates."""
+"""Losses ``(targets, outputs) -> scalar``, which are means unless their docstring says sum."""
 
 from __future__ import annotations
 

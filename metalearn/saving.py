@@ -22,11 +22,9 @@ ROOT = "meta"
 def save(path: str | os.PathLike[str], meta: Meta, learner: Learner) -> None:
     """Write meta-parameters to a file, which is either written completely or not at all.
 
-    ==========  ========================================================================================
-    ``.npz``    all meta-parameters without rounding, an array for each leaf: ``meta/parameters/dense/kernel``
-    ``.keras``  the Keras model ``learner.to_keras(meta)``; only possible if it contains all meta-parameters,
-                that is, without learned hyperparameters and without moving statistics for each step
-    ==========  ========================================================================================
+    - ``.npz``: all meta-parameters without rounding, an array for each leaf: ``meta/parameters/dense/kernel``;
+    - ``.keras``: the Keras model ``learner.to_keras(meta)``. This is only possible if the model contains all
+      meta-parameters, that is, without learned hyperparameters and without moving statistics for each step.
 
     Args:
         path: of the file, with one of the two endings.
