@@ -80,7 +80,7 @@ class natural(Estimator):
     def __call__(
         self, problem: Problem, phi: Meta, tasks: Task, carry: Carry = (), seed: Seed = (0, 0)
     ) -> tuple[MetaGradient, Carry]:
-        """Return the estimator's result with another gradient; that of each task stays as it is."""
+        """Return the estimator's result with another gradient, which is that of each task, too."""
         result, carry = self.estimator(problem, phi, tasks, carry, seed)
 
         def product(vector: Meta) -> Meta:
@@ -99,4 +99,8 @@ class natural(Estimator):
         slope = tf.add_n([tf.reduce_sum(one * other) for one, other in pairs])
         # At a stationary point there is nowhere to go.
         scale = tf.where(slope > 0, tf.sqrt(2 * self.radius / tf.where(slope > 0, slope, 1)), 0)
-        return result._replace(gradient=tf.nest.map_structure(lambda leaf: scale * leaf, direction)), carry
+        gradient = tf.nest.map_structure(lambda leaf: scale * leaf, direction)
+        of_each = tf.nest.map_structure(
+            lambda leaf, like: tf.broadcast_to(leaf, like.shape), gradient, result.per_task
+        )
+        return result._replace(gradient=gradient, per_task=of_each), carry
