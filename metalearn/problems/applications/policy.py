@@ -83,8 +83,7 @@ def policy(
             E-MAML; with ``plain`` alone, as the others' second derivatives contain it in expectation.
         deviation: of continuous actions.
         estimator: of the meta-gradient; ``checkpointed()`` unless given.
-        radius: of a trust region, the mean KL divergence of adapted policies in an update by ``SGD(1.0)``,
-            see :class:`metalearn.estimators.natural`; None for the meta-gradient as it is.
+        radius: KL divergence of an update by ``SGD(1.0)``, see :class:`metalearn.estimators.natural`.
 
     Raises:
         ValueError: if an option is not known, a number out of range, or the model does not fit the
@@ -96,14 +95,15 @@ def policy(
     objective = _Objective(
         environment, model, surrogate, baseline, discount, trace, normalized, exploratory, deviation
     )
-    estimator = estimator or checkpointed()
+    return _learner(objective, rules.get(rule), steps, estimator or checkpointed(), radius)
+
+
+def _learner(
+    objective: _Objective, rule: Rule, steps: int, estimator: Estimator, radius: float | None
+) -> BilevelLearner:
     if radius is not None:
-        distribution = distribution_of(environment.spec, deviation)
+        distribution = distribution_of(objective.environment.spec, objective.deviation)
         estimator = natural(estimator, objective.outputs, distribution.divergence, radius)
-    return _learner(objective, rules.get(rule), steps, estimator)
-
-
-def _learner(objective: _Objective, rule: Rule, steps: int, estimator: Estimator) -> BilevelLearner:
     problem = BilevelProblem(
         start=objective.start,
         inner_loss=objective.inner_loss,
