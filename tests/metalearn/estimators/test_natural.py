@@ -62,6 +62,7 @@ def test_it_is_that_of_the_fisher_matrix():
     assert cosine < 0.99
 
 
+@pytest.mark.slow
 def test_an_update_is_as_far_away_as_said():
     """The mean divergence of adapted policies, on the rollouts of the old ones: within 2 % of the radius.
 
