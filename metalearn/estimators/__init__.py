@@ -8,6 +8,7 @@ from metalearn.estimators.forward_mode import forward_mode
 from metalearn.estimators.frozen import frozen
 from metalearn.estimators.implicit import implicit
 from metalearn.estimators.lookup import get
+from metalearn.estimators.natural import natural
 from metalearn.estimators.persistent_evolution import persistent_evolution
 from metalearn.estimators.protocol import Estimator
 from metalearn.estimators.reptile import reptile
@@ -28,6 +29,7 @@ __all__ = [
     "get",
     "implicit",
     "mixed_mode",
+    "natural",
     "persistent_evolution",
     "reptile",
     "truncated",

@@ -89,7 +89,7 @@ def _known(config: DictConfig, command: str, path: str) -> Iterator[str]:
     of_tasks = [each for each in possible if each.startswith("task.")]
     possible += [f"{section}.{each}" for section in CHANGES if section in plain for each in of_tasks]
     for each in dict.fromkeys(possible):
-        if each not in composed and _options_with(*each.split(".", 1)):
+        if each not in composed and _options_with(*each.partition(".")[::2]):
             yield each
         elif each not in composed and each.startswith(ADDED):
             yield f"+{each}"

@@ -42,6 +42,7 @@ PROBLEM: dict[str, Setting] = {
     "problem.normalized": Setting(kinds.SWITCH, "divide advantages by their deviation"),
     "problem.exploratory": Setting(kinds.SWITCH, "the term of how the first rollouts are drawn (E-MAML)"),
     "problem.deviation": Setting(kinds.POSITIVE, "of continuous actions"),
+    "problem.radius": Setting(optional(kinds.POSITIVE), "of the trust region; null for none"),
     "problem.start": Setting(kinds.RANGE, "generator and discriminator at first"),
     **{
         f"problem.{part}": Setting(kinds.OBJECT, f"the {part} of the problem")

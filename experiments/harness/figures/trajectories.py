@@ -82,14 +82,14 @@ def trajectories(
 
 def draw(shown: Paths) -> Figure:
     """Draw a panel a task: the goal, and trajectories after each number of inner steps in a colour."""
-    figure = Figure(figsize=(3.4 * len(shown.goals), 4), layout="constrained")
+    figure = Figure(figsize=(3 * len(shown.goals), 4), layout="constrained")
     panels = figure.subplots(1, len(shown.goals), sharex=True, sharey=True, squeeze=False)[0]
     for task, (axes, goal) in enumerate(zip(panels, shown.goals, strict=True)):
         for (step, positions), color in zip(shown.positions.items(), (GREY, BLUE, "black"), strict=False):
             label = f"after {step} inner step{'s' * (step != 1)}"
             lines = axes.plot(*positions[task].transpose(2, 1, 0), color=color, alpha=0.5, lw=0.9)
             lines[0].set_label(label)
-        axes.plot(*goal, marker="*", ms=14, color=VERMILLION, ls="", label="goal", zorder=3)
+        axes.plot(*goal, marker="*", ms=14, color=VERMILLION, ls="", label="goal", zorder=3, clip_on=False)
         axes.set_title(f"task {task}", fontsize=11)
         axes.set_aspect("equal")
         axes.grid(alpha=0.3)

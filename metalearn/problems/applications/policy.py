@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from metalearn import rules
 from metalearn.checks import require_fraction, require_positive
-from metalearn.estimators import Estimator, checkpointed
+from metalearn.estimators import Estimator, checkpointed, natural
 from metalearn.nn import functional
 from metalearn.problems.applications.rollout import (
     batch_of,
@@ -52,6 +52,7 @@ def policy(
     exploratory: bool = False,
     deviation: float = 0.5,
     estimator: Estimator | None = None,
+    radius: float | None = None,
 ) -> BilevelLearner:
     """Return the learner of a policy's initial parameters, from which it adapts by policy gradients.
 
@@ -82,6 +83,7 @@ def policy(
             E-MAML; with ``plain`` alone, as the others' second derivatives contain it in expectation.
         deviation: of continuous actions.
         estimator: of the meta-gradient; ``checkpointed()`` unless given.
+        radius: KL divergence of an update by ``SGD(1.0)``, see :class:`metalearn.estimators.natural`.
 
     Raises:
         ValueError: if an option is not known, a number out of range, or the model does not fit the
@@ -93,10 +95,15 @@ def policy(
     objective = _Objective(
         environment, model, surrogate, baseline, discount, trace, normalized, exploratory, deviation
     )
-    return _learner(objective, rules.get(rule), steps, estimator or checkpointed())
+    return _learner(objective, rules.get(rule), steps, estimator or checkpointed(), radius)
 
 
-def _learner(objective: _Objective, rule: Rule, steps: int, estimator: Estimator) -> BilevelLearner:
+def _learner(
+    objective: _Objective, rule: Rule, steps: int, estimator: Estimator, radius: float | None
+) -> BilevelLearner:
+    if radius is not None:
+        distribution = distribution_of(objective.environment.spec, objective.deviation)
+        estimator = natural(estimator, objective.outputs, distribution.divergence, radius)
     problem = BilevelProblem(
         start=objective.start,
         inner_loss=objective.inner_loss,
@@ -163,6 +170,14 @@ class _Objective:
         if self.exploratory:
             loss += score * tf.stop_gradient(loss)
         return loss, {"return": undiscounted}
+
+    def outputs(self, theta: Parameters, task: Task) -> tf.Tensor:
+        """Return the model's outputs on the query's rollouts, ``[N H, A]``."""
+        network = functools.partial(functional.apply, self.model)
+        distribution = distribution_of(self.environment.spec, self.deviation)
+        found = followed(self.environment, network, theta, distribution, task.query)
+        observations = found.trajectories.observations
+        return network(theta, tf.reshape(observations, [-1, observations.shape[-1]]))
 
     def _loss(self, theta: Parameters, episodes: Episodes) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Return the loss, the undiscounted return, and the log-probabilities ``[N, H]``."""

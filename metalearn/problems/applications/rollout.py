@@ -43,6 +43,10 @@ class Distribution(Protocol):
         """Return ``[M]`` logarithms, up to a constant, for outputs ``[M, A]`` and actions ``[M, ...]``."""
         ...
 
+    def divergence(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Return the mean KL divergence from the outputs ``[M, A]`` as constants: 0, with a Hessian."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class Gaussian:
@@ -57,6 +61,10 @@ class Gaussian:
     def log_probability(self, outputs: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
         """Return ``-|actions - outputs|^2 / (2 deviation^2)``."""
         return tf.reduce_sum(tf.square(actions - outputs), -1) / (-2 * self.deviation**2)
+
+    def divergence(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Return ``|stop(outputs) - outputs|^2 / (2 deviation^2)``, the mean."""
+        return -tf.reduce_mean(self.log_probability(outputs, tf.stop_gradient(outputs)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +81,12 @@ class Categorical:
         chosen = tf.one_hot(actions, outputs.shape[-1], dtype=outputs.dtype)
         # Not tf.nn.log_softmax, which would have to be vectorised over tasks by a fallback.
         return tf.reduce_sum(chosen * outputs, -1) - tf.reduce_logsumexp(outputs, -1)
+
+    def divergence(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Return ``sum_a stop(p) (stop(log p) - log p)``, the mean."""
+        logarithms = outputs - tf.reduce_logsumexp(outputs, -1, keepdims=True)
+        kept = tf.stop_gradient(logarithms)
+        return tf.reduce_mean(tf.reduce_sum(tf.exp(kept) * (kept - logarithms), -1))
 
 
 def distribution_of(spec: Spec, deviation: float) -> Distribution:

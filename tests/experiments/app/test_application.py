@@ -94,6 +94,14 @@ def outcome(monkeypatch, capfd, main, config_name, *arguments):
     return stopped.value.code, captured.out, captured.err
 
 
+def test_a_page_without_an_algorithm_does_not_have_a_setting(monkeypatch, capfd):
+    code, _, printed = outcome(
+        monkeypatch, capfd, train.main, "train", "experiment=rl/bandit", "task.shotz=1"
+    )
+    assert (code, printed.count("\n")) == (2, 1)
+    assert "there is no setting task.shotz" in printed
+
+
 @pytest.mark.parametrize(("argument", "expected"), CASES, ids=[case[0] for case in CASES])
 def test_bad_input_gets_one_clear_message(argument, expected, monkeypatch, capfd, tmp_path):
     """Exit code 2, what is wrong named, no traceback, and no folder left behind."""

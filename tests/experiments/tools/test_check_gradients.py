@@ -34,10 +34,10 @@ def only(monkeypatch):
 
 
 def test_every_estimator_is_in_the_table():
-    """But for a combination of others and for zero; and the configured one has its own settings."""
+    """But for those made of others and for zero; and the configured one has its own settings."""
     chosen = {"_target_": "metalearn.estimators.truncated", "window": 3}
     found = gradients.estimators({"estimator": chosen})
-    others = {"Estimator", "annealed", "frozen", "get", "mixed_mode"}
+    others = {"Estimator", "annealed", "frozen", "get", "mixed_mode", "natural"}
     assert set(ml.estimators.__all__) - others == set(found)
     assert found["truncated"] == chosen
 

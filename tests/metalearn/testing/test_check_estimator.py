@@ -13,6 +13,19 @@ from tests.often import mostly_slow
 
 EARLY, LATE = estimators.first_order(), estimators.checkpointed()
 
+
+def natural():
+    """In the metric of theta_K itself."""
+
+    def outputs(theta, task):
+        return tf.concat([tf.reshape(leaf, [-1]) for leaf in tf.nest.flatten(theta)], 0)
+
+    def divergence(found):
+        return tf.reduce_sum(tf.square(found - tf.stop_gradient(found))) / 2
+
+    return estimators.natural(LATE, outputs, divergence)
+
+
 RIGHT = {
     "checkpointed": LATE,
     "evolution": estimators.evolution(0.1, 2),
@@ -31,6 +44,7 @@ EXPENSIVE = {
     "implicit": estimators.implicit(),
     "implicit of steps": estimators.implicit(of="step"),
     "implicit, warm": estimators.implicit(warm_start=True),
+    "natural": natural(),
     "neumann": estimators.implicit("neumann", scale=0.1),
 }
 
