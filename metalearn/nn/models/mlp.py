@@ -27,7 +27,9 @@ def mlp(
         hidden: width of each hidden layer, each at least 1; empty for a linear model.
         output_size: length of an output vector, at least 1.
         activation: any Keras activation. ``softsign`` has no second derivative in TensorFlow.
-        dtype: of parameters and arithmetic, Keras' ``floatx`` unless given.
+        dtype: of parameters and arithmetic, Keras' ``floatx`` unless given; or a policy like
+            ``"mixed_bfloat16"``: hidden layers compute in bfloat16, parameters, their meta-gradient and the
+            output layer are in float32.
 
     Returns:
         A built model ``[N, input_size] -> [N, output_size]``.
@@ -58,12 +60,13 @@ def build_mlp(
     layers = [
         Dense(width, activation, name=f"hidden_{index}", dtype=dtype) for index, width in enumerate(hidden)
     ]
+    of_parameters = keras.dtype_policies.get(dtype).variable_dtype
     return keras.Sequential(
         [
-            keras.Input((input_size,), dtype=dtype),
+            keras.Input((input_size,), dtype=of_parameters),
             *before,
             *layers,
-            Dense(output_size, name="output", dtype=dtype),
+            Dense(output_size, name="output", dtype=of_parameters),
         ],
         name="mlp",
     )

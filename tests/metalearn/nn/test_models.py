@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import metalearn as ml
 
@@ -98,3 +99,16 @@ def test_a_context_model_can_be_saved(tmp_path):
 def test_context_needs_a_size(context):
     with pytest.raises(ValueError, match="context"):
         ml.models.context_mlp(context=context)
+
+
+@pytest.mark.slow
+def test_meta_gradients_of_mixed_precision_are_near(as_float64, as_vector):
+    """Hidden layers round to 8 bits; parameters, losses and meta-gradients are in float32."""
+    learner = ml.MetaLearner(ml.models.mlp(hidden=(10,), dtype="mixed_bfloat16"), "mse", "sgd", steps=1)
+    assert [layer.compute_dtype for layer in learner.model.layers] == ["bfloat16", "float32"]
+    meta, tasks = learner.initialize(0), ml.tasks.Sinusoid(10, 10).sample((0, 1), 5)
+    found, exact = learner.meta_gradient(meta, tasks), learner.meta_gradient(*as_float64((meta, tasks)))
+    assert {leaf.dtype for leaf in tf.nest.flatten((found.loss, found.gradient))} == {tf.float32}
+    found, exact = as_vector(found.gradient), as_vector(exact.gradient)
+    error = np.linalg.norm(found - exact) / np.linalg.norm(exact)
+    assert 1e-5 < error < 1e-2
