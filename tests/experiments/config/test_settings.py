@@ -57,9 +57,9 @@ def pages():
         parts = path.relative_to(CONFIGS).parts
         if len(parts) == 1 or parts[0] == "hydra":
             continue
-        page = OmegaConf.to_container(OmegaConf.load(path))
-        whole = page if "@package _global_" in path.read_text() else {parts[0]: page}
-        found += schema.leaves({key: value for key, value in whole.items() if key not in HYDRA})
+        read = OmegaConf.to_container(OmegaConf.load(path)).items()
+        page = {key: value for key, value in read if key not in HYDRA}
+        found += schema.leaves(page if "@package _global_" in path.read_text() else {parts[0]: page})
     whole = [composed("train"), composed("train", "experiment=distill/digits")]
     return [*found, *(leaf for config in whole for leaf in schema.leaves(config))]
 
