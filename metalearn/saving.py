@@ -22,7 +22,7 @@ ROOT = "meta"
 def save(path: str | os.PathLike[str], meta: Meta, learner: Learner) -> None:
     """Write meta-parameters to a file, which is either written completely or not at all.
 
-    - ``.npz``: all meta-parameters without rounding, an array a leaf: ``meta/parameters/dense/kernel``;
+    - ``.npz``: all meta-parameters, not rounded; an array for each leaf, ``meta/parameters/dense/kernel``;
     - ``.keras``: the Keras model ``learner.to_keras(meta)``. This is only possible if the model contains all
       meta-parameters, that is, without learned hyperparameters and without moving statistics for each step.
 

@@ -1,15 +1,15 @@
 """What is installed: every source file and page of configuration, under names of our own, with a command."""
 
 import configparser
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.documents import ROOT, TEXT
 
 COMPLETING = """
 eval "$(metalearn train -sc install=bash)"
@@ -41,6 +41,19 @@ def test_every_file_is_in_the_distribution():
     assert not {path.parent for path in sources} - installed
     assert ROOT / "conf" in installed
     assert {name.partition(".")[0] for name in packages} == {"metalearn", "metalearn_experiments"}
+
+
+def test_metadata_say_what_is_tested():
+    """Every Python from the first to the last that is taken, and every extra that the pages name."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    first, last = (int(each) for each in re.findall(r"3\.(\d+)", settings["options"]["python_requires"]))
+    found = re.findall(r":: 3\.(\d+)$", settings["metadata"]["classifiers"], re.MULTILINE)
+    assert [int(each) for each in found] == list(range(first, last))
+    extras = {*settings["options.extras_require"]}
+    assert extras >= {"sweep", "ray", "slurm", "data", "rl", "benchmark", "docs", "test", "dev"}
+    used = re.findall(r"'\.\[([\w,]+)\]'|metalearn-tf\[([\w,]+)\]", TEXT)
+    assert {name for pair in used for each in pair if each for name in each.split(",")} <= extras
 
 
 @pytest.mark.slow
