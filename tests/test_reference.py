@@ -10,7 +10,7 @@ import types
 import pytest
 
 import metalearn
-from tests.documents import README, ROOT
+from tests.documents import ROOT, TEXT
 
 
 def public_modules():
@@ -70,9 +70,9 @@ def test_every_public_name_has_a_docstring():
 
 @pytest.mark.slow
 def test_the_reference_has_a_page_of_every_public_module(tmp_path):
-    """By the command of the README; every public name has a place on the page of its module."""
+    """By the command of the guide; every public name has a place on the page of its module."""
     pytest.importorskip("pdoc")
-    (command,) = re.findall(r"^python (-m pdoc .*?)  #", README.read_text(), re.MULTILINE)
+    (command,) = re.findall(r"^python (-m pdoc .*?)  #", TEXT, re.MULTILINE)
     arguments = [str(tmp_path) if word == "site" else word for word in shlex.split(command)]
     subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, capture_output=True)
     for module in public_modules():
