@@ -21,6 +21,7 @@ TINY = [
     "evaluation.tasks=2",
     "evaluation.steps=1",
     "evaluation.task.queries=2",
+    "++evaluation.task.ways=2",
     "model.filters=2",
     "task.ways=2",
     "task.shots=1",

@@ -30,6 +30,7 @@ SMALL += [
     "evaluation.steps=1",
     "task.ways=2",
     "evaluation.task.queries=2",
+    "++evaluation.task.ways=2",
     "tracking=none",
 ]
 SMALL += ["diagnostics.interval=null", "run.check_derivatives=false", "task.split=[5,2,3]"]
