@@ -37,6 +37,7 @@ NOT_DESCRIBED |= {"prunable", "quantization_problem", "quantize", "snip", "soft_
 NOT_DESCRIBED |= {"soft_target_problem", "surgeon", "Surgeon"}
 NOT_DESCRIBED |= {"Environment", "Episodes", "Noise", "Robust", "Spec", "judged", "on_queries", "to_keras"}
 NOT_DESCRIBED |= {"prefetched", "spec", "task_bytes", "get", "linear_head", "Estimator", "Head"}
+NOT_DESCRIBED |= {"Gymnasium", "natural"}
 """What takes arrays, functions or objects that no configuration describes."""
 
 
