@@ -79,11 +79,12 @@ def draw(shown: Horizon) -> Figure:
     left.set_yscale("log")
     left.legend(**LEGEND)
     tidy(left, "Derivative of the loss by inner step", "inner step", f"Euclidean norm, {len(norms)} tasks")
-    titles = "Variance times inner steps of a call", "Distance from the exact estimate"
+    titles = "Variance x inner steps", "Distance from exact"
     for panel, title, values in zip(panels, titles, zip(*shown.estimates.values(), strict=True), strict=True):
         bars = panel.barh(list(shown.estimates), values, color=look(0)["color"])
         panel.bar_label(bars, fmt="%.2g", padding=3)
         panel.margins(x=0.25)
         tidy(panel, title, f"{CALLS} calls, {PAIRS} pairs, sigma {SIGMA}")
+        panel.set_xticks([])  # the bars have their numbers
         panel.invert_yaxis()
     return figure
