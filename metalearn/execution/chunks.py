@@ -13,28 +13,33 @@ import tensorflow as tf
 
 from metalearn.types import Structure
 
-CACHE_BYTES = 2**21
-"""Values of tasks that are worked on together, at most: a second-level cache."""
+CACHE_BYTES = 7 * 2**18
+"""Values of tasks that are worked on together, at most: most of a second-level cache of 2 MiB."""
 
-SMALLEST = 4
-"""Of chunks, relative to the largest that fit: below a quarter of that, the loop costs more than it gains."""
+FEWEST = 16
+"""Of tasks in a chunk, unless it is one: XLA compiles sums over 5 tasks into a program that takes more than
+twice the time of one for 25, or for a single task 25 times."""
 
 
 def size_of_chunk(tasks: int, bytes_of_task: int) -> int:
-    """Return how many of T tasks to work on together: the most that divide T and fit into the cache.
+    """Return how many of T tasks to work on together.
 
-    All of them, if no such number is near to what fits, as where T is prime, and on a GPU, which works on
-    many at once. It depends on T and the bytes alone: all processors sum a meta-batch in the same order.
+    All of them, if they take less than twice of what a cache holds. Else the most that fit into it and divide
+    T, if that is at least :data:`FEWEST`; or one, if so many do not fit. All again where no such number
+    divides T, as where it is prime, and on a GPU, which works on many at once.
+
+    It depends on T and the bytes alone: all processors sum a meta-batch in the same order.
 
     Args:
         tasks: T.
         bytes_of_task: of the values that a task is worked on with.
     """
-    fit = max(CACHE_BYTES // max(bytes_of_task, 1), 1)
-    if tasks <= fit or tf.config.list_physical_devices("GPU"):
+    fit = CACHE_BYTES // max(bytes_of_task, 1)
+    if tasks * bytes_of_task < 2 * CACHE_BYTES or tf.config.list_physical_devices("GPU"):
         return tasks
-    divisors = [size for size in range(max(fit // SMALLEST, 1), fit + 1) if tasks % size == 0]
-    return max(divisors, default=tasks)
+    if fit < FEWEST:
+        return 1
+    return max((size for size in range(FEWEST, fit + 1) if tasks % size == 0), default=tasks)
 
 
 def bytes_within(graph: tf.Graph) -> int:

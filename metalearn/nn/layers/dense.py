@@ -3,7 +3,7 @@
 The gradient of ``x W`` by W is ``x' u``, a product over the examples. XLA hands every such product to a
 library, at its best with long sums; of a few shots, half of a meta-gradient's time goes into packing them.
 Written as a sum of N outer products it is compiled into the update that it is for: a third less time of an
-iteration of the sinusoid workload. With more examples or larger layers the library is faster.
+iteration of the sinusoid workload. With more examples the library is faster, so it depends on N.
 """
 
 from __future__ import annotations
@@ -18,14 +18,12 @@ from metalearn.checks import require_count
 from metalearn.nn.layers import weights
 from metalearn.nn.layers.normalization import Shape
 
-FEW_EXAMPLES = 64
-"""N up to which outer products are faster, for small kernels: at 64 and 40 x 40 they are level."""
+FEW_EXAMPLES = 20
+"""N up to which outer products are faster: at 28 they take 1.2 times as long as the library, and XLA's loop over
+more than 32 takes 7 times as long. Sums in parts do not help: in a whole iteration XLA computes them anew."""
 
-SMALL_PRODUCT = 16 * 128 * 128
-"""``N I O`` up to which they are: level with the library at 16 examples and 128 x 128."""
-
-AT_ONCE = 16
-"""Outer products in a sum: XLA's loop over more than 32 is 7 times as slow as the library."""
+SMALL_KERNEL = 128 * 128
+"""Weights up to which they are."""
 
 
 @keras.saving.register_keras_serializable(package="metalearn")
@@ -87,13 +85,12 @@ def product(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
     Args:
         x: ``[..., I]``; faster if it is ``[N, I]`` with a known N of at most :data:`FEW_EXAMPLES`.
-        kernel: W, ``[I, O]``; faster if ``N I O`` is at most :data:`SMALL_PRODUCT`.
+        kernel: W, ``[I, O]``; faster if ``I O`` is at most :data:`SMALL_KERNEL`.
     """
     if x.shape.rank != 2:
         return keras.ops.matmul(x, kernel)
-    examples, weights = x.shape[0] or FEW_EXAMPLES + 1, kernel.shape.num_elements()
-    few = examples <= FEW_EXAMPLES and examples * weights <= SMALL_PRODUCT
-    return _times(x, kernel) if few else tf.matmul(x, kernel)
+    few = x.shape[0] is not None and x.shape[0] <= FEW_EXAMPLES
+    return _times(x, kernel) if few and kernel.shape.num_elements() <= SMALL_KERNEL else tf.matmul(x, kernel)
 
 
 Pullback = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
@@ -117,8 +114,5 @@ def _times_transposed(u: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Pullb
 @tf.custom_gradient
 def _outer(x: tf.Tensor, u: tf.Tensor) -> tuple[tf.Tensor, Pullback]:
     """Return ``x' u = sum_n x_n u_n'``."""
-    parts = -(-x.shape[0] // AT_ONCE)
-    sizes = [(x.shape[0] + part) // parts for part in range(parts)]
-    pairs = zip(tf.split(x, sizes), tf.split(u, sizes), strict=True) if parts > 1 else [(x, u)]
-    value = tf.add_n([tf.reduce_sum(left[:, :, None] * right[:, None, :], 0) for left, right in pairs])
+    value = tf.reduce_sum(x[:, :, None] * u[:, None, :], 0)
     return value, lambda upstream: (_times_transposed(u, upstream), _times(x, upstream))

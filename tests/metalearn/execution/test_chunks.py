@@ -12,11 +12,13 @@ from metalearn.execution.chunks import CACHE_BYTES, in_chunks, size_of_chunk
     ("tasks", "bytes_of_task", "size"),
     [
         (25, 4, 25),  # all fit
-        (1, 2 * CACHE_BYTES, 1),
+        (25, CACHE_BYTES // 15, 25),  # or nearly so
         (2500, CACHE_BYTES // 60, 50),  # the largest divisor of what fits
         (2503, CACHE_BYTES // 60, 2503),  # prime
-        (2 * 83, CACHE_BYTES // 60, 2 * 83),  # 2 is too small
+        (170, CACHE_BYTES // 16, 170),  # 10 is too small
+        (25, CACHE_BYTES // 5, 1),
         (6, 2 * CACHE_BYTES, 1),
+        (1, 2 * CACHE_BYTES, 1),
     ],
 )
 def test_sizes_divide_the_tasks(tasks, bytes_of_task, size):
