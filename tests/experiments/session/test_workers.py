@@ -18,7 +18,8 @@ from experiments.harness.session import workers
 from tests.documents import GUIDE
 from tests.experiments.small_runs import SETTINGS, call, content, folder, run
 
-SHARED = [*SETTINGS, "training.iterations=2000", "training.carry=700", "training.workers=2"]
+SHARED = [*SETTINGS, "training.iterations=1500", "training.carry=700", "training.workers=2"]
+SHARED += ["training.jit_compile=false"]
 
 BOUND = 60
 """Seconds in which the others of a worker that was killed have ended: TensorFlow's heartbeats take ten."""
