@@ -114,6 +114,7 @@ def join(cluster: tf.distribute.cluster_resolver.ClusterResolver | None = None) 
 
     Raises:
         ValueError: if there is no cluster, or TensorFlow has been used before.
+        WorkerLostError: if another worker has ended meanwhile.
     """
     cluster = cluster or tf.distribute.cluster_resolver.TFConfigClusterResolver()
     jobs = cluster.cluster_spec().as_dict()
@@ -135,8 +136,7 @@ def join(cluster: tf.distribute.cluster_resolver.ClusterResolver | None = None) 
         ) from error
     keys: dict[tuple[Any, ...], int] = {}
 
-    def all_reduce(tensor: tf.Tensor) -> tf.Tensor:
-        key = keys.setdefault((tensor.dtype, *tensor.shape), len(keys))  # alike on all: they call it in step
+    def reduced(tensor: tf.Tensor, key: int) -> tf.Tensor:
         return tf.raw_ops.CollectiveReduceV2(
             input=tensor,
             group_size=count,
@@ -147,4 +147,14 @@ def join(cluster: tf.distribute.cluster_resolver.ClusterResolver | None = None) 
             final_op="Id",
         )
 
-    return Workers(index, count, all_reduce)
+    def all_reduce(tensor: tf.Tensor) -> tf.Tensor:
+        shape = (tensor.dtype, *tensor.shape)
+        if shape not in keys:  # alike on all: they call it in step
+            # Workers have minutes to agree on an operation, and for ever to come to one that is agreed on.
+            reduced(tf.zeros([1]), 0)
+            keys[shape] = len(keys) + 1
+        return reduced(tensor, keys[shape])
+
+    workers = Workers(index, count, all_reduce)
+    workers.sum(tf.zeros([1]))  # all have just come
+    return workers
