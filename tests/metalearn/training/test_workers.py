@@ -17,7 +17,7 @@ TASKS, ITERATIONS = 6, 3
 
 def crew(count):
     """Return workers that are threads of this process, and add in their order."""
-    given, barrier = [None] * count, threading.Barrier(count, timeout=60)
+    given, barrier = [None] * count, threading.Barrier(count, timeout=300)
 
     def of_one(index):
         def all_reduce(tensor):
