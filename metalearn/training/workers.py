@@ -114,7 +114,6 @@ def join(cluster: tf.distribute.cluster_resolver.ClusterResolver | None = None) 
 
     Raises:
         ValueError: if there is no cluster, or TensorFlow has been used before.
-        WorkerLostError: if another worker has ended meanwhile.
     """
     cluster = cluster or tf.distribute.cluster_resolver.TFConfigClusterResolver()
     jobs = cluster.cluster_spec().as_dict()
@@ -136,7 +135,8 @@ def join(cluster: tf.distribute.cluster_resolver.ClusterResolver | None = None) 
         ) from error
     keys: dict[tuple[Any, ...], int] = {}
 
-    def reduced(tensor: tf.Tensor, key: int) -> tf.Tensor:
+    def all_reduce(tensor: tf.Tensor) -> tf.Tensor:
+        key = keys.setdefault((tensor.dtype, *tensor.shape), len(keys))  # alike on all: they call it in step
         return tf.raw_ops.CollectiveReduceV2(
             input=tensor,
             group_size=count,
@@ -147,14 +147,4 @@ def join(cluster: tf.distribute.cluster_resolver.ClusterResolver | None = None) 
             final_op="Id",
         )
 
-    def all_reduce(tensor: tf.Tensor) -> tf.Tensor:
-        shape = (tensor.dtype, *tensor.shape)
-        if shape not in keys:  # alike on all: they call it in step
-            # Workers have minutes to agree on an operation, and for ever to come to one that is agreed on.
-            reduced(tf.zeros([1]), 0)
-            keys[shape] = len(keys) + 1
-        return reduced(tensor, keys[shape])
-
-    workers = Workers(index, count, all_reduce)
-    workers.sum(tf.zeros([1]))  # all have just come
-    return workers
+    return Workers(index, count, all_reduce)
