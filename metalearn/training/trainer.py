@@ -266,8 +266,7 @@ class MetaTrainer:
 
     def _call(self, order: Order) -> Outcome:
         give(self._workers, order, self.state)
-        outcome: Outcome = self._calls(*self._arguments(order))
-        return outcome
+        return Outcome(*self._calls(*self._arguments(order)))
 
     def _arguments(self, order: Order) -> tuple[Any, ...]:
         block, carried = self._blocks.of(self.iteration // self._blocks.length), self._carried

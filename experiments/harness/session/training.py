@@ -18,7 +18,7 @@ from ..app.interrupts import interruptible
 from ..app.terminal import Bar, brief
 from ..config.build import build_callbacks, build_tracker
 from ..config.preparation import prepare
-from ..console import say
+from ..console import say, say_error
 from ..errors import FAILED, INTERRUPTED, UsageError
 from ..invocation import command
 from ..runs import files, identity, rundir
@@ -44,6 +44,15 @@ def train(config: Config, report: Report | None = None) -> int:
         config: resolved.
         report: of validation losses; it can say that the run is to be given up.
     """
+    try:
+        return _train_shared(config, report)
+    except ml.WorkerLostError as error:
+        say_error(str(error), "stopped:")
+        return FAILED
+
+
+def _train_shared(config: Config, report: Report | None) -> int:
+    """Train with the workers that share the run, if any do: lead them, follow, or start and wait for them."""
     run = rundir.locate(config)
     manifest = rundir.read_manifest(run)
     if manifest is not None:
@@ -69,9 +78,6 @@ def train(config: Config, report: Report | None = None) -> int:
         with locked(run.path) as lock, workers.together(config, trainer, crew):
             files.sweep(run.path)
             return _go_on(Session(run, config, trainer, lock, callbacks), report)
-    except ml.WorkerLostError as error:
-        say(str(error), "stopped:", "bold red")
-        return FAILED
     except OSError as error:
         say(
             f"{error.filename or run.path}: {error.strerror or error}. What was kept before is whole; when "

@@ -19,7 +19,7 @@ import metalearn as ml
 
 from ..app.interrupts import DEFAULTS, SIGNALS, interruptible
 from ..config.build import failing_as
-from ..console import console, say_error
+from ..console import console
 from ..errors import FAILED, UsageError
 from ..runs import code, identity
 
@@ -80,12 +80,8 @@ def together(config: Config, trainer: ml.MetaTrainer, workers: ml.workers.Worker
 
 def follow(config: Config, trainer: ml.MetaTrainer, workers: ml.workers.Workers) -> int:
     """Follow the chief to the end of its run; return the exit code."""
-    try:
-        with interruptible(lambda: None), together(config, trainer, workers):
-            return 0
-    except ml.WorkerLostError as error:
-        say_error(str(error), "stopped:")
-        return FAILED
+    with interruptible(lambda: None), together(config, trainer, workers):
+        return 0
 
 
 def start(config: Config, order: Mapping[str, Any]) -> int:

@@ -17,7 +17,7 @@ TASKS, ITERATIONS = 6, 3
 
 def crew(count):
     """Return workers that are threads of this process, and add in their order."""
-    given, barrier = [None] * count, threading.Barrier(count, timeout=60)
+    given, barrier = [None] * count, threading.Barrier(count, timeout=300)
 
     def of_one(index):
         def all_reduce(tensor):
@@ -81,6 +81,7 @@ def trained(trainer):
         if leads:
             trainer.compare()
             history = trainer.run(ITERATIONS - 1)
+            trainer.load(tf.nest.map_structure(lambda leaf: leaf / 2, trainer.meta))  # others need not know
             following, _ = trainer.next_update()
             last = trainer.run(1)
             joined = {name: np.concatenate([history[name], last[name]]) for name in history}
