@@ -20,7 +20,7 @@ from metalearn.nn.layers.normalization import Shape
 
 FEW_EXAMPLES = 20
 """N up to which outer products are faster: at 28 they take 1.2 times as long as the library, and XLA's loop
-over more than 32 takes 7 times as long. Sums in parts do not help: in a whole iteration XLA computes them anew."""
+over more than 32 takes 7 times as long. Sums in parts do not help: XLA computes their terms anew."""
 
 SMALL_KERNEL = 128 * 128
 """Weights up to which they are."""
