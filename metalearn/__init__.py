@@ -1,4 +1,4 @@
-"""Meta-learning research in TensorFlow: gradients through learning, proven right."""
+"""Meta-learning research in TensorFlow 2 and Keras 3: tested gradients through training."""
 
 from metalearn import (
     attacks,
