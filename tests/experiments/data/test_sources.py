@@ -200,7 +200,7 @@ def test_glyphs_are_drawn_once(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("word", "named"),
     [
-        ("task.ways=30", "task: ways=30 are more than"),
+        ("task.ways=60", "task: ways=60 are more than"),
         ("task.split=[1,2]", "task.split=[1, 2] must be three numbers"),
         ("model.ways=4", "class"),
         ("model.image=[32,32,1]", "(32, 32, 1)"),
