@@ -254,7 +254,7 @@ class MetaTrainer:
         with it, and leave the context when it has; without any, it leads nobody.
 
         Raises:
-            ValueError: if a worker has another trainer.
+            ValueError: if a worker's trainer has another seed, meta-batch size, or other tensors.
             WorkerLostError: if another worker has ended.
         """
         return together(self._workers, (self.seed, self.meta_batch_size), self.state, self._follow)

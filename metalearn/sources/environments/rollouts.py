@@ -101,7 +101,7 @@ class Rollouts:
         if self.population is not None:
             run, iteration = tf.unstack(tf.cast(seed, tf.int32))
             kept = self.environment.draw(fold_in(tf.stack([run, 0]), POPULATION_STREAM), self.population)
-            turn = tf.range(tasks) % self.population
+            turn = (iteration * tasks + tf.range(tasks)) % self.population
             drawn = tf.nest.map_structure(
                 lambda known, fresh: tf.where(iteration < 0, fresh, tf.gather(known, turn)),
                 kept,

@@ -40,6 +40,10 @@ def test_tasks_of_a_population_come_in_turn():
     first, later = (task.support.noise.action.numpy() for task in drawn[:2])
     assert (first != later).all()
     check_source(source)
+    larger = dataclasses.replace(source, population=8)
+    goals = [larger.sample((0, iteration), 4).query.task["goal"].numpy() for iteration in range(3)]
+    assert len({*np.concatenate(goals[:2])}) == 8
+    np.testing.assert_array_equal(goals[2], goals[0])
 
 
 @dataclasses.dataclass(frozen=True)
