@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from metalearn import Learner, diagnostics, estimators
 from metalearn.evaluation.task_list import EVALUATION_STREAM
 from metalearn.sources import Source
+from metalearn.sources.protocol import is_constant
 from metalearn.types import Meta
 
 from .axes import LEGEND, look, tidy
@@ -19,14 +20,14 @@ from .axes import LEGEND, look, tidy
 TASKS, CALLS = 8, 50
 
 SIGMA, PAIRS = 0.1, 10
-"""Of the estimators by evolution that the learner's own is compared with."""
+"""Of the estimator by evolution that exact derivatives are compared with."""
 
 
 class Horizon(NamedTuple):
     """What :func:`draw` draws.
 
     Attributes:
-        growth: norms of the cotangent at theta_0, ..., theta_K, ``[TASKS, K+1]``, by what phi it is at.
+        growth: norms of the cotangent at theta_0, ..., theta_K, ``[T, K+1]``, by what phi it is at.
         estimates: variance times cost, and distance of the mean from that of the first, by estimator.
     """
 
@@ -43,22 +44,20 @@ def measured(learner: Learner, metas: Mapping[str, Meta], tasks: Source, seed: i
         tasks: that it is evaluated on.
         seed: of the tasks, which no training draws.
     """
-    drawn, growth = tasks.sample((seed, EVALUATION_STREAM), TASKS), {}
+    drawn, growth = tasks.sample((seed, EVALUATION_STREAM), 1 if is_constant(tasks) else TASKS), {}
     for name, meta in metas.items():
         problem, phi, posed = learner.posed(meta, drawn, (seed, 0))
         grown = tf.function(diagnostics.cotangent_growth, autograph=False)
         growth[name] = grown(problem, phi, posed).numpy()
     one = tf.nest.map_structure(lambda leaf: leaf[:1], posed)
-    # In inner steps: reverse passes take each step twice, and back, which is as much again as both.
-    steps = problem.steps
-    known = {
+    # In inner steps: a reverse pass takes each step twice, and back, which is as much again as both.
+    steps, half = problem.steps, problem.steps // 2
+    known: dict[str, tuple[estimators.Estimator, float]] = {
         "exact": (estimators.checkpointed(), 4 * steps),
         "evolution": (estimators.evolution(SIGMA, PAIRS), 2 * PAIRS * steps),
-        "persistent evolution": (
-            estimators.persistent_evolution(SIGMA, PAIRS),
-            (2 * PAIRS + 1) * steps,
-        ),
     }
+    if half:
+        known[f"last {half} steps alone"] = (estimators.truncated(half), steps + 3 * half)
     compared = {name: diagnostics.Compared(*each) for name, each in known.items()}
     varied = tf.function(diagnostics.variance_at_equal_cost, autograph=False)
     found = varied(problem, phi, one, compared, CALLS)
