@@ -77,7 +77,7 @@ def draw(shown: Horizon) -> Figure:
         left.plot(np.median(norms, 0), lw=2.2, label=f"{name}, median", **look(index))
     left.set_yscale("log")
     left.legend(**LEGEND)
-    tidy(left, "Derivative of the loss by inner step", "inner step", f"Euclidean norm, {len(norms)} tasks")
+    tidy(left, "Derivative of the loss by inner step", "inner step", f"Euclidean norm, T = {len(norms)}")
     titles = "Variance x inner steps", "Distance from exact"
     for panel, title, values in zip(panels, titles, zip(*shown.estimates.values(), strict=True), strict=True):
         bars = panel.barh(list(shown.estimates), values, color=look(0)["color"])
