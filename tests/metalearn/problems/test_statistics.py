@@ -152,7 +152,7 @@ def test_parameters_alone_do_not_answer(source, name):
     learner = learner_of(name, 1)
     tasks = source.sample((0, 0), 1)
     adapted = learner.adapt(start(learner), tasks.support)
-    with pytest.raises(ValueError, match=rf"statistics='{name}' outputs depend on more .*adapt returned"):
+    with pytest.raises(ValueError, match=rf"statistics='{name}' outputs depend on more .*result of adapt"):
         learner.predict(adapted.parameters, tasks.query.inputs)
 
 

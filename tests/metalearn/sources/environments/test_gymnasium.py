@@ -161,7 +161,7 @@ def test_a_policy_is_trained_and_evaluated():
         ),
         (
             lambda: ml.problems.policy(walks(), ml.models.mlp(2, (), 2), surrogate="pathwise", rule="sgd"),
-            "surrogate='pathwise' needs derivatives, and Gymnasium has none",
+            "surrogate='pathwise' needs derivatives, but Gymnasium has none",
         ),
     ],
 )
