@@ -209,5 +209,5 @@ def test_tasks_and_phi_are_named():
     with pytest.raises(AssertionError, match="floating-point tensors: start is"):
         check_problem(posed(), {"start": tf.constant([1, 2, 3])}, tasks)
     uneven = tasks._replace(query=tf.nest.map_structure(lambda leaf: leaf[:1], tasks.query))
-    with pytest.raises(AssertionError, match="one leading axis of T tasks"):
+    with pytest.raises(AssertionError, match="a leading axis of the same length T"):
         check_problem(posed(), phi_of(), uneven)
