@@ -63,12 +63,12 @@ class natural(Estimator):
 
     @property
     def weighs_steps(self) -> bool:  # type: ignore[override]
-        """As the estimator."""
+        """The same as that of the estimator of g."""
         return self.estimator.weighs_steps
 
     @property
     def continues(self) -> bool:  # type: ignore[override]
-        """As the estimator."""
+        """The same as that of the estimator of g."""
         return self.estimator.continues
 
     def require(self, problem: Problem, phi: Meta, task: Task) -> None:
