@@ -84,7 +84,7 @@ def require_tasks_fit(model: keras.Model, posed: Posed, estimator: Estimator) ->
         targets = one.query.targets
         if isinstance(shape, tuple) and tf.is_tensor(targets) and "targets have" in str(error):
             raise ValueError(
-                f"the model's outputs have the shape {tf.TensorShape(shape[1:])}, the tasks' targets have "
+                f"the model has outputs of shape {tf.TensorShape(shape[1:])}, the tasks' targets have "
                 f"{targets.shape[1:]}: change the model's output size, the tasks or the loss ({error})"
             ) from error
         raise

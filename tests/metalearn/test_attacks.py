@@ -163,7 +163,7 @@ def test_judges_report_what_attacks_leave(linear, attack):
         (lambda: ml.attacks.pgd(0.1, step_size=0.0), "step_size must be a finite number above 0"),
         (lambda: ml.attacks.pgd(0.1, bounds=(1, 0)), "bounds is the wrong way round"),
         (lambda: ml.attacks.pgd_at([0.1, -1]), "radius must be at least 0, got -1"),
-        (lambda: ml.attacks.Robust(None, judges=ml.attacks.pgd_at([1, 1])), "are the same"),
+        (lambda: ml.attacks.Robust(None, judges=ml.attacks.pgd_at([1, 1])), "are equal"),
     ],
 )
 def test_what_cannot_be_is_refused(make, message):
