@@ -194,7 +194,7 @@ def test_a_lost_worker_is_said():
     def lost(_):
         raise tf.errors.UnavailableError(None, None, "Socket closed")
 
-    with pytest.raises(ml.WorkerLostError, match=r"worker 1 of 2 .* one has ended.*go on from the last"):
+    with pytest.raises(ml.WorkerLostError, match=r"worker 1 of 2 .* one has ended.*resume from the last"):
         Workers(1, 2, lost).from_chief([np.zeros(1)])
     with pytest.raises(ValueError, match="has not joined its workers"):
         Workers(1, 2).from_chief([np.zeros(1)])
