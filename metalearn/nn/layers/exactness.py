@@ -95,8 +95,8 @@ def exact(model: keras.Model) -> keras.Model:
     remaining = _faulty(rebuilt, REPLACED)
     if remaining:
         raise ValueError(
-            f"{', '.join(remaining)} cannot be replaced by exact layers: in subclassed models, use the layers "
-            f"of metalearn.layers ({', '.join(REPLACEMENTS)}, softsign); "
+            f"{', '.join(remaining)} cannot be replaced by exact layers: in subclassed models, use the "
+            f"layers of metalearn.layers ({', '.join(REPLACEMENTS)}, softsign); "
             "SpectralNormalization has no exact form, omit it or use the estimator first_order"
         )
     return rebuilt
