@@ -86,7 +86,7 @@ def pair(size, width=1, dtype=np.float32):
         ([(np.zeros((5, 1)), np.array(["a"] * 5))], "targets is no array of numbers"),
         ([np.zeros((5, 1))], r"data set 0 has to be a pair \(inputs, targets\), got ndarray"),
         ([], "takes a list of data sets"),
-        (np.zeros((5, 2)), "got ndarray: ml.tasks.dataset takes one data set"),
+        (np.zeros((5, 2)), "got ndarray: ml.tasks.dataset takes a single data set"),
         (
             [pair(5), ({"a": np.zeros(5)}, np.zeros(5))],
             r"data set 1 has the arrays \['inputs/a', 'targets'\]",

@@ -57,7 +57,7 @@ def test_sources_that_keep_the_contract_pass(source):
         (broken("spec", narrow), r"draws float32 \(1, 4, 1\) at support/inputs, and specifies"),
         (broken("sample", clipped), "draws the tasks of training for the seed .* of evaluation"),
         (broken("split", lambda self, part: None), r"split\('train'\) is no source"),
-        (broken("constant", True), "says that it is constant"),
+        (broken("constant", True), "declares constant=True"),
     ],
 )
 def test_every_breach_is_named(source, message):
