@@ -79,7 +79,7 @@ def impure(seed, tasks):
         (impure, "impure draws other tasks when it is called again with the same seed"),
         (lambda seed, tasks: lines((0, 0), tasks), "for every second number of the seed"),
         (lambda seed, tasks: lines(seed, 1), "for 3 tasks: every array needs the leading axis"),
-        (lambda seed, tasks: lines(seed, tasks)[0][0], "has to return ml.Task.*it returned ndarray"),
+        (lambda seed, tasks: lines(seed, tasks)[0][0], "has to return ml.Task.*but returned ndarray"),
         (3, r"takes a function sample\(seed, tasks\), got int"),
     ],
 )
