@@ -162,12 +162,12 @@ WRONG = {
         "the model's state after inner_loss has other parts",
     ),
     "noise": (posed(inner_loss=_noisy), "it is pure: a second call gives another inner_loss"),
-    "kind of step": (posed(batch=_by_kind_of_step), "batch gives the same for the step 0"),
+    "kind of step": (posed(batch=_by_kind_of_step), "batch returns the same for the step 0"),
     "NumPy": (posed(outer_loss=_through_numpy), "works in a graph, tasks mapped 'auto'"),
-    "context": (posed(outer_loss=_by_context), "it differs in outer_loss of task 0"),
+    "context": (posed(outer_loss=_by_context), "outer_loss of task 0 differs"),
     "unused leaf": (
         posed(inner_loss=lambda theta, phi, batch, model: squares(theta["w"], batch)),
-        "every leaf of phi has an influence: none has strength",
+        "every leaf of phi has an effect: there is none of strength",
     ),
     "unused parameter": (
         posed(start=lambda phi, task: {"w": phi["start"], "v": phi["start"]}),
