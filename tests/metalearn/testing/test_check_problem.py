@@ -163,7 +163,7 @@ WRONG = {
     ),
     "noise": (posed(inner_loss=_noisy), "it is pure: a second call gives another inner_loss"),
     "kind of step": (posed(batch=_by_kind_of_step), "batch returns the same for the step 0"),
-    "NumPy": (posed(outer_loss=_through_numpy), "works in a graph, tasks mapped 'auto'"),
+    "NumPy": (posed(outer_loss=_through_numpy), "works in a graph with mapping='auto'"),
     "context": (posed(outer_loss=_by_context), "outer_loss of task 0 differs"),
     "unused leaf": (
         posed(inner_loss=lambda theta, phi, batch, model: squares(theta["w"], batch)),
