@@ -1,6 +1,7 @@
-"""The inner loop of any bilevel problem: its start, one step, all steps, and the losses around it.
+"""The inner loop of any bilevel problem: its start, one step, all steps, and the losses.
 
-Functions of one task, and pure. Within a loop, ``Inner.step`` is left empty: the loop's own index counts.
+All functions are pure, and most are functions of one task. Within a loop, ``Inner.step`` is empty, because
+the loop has its own index.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ Step: TypeAlias = "int | tf.Tensor"
 
 
 def inner_start(problem: Problem, phi: Meta, task: Task) -> Inner:
-    """Return the inner loop of one task before its first step: ``task.start``, or else that of the problem.
+    """Return the inner loop of one task before its first step: ``task.start``, or else the problem's start.
 
     Raises:
-        ValueError: if ``task.start`` is not structured as the problem's own start, naming the part.
+        ValueError: if ``task.start`` has another structure than the problem's start, naming the part.
     """
     started = problem.start(phi, task)
     inner = started if isinstance(started, Inner) else Inner(started)
-    # A tape tells tensors apart by identity: theta_0 may equal a leaf of phi, it must not be that leaf.
+    # A tape distinguishes tensors by identity, so theta_0 must not be the same object as a leaf of phi.
     parameters = tf.nest.map_structure(tf.identity, inner.parameters)
     _require_dict(parameters)
     rule = problem.rule.init(parameters) if isinstance(inner.rule, tuple) and not inner.rule else inner.rule
@@ -44,7 +45,7 @@ def inner_start(problem: Problem, phi: Meta, task: Task) -> Inner:
 
 
 def step_number(task: Task, index: Step) -> Step:
-    """Return the number of a loop's step ``index``: steps of a loop that is continued count on."""
+    """Return the number of a loop's step ``index``, which includes the steps before a continued loop."""
     if not isinstance(task.start, Inner):
         return index
     return tf.maximum(tf.cast(task.start.step, tf.int32), 0) + index
@@ -56,7 +57,7 @@ def inner_loss(
     """Return the inner loss on one step's batch and the next state of the model.
 
     Raises:
-        ValueError: if the loss is not a scalar, or the state is structured otherwise than before.
+        ValueError: if the loss is not a scalar, or the structure of the state changes.
     """
     result = problem.inner_loss(parameters, phi, batch, model)
     loss, after = result if isinstance(result, tuple) else (result, model)
@@ -68,7 +69,7 @@ def inner_loss(
 def outer_loss(
     problem: Problem, parameters: Parameters, phi: Meta, task: Task, model: Structure
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Return the outer loss of one task and what it reports, by name.
+    """Return the outer loss of one task and its metrics, by name.
 
     Raises:
         ValueError: if the loss or a metric is not a scalar.
@@ -84,7 +85,7 @@ def outer_loss(
 def weighted_outer_loss(
     problem: Problem, parameters: Parameters, phi: Meta, task: Task, model: Structure, step: Step
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Return what theta_k, k = ``step``, contributes to the meta-loss of one task, and the metrics there."""
+    """Return the term of theta_k, k = ``step``, in the meta-loss of one task, and the metrics at theta_k."""
     loss, metrics = outer_loss(problem, parameters, phi, task, model)
     if problem.step_weights is None:
         return loss, metrics
@@ -97,7 +98,7 @@ def inner_gradient(
     """Return the inner loss at ``parameters`` on one step's batch, the model's next state, and the gradient.
 
     Raises:
-        ValueError: naming the parameters that the inner loss does not depend on.
+        ValueError: naming the parameters on which the inner loss does not depend.
     """
     parameters = distinct(parameters)
     with tf.GradientTape() as tape:
@@ -122,8 +123,8 @@ def inner_step(problem: Problem, inner: Inner, phi: Meta, task: Task, index: Ste
 def inner_objective(
     problem: Problem, parameters: Parameters, phi: Meta, task: Task, model: Structure
 ) -> tf.Tensor:
-    """Return the whole inner loss of one task: the mean over its ``problem.batches`` batches."""
-    # Not a map: gradients of this are taken from outside, which a map does not allow under XLA.
+    """Return the complete inner loss of one task: the mean over its ``problem.batches`` batches."""
+    # Not a map: gradients are taken outside this function, which a map does not support under XLA.
     losses = [
         inner_loss(problem, parameters, phi, problem.batch(task, index), model)[0]
         for index in range(problem.batches)
@@ -132,7 +133,7 @@ def inner_objective(
 
 
 def advance(problem: Problem, phi: Meta, layout: Layout, start: Inner, tasks: Task) -> Inner:
-    """Return the inner loop after all its steps, within a program: none is remembered."""
+    """Return the inner loop after all its steps, within a program that stores no intermediate step."""
 
     def body(inner: Inner, index: Step) -> Inner:
         return layout.each(lambda inner, task: inner_step(problem, inner, phi, task, index), inner, tasks)
@@ -141,7 +142,7 @@ def advance(problem: Problem, phi: Meta, layout: Layout, start: Inner, tasks: Ta
 
 
 def numbered(inner: Inner, tasks: Task, steps: int) -> Inner:
-    """Return inner loops of ``[T, ...]`` with the number of steps that each has taken, ``[T]``."""
+    """Return inner loops ``[T, ...]`` with the number of steps taken by each, ``[T]``."""
     taken = step_number(tasks, steps)
     count = tf.nest.flatten(inner.parameters)[0].shape[0]
     return inner._replace(step=tf.broadcast_to(tf.convert_to_tensor(taken, tf.int32), [count]))
@@ -154,10 +155,10 @@ def solve(
     steps: int,
     measure: Callable[[Inner, Task], Structure],
 ) -> tuple[Inner, Structure]:
-    """Run the inner loop on every task, measuring before each step and after the last.
+    """Run the inner loop on every task, with measurements before each step and after the last.
 
     Args:
-        problem: its ``steps`` is not used.
+        problem: the bilevel problem; its ``steps`` is not used.
         phi: the meta-parameters.
         tasks: leaves ``[T, ...]``.
         steps: K, at least 0.
@@ -190,8 +191,8 @@ def solve(
 def adapted(problem: Problem, phi: Meta, task: Task) -> Parameters:
     """Return theta_K of one task as a differentiable function of phi.
 
-    For losses that contain an inner problem of their own: orders nest. The steps are in the graph beyond a
-    few of them, so that it does not grow with their number.
+    It is for losses that contain an inner problem themselves, so derivatives of higher order nest. Beyond a
+    few steps it is a loop in the graph, whose size does not grow with the number of steps.
 
     Args:
         problem: the inner problem.
@@ -208,7 +209,7 @@ def adapted(problem: Problem, phi: Meta, task: Task) -> Parameters:
 
 
 def counted(tasks: Task) -> Task:
-    """Return tasks with at least one leaf, so that their number is known: one task if there is none."""
+    """Return tasks with at least one leaf, so that T is known; T is 1 for tasks without leaves."""
     return tasks if tf.nest.flatten(tasks) else tasks._replace(info=tf.zeros([1]))
 
 
@@ -216,7 +217,7 @@ def number_of_tasks(tasks: Task) -> int:
     """Return T.
 
     Raises:
-        ValueError: if leaves do not agree on it, naming two of them.
+        ValueError: if the leaves disagree on T, naming two of them.
     """
     leaves = dict(zip(names(tasks), tf.nest.flatten(tasks), strict=True))
     sizes = {name: leaf.shape[0] if leaf.shape.rank else "none" for name, leaf in leaves.items()}
@@ -224,7 +225,7 @@ def number_of_tasks(tasks: Task) -> int:
     for name, size in sizes.items():
         if size != count or size == "none":
             raise ValueError(
-                f"every leaf of the tasks needs one leading axis of T tasks, but {first} has {count} of them "
+                f"every leaf of the tasks needs a leading axis of the same length T, but {first} has {count} "
                 f"and {name} has {size}: for a single task, add an axis of length 1, "
                 "tf.nest.map_structure(lambda x: x[None], tasks)"
             )
@@ -236,7 +237,7 @@ def _require_scalar(what: str, value: tf.Tensor) -> None:
     if shape.rank != 0:
         raise ValueError(
             f"{what} has to be a scalar for one task, got the shape {shape}: reduce it, for example with "
-            "tf.reduce_mean (a gradient would be that of the sum, and the inner rate so many times too large)"
+            "tf.reduce_mean (otherwise the gradient is that of the sum, which multiplies the inner rate)"
         )
 
 
@@ -245,7 +246,7 @@ def _require_dict(parameters: Parameters) -> None:
     if not is_dict or not all(tf.is_tensor(leaf) for leaf in parameters.values()):
         raise ValueError(
             "start has to return the inner parameters as a dict of tensors, {name: tensor}, got "
-            f"{type(parameters).__name__}: inner rules treat one variable after the other by its name"
+            f"{type(parameters).__name__}: inner rules update variables by their names"
         )
 
 
@@ -260,13 +261,13 @@ def _require_like(what: str, given: Structure, like: Structure) -> None:
     if differing := sorted(set(found) ^ set(expected)):
         raise ValueError(
             f"{what} has other parts than the problem's own start: {', '.join(map(label, differing))} "
-            f"{'are' if len(differing) > 1 else 'is'} in one of the two only; make it with the same "
+            f"{'are' if len(differing) > 1 else 'is'} in one of the two only; create it with the same "
             "problem and rule"
         )
     for name, leaf in found.items():
         leaf, model = tf.convert_to_tensor(leaf), tf.convert_to_tensor(expected[name])
         if leaf.dtype != model.dtype or not leaf.shape.is_compatible_with(model.shape):
             raise ValueError(
-                f"{what} has {leaf.dtype.name} {leaf.shape} at {label(name)}, where the problem's own start "
+                f"{what} has {leaf.dtype.name} {leaf.shape} at {label(name)}, but the problem's own start "
                 f"has {model.dtype.name} {model.shape}"
             )

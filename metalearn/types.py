@@ -1,4 +1,4 @@
-"""The data types that every module shares, and the letters that name shapes.
+"""The data types and protocols of the package, and the letters that denote shapes.
 
 Shapes are written with these letters throughout the package:
 
@@ -7,7 +7,7 @@ Shapes are written with these letters throughout the package:
 ``N``  examples in a batch (``shots`` in support, ``queries`` in query)
 ``K``  inner steps
 ``P``  parameters of a model, counted as scalars
-``D``  numbers that a task is made from
+``D``  numbers that describe a task
 =====  ==========================================================
 
 A batch of tasks is one :class:`Task` whose leaves carry a leading axis ``[T, ...]``.
@@ -25,22 +25,22 @@ Parameters = dict[str, tf.Tensor]
 """Model parameters: a flat dict from a variable's path inside the model to its value."""
 
 Structure = Any
-"""Nested dicts, tuples and lists with tensors at the leaves."""
+"""Nested dicts, tuples and lists with tensors as leaves."""
 
 Meta = Any
 """The meta-parameters phi: any nest of tensors. Those of a ``MetaLearner`` are
 ``{"parameters": {...}, "rule": {...}}``."""
 
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-"""``loss(targets, outputs)``: a scalar, the mean over the ``N`` examples unless its name says sum."""
+"""``loss(targets, outputs)``: a scalar, the mean over the ``N`` examples unless its name contains sum."""
 
 
 Seed: TypeAlias = "tuple[int, int] | tf.Tensor"
-"""Two integers, ``[2]``: all that a random draw depends on."""
+"""Two integers, ``[2]``, which determine a random draw."""
 
 TaskMapping: TypeAlias = Literal["auto", "vectorized", "sequential"]
-"""How a function of one task is applied to ``T``: in one vectorised program, or one task after the other;
-``"auto"`` is the first of the two that can be built."""
+"""How a function of one task is applied to ``T`` tasks: in one vectorised program, or one task after the
+other; ``"auto"`` is the first of the two that can be built."""
 
 
 class Batch(NamedTuple):
@@ -51,17 +51,17 @@ class Batch(NamedTuple):
 
 
 class Inner(NamedTuple):
-    """All that an inner loop carries from step to step.
+    """The complete state of an inner loop.
 
-    It goes in by :attr:`Task.start` and comes back in :attr:`MetaGradient.inner`, so that an inner loop may
-    be continued in the next iteration, or kept in a checkpoint.
+    It is passed in :attr:`Task.start` and returned in :attr:`MetaGradient.inner`, so that an inner loop can
+    be continued in the next iteration or saved in a checkpoint.
 
     Attributes:
         parameters: theta, a dict of tensors.
-        rule: state of the inner rule, as ``rule.init`` makes it.
-        model: state of the model (moving statistics), any nest.
-        step: number of inner steps that have been taken, an integer scalar. A start with a negative step is
-            not used: the loop starts anew from ``problem.start``. So one program serves both cases.
+        rule: the state of the inner rule, as returned by ``rule.init``.
+        model: the state of the model (moving statistics), any nest.
+        step: the number of inner steps taken, an integer scalar. A start with a negative step is not used:
+            the loop starts from ``problem.start``, so that one program serves both cases.
     """
 
     parameters: Parameters
@@ -71,14 +71,14 @@ class Inner(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What one task shows (``support``, to adapt on) and what it asks (``query``, to judge by).
+    """One task: examples to adapt to (``support``) and examples to evaluate on (``query``).
 
     Attributes:
-        support: nest of tensors, for a batch of tasks with a leading ``[T]``; may be empty.
-        query: likewise.
-        start: the inner loop that this task continues; empty for one that begins with ``problem.start``.
-        info: what the task was made from (an amplitude, a phase), ``[..., D]``, for whoever judges a learner.
-            Learners never read it.
+        support: a nest of tensors, for a batch of tasks with a leading ``[T]``; may be empty.
+        query: a nest of tensors of the same kind.
+        start: the inner loop that this task continues; empty for one that starts from ``problem.start``.
+        info: numbers that describe the task (an amplitude, a phase), ``[..., D]``, for evaluations. Learners
+            never read it.
     """
 
     support: Structure
@@ -88,17 +88,17 @@ class Task(NamedTuple):
 
 
 class MetaGradient(NamedTuple):
-    """What an estimator returns for a meta-batch.
+    """The result of an estimator for a meta-batch.
 
     A compiled program computes only those fields that it uses.
 
     Attributes:
-        loss: meta-loss of each task, ``[T]``.
-        gradient: its gradient averaged over the tasks, structured as the meta-parameters.
-        per_task: each task's own gradient, as the meta-parameters with a leading ``[T]``.
+        loss: the meta-loss of each task, ``[T]``.
+        gradient: its gradient averaged over the tasks, with the structure of the meta-parameters.
+        per_task: the gradient of each task, with the structure of the meta-parameters and a leading ``[T]``.
         inner: the inner loop of each task after its last step, ``[T, ...]``.
-        metrics: what the outer loss reports beside its value, by name, each ``[T]``.
-        residual: how far the estimate's assumptions are from holding, by name, each ``[T]``: for implicit
+        metrics: the metrics that the outer loss reports, by name, each ``[T]``.
+        residual: the errors of the estimate's assumptions, by name, each ``[T]``: for implicit
             differentiation the stationarity of the solution and the residual of the linear solver.
     """
 
@@ -111,13 +111,13 @@ class MetaGradient(NamedTuple):
 
 
 class Adaptation(NamedTuple):
-    """The outcome of the inner loop.
+    """The result of the inner loop.
 
     Attributes:
-        parameters: complete adapted parameters of each task, ``[T, ...]``.
-        support_loss: support loss before every step and after the last, ``[T, K+1]``.
-        model: state of the model, ``[T, ...]``, empty if there is none.
-        inputs: those of the support, which outputs of some models depend on.
+        parameters: the complete adapted parameters of each task, ``[T, ...]``.
+        support_loss: the support loss before every step and after the last, ``[T, K+1]``.
+        model: the state of the model, ``[T, ...]``; empty if there is none.
+        inputs: the inputs of the support, on which the outputs of some models depend.
     """
 
     parameters: Parameters
@@ -127,7 +127,7 @@ class Adaptation(NamedTuple):
 
 
 class Problem(Protocol):
-    """A bilevel problem: what is learned by what. All methods are pure functions of one task.
+    """A bilevel problem. All methods are pure functions of one task.
 
     ::
 
@@ -138,14 +138,14 @@ class Problem(Protocol):
         L, metrics         = outer_loss(theta_K, phi, task, m_K)
 
     Attributes:
-        rule: the inner update.
+        rule: the inner update rule.
         steps: K, at least 0.
         mapping: how functions of one task are mapped over tasks.
-        batches: how many batches make up the whole inner loss, their mean over ``batch(task, 0)``, ...,
-            ``batch(task, batches - 1)``. Implicit differentiation and reports need it.
-        solved: whether ``start`` solves for parameters in closed form, anew in every task.
-        step_weights: ``[K+1]``, weights of the outer losses at theta_0, ..., theta_K in the meta-loss; None
-            for theta_K alone.
+        batches: the number of batches of the complete inner loss, which is the mean over ``batch(task, 0)``,
+            ..., ``batch(task, batches - 1)``. Implicit differentiation and reports need it.
+        solved: whether ``start`` computes parameters in closed form for every task.
+        step_weights: ``[K+1]``, the weights of the outer losses at theta_0, ..., theta_K in the meta-loss;
+            None for theta_K only.
     """
 
     @property
@@ -167,44 +167,44 @@ class Problem(Protocol):
     def step_weights(self) -> tf.Tensor | None: ...
 
     def start(self, phi: Meta, task: Task) -> Inner | Parameters:
-        """Return theta_0; in an :class:`Inner` where there is a state of the model or of the rule, too."""
+        """Return theta_0, or an :class:`Inner` if there is an initial state of the model or of the rule."""
         ...
 
     def batch(self, task: Task, step: int | tf.Tensor) -> Structure:
-        """Return what inner step ``step`` (counted from 0) sees of a task."""
+        """Return the data of inner step ``step``, counted from 0."""
         ...
 
     def inner_loss(
         self, parameters: Parameters, phi: Meta, batch: Structure, model: Structure
     ) -> tf.Tensor | tuple[tf.Tensor, Structure]:
-        """Return a scalar, and the next state of the model if there is one."""
+        """Return a scalar, or ``(scalar, next state of the model)``."""
         ...
 
     def outer_loss(
         self, parameters: Parameters, phi: Meta, task: Task, model: Structure
     ) -> tf.Tensor | tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Return a scalar, and named scalars to report if there are any."""
+        """Return a scalar, or ``(scalar, {name: scalar to report})``."""
         ...
 
     def hyperparameters(self, phi: Meta) -> Structure:
-        """Return what ``rule.update`` takes as its values."""
+        """Return the ``values`` for ``rule.update``."""
         ...
 
 
 class Rule(Protocol):
     """A differentiable inner update rule: pure functions, so that gradients flow through them.
 
-    Three methods make a rule: whatever has ``learnable``, ``init`` and ``update`` is one, a subclass or not.
-    ``settings`` and ``descent_rates`` say more about it, for diagnoses; a subclass inherits answers that
-    say nothing. :func:`metalearn.testing.check_rule` checks a rule of one's own.
+    Any object with ``learnable``, ``init`` and ``update`` is a rule. ``settings`` and ``descent_rates`` are
+    optional information for diagnostics; subclasses inherit defaults.
+    :func:`metalearn.testing.check_rule` checks user-defined rules.
     """
 
     @abc.abstractmethod
     def learnable(self, parameters: Parameters) -> Structure:
-        """Return the initial values of what is meta-learned; an empty structure where nothing is.
+        """Return the initial values of the learned hyperparameters; an empty structure if there are none.
 
-        A dict, if the rule is to be wrapped by one that learns something too. It has the same keys for
-        every ``parameters``, ``{}`` included: wrappers ask for the names in that way.
+        It is a dict if the rule is to be wrapped by another rule with learned hyperparameters. Its keys must
+        not depend on ``parameters``, which may be ``{}``: wrappers obtain the names in this way.
         """
         ...
 
@@ -225,16 +225,16 @@ class Rule(Protocol):
         """Return the parameters and the state after inner step ``step``.
 
         Args:
-            gradients: of the inner loss at ``parameters``, structured as these.
-            state: as :meth:`init` or the update before returned it.
+            gradients: the gradients of the inner loss, with the structure of ``parameters``.
+            state: the state from :meth:`init` or the previous update.
             parameters: theta_k of one task.
-            values: what is meta-learned, structured as :meth:`learnable` returns it.
-            step: k from 0, a Python integer or a scalar tensor.
+            values: the learned hyperparameters, with the structure that :meth:`learnable` returns.
+            step: k, from 0, a Python integer or a scalar tensor.
         """
         ...
 
     def settings(self) -> Mapping[str, Any]:
-        """Return the hyperparameters, learned or not, under the names that :meth:`learnable` uses.
+        """Return all hyperparameters, learned or not, by the names that :meth:`learnable` uses.
 
         Each is a :data:`metalearn.rules.hyperparameters.Hyperparameter`.
         """
@@ -243,9 +243,9 @@ class Rule(Protocol):
     def descent_rates(
         self, parameters: Parameters, values: Structure, step: int | tf.Tensor
     ) -> Parameters | None:
-        """Return the rates r if the update is ``theta - r * gradient`` and nothing else; None if not.
+        """Return the rates r if the update is exactly ``theta - r * gradient``, else None.
 
-        By the keys of ``parameters``, each a number or a tensor that broadcasts to the parameter. Where one
-        rate holds for all, it is the same number or the very same tensor under every key.
+        The keys are those of ``parameters``; each value is a number or a tensor that broadcasts to the
+        parameter. If all parameters have one rate, every value is the same number or the same tensor object.
         """
         return None

@@ -1,4 +1,4 @@
-"""Adversarial examples, and learners that are trained and judged on them."""
+"""Adversarial examples, and learners that are trained and evaluated on them."""
 
 from metalearn.attacks.ascent import Attack, fgsm, pgd, pgd_at
 from metalearn.attacks.robust import Robust, judged, on_queries

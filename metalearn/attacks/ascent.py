@@ -1,4 +1,4 @@
-"""Adversarial examples within a ball of the maximum norm: the fast gradient sign method and PGD."""
+"""Adversarial examples in a ball of the maximum norm: the fast gradient sign method and PGD."""
 
 from __future__ import annotations
 
@@ -21,26 +21,27 @@ from metalearn.random import fold_in, uniform
 from metalearn.types import Batch, Loss, Meta, Seed
 
 Answer = Callable[[tf.Tensor], tf.Tensor]
-"""A model with given parameters: ``inputs -> outputs``."""
+"""A model with fixed parameters: ``inputs -> outputs``."""
 
 STREAM = 0x61747461
-"""Folded into the seed of random starts, so that they are independent of tasks drawn with the same seed."""
+"""Folded into the seed of random starts, so that they are independent of tasks drawn with it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Attack:
-    """Projected steepest ascent of a loss in a ball of the maximum norm; made by :func:`fgsm`, :func:`pgd`.
+    """Projected steepest ascent of a loss in a ball of the maximum norm; see :func:`fgsm`, :func:`pgd`.
 
     ::
 
-        x_{i+1} = clip(x_i + step_size sign(grad loss(x_i)), x - radius, x + radius), then to the bounds
+        x_{i+1} = clip(clip(x_i + step_size sign(grad loss(x_i)), x - radius, x + radius), *bounds)
 
     Attributes:
-        radius: of the ball, at least 0.
-        steps: at least 1.
-        step_size: above 0; None for ``2.5 radius / steps``, which can reach every edge of the ball.
-        seed: two integers, of a start that is uniform in the ball; None to start from the inputs.
-        bounds: smallest and largest value of the data; None for none.
+        radius: the radius of the ball, at least 0.
+        steps: the number of steps, at least 1.
+        step_size: the step size, above 0; None for ``2.5 radius / steps``, which can reach the boundary from
+            any start.
+        seed: two integers, the seed of a start that is uniform in the ball; None to start from the inputs.
+        bounds: the smallest and the largest value of the data; None for no bounds.
 
     Raises:
         ValueError: naming the number that is out of range.
@@ -77,25 +78,25 @@ class Attack:
         """Return adversarial examples of a model.
 
         Args:
-            model: a Keras model with its own weights, in inference mode; a ``MetaLearner``; or a function
+            model: a Keras model, which is called in inference mode; a ``MetaLearner``; or a function
                 ``inputs -> outputs``.
             inputs: ``[N, ...]``, floating point.
-            targets: ``[N]`` or as ``loss`` takes them.
-            loss: ``(targets, outputs) -> scalar`` that is driven up, or its name.
-            meta: the meta-parameters, of a ``MetaLearner``.
+            targets: ``[N]``, or the targets of ``loss``.
+            loss: ``(targets, outputs) -> scalar`` that is maximised, or its name.
+            meta: the meta-parameters of a ``MetaLearner``.
             support: examples that a ``MetaLearner`` adapts to first, leaves ``[N, ...]``; None to attack the
                 initial parameters.
 
         Returns:
-            ``[N, ...]``, no further than ``radius`` from the inputs. No gradient flows through it.
+            ``[N, ...]``, within ``radius`` of the inputs. No gradient flows through it.
 
         Raises:
-            ValueError: if inputs are not floating point or out of the bounds, classes out of range, or
-                ``meta`` is given or missing.
+            ValueError: if inputs are not floating point or out of bounds, classes are out of range, or
+                ``meta`` is missing for a ``MetaLearner`` or given for another model.
         """
         if isinstance(model, MetaLearner) is (meta is None) or (meta is None and support is not None):
             raise ValueError(
-                "meta has to be given with a MetaLearner, and neither it nor support with others"
+                "meta is required with a MetaLearner; other models take neither meta nor support"
             )
         if isinstance(model, MetaLearner):
             model = model.to_keras(meta, support)
@@ -104,18 +105,18 @@ class Attack:
         return self.maximize(lambda x: objective(targets, answer(x)), tf.convert_to_tensor(inputs))
 
     def maximize(self, loss: Callable[[tf.Tensor], tf.Tensor], inputs: tf.Tensor) -> tf.Tensor:
-        """Return inputs of a high loss in the ball around ``inputs``, as constants.
+        """Return inputs with a high loss in the ball around ``inputs``, as constants.
 
         Args:
-            loss: of inputs, to a scalar; a mean over examples that do not depend on one another.
-            inputs: floating point, of a known shape where the start is random.
+            loss: ``inputs -> scalar``, a mean over independent examples.
+            inputs: floating point, with a known shape if the start is random.
 
         Raises:
-            ValueError: if inputs are not floating point, or known to be out of the bounds.
+            ValueError: if inputs are not floating point, or known to be out of bounds.
         """
         if not inputs.dtype.is_floating:
             raise ValueError(
-                f"inputs are {inputs.dtype.name}, and an attack moves them a little: cast them to floats"
+                f"inputs are {inputs.dtype.name}, but an attack adds small numbers: cast them to floats"
             )
         self._require_within(inputs)
         if not self.radius:
@@ -139,14 +140,14 @@ class Attack:
         return x if self.bounds is None else tf.clip_by_value(x, *self.bounds)
 
     def _require_within(self, inputs: tf.Tensor) -> None:
-        """Raise ValueError if inputs that are known by now lie out of the bounds."""
+        """Raise ValueError if inputs with known values are out of bounds."""
         values = None if self.bounds is None else tf.get_static_value(inputs)
         if values is not None and values.size and self.bounds:
             low, high = values.min(), values.max()
             if low < self.bounds[0] or high > self.bounds[1]:
                 raise ValueError(
-                    f"inputs go from {low} to {high}, beyond the bounds {tuple(self.bounds)}: scale the "
-                    "data, or give their own bounds"
+                    f"inputs go from {low} to {high}, outside the bounds {tuple(self.bounds)}: scale the "
+                    "data or change the bounds"
                 )
 
 
@@ -155,10 +156,10 @@ def fgsm(radius: float, *, bounds: Sequence[float] | None = None) -> Attack:
 
     Args:
         radius: at least 0, in units of the inputs.
-        bounds: smallest and largest value of the data.
+        bounds: the smallest and the largest value of the data.
 
-    Raises:
-        ValueError: if the radius is negative or the bounds are no range.
+        Raises:
+            ValueError: if the radius is negative or the bounds are not an interval.
 
     Example:
         ::
@@ -184,9 +185,9 @@ def pgd(
     Args:
         radius: at least 0, in units of the inputs.
         steps: at least 1.
-        step_size: above 0; ``2.5 radius / steps`` unless given.
-        seed: two integers, of the random start; None to start from the inputs.
-        bounds: smallest and largest value of the data.
+        step_size: above 0; ``2.5 radius / steps`` by default.
+        seed: two integers, the seed of the random start; None to start from the inputs.
+        bounds: the smallest and the largest value of the data.
 
     Raises:
         ValueError: naming the number that is out of range.
@@ -200,12 +201,12 @@ def pgd(
 def pgd_at(
     radii: Sequence[float], steps: int = 20, *, bounds: Sequence[float] | None = None
 ) -> tuple[Attack, ...]:
-    """Return :func:`pgd` at each of some radii: judges of :class:`metalearn.attacks.Robust`.
+    """Return :func:`pgd` for each of several radii, for example as ``judges`` of :class:`Robust`.
 
     Args:
         radii: each at least 0, in units of the inputs.
         steps: at least 1.
-        bounds: smallest and largest value of the data.
+        bounds: the smallest and the largest value of the data.
 
     Raises:
         ValueError: naming the number that is out of range.

@@ -1,4 +1,4 @@
-"""Adversarial training and adversarial querying: learners whose queries are attacked."""
+"""Adversarial training and adversarial querying: learners with adversarial queries."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from metalearn.types import Batch, Inner, Meta, Problem, Rule, Seed, Structure, 
 
 
 def on_queries(problem: Problem, attack: Attack) -> BilevelProblem:
-    """Return a bilevel problem whose outer loss is at the worst query inputs that ``attack`` finds.
+    """Return a bilevel problem whose outer loss is at the adversarial query inputs of ``attack``.
 
     ::
 
-        L(theta_K, phi) = outer_loss(theta_K, phi, x + delta),    delta = attack at theta_K, held constant
+        L(theta_K, phi) = outer_loss(theta_K, phi, x + delta),    delta = attack at theta_K, a constant
 
-    With no inner steps this is adversarial training, with some it is adversarial querying: the support stays
-    clean. What the outer loss reports, accuracy for one, is that of attacked queries. The gradient treats
-    delta as a constant, by Danskin's theorem (Madry et al. 2018, section 2.1).
+    Without inner steps this is adversarial training, with inner steps it is adversarial querying: the support
+    is not attacked. Metrics of the outer loss, such as accuracy, are those of attacked queries. The gradient
+    treats delta as a constant, following Danskin's theorem (Madry et al. 2018, section 2.1).
 
     Args:
-        problem: whose queries are pairs ``(inputs, targets)``.
-        attack: with its own random start, the same in every task.
+        problem: a problem whose queries are pairs ``(inputs, targets)``.
+        attack: the attack; a random start is the same in every task.
 
     Reference: Goldblum, Fowl and Goldstein (2020), "Adversarially Robust Few-Shot Learning: A Meta-Learning
     Approach", algorithm 2.
@@ -49,13 +49,13 @@ def on_queries(problem: Problem, attack: Attack) -> BilevelProblem:
 
 
 def judged(problem: Problem, clean: Problem, judges: Sequence[Attack]) -> BilevelProblem:
-    """Return a problem that also reports what each of some attacks leaves of the metrics.
+    """Return a problem that also reports the metrics under each of several attacks.
 
     Args:
-        problem: whose loss and metrics stay.
-        clean: the same without attacks; the metrics of its queries, attacked by a judge of radius r, are
-            reported as ``name@r``.
-        judges: of different radii.
+        problem: the problem, whose loss and metrics are unchanged.
+        clean: the same problem without attacks; its metrics on queries attacked with radius r are reported as
+            ``name@r``.
+        judges: attacks with different radii.
     """
 
     def reported(theta: Structure, phi: Meta, task: Task, model: Structure) -> Any:
@@ -75,20 +75,20 @@ def _with_outer_loss(problem: Problem, outer_loss: Callable[..., Any]) -> Bileve
 
 @dataclasses.dataclass(frozen=True)
 class Robust:
-    """A learner whose queries are attacked, for ``MetaTrainer``, ``evaluate`` and ``diagnose``.
+    """A learner with adversarial queries, for ``MetaTrainer``, ``evaluate`` and ``diagnose``.
 
-    Adversarial training is that of a learner of no inner steps, adversarial querying (:func:`on_queries`)
-    that of any other. Its evaluation reports robust losses and metrics. The random start of the attack
-    differs from iteration to iteration.
+    With a learner without inner steps this is adversarial training, with any other it is adversarial querying
+    (:func:`on_queries`). Evaluations report robust losses and metrics. The random start of the attack differs
+    from iteration to iteration.
 
     Attributes:
-        learner: of queries that are pairs ``(inputs, targets)``.
-        attack: as :func:`pgd` returns it; None to train on clean queries.
-        judges: attacks of different radii; the outer loss reports what each leaves of the learner's metrics,
-            ``accuracy@0.1`` for one. They cost as much in training: meant for evaluations.
+        learner: a learner whose queries are pairs ``(inputs, targets)``.
+        attack: the attack, for example from :func:`pgd`; None to train on clean queries.
+        judges: attacks with different radii. The outer loss reports the learner's metrics under each of them,
+            for example ``accuracy@0.1``. They are computed in training, too, and are meant for evaluations.
 
     Raises:
-        ValueError: if two judges have one radius.
+        ValueError: if two judges have the same radius.
 
     Example:
         ::
@@ -105,21 +105,21 @@ class Robust:
     def __post_init__(self) -> None:
         radii = [judge.radius for judge in self.judges]
         if len(set(radii)) < len(radii):
-            raise ValueError(f"judges are reported by their radii, and two of {radii} are the same")
+            raise ValueError(f"judges are reported by their radii, but two of {radii} are equal")
 
     @property
     def estimator(self) -> Estimator:
-        """That of the learner."""
+        """The same as the learner's."""
         return self.learner.estimator
 
     @property
     def rule(self) -> Rule:
-        """That of the learner."""
+        """The same as the learner's."""
         return self.learner.rule
 
     @property
     def mapping(self) -> TaskMapping:
-        """That of the learner."""
+        """The same as the learner's."""
         return self.learner.mapping
 
     def initialize(self, seed: int) -> Meta:
@@ -137,21 +137,23 @@ class Robust:
         return Posed(problem, phi, tasks)
 
     def parts(self, meta: Meta) -> tuple[Meta, Structure]:
-        """Return phi and the state that moves without a gradient."""
+        """Return phi and the state that is updated without a gradient."""
         return self.learner.parts(meta)
 
     def whole(self, phi: Meta, state: Structure) -> Meta:
-        """Return the meta-parameters of the two parts."""
+        """Return the meta-parameters that consist of the two parts."""
         return self.learner.whole(phi, state)
 
     def next_state(self, meta: Meta, tasks: Task, inner: Inner) -> Structure:
-        """Return the learner's next state: that of clean examples."""
+        """Return the learner's next state, which depends on clean examples only."""
         return self.learner.next_state(meta, tasks, inner)
 
     def require_fit(self, tasks: Task) -> list[str]:
         """Raise ValueError if the learner cannot take the tasks, or their queries cannot be attacked."""
         if not (isinstance(tasks.query, tuple) and len(tasks.query) == 2 and tf.is_tensor(tasks.query[0])):
-            raise ValueError("attacked queries have to be pairs (inputs, targets), inputs a single tensor")
+            raise ValueError(
+                "attacked queries have to be pairs (inputs, targets) with a single tensor of inputs"
+            )
         attacks = self.judges if self.attack is None else (self.attack, *self.judges)
         for attack in attacks:
             attack.maximize(lambda x: tf.reduce_sum(x), tasks.query[0])
@@ -160,7 +162,7 @@ class Robust:
 
 
 def _seeded(attack: Attack, seed: Seed) -> Attack:
-    """Return the attack with a random start that differs by the seed of a call, if it has one at all."""
+    """Return the attack with a random start that depends on the seed of a call, if its start is random."""
     if attack.seed is None:
         return attack
     return dataclasses.replace(attack, seed=fold_in(attack.seed, *tf.unstack(tf.cast(seed, tf.int32))))

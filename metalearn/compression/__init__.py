@@ -1,4 +1,4 @@
-"""Smaller models: which parameters to remove, how coarsely to keep them, and what a teacher adds."""
+"""Model compression: pruning, quantisation and distillation with soft targets."""
 
 from metalearn.compression.learned_masks import mask_problem
 from metalearn.compression.learners import pruning, quantization, soft_targets

@@ -1,4 +1,4 @@
-"""Masks that are learned by what a model trained under them makes of held-out data."""
+"""Masks that are learned from the held-out loss of a model that is trained under them."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ def mask_problem(
     batch: Examples = whole_support,
     reported: Sequence[str | Loss] = ("accuracy",),
 ) -> BilevelProblem:
-    """Return the problem of masks that a model trains best with.
+    """Return the bilevel problem of learning the masks of a model.
 
     ::
 
         theta_0 = parameters,   inner loss = loss(m * theta; support),   m = sigmoid(phi["scores"])
         outer loss = loss(m * theta_K; query) + strength max(mean(m) - (1 - sparsity), 0)
 
-    phi is ``{"scores": ...}`` of the kernels, ``tf.fill(shape, 2.0)`` for a start. What was learned becomes a
-    mask of zeros and ones by :func:`metalearn.compress.masks`.
+    phi is ``{"scores": ...}`` of the kernels, initially for example ``tf.fill(shape, 2.0)``.
+    :func:`metalearn.compress.masks` converts learned scores to masks of zeros and ones.
 
     Args:
-        model: in inference mode.
-        parameters: that training goes on from.
-        sparsity: share of the kernels' entries that go, at least 0 and below 1.
-        rule: of the training.
+        model: the model, which is called in inference mode.
+        parameters: the parameters from which training continues.
+        sparsity: the fraction of the kernels' entries to remove, at least 0 and below 1.
+        rule: the update rule of the training.
         steps: K.
         loss: ``(targets, outputs) -> scalar``.
-        strength: of the budget's penalty, at least 0.
+        strength: the strength of the penalty for exceeding the budget, at least 0.
         batch: ``(task, k) -> (inputs, targets)``.
-        reported: metrics of the query.
+        reported: the metrics of the query.
 
     Raises:
         ValueError: if a number is out of range.
 
     Reference: Zhang et al. (2022), "Advancing Model Pruning via Bi-level Optimization", equation 1, with
-    a penalty in place of its hard threshold.
+    a penalty instead of its hard threshold.
     """
     require_sparsity(sparsity)
     require_finite("strength", strength)

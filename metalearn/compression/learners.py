@@ -1,4 +1,4 @@
-"""Learners of how a classifier is compressed: each a function of a model, its data and a few numbers."""
+"""Learners of the compression of a classifier: functions of a model, its data and a few numbers."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from metalearn.types import Batch, Meta, Parameters, Rule, Task
 Function = Callable[[Parameters], tf.Tensor]
 
 SURE = 100.0
-"""A score whose sigmoid is 1, and that of its negative 0, to the last bit of a product with a weight."""
+"""A score whose sigmoid is 1, and whose negative has the sigmoid 0, up to rounding in a product."""
 
 UNDECIDED = 2.0
-"""The score that learning starts with: masks of 0.88."""
+"""The initial score, with masks of 0.88."""
 
 CRITERIA: dict[str, Callable[[Function, Function, Parameters], Parameters]] = {
     "uniform": lambda function, loss, theta: tf.nest.map_structure(
@@ -44,7 +44,7 @@ CRITERIA: dict[str, Callable[[Function, Function, Parameters], Parameters]] = {
     "damage": damage,
     "surgeon": lambda function, loss, theta: surgeon(function, loss, theta).scores,
 }
-"""Scores of a kernel's entries by name, of which the highest are kept."""
+"""Scores of kernel entries, by name; the entries with the highest scores are kept."""
 
 
 def pruning(
@@ -60,26 +60,26 @@ def pruning(
     estimator: Estimator | None = None,
     seed: int = 0,
 ) -> BilevelLearner:
-    """Return the learner of the masks that a trained model is pruned by, see :func:`mask_problem`.
+    """Return a learner of masks that prune a trained model, see :func:`mask_problem`.
 
-    Evaluation goes on from the same parameters under masks of zeros and ones, those of the highest scores: it
-    is the retraining. With other scores and ``estimators.frozen()`` they are pruned by what is known of
-    each entry before: ``"magnitude"``, ``"snip"``, ``"grasp"``, ``"damage"`` and ``"surgeon"``.
+    Evaluation is the retraining: it continues from the same parameters with masks of zeros and ones, which
+    keep the highest scores. With ``estimators.frozen()``, the pruning criterion ``scores`` is used without
+    learning: ``"magnitude"``, ``"snip"``, ``"grasp"``, ``"damage"`` or ``"surgeon"``.
 
     Args:
-        model: that returns logits.
-        data: inputs ``[N, ...]`` and classes ``[N]`` of the pretraining, and of the scores.
-        sparsity: share of the kernels' entries that go, at least 0 and below 1.
-        rule: of pretraining and training.
+        model: a model that returns logits.
+        data: inputs ``[N, ...]`` and classes ``[N]`` for the pretraining and the scores.
+        sparsity: the fraction of the kernels' entries to remove, at least 0 and below 1.
+        rule: the update rule of pretraining and training.
         steps: K.
-        scores: that learning starts with; ``"uniform"`` are equal ones.
-        pretraining: steps on all of the data, at least 0.
-        strength: of the penalty for masks above the budget.
-        estimator: of the gradient; ``checkpointed()`` unless given.
-        seed: of the initial parameters.
+        scores: the initial scores; ``"uniform"`` for equal ones.
+        pretraining: the number of pretraining steps on all of the data, at least 0.
+        strength: the strength of the penalty for masks above the budget.
+        estimator: the estimator of the gradient; ``checkpointed()`` by default.
+        seed: the seed of the initial parameters.
 
     Raises:
-        ValueError: if a number is out of range, the scores are not known, or the data do not fit.
+        ValueError: if a number is out of range, the scores are unknown, or the data do not fit the model.
     """
     if scores not in CRITERIA:
         raise ValueError(f"scores must be one of {', '.join(CRITERIA)}, got {scores!r}")
@@ -113,22 +113,22 @@ def quantization(
     estimator: Estimator | None = None,
     seed: int = 0,
 ) -> BilevelLearner:
-    """Return the learner of the step sizes of a trained model's kernels, see :func:`quantization_problem`.
+    """Return a learner of the step sizes of a trained model's kernels, see :func:`quantization_problem`.
 
-    Evaluation before the first step is of rounded parameters, later on of those that training has moved.
+    Before the first step, evaluation uses the rounded pretrained parameters, and later the trained ones.
 
     Args:
-        model: that returns logits.
-        data: inputs ``[N, ...]`` and classes ``[N]`` of the pretraining.
-        bits: of an entry with its sign, at least 2.
-        rule: of pretraining and training.
+        model: a model that returns logits.
+        data: inputs ``[N, ...]`` and classes ``[N]`` for the pretraining.
+        bits: the number of bits of an entry, including the sign, at least 2.
+        rule: the update rule of pretraining and training.
         steps: K.
-        pretraining: steps on all of the data, at least 0.
-        estimator: of the gradient; ``checkpointed()`` unless given.
-        seed: of the initial parameters.
+        pretraining: the number of pretraining steps on all of the data, at least 0.
+        estimator: the estimator of the gradient; ``checkpointed()`` by default.
+        seed: the seed of the initial parameters.
 
     Raises:
-        ValueError: if a number is out of range, or the data do not fit.
+        ValueError: if a number is out of range, or the data do not fit the model.
     """
     build = functools.partial(quantization_problem, model, bits=bits, rule=rule, steps=steps)
     build(functional.parameters(model))
@@ -150,29 +150,29 @@ def soft_targets(
     estimator: Estimator | None = None,
     seed: int = 0,
 ) -> BilevelLearner:
-    """Return the learner of a teacher's temperature and weight, see :func:`soft_target_problem`.
+    """Return a learner of the temperature and weight of soft targets, see :func:`soft_target_problem`.
 
     Args:
-        model: the student, that returns logits.
-        teacher: that is trained first.
-        data: inputs ``[N, ...]`` and classes ``[N]`` that the teacher is trained on.
-        rule: of both trainings.
-        steps: K, of the student.
-        temperature: before training, above 0.
-        weight: of the soft targets before training, above 0 and below 1.
-        pretraining: steps of the teacher, at least 0.
-        estimator: of the gradient; ``checkpointed()`` unless given.
-        seed: of both models' initial parameters.
+        model: the student, which returns logits.
+        teacher: the teacher, which is trained first.
+        data: inputs ``[N, ...]`` and classes ``[N]`` on which the teacher is trained.
+        rule: the update rule of both trainings.
+        steps: K, the training steps of the student.
+        temperature: the initial temperature, above 0.
+        weight: the initial weight of the soft targets, above 0 and below 1.
+        pretraining: the number of training steps of the teacher, at least 0.
+        estimator: the estimator of the gradient; ``checkpointed()`` by default.
+        seed: the seed of both models' initial parameters.
 
     Raises:
-        ValueError: if a number is out of range, or the data do not fit.
+        ValueError: if a number is out of range, or the data do not fit the model.
     """
     require_positive("temperature", temperature)
     require_finite("weight", weight)
     if not 0 < weight < 1:
         raise ValueError(f"weight must be above 0 and below 1, got {weight}: its logit is learned")
     if teacher.output_shape != model.output_shape:
-        raise ValueError(f"teacher returns {teacher.output_shape}, and the student {model.output_shape}")
+        raise ValueError(f"teacher returns {teacher.output_shape}, but the student {model.output_shape}")
     theta = pretrained(teacher, data, rule, pretraining, seed)
     problem = soft_target_problem(
         model,
@@ -188,20 +188,21 @@ def soft_targets(
 
 
 def pretrained(model: keras.Model, data: Batch, rule: str | Rule, steps: int, seed: int) -> Parameters:
-    """Return initial parameters, trained for so many steps on the cross-entropy of all of the data.
+    """Return parameters after training for ``steps`` steps with the cross-entropy of all of the data.
 
     Raises:
-        ValueError: if the data do not fit the model or are not finite, or the rule learns something.
+        ValueError: if the data do not fit the model or are not finite, or the rule has learned
+            hyperparameters.
     """
     require_count("pretraining", steps, minimum=0)
     if not np.isfinite(np.asarray(data[0])).all():
-        raise ValueError("data have NaN or infinity: leave such examples out")
+        raise ValueError("data contain NaN or infinity: remove such examples")
     theta = functional.initialize(model, seed)
     if tf.nest.flatten(rules.get(rule).learnable(theta)):
-        raise ValueError(f"the rule {rule!r} learns something, and here it trains a model: use numbers")
+        raise ValueError(f"the rule {rule!r} has learned hyperparameters, which pretraining needs as numbers")
     examples = tuple(map(tf.convert_to_tensor, data))
     problem = problem_of_training(model, theta, rule, steps, "cross_entropy", whole_support, ())
-    problem.inner_loss(theta, {}, examples, ())  # which sees classes that there are not
+    problem.inner_loss(theta, {}, examples, ())  # raises ValueError for classes out of range
     train = tf.function(
         lambda examples: adapted(problem, {}, Task(examples, ())), autograph=False, jit_compile=True
     )

@@ -1,4 +1,4 @@
-"""Masks of a given sparsity out of scores, and parameters under a mask."""
+"""Masks of a given sparsity from scores, and masked parameters."""
 
 from __future__ import annotations
 
@@ -11,37 +11,39 @@ from metalearn.types import Parameters
 
 
 def prunable(parameters: Parameters) -> Parameters:
-    """Return the parameters that pruning may remove entries of: kernels, of at least two axes.
+    """Return the parameters that can be pruned: kernels, which have at least two axes.
 
     Raises:
         ValueError: if there are none.
     """
     kernels = {key: value for key, value in parameters.items() if value.shape.rank >= 2}
     if not kernels:
-        raise ValueError(f"none of the parameters {', '.join(parameters)} has two axes: nothing to prune")
+        raise ValueError(
+            f"none of the parameters {', '.join(parameters)} has two axes: nothing can be pruned"
+        )
     return kernels
 
 
 def masks(scores: Parameters, sparsity: float) -> Parameters:
-    """Return masks of ones for the entries of the highest scores over all layers, zeros for the others.
+    """Return masks of ones for the entries with the highest scores over all layers, zeros for the others.
 
     Args:
-        scores: by parameter, S entries in all; higher is kept.
-        sparsity: share of the entries that go, at least 0 and below 1. ``round((1 - sparsity) S)`` are
-            kept, at least one; of equal scores the first.
+        scores: the scores of each parameter, S entries in total; the highest are kept.
+        sparsity: the fraction of the entries to remove, at least 0 and below 1. ``round((1 - sparsity) S)``
+            are kept, at least one; among equal scores the first.
 
     Returns:
-        Masks structured as ``scores``, zeros and ones of their type.
+        Masks with the structure and types of ``scores``, of zeros and ones.
 
     Raises:
-        ValueError: if the sparsity is out of range or a score is known to be no number.
+        ValueError: if the sparsity is out of range or a score is known to be NaN.
     """
     require_sparsity(sparsity)
     flat, unravel = ravel(scores)
     for name, leaf in zip(names(scores), tf.nest.flatten(scores), strict=True):
         values = tf.get_static_value(leaf)
         if values is not None and (values != values).any():
-            raise ValueError(f"the scores of {name} are not numbers: does training diverge?")
+            raise ValueError(f"the scores of {name} contain NaN: did training diverge?")
     count = flat.shape[0]
     kept = max(round((1 - sparsity) * count), 1)
     order = tf.argsort(flat, direction="DESCENDING", stable=True)[:kept]
@@ -49,13 +51,13 @@ def masks(scores: Parameters, sparsity: float) -> Parameters:
 
 
 def masked(parameters: Parameters, masks: Parameters) -> Parameters:
-    """Return parameters, those with a mask times it.
+    """Return the parameters, multiplied by their masks if they have one.
 
     Raises:
-        ValueError: if there is a mask for no parameter.
+        ValueError: if a mask belongs to no parameter.
     """
     if unknown := sorted(set(masks) - set(parameters)):
-        raise ValueError(f"there are masks for {', '.join(unknown)}, and no such parameters")
+        raise ValueError(f"there are masks for {', '.join(unknown)}, but no such parameters")
     return {key: value * masks[key] if key in masks else value for key, value in parameters.items()}
 
 
@@ -64,6 +66,6 @@ def require_sparsity(sparsity: float) -> None:
     require_finite("sparsity", sparsity)
     if not 0 <= sparsity < 1:
         raise ValueError(
-            f"sparsity must be at least 0 and below 1, got {sparsity}: it is the share of entries that go, "
-            "and with 1 nothing is left"
+            f"sparsity must be at least 0 and below 1, got {sparsity}: it is the fraction of entries to "
+            "remove, and with 1 nothing is left"
         )

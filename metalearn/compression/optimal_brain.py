@@ -19,20 +19,20 @@ def damage(
     loss: Callable[[tf.Tensor], tf.Tensor],
     parameters: Parameters,
 ) -> Parameters:
-    """Return what the loss rises by if an entry of the kernels goes, after the diagonal of the curvature.
+    """Return the increase of the loss by removing each kernel entry, from the diagonal of the curvature.
 
     ::
 
         theta_q^2 G_qq / 2,    G the Gauss-Newton matrix of loss(function(theta)), for trained theta
 
-    For small models: each of P rows of G is a product.
+    It is for small models: each of the P rows of G needs a product.
 
     Args:
-        function: of all parameters, to outputs.
-        loss: of outputs, to a scalar.
-        parameters: theta, P scalars in all.
+        function: ``parameters -> outputs``.
+        loss: ``outputs -> scalar``.
+        parameters: theta, P scalars in total.
 
-    Reference: LeCun, Denker and Solla (1990), "Optimal Brain Damage", equation 5.
+        Reference: LeCun, Denker and Solla (1990), "Optimal Brain Damage", equation 5.
     """
     flat, unravel = ravel(parameters)
     diagonal = tf.linalg.diag_part(_gauss_newton(function, loss, parameters))
@@ -41,13 +41,13 @@ def damage(
 
 @dataclasses.dataclass(frozen=True)
 class Surgeon:
-    """What :func:`surgeon` found.
+    """The result of :func:`surgeon`.
 
     Attributes:
         parameters: theta.
-        scores: ``theta_q^2 / (2 [G^-1]_qq)`` of the kernels: what the loss rises by if q goes and all others
-            make up for it.
-        inverse: of the damped Gauss-Newton matrix, ``[P, P]``.
+        scores: ``theta_q^2 / (2 [G^-1]_qq)`` of the kernels: the increase of the loss by removing q with an
+            optimal adjustment of all other parameters.
+        inverse: the inverse of the damped Gauss-Newton matrix, ``[P, P]``.
     """
 
     parameters: Parameters
@@ -55,14 +55,14 @@ class Surgeon:
     inverse: tf.Tensor
 
     def remove(self, masks: Parameters) -> Parameters:
-        """Return the parameters without what is masked, the others moved to make up for it.
+        """Return the parameters with masked entries removed and the others adjusted.
 
         ::
 
-            theta - G^-1 E (E' G^-1 E)^-1 E' theta,    E the unit vectors of what goes
+            theta - G^-1 E (E' G^-1 E)^-1 E' theta,    E the unit vectors of the removed entries
 
         Args:
-            masks: zeros and ones by parameter, not of a graph; parameters without a mask stay.
+            masks: zeros and ones for each parameter, as eager tensors; parameters without a mask are kept.
 
         Reference: Hassibi and Stork (1992), equation 5, with several entries at once.
         """
@@ -72,7 +72,7 @@ class Surgeon:
         gone = tf.where(kept == 0)[:, 0]
         columns = tf.gather(self.inverse, gone, axis=1)
         multipliers = tf.linalg.solve(tf.gather(columns, gone), tf.gather(theta, gone)[:, None])
-        # Zero by the formula, and not a rounding error of it.
+        # The formula gives zero; this removes its rounding error.
         return unravel(kept * (theta - tf.matmul(columns, multipliers)[:, 0]))
 
 
@@ -82,15 +82,15 @@ def surgeon(
     parameters: Parameters,
     damping: float = 1e-3,
 ) -> Surgeon:
-    """Return scores that count in what the other parameters can make up for.
+    """Return scores that account for an optimal adjustment of the other parameters.
 
-    For small models: the Gauss-Newton matrix is formed and inverted, ``P^2`` numbers.
+    It is for small models: the Gauss-Newton matrix of ``P^2`` numbers is formed and inverted.
 
     Args:
-        function: of all parameters, to outputs.
-        loss: of outputs, to a scalar.
-        parameters: theta, trained; P scalars in all.
-        damping: added to the diagonal, at least 0.
+        function: ``parameters -> outputs``.
+        loss: ``outputs -> scalar``.
+        parameters: the trained parameters theta, P scalars in total.
+        damping: a number added to the diagonal, at least 0.
 
     Raises:
         ValueError: if the damping is negative.

@@ -1,4 +1,4 @@
-"""Uniform quantisation with step sizes that can be learned: rounding is straight-through."""
+"""Uniform quantisation with learnable step sizes and a straight-through estimator of rounding."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from metalearn.types import Loss, Meta, Parameters, Rule
 
 
 def quantize(values: tf.Tensor, step_size: tf.Tensor, bits: int) -> tf.Tensor:
-    """Return values rounded to multiples of a step size, of so many bits with the sign.
+    """Return values rounded to multiples of a step size that fit into ``bits`` bits.
 
     ::
 
         step round(clip(v / step, -2^(bits-1), 2^(bits-1) - 1))
 
-    The derivative of the rounding is taken as 1. So that with respect to a value is 1 within the range and
-    0 beyond; that with respect to the step size is ``round(v / step) - v / step`` within the range and the
-    range's end beyond.
+    The derivative of rounding is replaced by 1. The derivative with respect to a value is therefore 1 within
+    the range and 0 outside; that with respect to the step size is ``round(v / step) - v / step`` within the
+    range, and the clipped multiple outside.
 
     Args:
         values: floating point.
-        step_size: positive, a scalar or broadcasting against the values.
-        bits: at least 2.
+        step_size: positive, a scalar or a tensor that broadcasts to the values.
+        bits: the number of bits, including the sign, at least 2.
 
-    Raises:
-        ValueError: if there are fewer bits.
+        Raises:
+            ValueError: if there are fewer bits.
 
     Reference: Esser et al. (2020), "Learned Step Size Quantization", equations 1 to 3.
     """
@@ -68,32 +68,32 @@ def quantization_problem(
     batch: Examples = whole_support,
     reported: Sequence[str | Loss] = ("accuracy",),
 ) -> BilevelProblem:
-    """Return the problem of step sizes that a model with quantised kernels trains best with.
+    """Return the bilevel problem of learning the step sizes of a model with quantised kernels.
 
     ::
 
         theta_0 = parameters
         inner loss = loss(Q(theta, phi); support),   outer loss = loss(Q(theta_K, phi); query)
 
-    Q quantises the kernels by :func:`metalearn.compress.quantize` with step sizes ``exp(phi["log_step"])``, a
-    scalar each; :func:`metalearn.compress.first_step_sizes` gives a start. Training moves the parameters
-    that are rounded, through the rounding.
+    Q quantises the kernels with :func:`metalearn.compress.quantize` and the step sizes
+    ``exp(phi["log_step"])``, one scalar for each; :func:`metalearn.compress.first_step_sizes` returns initial
+    ones. Training updates the unrounded parameters with straight-through gradients.
 
     Args:
-        model: in inference mode.
-        parameters: that training goes on from.
-        bits: of a kernel's entry with its sign, at least 2.
-        rule: of the training.
+        model: the model, which is called in inference mode.
+        parameters: the parameters from which training continues.
+        bits: the number of bits of a kernel's entry, including the sign, at least 2.
+        rule: the update rule of the training.
         steps: K.
         loss: ``(targets, outputs) -> scalar``.
         batch: ``(task, k) -> (inputs, targets)``.
-        reported: metrics of the query.
+        reported: the metrics of the query.
 
     Raises:
         ValueError: if a number is out of range.
 
-    Reference: Esser et al. (2020), "Learned Step Size Quantization", section 2, whose step sizes descend on
-    the training loss.
+    Reference: Esser et al. (2020), "Learned Step Size Quantization", section 2, which minimises the training
+    loss with respect to step sizes.
     """
     levels(bits)
 

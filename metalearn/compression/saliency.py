@@ -1,4 +1,4 @@
-"""Scores of first order and of the gradient's change: what a parameter does for the loss."""
+"""Pruning scores from magnitudes, first derivatives and Hessian-gradient products."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def snip(loss: Callable[[Parameters], tf.Tensor], parameters: Parameters) -> Par
         |d loss(c * theta) / dc| at c = 1  =  |theta grad loss(theta)|
 
     Args:
-        loss: of all parameters, to a scalar; usually at initial ones, over all training examples.
+        loss: ``parameters -> scalar``; usually over all training examples, for initial parameters.
         parameters: theta.
 
     Reference: Lee, Ajanthan and Torr (2019), "SNIP: Single-shot Network Pruning Based on Connection
-    Sensitivity", equation 5, without the norm, which no mask depends on.
+    Sensitivity", equation 5, without the normalisation, which does not affect masks.
     """
     _, gradient = value_and_gradient(loss, parameters)
     return {key: tf.abs(value * gradient[key]) for key, value in prunable(parameters).items()}
@@ -46,25 +46,25 @@ def grasp(
     parameters: Parameters,
     temperature: float = 200.0,
 ) -> Parameters:
-    """Return how much of the gradient's squared norm each entry of the kernels is there for.
+    """Return the contribution of each kernel entry to the squared norm of the gradient.
 
     ::
 
         theta * (H g),    g = grad l(theta), H its Hessian,    l(theta) = loss(function(theta) / temperature)
 
-    The paper's score with the opposite sign: here too, what is higher is kept.
+    It is the paper's score with the opposite sign, so that higher scores are kept.
 
     Args:
-        function: of all parameters, to logits.
-        loss: of logits, to a scalar.
+        function: ``parameters -> logits``.
+        loss: ``logits -> scalar``.
         parameters: theta.
-        temperature: of the logits, positive and finite: softmax is then far from saturation.
+        temperature: the temperature of the logits, positive and finite; a large one avoids saturation.
 
     Raises:
         ValueError: if the temperature is out of range.
 
     Reference: Wang, Zhang and Grosse (2020), "Picking Winning Tickets Before Training by Preserving Gradient
-    Flow", equation 8; the temperature is that of its algorithm 2.
+    Flow", equation 8, with the temperature of algorithm 2.
     """
     require_positive("temperature", temperature)
 

@@ -1,4 +1,4 @@
-"""A teacher's soft targets, at a temperature and with a weight that can be learned."""
+"""Distillation with a teacher's soft targets, whose temperature and weight can be learned."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ def soft_target_loss(
     temperature: tf.Tensor,
     weight: tf.Tensor,
 ) -> tf.Tensor:
-    """Return a mixture of the cross-entropies with the teacher's soft targets and with the labels.
+    """Return a weighted mean of the cross-entropies with the teacher's soft targets and with the labels.
 
     ::
 
         weight T^2 H(softmax(teacher / T), softmax(outputs / T)) + (1 - weight) H(targets, softmax(outputs))
 
-    With T^2 the gradient of the first term keeps its size as T grows. All derivatives are right, those with
-    respect to T and the weight and the mixed ones too.
+    The factor T^2 keeps the size of the first term's gradient independent of T. Derivatives of all orders are
+    exact, including those with respect to T and the weight.
 
     Args:
         targets: classes ``[N]``.
         outputs: logits ``[N, C]``.
         teacher: logits ``[N, C]``.
         temperature: T, positive.
-        weight: from 0 to 1.
+        weight: the weight of the soft targets, from 0 to 1.
 
     Reference: Hinton, Vinyals and Dean (2015), "Distilling the Knowledge in a Neural Network", section 2.
     """
@@ -54,24 +54,24 @@ def soft_target_problem(
     batch: Examples = whole_support,
     reported: Sequence[str | Loss] = ("accuracy",),
 ) -> BilevelProblem:
-    """Return the problem of how a student learns best from a teacher.
+    """Return the bilevel problem of learning the temperature and weight of distillation.
 
     ::
 
         theta_0 = parameters
         inner loss = soft_target_loss(support; T, w),   outer loss = cross-entropy(query)
 
-    phi is ``{"log_temperature": log T, "weight": logit of w}``, scalars; zeros are T = 1 and w = 1/2. See
+    phi is ``{"log_temperature": log T, "weight": logit of w}``, scalars; zeros mean T = 1 and w = 1/2. See
     :func:`metalearn.compress.soft_target_loss`.
 
     Args:
-        model: the student, in inference mode.
-        parameters: that the student starts from.
+        model: the student, which is called in inference mode.
+        parameters: the initial parameters of the student.
         teacher: ``inputs -> logits``.
-        rule: of the training.
+        rule: the update rule of the training.
         steps: K.
         batch: ``(task, k) -> (inputs, targets)``.
-        reported: metrics of the query.
+        reported: the metrics of the query.
 
     Raises:
         ValueError: if a number is out of range.

@@ -1,4 +1,4 @@
-"""The bilevel problem of a model's training, its parameters as phi has them seen."""
+"""The bilevel problem of a model's training, in which phi modifies the parameters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from metalearn.problems import BilevelProblem
 from metalearn.types import Batch, Loss, Meta, Parameters, Rule, Structure, Task
 
 Examples: TypeAlias = Callable[[Task, Any], Structure]
-"""``(task, k) -> (inputs, targets)``: what step k of the training sees."""
+"""``(task, k) -> (inputs, targets)``: the data of step k of the training."""
 
 
 def problem_of_training(
@@ -32,16 +32,16 @@ def problem_of_training(
     """Return the bilevel problem of a model's training.
 
     Args:
-        model: in inference mode.
-        parameters: that every task starts with.
-        rule: of the training.
+        model: the model, which is called in inference mode.
+        parameters: the initial parameters of every task.
+        rule: the update rule of the training.
         steps: K.
-        loss: of both levels, ``(targets, outputs) -> scalar``.
-        batch: what a step sees.
-        reported: metrics of the query.
-        view: ``(theta, phi) -> parameters`` that the model is called with.
-        inner: ``(phi, inputs, targets, outputs) -> scalar`` in place of the inner loss.
-        penalty: of phi, added to the outer loss.
+        loss: the loss of both levels, ``(targets, outputs) -> scalar``.
+        batch: the data of a step.
+        reported: the metrics of the query.
+        view: ``(theta, phi) -> parameters``, with which the model is called.
+        inner: ``(phi, inputs, targets, outputs) -> scalar``, the inner loss if it is not ``loss``.
+        penalty: ``phi -> scalar``, added to the outer loss.
 
     Raises:
         ValueError: if the parameters are not those of the model.
@@ -49,7 +49,7 @@ def problem_of_training(
     objective, named = losses.get(loss), metrics.named(reported)
     expected = functional.parameters(model)
     if set(parameters) != set(expected):
-        raise ValueError(f"parameters are {sorted(parameters)}, and the model has {sorted(expected)}")
+        raise ValueError(f"parameters are {sorted(parameters)}, but the model has {sorted(expected)}")
 
     def inner_loss(theta: Parameters, phi: Meta, examples: Batch, state: Structure) -> tf.Tensor:
         inputs, targets = examples

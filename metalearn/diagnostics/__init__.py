@@ -1,6 +1,6 @@
-"""What a meta-gradient is doing: its order, conflicts between tasks, the inner loop, the outer update.
+"""Diagnostics of meta-gradients: second-order part, conflicts between tasks, inner loop, outer update.
 
-Each diagnosis is a pure function that returns a flat dictionary of scalars; ``MEANINGS`` says how to read it.
+Each diagnostic is a pure function that returns a flat dictionary of scalars; ``MEANINGS`` describes them.
 """
 
 from metalearn.diagnostics.conflicts import conflicts

@@ -1,4 +1,4 @@
-"""Whether the tasks of a meta-batch pull the same way, and how many of them an update needs."""
+"""Agreement of the tasks of a meta-batch, and the number of tasks that an update needs."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def conflicts(per_task: Meta) -> Metrics:
         tasks/signal_to_noise    |gbar|^2 / (tr(Sigma)/T)
         tasks/noise_scale        tr(Sigma) / |G|^2, in tasks
 
-    variance and signal are unbiased estimates; to estimate the noise scale over several meta-batches,
-    average each and divide then, as the paper does. The signal-to-noise ratio is not: it is about 1 where
-    there is no signal.
+    ``variance`` and ``signal`` are unbiased estimates; to estimate the noise scale from several meta-batches,
+    average each of them and then divide, as in the paper. The signal-to-noise ratio is biased: it is about 1
+    if there is no signal.
 
-    A task whose gradient is zero has the cosine 0 with every other. The signal may come out at or below 0:
-    the noise scale is then infinite. Tasks with equal gradients have an infinite signal-to-noise ratio;
-    where all gradients are zero it is 0. A gradient that is not finite makes everything NaN.
+    A zero gradient has the cosine 0 with every other. The estimated signal may be 0 or negative: the noise
+    scale is then infinite. For equal gradients the signal-to-noise ratio is infinite; if all gradients are
+    zero, it is 0. If a gradient is not finite, all results are NaN.
 
     Args:
         per_task: each leaf ``[T, ...]``, T known.
 
     Returns:
-        Scalars; nothing for T = 1, of which there are no pairs and no variance.
+        Scalars; an empty dict for T = 1, which has no pairs and no variance.
 
     Raises:
         ValueError: if T is not known.
@@ -44,7 +44,7 @@ def conflicts(per_task: Meta) -> Metrics:
     """
     tasks = tf.nest.flatten(per_task)[0].shape[0]
     if tasks is None:
-        raise ValueError("the number of tasks is not known: give tensors of the shape [T, ...] with T fixed")
+        raise ValueError("the number of tasks is unknown: give tensors of the shape [T, ...] with a fixed T")
     if tasks == 1:
         return {}
     vectors = flat(per_task, axes=1)

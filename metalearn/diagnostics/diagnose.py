@@ -1,4 +1,4 @@
-"""All of one meta-batch's diagnosis in one call."""
+"""All diagnostics of a meta-batch in one call."""
 
 from __future__ import annotations
 
@@ -29,35 +29,37 @@ def diagnose(
     lanczos_iterations: int = 8,
     reference: Estimator | None = None,
 ) -> Metrics:
-    """Return what the meta-gradient of one meta-batch consists of, and what the inner loop does.
+    """Return diagnostics of the meta-gradient and the inner loop of one meta-batch.
 
-    The keys are those of :func:`metalearn.diagnostics.order.order` (of the exact, the first-order and the
-    learner's own meta-gradient), :func:`metalearn.diagnostics.conflicts.conflicts` (of the learner's own,
-    per task) and :func:`metalearn.diagnostics.inner.inner_loop`; :data:`metalearn.diagnostics.MEANINGS`
-    says what to make of them. They depend on the learner and on whether T is 1, not on values.
+    The keys are those of :func:`metalearn.diagnostics.order.order` (for the exact, the first-order and the
+    learner's own meta-gradient), :func:`metalearn.diagnostics.conflicts.conflicts` (for the learner's own
+    meta-gradient of each task) and :func:`metalearn.diagnostics.inner.inner_loop`;
+    :data:`metalearn.diagnostics.MEANINGS` explains them. They depend on the learner and on whether T is 1,
+    not on values.
 
-    A pure function, for eager mode and for ``tf.function``; it is
-    :func:`evaluate` of :func:`measure`, of which the latter alone is worth a program where few calls are
-    made. It costs two meta-gradients (three unless the learner's estimator is one of the two), an inner
-    loop, and ``lanczos_iterations`` Hessian-vector products a task (twice as many where rates differ). Tasks
-    come one after the other, whatever the learner's mapping: building that takes a fraction of the time.
+    It is a pure function for eager mode and ``tf.function``: :func:`evaluate` of :func:`measure`, of which
+    only the latter is worth compiling for few calls. It costs two meta-gradients (three unless the learner's
+    estimator is one of the two), an inner loop, and ``lanczos_iterations`` Hessian-vector products for each
+    task (twice as many if rates differ). Tasks are processed one after the other for every mapping of the
+    learner, because such a program is built in a fraction of the time.
 
     Args:
-        learner: in use, a frozen record as all learners are; its own estimator is held to the exact one.
-        meta: as from ``learner.initialize``.
-        tasks: leaves ``[T, N, ...]``, T known.
-        seed: ``(seed of the run, iteration)``, as for ``learner.meta_gradient``; also that of Lanczos'
-            starting vector.
-        lanczos_iterations: at least 1; largest eigenvalues are from below, closer with more.
-        reference: the exact estimator; ``checkpointed()`` if not given.
+        learner: the learner, whose estimator is compared with the exact one.
+        meta: meta-parameters, as returned by ``learner.initialize``.
+        tasks: leaves ``[T, N, ...]``, with T known.
+        seed: ``(seed of the run, iteration)``, as for ``learner.meta_gradient``; also the seed of the
+            starting vector of the Lanczos iteration.
+        lanczos_iterations: at least 1; largest eigenvalues are lower bounds, which are tighter with more
+            iterations.
+        reference: the exact estimator; ``checkpointed()`` by default.
 
     Returns:
-        Scalars ``[]`` of the type of the meta-parameters. What is not finite shows as such.
+        Scalars ``[]`` of the type of the meta-parameters. Non-finite values are not hidden.
 
     Raises:
-        ValueError: if T is not known; if the model has layers with wrong second derivatives, which the
-            exact meta-gradient needs, naming them and the remedy; if the reference cannot differentiate an
-            operation, naming it; and as ``learner.meta_gradient``.
+        ValueError: if T is unknown; if the model has layers with wrong second derivatives, which the exact
+            meta-gradient needs, naming them and the remedy; if the reference cannot differentiate an
+            operation, naming it; and the errors of ``learner.meta_gradient``.
     """
     return traced_once(learner, _diagnosis, lanczos_iterations, reference)(meta, tasks, seed)
 
@@ -76,13 +78,13 @@ def _diagnosis(
 
 
 class Measured(NamedTuple):
-    """What a diagnosis is made from.
+    """The measurements from which diagnostics are computed.
 
     Attributes:
-        exact: meta-gradient of each task, leaves ``[T, ...]``, as are the others.
+        exact: the exact meta-gradient of each task, leaves ``[T, ...]``, as for the others.
         first_order: its first-order part.
-        own: that of the learner's own estimator.
-        paths: of the inner loops.
+        own: the meta-gradient of the learner's own estimator.
+        paths: the measurements of the inner loops.
     """
 
     exact: Meta
@@ -100,8 +102,8 @@ def measure(
     lanczos_iterations: int = 8,
     reference: Estimator | None = None,
 ) -> Measured:
-    """Return what takes a program of its own; see :func:`diagnose`, which this is the larger part of."""
-    # Not of the graph that is being traced: a learner keeps tensors.
+    """Return the measurements for :func:`diagnose`, which take most of its time."""
+    # Outside the graph that is being traced, because a learner stores tensors.
     with tf.init_scope():
         exact = _with(learner, estimator=reference or checkpointed())
     seed = tf.convert_to_tensor(seed)
@@ -111,7 +113,7 @@ def measure(
     def of_one(task: Task) -> tuple[dict[str, Meta], Path]:
         one = tf.nest.map_structure(lambda leaf: tf.expand_dims(leaf, 0), task)
         carry = exact.estimator.init(alone, phi, one)
-        # What only inner gradients depend on has a first-order part of zero.
+        # Leaves on which only inner gradients depend have a first-order part of zero.
         first = reverse(alone, phi, one, [(alone.steps, cut)], zero_unreached=True)
         gradients = {
             "exact": exact.estimator(alone, phi, one, carry, seed)[0].gradient,
@@ -127,7 +129,7 @@ def measure(
 
 
 def evaluate(measured: Measured) -> Metrics:
-    """Return the metrics of :func:`diagnose`: few operations, so that building them would take longest."""
+    """Return the metrics of :func:`diagnose`: few operations, which are faster to execute than to compile."""
     gradients = measured.exact, measured.first_order, measured.own
     exact, first, own = tf.nest.map_structure(lambda leaf: tf.reduce_mean(leaf, 0), gradients)
     return {**order(exact, first, own), **conflicts(measured.own), **summary(measured.paths)}

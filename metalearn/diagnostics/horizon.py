@@ -1,4 +1,4 @@
-"""Long inner loops: where the cotangent explodes, and how much an estimate varies for what it costs."""
+"""Diagnostics of long inner loops: growth of the cotangent, and variance of estimates at equal cost."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from metalearn.types import Inner, Meta, Problem, Seed, Task
 def cotangent_growth(problem: Problem, phi: Meta, tasks: Task) -> tf.Tensor:
     """Return ``|d outer_loss(theta_K) / d (theta_k, s_k, m_k)|`` for k = 0, ..., K, of each task.
 
-    A loop whose steps contract has norms that fall towards its start; where they grow by the same factor
-    step after step, the meta-gradient explodes with the horizon, and its direction is that of the last digit.
-    Shorten the horizon there, lower the inner rate, or use an estimator of the smoothed loss
+    If the steps are contractions, the norms decrease towards the start of the loop. If they grow by a
+    constant factor in every step, the meta-gradient explodes with the horizon and its direction is dominated
+    by rounding: shorten the horizon, lower the inner rate, or use an estimator of the smoothed loss
     (``persistent_evolution``).
 
     Args:
-        problem: the bilevel problem; its ``step_weights`` are left aside.
+        problem: the bilevel problem; its ``step_weights`` are ignored.
         phi: the meta-parameters.
         tasks: leaves ``[T, ...]``.
 
     Returns:
-        ``[T, K+1]``, of parameters, state of the rule and state of the model together.
+        ``[T, K+1]``, norms over parameters, state of the rule and state of the model together.
 
     Reference: Metz et al. (2019), "Understanding and Correcting Pathologies in the Training of Learned
     Optimizers", section 2.2 and figure 1.
@@ -66,7 +66,7 @@ def cotangent_growth(problem: Problem, phi: Meta, tasks: Task) -> tf.Tensor:
 
         last, before = layout.scan(forward, start, problem.steps)
         cotangents, found = layout.each(ended, last, tasks)
-        # Steps first, as the loop over them is outside; tasks, if they are in here at all, second.
+        # The axis of steps is first, because their loop is outside; the axis of tasks, if any, is second.
         lengths = tf.repeat(found[None], problem.steps + 1, 0)
         return tf.transpose(layout.fold(backward, (cotangents, lengths), problem.steps)[1])
 
@@ -74,11 +74,11 @@ def cotangent_growth(problem: Problem, phi: Meta, tasks: Task) -> tf.Tensor:
 
 
 class Compared(NamedTuple):
-    """An estimator for :func:`variance_at_equal_cost`, and what a call of it costs.
+    """An estimator for :func:`variance_at_equal_cost`, and the cost of a call.
 
     Attributes:
-        estimator: any.
-        cost: in any unit that is the same for all: seconds, or inner steps taken.
+        estimator: the estimator.
+        cost: the cost of a call in the same unit for all estimators: seconds, or inner steps.
     """
 
     estimator: Estimator
@@ -93,27 +93,27 @@ def variance_at_equal_cost(
     calls: int,
     seed: Seed = (0, 0),
 ) -> Metrics:
-    """Return the variance of each estimate, times what it costs, and its distance from the first one's.
+    """Return each estimator's variance times its cost, and the distance of its mean from the first one's.
 
     ::
 
-        variance/NAME     cost tr(Cov(g)), over calls with seeds of their own
+        variance/NAME     cost tr(Cov(g)), over calls with different seeds
         distance/NAME     |mean of g - mean of the first one's g|
 
-    An average of n calls has 1/n of a call's variance, at n times its cost: of two estimators the one with
-    the smaller product is the better for any budget. What an estimator carries goes from call to call, with
-    phi held still, so that the variance of persistent evolution is that of all its windows.
+    An average of n calls has 1/n of the variance at n times the cost, so the estimator with the smaller
+    product is better for any budget. The carry of an estimator is passed from call to call with constant phi,
+    so the variance of persistent evolution is that over all its windows.
 
     Args:
         problem: the bilevel problem.
         phi: the meta-parameters.
         tasks: leaves ``[T, ...]``, the same in all calls.
-        compared: by name; the first one is the reference.
-        calls: of each, at least 2.
-        seed: of the calls' seeds.
+        compared: the estimators by name; the first one is the reference.
+        calls: the number of calls of each, at least 2.
+        seed: the seed of the calls' seeds.
 
     Raises:
-        ValueError: if there are too few calls.
+        ValueError: if ``calls`` is below 2.
     """
     require_count("calls", calls, minimum=2)
     tasks, found, reference = counted(tasks), {}, None

@@ -1,4 +1,4 @@
-"""What the inner loop does to the losses, how far it goes, and whether its rate is beyond stability."""
+"""Diagnostics of the inner loop: losses, displacement, curvature and stability."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from metalearn.rules.description import descent_rates_of
 from metalearn.types import Inner, Meta, Parameters, Problem, Seed, Task
 
 STABLE = 2.0
-"""Gradient descent on a quadratic converges while rate times curvature is below this in every direction."""
+"""Gradient descent on a quadratic converges if rate times curvature is below this in every direction."""
 
 
 def inner_loop(
     problem: Problem, meta: Meta, tasks: Task, seed: Seed, *, lanczos_iterations: int = 8
 ) -> Metrics:
-    """Run the inner loop and report on it; H is the Hessian of a task's inner loss at theta_0.
+    """Return diagnostics of the inner loop; H is the Hessian of a task's inner loss at theta_0.
 
     ::
 
@@ -37,31 +37,31 @@ def inner_loop(
         inner/curvature           largest eigenvalue of H, mean over tasks
         inner/curvature_maximum   the same, maximum over tasks
         inner/stability           largest eigenvalue of R^(1/2) H R^(1/2), maximum over tasks
-        inner/unstable            fraction of tasks where that is beyond 2
+        inner/unstable            fraction of tasks whose stability exceeds 2
 
-    with ``R = diag(r)`` the rates of the first inner step: for one rate, ``r`` times the largest eigenvalue.
-    ``theta - r grad`` maps the distance from a quadratic's minimum by ``I - R H``, whose eigenvalues are
-    those of ``I - R^(1/2) H R^(1/2)``: beyond 2 it grows. Rates of elements that have become negative count
-    as 0. stability and unstable are left out if there is no inner step, or the rule does not declare that
-    it is plain descent (:meth:`metalearn.types.Rule.descent_rates`): momentum is stable beyond 2, and for
-    Adam the number has no meaning.
+    where ``R = diag(r)`` contains the rates of the first inner step; for a single rate, stability is ``r``
+    times the largest eigenvalue. On a quadratic, ``theta - r grad`` multiplies the distance from the minimum
+    by ``I - R H``, whose eigenvalues are those of ``I - R^(1/2) H R^(1/2)``: the distance grows if stability
+    exceeds 2. Negative learned rates count as 0. ``stability`` and ``unstable`` are omitted if there is no
+    inner step, or the rule does not declare gradient descent (:meth:`metalearn.types.Rule.descent_rates`):
+    momentum is stable beyond 2, and for Adam the number has no meaning.
 
-    Eigenvalues are Ritz values, so from below; with as many iterations as adapted parameters they are exact.
-    Tasks come one after the other, whatever the problem's mapping: a program of one task is built in a
-    fraction of the time of one that is vectorised.
+    Eigenvalues are Ritz values, which are lower bounds; with as many iterations as adapted parameters they
+    are exact. Tasks are processed one after the other for every mapping of the problem, because such a
+    program is built in a fraction of the time.
 
     Args:
         problem: the bilevel problem.
         meta: phi.
         tasks: leaves ``[T, N, ...]``.
-        seed: of Lanczos' starting vector, the same for every task.
-        lanczos_iterations: at least 1; as many Hessian-vector products for every task.
+        seed: the seed of the starting vector of the Lanczos iteration, the same for every task.
+        lanczos_iterations: at least 1, the number of Hessian-vector products for every task.
 
     Returns:
-        Scalars; losses and curvature in units of the loss, stability without unit.
+        Scalars; losses and curvature in units of the loss, stability without a unit.
 
     Raises:
-        ValueError: naming the adapted parameters that a loss does not depend on.
+        ValueError: naming the adapted parameters on which a loss does not depend.
 
     Reference: LeCun et al. (1998), "Efficient BackProp", section 4 (rates and eigenvalues of H); Cohen et
     al. (2021), "Gradient Descent on Neural Networks Typically Occurs at the Edge of Stability", section 2.
@@ -74,14 +74,14 @@ def inner_loop(
 
 
 class Path(NamedTuple):
-    """What one task's inner loop does; with a leading ``[T]`` that of all tasks.
+    """Measurements of one task's inner loop, or with a leading ``[T]`` of all tasks.
 
     Attributes:
-        losses: on support and query at every theta_k, ``[K+1, 2]``.
+        losses: the losses on support and query at every theta_k, ``[K+1, 2]``.
         displacement: ``|theta_K - theta_0|``.
-        cosine: of the gradients of the two at theta_0.
-        curvature: largest eigenvalue of H.
-        stability: largest eigenvalue of ``R^(1/2) H R^(1/2)``, or an empty tuple.
+        cosine: the cosine of the gradients of the two losses at theta_0.
+        curvature: the largest eigenvalue of H.
+        stability: the largest eigenvalue of ``R^(1/2) H R^(1/2)``, or an empty tuple.
     """
 
     losses: tf.Tensor
@@ -157,11 +157,11 @@ def _eigenvalue(
     seed: tf.Tensor,
     iterations: int,
 ) -> tf.Tensor:
-    """Return the largest eigenvalue of the loss's Hessian H; of ``S H S`` with a diagonal S."""
+    """Return the largest eigenvalue of the loss's Hessian H, or of ``S H S`` for a diagonal S."""
 
     def operator(vector: Parameters) -> Parameters:
-        # Reverse over reverse: as fast here as forward over reverse, built in half the time, and for
-        # recurrent layers too.
+        # Reverse over reverse is as fast as forward over reverse here, is built in half the time, and
+        # supports recurrent layers.
         if scale is None:
             return hvp(loss, parameters, vector, "reverse_over_reverse")
         return _times(hvp(loss, parameters, _times(vector, scale), "reverse_over_reverse"), scale)
@@ -170,7 +170,7 @@ def _eigenvalue(
 
 
 def _common(rates: Parameters) -> float | tf.Tensor | None:
-    """Return the rate that all variables share, a number or a scalar; None where they may differ."""
+    """Return the common rate of all variables, a number or a scalar; None if rates may differ."""
     first, *others = rates.values()
     if isinstance(first, Real):
         return float(first) if all(isinstance(rate, Real) and rate == first for rate in others) else None

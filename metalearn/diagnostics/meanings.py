@@ -1,4 +1,4 @@
-"""What each number means, what is healthy, and what to do when it is not."""
+"""The meaning of each diagnostic, its healthy range, and the remedy outside that range."""
 
 from __future__ import annotations
 
@@ -8,46 +8,46 @@ MEANINGS: dict[str, str] = {
         "the inner rate"
     ),
     "order/first_order_norm": (
-        "length |f| of its first-order part; of the size of |g|; far above it: second derivatives damp "
-        "what f would overshoot, keep them"
+        "length |f| of its first-order part; of the size of |g|; far above it: second derivatives are "
+        "needed, f would overshoot"
     ),
     "order/correction_norm": (
-        "length |g - f| of what second derivatives add; any; far below |g| first_order would do at less cost"
+        "length |g - f| of the second-order part; any; far below |g|: first_order is sufficient at lower cost"
     ),
     "order/cosine": (
-        "<g, f> / (|g| |f|), 0 where either is zero; any; near 1 first_order points the same way, below "
-        "about 0.5 it misleads"
+        "<g, f> / (|g| |f|), 0 if either is zero; any; near 1 first_order has the same direction, below "
+        "about 0.5 its direction is wrong"
     ),
     "order/estimator_cosine": (
-        "<g, e> / (|g| |e|) with e of the estimator in use; 1 for an exact one; less: it is biased by "
-        "choice, or a gradient is cut on the way"
+        "<g, e> / (|g| |e|) with e of the estimator in use; 1 for an exact one; less: the estimator is "
+        "biased, or a gradient is stopped"
     ),
     "order/estimator_error": (
         "|g - e| / |g| with e of the estimator in use; rounding for an exact one (about 1e-6 in float32); "
         "more: its bias, length included"
     ),
     "tasks/cosine": (
-        "mean cosine of the meta-gradients of two tasks; above 0; near 0 or below they share little: let "
-        "more parameters adapt, or take more inner steps"
+        "mean cosine of the meta-gradients of two tasks; above 0; near 0 or below they share little: adapt "
+        "more parameters, or take more inner steps"
     ),
     "tasks/conflicts": (
-        "fraction of pairs of tasks whose cosine is negative; below 1/2, which is noise alone; more: "
-        "tasks oppose each other, give the model context or adapt more of it"
+        "fraction of pairs of tasks whose cosine is negative; below 1/2, the value of pure noise; more: "
+        "tasks conflict, add context to the model or adapt more of it"
     ),
     "tasks/variance": (
-        "tr(Sigma), variance of one task's meta-gradient, unbiased; any; its average over iterations, "
-        "over that of tasks/signal, is a steadier noise scale"
+        "tr(Sigma), variance of one task's meta-gradient, unbiased; any; its average over iterations "
+        "divided by that of tasks/signal is a more precise noise scale"
     ),
     "tasks/signal": (
-        "|G|^2 of the meta-gradient of all tasks, unbiased; above 0; at 0 or below this meta-batch shows "
-        "noise only: enlarge it"
+        "|G|^2 of the meta-gradient of all tasks, unbiased; above 0; at 0 or below noise dominates this "
+        "meta-batch: enlarge it"
     ),
     "tasks/signal_to_noise": (
-        "|gbar|^2 / (tr(Sigma) / T); well above 1; about 1 is noise alone: enlarge the meta-batch or "
+        "|gbar|^2 / (tr(Sigma) / T); well above 1; about 1 is pure noise: enlarge the meta-batch or "
         "lower the outer rate"
     ),
     "tasks/noise_scale": (
-        "tr(Sigma) / |G|^2, the meta-batch size beyond which more tasks stop paying; near the size in "
+        "tr(Sigma) / |G|^2, the meta-batch size beyond which more tasks help little; near the size in "
         "use; far above it take more tasks, far below fewer"
     ),
     "inner/support_loss": "mean inner loss after k steps; falls with k; where it rises, lower the inner rate",
@@ -56,7 +56,7 @@ MEANINGS: dict[str, str] = {
         "more shots"
     ),
     "inner/displacement": (
-        "mean |theta_K - theta_0|; steady, above 0; near 0 nothing adapts: raise the inner rate, or take "
+        "mean |theta_K - theta_0|; steady, above 0; near 0 nothing is adapted: raise the inner rate, or take "
         "more steps"
     ),
     "inner/gradient_cosine": (
@@ -80,11 +80,11 @@ MEANINGS: dict[str, str] = {
         "outer rate, below 1e-5 raise it"
     ),
     "update/rate": (
-        "|after - before| / |g| of a variable, the outer learning rate as it comes out; moves smoothly; "
+        "|after - before| / |g| of a variable, the effective outer learning rate; changes smoothly; "
         "jumps: a gradient close to zero was scaled up, raise the optimizer's epsilon or clip"
     ),
     "variance": (
-        "cost times tr(Cov) of an estimate; the smaller the better for any budget; large against the "
+        "cost times tr(Cov) of an estimate; the smaller the better for any budget; large compared with the "
         "squared length of the meta-gradient: more pairs, a larger sigma, or shorter windows"
     ),
     "distance": (
@@ -92,11 +92,11 @@ MEANINGS: dict[str, str] = {
         "estimator is biased"
     ),
     "learned/mean": (
-        "mean of a learned hyperparameter, as inner step k uses it; moves smoothly; stuck at its start: "
+        "mean of a learned hyperparameter in inner step k; changes smoothly; stays at its initial value: "
         "raise the outer rate"
     ),
     "learned/minimum": (
-        "its smallest value; above 0 for a rate; below, the inner step climbs there: learn it with "
+        "its smallest value; above 0 for a rate; below, the inner step increases the loss: learn it with "
         "positive=True"
     ),
     "learned/maximum": (
@@ -104,11 +104,11 @@ MEANINGS: dict[str, str] = {
         "per task"
     ),
 }
-"""Of each name, without step and meta-parameter: ``formula; what is healthy; what to do when it is not``."""
+"""For each name, without step and meta-parameter: ``formula; healthy range; remedy outside of it``."""
 
 
 def meaning(key: str) -> str:
-    """Return the entry of :data:`MEANINGS` for a key as returned, with its step and meta-parameter.
+    """Return the entry of :data:`MEANINGS` for a returned key, which may have a step or a meta-parameter.
 
     Raises:
         KeyError: if there is none.

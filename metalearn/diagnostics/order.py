@@ -1,4 +1,4 @@
-"""How much of a meta-gradient is second order, and whether the estimator in use has that part."""
+"""The second-order part of a meta-gradient, and the error of the estimator in use."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from metalearn.types import Meta
 
 
 def order(exact: Meta, first_order: Meta, estimated: Meta) -> Metrics:
-    """Hold the exact meta-gradient g to its first-order part f and to an estimate e.
+    """Compare the exact meta-gradient g with its first-order part f and with an estimate e.
 
     ::
 
         order/norm                   |g|
         order/first_order_norm       |f|
-        order/correction_norm        |g - f|, in total and .../<name> per meta-parameter
-        order/cosine                 <g, f> / (|g| |f|), in total and .../<name> per meta-parameter
+        order/correction_norm        |g - f|, in total, and .../<name> for each meta-parameter
+        order/cosine                 <g, f> / (|g| |f|), in total, and .../<name> for each meta-parameter
         order/estimator_cosine       <g, e> / (|g| |e|)
         order/estimator_error        |g - e| / |g|
 
-    A cosine with a zero vector is 0. The error is infinite if g alone is zero, and 0 if e is too.
+    A cosine with a zero vector is 0. The error is infinite if only g is zero, and 0 if e is zero, too.
 
     Args:
-        exact: structured as the meta-parameters, as are the others; leaves of any shape.
-        first_order: as of :func:`metalearn.estimators.first_order`.
-        estimated: as of the estimator in use.
+        exact: the exact meta-gradient, with the structure of the meta-parameters; leaves of any shape.
+        first_order: the meta-gradient of :func:`metalearn.estimators.first_order`.
+        estimated: the meta-gradient of the estimator in use.
 
     Returns:
-        Scalars; norms in units of loss per unit of the parameters.
+        Scalars; norms have the unit of the loss divided by that of the parameters.
 
     Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", section 5.2, for f.
     """

@@ -1,4 +1,4 @@
-"""What an outer update changed, and what has been learned of the inner rule."""
+"""Diagnostics of the outer update, and the learned hyperparameters of the inner rule."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from metalearn.types import Meta
 
 
 def update_ratios(before: Meta, after: Meta, gradient: Meta) -> Metrics:
-    """Return how large an update was, relative to what it changed, and to the gradient it was made from.
+    """Return the size of an update, relative to the meta-parameters and to the meta-gradient.
 
     ::
 
         update/ratio/<name> = |after - before| / |before|
         update/rate/<name>  = |after - before| / |gradient|
 
-    of every leaf. A leaf that was all zero (a bias at the start) is held to what it became: its ratio is 1
-    if it moved. 0 where nothing moved; a rate is infinite where something did without a gradient (momentum).
+    for every leaf. For a leaf of zeros (an initial bias), the ratio is relative to the new value: it is 1 if
+    the leaf changed. Both are 0 for an unchanged leaf; a rate is infinite if a leaf changed with a zero
+    gradient (momentum).
 
     Args:
         before: the meta-parameters; leaves of any shape.
-        after: those after the update, structured alike.
-        gradient: the meta-gradient that the outer optimizer made the update from, structured alike.
+        after: those after the update, with the same structure.
+        gradient: the meta-gradient of the update, with the same structure.
 
     Returns:
-        Two scalars for every leaf, named as :func:`metalearn.nest.names` does: the ratio without
-        unit, the rate in that of the outer learning rate.
+        Two scalars for every leaf, with the names of :func:`metalearn.nest.names`: the ratio without a unit,
+        the rate in the unit of the outer learning rate.
 
     Raises:
         ValueError: if the structures differ.
@@ -56,16 +57,16 @@ def update_ratios(before: Meta, after: Meta, gradient: Meta) -> Metrics:
 def learned_values(learner: Learner, meta: Meta) -> dict[str, tf.Tensor]:
     """Return the learned hyperparameters of the inner rule as the rule uses them.
 
-    As :meth:`metalearn.rules.Learned.value` makes them of what is learned, if the rule declares its settings
-    (:meth:`metalearn.types.Rule.settings`); as they are in ``meta["rule"]`` if not. Names are those of
-    ``meta["rule"]``, with ``/k`` for inner step k where each step has a value of its own.
+    These are the results of :meth:`metalearn.rules.Learned.value` if the rule declares its settings
+    (:meth:`metalearn.types.Rule.settings`), else the values in ``meta["rule"]``. Names are those of
+    ``meta["rule"]``, followed by ``/k`` for inner step k if the value depends on the step.
 
     Args:
-        learner: whose rule it is.
-        meta: as from ``learner.initialize``.
+        learner: the learner with the rule.
+        meta: meta-parameters, as returned by ``learner.initialize``.
 
     Returns:
-        Tensors of any shape in the units of the hyperparameter; nothing if the rule learns nothing.
+        Tensors of any shape in the units of the hyperparameter; empty if the rule learns nothing.
     """
     settings = settings_of(learner.rule)
     learned: dict[str, tf.Tensor] = {}
@@ -83,14 +84,14 @@ def learned_values(learner: Learner, meta: Meta) -> dict[str, tf.Tensor]:
 
 
 def learned_statistics(learned: dict[str, tf.Tensor]) -> Metrics:
-    """Return mean, smallest and largest of each learned hyperparameter.
+    """Return the mean, minimum and maximum of each learned hyperparameter.
 
     ::
 
         learned/mean/<name>, learned/minimum/<name>, learned/maximum/<name>
 
     Args:
-        learned: as from :func:`learned_values`.
+        learned: the result of :func:`learned_values`.
     """
     metrics: Metrics = {}
     for name, values in learned.items():

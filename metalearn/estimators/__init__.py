@@ -1,4 +1,4 @@
-"""Estimators of the meta-gradient, interchangeable: frozen records that are called with a bilevel problem."""
+"""Interchangeable estimators of the meta-gradient: frozen records that are called with a bilevel problem."""
 
 from metalearn.estimators.annealed import annealed
 from metalearn.estimators.checkpointed import checkpointed
@@ -16,7 +16,7 @@ from metalearn.estimators.truncated import truncated
 from metalearn.estimators.unrolled import unrolled
 
 mixed_mode = checkpointed
-"""The name that configurations of earlier versions use."""
+"""The name in configurations of earlier versions."""
 
 __all__ = [
     "Estimator",

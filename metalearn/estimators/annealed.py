@@ -1,4 +1,4 @@
-"""One estimator in the first part of training, another one in the rest."""
+"""One estimator in the first part of the training, another one in the rest."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from metalearn.types import Meta, MetaGradient, Problem, Seed, Task
 
 @dataclasses.dataclass(frozen=True)
 class annealed(Estimator):
-    """The estimator that is ``first`` in iterations before ``fraction iterations``, ``then`` after.
+    """The estimator ``first`` in iterations before ``fraction iterations``, and ``then`` afterwards.
 
-    With ``first_order`` and ``checkpointed``, it is derivative-order annealing: cheap first-order gradients
-    early in training, exact ones later. The iteration is the second number of the estimator's seed. Both
-    programs are compiled, one of them runs. Each keeps a carry of its own.
+    With ``first_order`` and ``checkpointed``, it is derivative-order annealing: first-order gradients early
+    in training, exact ones later. The iteration is the second number of the estimator's seed. Both programs
+    are compiled, but only one of them runs. Each has its own carry.
 
     Attributes:
-        first: used early.
-        then: used afterwards.
-        iterations: of the whole training, at least 1.
-        fraction: of them, that ``first`` is used in; in [0, 1].
+        first: the estimator of the first iterations.
+        then: the estimator of the other iterations.
+        iterations: the number of iterations of the training, at least 1.
+        fraction: the fraction of the iterations in which ``first`` is used, in [0, 1].
 
     Raises:
-        ValueError: if a number is out of range, or an argument is no estimator.
+        ValueError: if a number is out of range, or ``first`` or ``then`` is not an estimator.
 
     Reference: Antoniou, Edwards and Storkey (2019), "How to train your MAML", section 4,
     "Derivative-Order Annealing" (first order in 50 of 100 epochs).
@@ -46,21 +46,21 @@ class annealed(Estimator):
 
     @property
     def second_order(self) -> bool:  # type: ignore[override]
-        """Whether one of the two takes second derivatives."""
+        """Whether one of the two needs second derivatives."""
         return self.first.second_order or self.then.second_order
 
     @property
     def weighs_steps(self) -> bool:  # type: ignore[override]
-        """Whether both differentiate a meta-loss of several steps."""
+        """Whether both support a meta-loss of several steps."""
         return self.first.weighs_steps and self.then.weighs_steps
 
     @property
     def continues(self) -> bool:  # type: ignore[override]
-        """Whether both have a meaning for an inner loop that is continued."""
+        """Whether both support an inner loop that is continued."""
         return self.first.continues and self.then.continues
 
     def require(self, problem: Problem, phi: Meta, task: Task) -> None:
-        """Refuse what one of the two refuses."""
+        """Raise ValueError if one of the two estimators rejects the problem."""
         self.first.require(problem, phi, task)
         self.then.require(problem, phi, task)
 
@@ -71,7 +71,7 @@ class annealed(Estimator):
     def __call__(
         self, problem: Problem, phi: Meta, tasks: Task, carry: Carry = ((), ()), seed: Seed = (0, 0)
     ) -> tuple[MetaGradient, Carry]:
-        """Return what the one of the two returns whose turn it is; see :class:`Estimator`."""
+        """Return the result of the estimator of this iteration; see :class:`Estimator`."""
         first, then = carry or ((), ())
 
         def early() -> tuple[MetaGradient, Carry]:

@@ -1,9 +1,8 @@
-"""The backward pass over the inner steps, and the ways to take cotangents through one of them.
+"""The backward pass over the inner steps, and the pullbacks of one step.
 
-The forward pass keeps only the inner loop's state ``(theta_k, s_k, m_k)``. The backward pass goes through the
-steps from last to first with the cotangents of the state after step k and of phi; a :data:`Pullback` turns
-them into those of the state before it and of phi. Estimators differ in the pullback of a step, and in nothing
-else.
+The forward pass stores only the inner loop's state ``(theta_k, s_k, m_k)``. The backward pass visits the
+steps from last to first with the cotangents of the state after step k and of phi; a :data:`Pullback` maps
+them to those of the state before step k and of phi. Estimators differ only in the pullback of a step.
 """
 
 from __future__ import annotations
@@ -41,12 +40,12 @@ from metalearn.types import Inner, Meta, MetaGradient, Problem, Task
 
 @dataclasses.dataclass(frozen=True)
 class Pass:
-    """One backward pass: what it is about, and which leaves of phi it has found a path to.
+    """One backward pass: its problem and phi, and the leaves of phi to which it has found a path.
 
     Attributes:
         problem: the bilevel problem.
         phi: the meta-parameters.
-        reached: names of leaves, collected while the graph is built.
+        reached: the names of the leaves with a path, collected while the graph is built.
     """
 
     problem: Problem
@@ -54,18 +53,18 @@ class Pass:
     reached: set[str] = dataclasses.field(default_factory=set)
 
     def reach(self, to_phi: Meta) -> Meta:
-        """Note the leaves of a cotangent of phi that are not None, and return it."""
+        """Record the leaves of a cotangent of phi that are not None, and return the cotangent."""
         named = zip(names(to_phi), tf.nest.flatten(to_phi), strict=True)
         self.reached.update(name for name, leaf in named if leaf is not None)
         return to_phi
 
     def missing(self) -> list[str]:
-        """Return the names of the leaves of phi that no path leads to."""
+        """Return the names of the leaves of phi without a path."""
         return [name for name in names(self.phi) if name not in self.reached]
 
 
 Carried = tuple[tf.Tensor, Cotangents]
-"""The meta-loss of one task and its cotangents, as far as the backward pass has come."""
+"""The meta-loss of one task and its cotangents at the current step of the backward pass."""
 
 Pullback = Callable[[Pass, Inner, Cotangents, Task, Step], Cotangents]
 """``(pass, state before step k, cotangents after it, task, k) -> cotangents before it``."""
@@ -80,20 +79,20 @@ def reverse(
     zero_unreached: bool = False,
     states: int | None = None,
 ) -> MetaGradient:
-    """Return the meta-gradient by a backward pass over the steps.
+    """Return the meta-gradient, computed by a backward pass over the steps.
 
     Args:
         problem: the bilevel problem.
         phi: the meta-parameters.
         tasks: leaves ``[T, ...]``.
-        phases: ``(number of steps, their pullback)``, from the last steps to the first; the numbers add up
-            to ``problem.steps``.
-        zero_unreached: whether leaves of phi that no path leads to get zeros.
-        states: how many states of the inner loop are stored at a time, where there is one phase; all of
-            them if not given.
+        phases: ``(number of steps, their pullback)``, from the last steps to the first; the numbers sum to
+            ``problem.steps``.
+        zero_unreached: whether the gradient is zero for leaves of phi without a path, instead of an error.
+        states: the number of states of the inner loop that are stored at a time, if there is one phase; all
+            by default.
 
     Raises:
-        ValueError: naming the leaves of phi that no path leads to, unless they get zeros.
+        ValueError: naming the leaves of phi without a path, unless ``zero_unreached``.
     """
     if resolved(problem.mapping) == "auto":
         again = functools.partial(reverse, zero_unreached=zero_unreached, states=states)
@@ -153,7 +152,7 @@ def _swept(
     phases: Sequence[tuple[int, Pullback]],
     states: int | None,
 ) -> tuple[Inner, dict[str, tf.Tensor], Carried]:
-    """Go forward through all steps and back through those of all phases: the last state, metrics, carry."""
+    """Return the last state, the metrics and the carry after the forward pass and all backward phases."""
     forward, backward, ended = functions
     if states is not None and states < remaining:
         plan = recomputation.schedule(remaining, states)
@@ -176,7 +175,7 @@ def _swept(
 
 
 def _require_reached(through: Pass, tasks: Task) -> None:
-    """Raise ValueError naming the leaves of phi without a path, or whose path the estimator cuts."""
+    """Raise ValueError naming the leaves of phi without a path, or whose path the estimator removes."""
     missing = through.missing()
     if not missing:
         return
@@ -185,7 +184,7 @@ def _require_reached(through: Pass, tasks: Task) -> None:
 
     def exact(phi: Meta) -> tf.Tensor:
         inner = inner_start(problem, phi, one)
-        # Two steps: what a rule keeps in its state first acts in the second.
+        # Two steps, because the state of a rule first has an effect in the second.
         for index in range(min(problem.steps, 2)):
             inner = inner_step(problem, inner, phi, one, index)
         return outer_loss(problem, inner.parameters, phi, one, inner.model)[0]
@@ -197,15 +196,15 @@ def _require_reached(through: Pass, tasks: Task) -> None:
     cut_off = [label(name) for name in missing if name in paths]
     if cut_off:
         raise ValueError(
-            f"no gradient reaches {', '.join(cut_off)}: the meta-loss depends on it through inner gradients "
-            "alone, and the estimator takes these for constants, which cuts that path. Use an estimator that "
-            "differentiates them, such as checkpointed, or leave it out"
+            f"no gradient reaches {', '.join(cut_off)}: the meta-loss depends on it only through inner "
+            "gradients, which the estimator treats as constants. Use an estimator that differentiates them, "
+            "such as checkpointed, or leave it out"
         )
     require_connected(phi, [None if name in missing else name for name in names(phi)])
 
 
 def cut(through: Pass, inner: Inner, cotangents: Cotangents, task: Task, index: Step) -> Cotangents:
-    """Pull back through the rule only: the inner gradient and the model's state are taken for constants."""
+    """Pull back through the rule only: the inner gradient and the model's state are treated as constants."""
     problem, phi, step = through.problem, through.phi, step_number(task, index)
     batch = problem.batch(task, step)
     _, model, gradients = inner_gradient(problem, inner.parameters, phi, batch, inner.model)
@@ -222,7 +221,7 @@ def cut(through: Pass, inner: Inner, cotangents: Cotangents, task: Task, index: 
 def rematerialised(
     through: Pass, inner: Inner, cotangents: Cotangents, task: Task, index: Step
 ) -> Cotangents:
-    """Pull back exactly, by repeating the whole step under a tape."""
+    """Pull back exactly, by rematerialising the whole step under a tape."""
     return _pulled(
         through,
         lambda inner, phi: inner_step(through.problem, inner, phi, task, index),
@@ -234,7 +233,7 @@ def rematerialised(
 def through_outer(
     through: Pass, inner: Inner, task: Task, step: Step
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor], Cotangents]:
-    """Return what theta_k adds to the meta-loss of one task, the metrics there, and the cotangents."""
+    """Return the term of theta_k in the meta-loss of one task, the metrics at theta_k, and the cotangents."""
     differentiable = floating((inner.parameters, inner.model))
     with tf.GradientTape() as tape:
         tape.watch((differentiable, through.phi))
@@ -251,7 +250,7 @@ def through_outer(
 
 
 def through_start(through: Pass, cotangents: Cotangents, task: Task) -> Meta:
-    """Return the cotangent of phi, now that the inner loop's start is made from it."""
+    """Return the cotangent of phi that includes the path through the inner loop's start."""
     with tf.GradientTape() as tape:
         tape.watch(through.phi)
         started = inner_start(through.problem, through.phi, task)

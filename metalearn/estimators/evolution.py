@@ -1,4 +1,4 @@
-"""Evolution strategies: the meta-gradient from values of the meta-loss alone."""
+"""Evolution strategies: the meta-gradient from values of the meta-loss only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from metalearn.random import by_task, fold_in, normal
 from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Structure, Task
 
 STREAM = 0x65766F6C
-"""Folded into the seed, so that tasks sampled from the same two integers are independent of the noise."""
+"""Folded into the seed, so that the noise is independent of tasks drawn with the same seed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,22 +27,24 @@ class evolution(Estimator):
 
         1/(2 sigma n) sum_{i=1}^{n} (L(phi + sigma e_i) - L(phi - sigma e_i)) e_i,      e_i ~ N(0, I)
 
-    for every task, with noise of its own, where ``L(phi) = outer_loss(theta_K(phi), phi, task)``. Its
+    for every task, with independent noise, where ``L(phi) = outer_loss(theta_K(phi), phi, task)``. Its
     expectation is the gradient of ``E L(phi + sigma e)``, which for a quadratic L is the gradient of L.
-    Only values are needed: outer loss, rule and initialisation need not be differentiable, and a leaf that
-    nothing depends on goes unnoticed. The variance grows with the number of scalars in phi and falls as
-    1/n and with the tasks; the cost is 2n + 1 runs of the inner loop, the memory that of two.
+
+    Only values are needed: outer loss, rule and initialisation need not be differentiable, and a leaf on
+    which nothing depends is not detected. The variance grows with the number of scalars in phi and decreases
+    as 1/n and with the number of tasks; the cost is 2n + 1 runs of the inner loop, the memory that of two.
 
     Attributes:
-        sigma: standard deviation of the perturbations, positive: large against rounding
-            (``sigma^2`` against eps of the type), small against the scale on which L curves.
-        pairs: n, antithetic pairs of each task, at least 1.
+        sigma: the standard deviation of the perturbations, positive. It should be large compared with
+            rounding (``sigma^2`` with the machine epsilon) and small compared with the scale on which the
+            curvature of L changes.
+        pairs: n, the number of antithetic pairs of each task, at least 1.
 
     Raises:
-        ValueError: if ``sigma`` is not positive or ``pairs`` not a positive integer.
+        ValueError: if ``sigma`` is not positive or ``pairs`` is not a positive integer.
 
     Reference: Song et al. (2020), "ES-MAML: Simple Hessian-Free Meta Learning", the zero-order algorithm
-    with gradient descent as its adaptation; Salimans et al. (2017), "Evolution Strategies as a Scalable
+    with gradient descent as the adaptation; Salimans et al. (2017), "Evolution Strategies as a Scalable
     Alternative to Reinforcement Learning", section 2 (antithetic sampling).
     """
 
@@ -91,7 +93,7 @@ def perturbation(phi: Meta, tasks: int, seed: Seed, pair: int | tf.Tensor) -> St
     Args:
         phi: the meta-parameters.
         tasks: T.
-        seed: of the call.
+        seed: the seed of the call.
         pair: i, from 0.
     """
     leaves = tf.nest.flatten(phi)
@@ -106,7 +108,7 @@ def perturbation(phi: Meta, tasks: int, seed: Seed, pair: int | tf.Tensor) -> St
 
 
 def meta_losses(problem: Problem, phis: Meta, tasks: Task) -> tuple[tf.Tensor, Inner, dict[str, tf.Tensor]]:
-    """Return ``L(phi)``, the last inner state and metrics of each task, at a phi ``[T, ...]`` of its own."""
+    """Return ``L(phi)``, the last inner state and the metrics of each task, with one phi for each task."""
 
     def program(layout: Layout, phis: Meta, tasks: Task) -> tuple[Any, ...]:
         def step(inner: Inner, index: Any) -> Inner:

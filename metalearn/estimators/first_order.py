@@ -1,4 +1,4 @@
-"""First-order MAML: the inner gradients are taken for constants."""
+"""First-order MAML: the inner gradients are treated as constants."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from metalearn.types import Meta, MetaGradient, Problem, Seed, Task
 
 @dataclasses.dataclass(frozen=True)
 class first_order(Estimator):
-    """The estimator that ignores how inner gradients depend on what they are taken at.
+    """The estimator that treats inner gradients as constants.
 
-    With gradient descent inside and theta_0 in phi, it is the gradient of the outer loss at the adapted
-    parameters. What does not pass through an inner gradient (learned rates, momentum, frozen parameters
-    in the outer loss) is differentiated exactly.
+    With gradient descent as the rule and theta_0 in phi, it is the gradient of the outer loss at the adapted
+    parameters. Paths that do not pass through an inner gradient (learned rates, momentum, shared parameters
+    in the outer loss) are differentiated exactly.
 
     Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", section 5.2.
     """
@@ -29,7 +29,7 @@ class first_order(Estimator):
         """Return the meta-gradient and an empty carry; see :class:`Estimator`.
 
         Raises:
-            ValueError: naming the leaves of phi that only inner gradients depend on.
+            ValueError: naming the leaves of phi on which only inner gradients depend.
         """
         tasks = prepared(self, problem, phi, tasks)
         return reverse(problem, phi, tasks, [(problem.steps, cut)]), ()

@@ -20,27 +20,27 @@ from metalearn.nest import ravel
 from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Structure, Task
 
 Tangents = tuple[Inner, list[tf.Tensor]]
-"""The inner loop's state and the tangents ``[M, ...]`` of its floating leaves, one for each scalar of phi."""
+"""The inner loop's state and the tangents ``[M, ...]`` of its floating-point leaves."""
 
 
 @dataclasses.dataclass(frozen=True)
 class forward_mode(Estimator):
-    """The exact estimator for a handful of meta-parameters, such as learned rates.
+    """The exact estimator for few meta-parameters, such as learned rates.
 
     ::
 
         d theta_{k+1} / d phi_m = d step / d theta  d theta_k / d phi_m  +  d step / d phi_m,      m = 1..M
         d meta-loss / d phi_m   = <grad_theta outer_loss, d theta_K / d phi_m> + d outer_loss / d phi_m
 
-    Nothing of a step is needed after it, so memory does not depend on the number of steps; time and memory
-    grow with M, the scalars in phi.
+    No step is stored, so memory does not depend on the number of steps; time and memory grow with M, the
+    number of scalars in phi.
 
     Attributes:
         limit: the largest M accepted, at least 1.
 
     Raises:
-        ValueError: if ``limit`` is not a positive integer. Called with more scalars in phi, the estimator
-            raises ValueError with their number.
+        ValueError: if ``limit`` is not a positive integer; when called, if phi has more scalars than
+            ``limit``, with their number.
 
     Reference: Franceschi et al. (2017), "Forward and Reverse Gradient-Based Hyperparameter Optimization",
     algorithm 2 (Forward-HG).
@@ -54,13 +54,13 @@ class forward_mode(Estimator):
         require_count("limit", self.limit)
 
     def require(self, problem: Problem, phi: Meta, task: Task) -> None:
-        """Refuse phi with more scalars than the limit."""
+        """Raise ValueError if phi has more scalars than the limit."""
         require_step_weights(self, problem)
         scalars = _scalars(phi)
         if scalars > self.limit:
             raise ValueError(
                 f"the estimator forward_mode carries a tangent for each of the {scalars} scalars in the "
-                f"meta-parameters, and its limit is {self.limit}: use the estimator checkpointed, whose cost "
+                f"meta-parameters, but its limit is {self.limit}: use the estimator checkpointed, whose cost "
                 "does not grow with their number, or raise the limit"
             )
 
@@ -90,7 +90,7 @@ class forward_mode(Estimator):
             )
             return loss, gradient, inner, metrics
 
-        # Each step holds a map over directions, which is slow to trace: one in a loop, not K of them fused.
+        # Each step contains a map over directions, which is slow to trace: a loop traces it only once.
         started = map_tasks(start, tasks, mapping=problem.mapping)
         return average(problem, tasks, *run(problem, program, started, tasks, fused=False)), ()
 
@@ -100,8 +100,8 @@ def _push(
 ) -> Tangents:
     """Return ``function(*point)`` of one task, and its derivatives along ``M`` tangents, ``[M, ...]``.
 
-    ``tangents`` are those of the point's floating leaves; the start of an inner loop need not depend on phi,
-    whose derivative then is zero.
+    ``tangents`` belong to the floating-point leaves of the point. The derivative is zero if the function does
+    not depend on them, as the start of an inner loop may not depend on phi.
     """
     leaves = tf.nest.flatten(point)
     places = [place for place, leaf in enumerate(leaves) if leaf.dtype.is_floating]
@@ -123,7 +123,7 @@ def _push(
 def _outer(
     problem: Problem, phi: Meta, basis: list[tf.Tensor], inner: Inner, tangents: list[tf.Tensor], task: Task
 ) -> tuple[tf.Tensor, Meta, dict[str, tf.Tensor]]:
-    """Return the meta-loss of one task, its gradient from the tangents of the last state, and metrics."""
+    """Return the meta-loss of one task, its gradient from the tangents of the last state, and the metrics."""
     moving = [leaf for leaf in tf.nest.flatten(inner) if leaf.dtype.is_floating]
     with tf.GradientTape() as tape:
         tape.watch((moving, phi))
@@ -139,7 +139,7 @@ def _outer(
 
 
 def _basis(phi: Meta) -> list[tf.Tensor]:
-    """Return the unit vector of every scalar of phi: for each leaf ``[M, ...]``."""
+    """Return the unit vectors of all scalars of phi: ``[M, ...]`` for each leaf."""
     flat, _ = ravel(phi)
     leaves = tf.nest.flatten(phi)
     parts = tf.split(
@@ -153,14 +153,14 @@ def _scalars(phi: Meta) -> int:
 
 
 def _require_connected(problem: Problem, phi: Meta, task: Task) -> None:
-    """Raise ValueError naming the leaves of phi that a first step and the outer loss do not depend on.
+    """Raise ValueError naming the leaves of phi on which neither the first steps nor the outer loss depend.
 
-    A tangent of zero does not tell whether there is a path; a tape does. What it computes is not used.
+    A tangent of zero does not show whether there is a path, but a tape does. Its values are not used.
     """
     with tf.GradientTape() as tape:
         tape.watch(phi)
         inner = inner_start(problem, phi, task)
-        # Two steps: what is kept in a state first acts in the second.
+        # Two steps, because the state of a rule first has an effect in the second.
         for index in range(min(problem.steps, 2)):
             inner = inner_step(problem, inner, phi, task, index)
         loss, _ = outer_loss(problem, inner.parameters, phi, task, inner.model)

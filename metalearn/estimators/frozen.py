@@ -1,4 +1,4 @@
-"""No meta-learning: the baseline that starts every task from where it was initialised."""
+"""No meta-learning: the baseline that starts every task from the initial meta-parameters."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Task
 
 @dataclasses.dataclass(frozen=True)
 class frozen(Estimator):
-    """The estimator of a zero meta-gradient: phi stays as it is.
+    """The estimator of a zero meta-gradient, with which phi stays constant.
 
-    Tasks are adapted to and their meta-losses reported, as by the others.
+    The inner loop runs and meta-losses are reported, as with other estimators.
 
-    Reference: the baseline "train from scratch" of few-shot learning; the lower end of every comparison.
+    Reference: the baseline "train from scratch" of few-shot learning.
     """
 
     second_order = False

@@ -31,7 +31,7 @@ from metalearn.types import Inner, Meta, MetaGradient, Parameters, Problem, Seed
 Of = Literal["loss", "step"]
 
 Found = tuple[tf.Tensor, Meta, dict[str, tf.Tensor], dict[str, tf.Tensor], Structure]
-"""Meta-loss, gradient, metrics, residuals and solution of the linear system of one task."""
+"""The meta-loss, gradient, metrics, residuals and solution of the linear system of one task."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,43 +43,45 @@ class implicit(Estimator):
         H v  = grad_theta outer_loss(theta_K, phi),      H = d^2 inner_loss / d theta^2  at theta_K
         d meta-loss / d phi = grad_phi outer_loss  -  (d^2 inner_loss / d theta d phi)' v
 
-    with H of the whole inner loss, proximal term included (``MetaLearner.proximal``, its only place). H has
-    to be positive definite. A proximal term of strength lambda adds lambda to every eigenvalue and is what
-    makes it so for neural networks; without it, theta_0 has no influence on the solution, and a learner that
-    adapts all its parameters has nothing to learn. Where conjugate gradients meet a direction of negative
-    curvature, v is the best iterate before it: raise ``proximal`` or ``damping``. Learned hyperparameters of
-    the rule are refused: the solution does not depend on how it was reached.
+    H is the Hessian of the complete inner loss, which includes the proximal term
+    (``MetaLearner.proximal``), and has to be positive definite. A proximal term of strength lambda adds
+    lambda to every eigenvalue, which neural networks need; without it, theta_0 has no influence on the
+    solution, and a learner that adapts all its parameters has nothing to learn. If conjugate gradients
+    encounter a direction of negative curvature, v is the best iterate before it: increase ``proximal`` or
+    ``damping``. Learned hyperparameters of the rule are rejected, because the solution does not depend on
+    how it was reached.
 
-    With ``of="step"`` it is a fixed point ``x = step(x, phi)`` of one inner step, of parameters and states
-    together: for projected and proximal inner problems, momentum, equilibrium models::
+    With ``of="step"`` the solution is a fixed point ``x = step(x, phi)`` of one inner step for parameters and
+    states together, as in projected and proximal inner problems, momentum, and equilibrium models::
 
         (I - J)' v = grad_x outer_loss(x_K, phi),        J = d step / d x  at x_K
         d meta-loss / d phi = grad_phi outer_loss  +  (d step / d phi)' v
 
-    The steps are not remembered: memory does not grow with K. Either is the gradient of the meta-loss as far
-    as theta_K is a solution: with too few steps, or too few iterations of the solver, it is biased.
-    :attr:`MetaGradient.residual` tells by how much it may be: ``stationarity``, the norm of the inner
-    gradient (or of ``step(x) - x``); ``solver``, the relative residual of the linear system;
-    ``negative_curvature``, 1 where conjugate gradients met it.
+    The steps are not stored, so memory does not grow with K. Both are the gradient of the meta-loss only if
+    theta_K is a solution; with too few steps, or too few iterations of the solver, they are biased.
+    :attr:`MetaGradient.residual` quantifies this: ``stationarity``, the norm of the inner gradient (or of
+    ``step(x) - x``); ``solver``, the relative residual of the linear system; ``negative_curvature``, 1 if
+    conjugate gradients encountered it.
 
     Attributes:
-        solver: ``"conjugate_gradient"`` (for steps, whose J is not symmetric, of the normal equations), or
-            ``"neumann"``: ``v = scale sum_i (I - scale A)^i b``.
-        iterations: of conjugate gradients, or terms of the Neumann series; at least 1.
-        damping: added to the diagonal, at least 0; what it adds is a bias, so 0 unless H needs it.
-        scale: of the Neumann series, below 2 / (largest eigenvalue of H + damping); required there with
-            ``of="loss"``. The inner learning rate serves, if gradient descent with it converges. Of a step
-            map the series converges with 1, the default, where the inner loop does.
-        of: what the solution solves, ``"loss"`` or ``"step"``.
-        warm_start: whether conjugate gradients begin with the solution of the call before, which is the
-            carry, instead of zero: for the same tasks in every call, where phi moves little between calls.
-            Costs one more product. What is not finite begins with zero.
+        solver: ``"conjugate_gradient"`` (of the normal equations for ``of="step"``, where J is not
+            symmetric), or ``"neumann"``: ``v = scale sum_i (I - scale A)^i b``.
+        iterations: the number of iterations of conjugate gradients, or of terms of the Neumann series; at
+            least 1.
+        damping: a number added to the diagonal of H, at least 0. It introduces a bias.
+        scale: the scale of the Neumann series, below 2 / (largest eigenvalue of H + damping); required with
+            ``of="loss"``, for which the inner learning rate is suitable if gradient descent with it
+            converges. With ``of="step"`` it is 1 by default, and the series converges if the inner loop does.
+        of: the condition that the solution fulfils: ``"loss"`` (stationarity) or ``"step"`` (fixed point).
+        warm_start: whether conjugate gradients start from the solution of the previous call, which is the
+            carry, instead of zero. It is for the same tasks in every call, if phi changes little between
+            calls, and costs one more product. Non-finite solutions are replaced by zero.
 
     Raises:
-        ValueError: if an argument is out of range, unknown, missing, or not the solver's.
+        ValueError: if an argument is out of range, unknown, missing, or does not apply to the solver.
 
     Reference: Rajeswaran et al. (2019), "Meta-Learning with Implicit Gradients", equations 3 and 6 and
-    algorithm 2 (their division by lambda is in the mixed partial here); Lorraine, Vicol and Duvenaud
+    algorithm 2 (the division by lambda is part of the mixed derivative here); Lorraine, Vicol and Duvenaud
     (2020), "Optimizing Millions of Hyperparameters by Implicit Differentiation", algorithm 3 (neumann);
     Blondel et al. (2022), "Efficient and Modular Implicit Differentiation", section 2.2 (fixed points).
     """
@@ -104,12 +106,11 @@ class implicit(Estimator):
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
         if self.scale is not None:
             if self.solver == "conjugate_gradient":
-                raise ValueError("scale is of the solver neumann, conjugate_gradient has none: leave it out")
+                raise ValueError("scale belongs to the solver neumann, not to conjugate_gradient: omit it")
             require_positive("scale", self.scale)
         if self.warm_start and self.solver != "conjugate_gradient":
             raise ValueError(
-                f"warm_start is of the solver conjugate_gradient, "
-                f"{self.solver} sums up from zero: leave it out"
+                f"warm_start belongs to the solver conjugate_gradient, not to {self.solver}: omit it"
             )
         if self.scale is None and self.solver == "neumann" and self.of == "loss":
             raise ValueError(
@@ -118,7 +119,7 @@ class implicit(Estimator):
             )
 
     def require(self, problem: Problem, phi: Meta, task: Task) -> None:
-        """Refuse learned hyperparameters of the rule, on which a minimum of the loss does not depend."""
+        """Raise ValueError for learned hyperparameters of the rule, on which a minimum does not depend."""
         require_step_weights(self, problem)
         learned = leaves_used(problem.hyperparameters, phi) if self.of == "loss" else []
         if learned:
@@ -129,7 +130,7 @@ class implicit(Estimator):
             )
 
     def init(self, problem: Problem, phi: Meta, tasks: Task) -> Carry:
-        """Return a start of zero for the linear system of each task, or nothing."""
+        """Return zeros, the start of the linear system of each task; empty without ``warm_start``."""
         if not self.warm_start:
             return ()
         tasks = counted(tasks)
@@ -140,10 +141,10 @@ class implicit(Estimator):
     def __call__(
         self, problem: Problem, phi: Meta, tasks: Task, carry: Carry = (), seed: Seed = (0, 0)
     ) -> tuple[MetaGradient, Carry]:
-        """Return the meta-gradient, and the solutions where the next call begins with them.
+        """Return the meta-gradient, and the solutions of the linear systems if ``warm_start``.
 
         Raises:
-            ValueError: naming the leaves of phi that the solution does not depend on.
+            ValueError: naming the leaves of phi on which the solution does not depend.
         """
         tasks = prepared(self, problem, phi, tasks)
         through = Pass(problem, phi)
@@ -172,8 +173,8 @@ class implicit(Estimator):
         problem, phi = through.problem, through.phi
         if any(leaf.dtype.is_floating for leaf in tf.nest.flatten(last.model)):
             raise ValueError(
-                "the estimator implicit of the inner loss does not see how the model's state (moving "
-                "statistics) depends on the solution: use implicit(of='step'), the estimator checkpointed, "
+                "the estimator implicit(of='loss') ignores how the model's state (moving statistics) depends "
+                "on the solution: use implicit(of='step'), the estimator checkpointed, "
                 "or a model without a state (statistics='batch')"
             )
 
@@ -255,6 +256,6 @@ def _require_reached(through: Pass) -> None:
     if missing:
         raise ValueError(
             f"the estimator implicit finds no gradient for {', '.join(missing)}: no loss depends on it at a "
-            "given theta, and the solution of the inner problem does not depend on where it started. Tie "
-            "the solution to the start with proximal > 0, or use the estimator checkpointed"
+            "given theta, and the solution of the inner problem does not depend on its initial parameters. "
+            "Use proximal > 0, which makes the solution depend on them, or the estimator checkpointed"
         )

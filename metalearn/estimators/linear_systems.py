@@ -1,4 +1,4 @@
-"""The linear systems of implicit differentiation, and how well they were solved."""
+"""The linear systems of implicit differentiation and the residuals of their solutions."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from metalearn.types import Structure
 Solver = Literal["conjugate_gradient", "neumann"]
 
 Operator = Callable[[Structure], Structure]
-"""A matrix, by its products with vectors."""
+"""A matrix, represented by its products with vectors."""
 
 
 class Solved(NamedTuple):
     """A solution of ``A x = b``.
 
     Attributes:
-        x: the solution, structured as b.
+        x: the solution, with the structure of b.
         relative: ``|b - A x| / |b|``, 0 for b = 0.
-        indefinite: 1 where a direction of negative curvature was met, else 0.
+        indefinite: 1 if a direction of negative curvature was encountered, else 0.
     """
 
     x: Structure
@@ -31,7 +31,7 @@ class Solved(NamedTuple):
     indefinite: tf.Tensor
 
     def residual(self, stationarity: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return what :attr:`metalearn.types.MetaGradient.residual` reports."""
+        """Return the entries of :attr:`metalearn.types.MetaGradient.residual`."""
         return {
             "stationarity": stationarity,
             "solver": self.relative,
@@ -42,14 +42,14 @@ class Solved(NamedTuple):
 def conjugate_gradients(
     matrix: Operator, b: Structure, damping: float, iterations: int, start: Structure | None = None
 ) -> Solved:
-    """Solve ``(A + damping I) x = b`` by a fixed number of conjugate gradients, from zero or ``start``."""
+    """Solve ``(A + damping I) x = b`` by a fixed number of conjugate-gradient steps from ``start`` or 0."""
     found = conjugate_gradient(matrix, b, x0=start, damping=damping, max_iterations=iterations, tolerance=0.0)
     relative = tf.math.divide_no_nan(found.residual_norm, tf.norm(ravel(b)[0]))
     return Solved(found.x, relative, tf.cast(found.indefinite, relative.dtype))
 
 
 def series(matrix: Operator, b: Structure, scale: float, terms: int) -> Solved:
-    """Sum up ``scale sum_i (I - scale A)^i b``."""
+    """Return ``scale sum_i (I - scale A)^i b``, the sum of so many ``terms``."""
     found = neumann(matrix, b, scale=scale, terms=terms)
     relative = tf.math.divide_no_nan(found.residual_norm, tf.norm(ravel(b)[0]))
     return Solved(found.x, relative, tf.zeros_like(relative))

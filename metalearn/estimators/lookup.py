@@ -1,4 +1,4 @@
-"""Estimators by their names."""
+"""Look-up of estimators by name."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from metalearn.estimators.protocol import Estimator, require_estimator
 
 
 def get(estimator: str | Estimator) -> Estimator:
-    """Return an estimator by its name with its default settings, and an estimator as it is.
+    """Return the estimator of a name with its default settings; an estimator is returned unchanged.
 
     Args:
         estimator: an estimator, or the name of one in :mod:`metalearn.estimators` that has a default for
             every setting.
 
     Raises:
-        ValueError: for an unknown name, naming the nearest and all known ones; for an estimator that needs
-            settings; for what is no estimator.
+        ValueError: if the name is unknown, naming the nearest and all known ones; if the estimator has
+            settings without a default; if the argument is not an estimator.
     """
     if not isinstance(estimator, str):
         require_estimator("estimator", estimator)

@@ -1,4 +1,4 @@
-"""The natural gradient of whatever adapted parameters predict."""
+"""The natural gradient with respect to the predictions of the adapted parameters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from metalearn.types import Meta, MetaGradient, Parameters, Problem, Seed, Struc
 
 @dataclasses.dataclass(frozen=True)
 class natural(Estimator):
-    """Another estimator's meta-gradient g, turned and scaled so that ``phi - gradient`` is ``radius`` away.
+    """The natural gradient from another estimator's meta-gradient g, scaled to a trust region.
 
     ::
 
@@ -27,20 +27,22 @@ class natural(Estimator):
         d        = (F + damping I)^-1 g                           by conjugate gradients
         gradient = sqrt(2 radius / g'd) d
 
-    H is the Hessian of the divergence at the outputs. Where that is a Kullback-Leibler divergence, F is the
-    Fisher information, and ``radius`` to second order the divergence of an update by ``SGD(1.0)``. It is the
-    step of TRPO without its search along a line: nothing is tried again where the loss did not fall.
+    H is the Hessian of the divergence at the outputs. If it is a Kullback-Leibler divergence, F is the Fisher
+    information, and ``radius`` is to second order the divergence of an update by ``SGD(1.0)``. This is the
+    step of TRPO without the line search: a step that increases the loss is not undone.
 
     Attributes:
-        estimator: of g.
-        outputs: ``(theta_K, task) -> nest``, what one task's predictions are made of.
-        divergence: ``outputs -> scalar``, from the same outputs as constants, which is 0 and stationary.
-        radius: above 0.
-        damping: above 0.
-        iterations: of conjugate gradients, at least 1; each takes three passes through the inner loop.
+        estimator: the estimator of g.
+        outputs: ``(theta_K, task) -> nest``, the predictions for one task.
+        divergence: ``outputs -> scalar``, the divergence from ``stop_gradient(outputs)``, whose value and
+            gradient are 0.
+        radius: the divergence of an update, above 0.
+        damping: a number added to the diagonal of F, above 0.
+        iterations: the number of conjugate-gradient steps, at least 1; each takes three passes through the
+            inner loop.
 
     Raises:
-        ValueError: if a number is out of range, or ``estimator`` is none.
+        ValueError: if a number is out of range, or ``estimator`` is not an estimator.
 
     Reference: Schulman et al. (2015), "Trust Region Policy Optimization", appendix C; Finn, Abbeel and Levine
     (2017), "Model-Agnostic Meta-Learning", section 5.3.
@@ -61,26 +63,26 @@ class natural(Estimator):
 
     @property
     def weighs_steps(self) -> bool:  # type: ignore[override]
-        """As the estimator."""
+        """The same as that of the estimator of g."""
         return self.estimator.weighs_steps
 
     @property
     def continues(self) -> bool:  # type: ignore[override]
-        """As the estimator."""
+        """The same as that of the estimator of g."""
         return self.estimator.continues
 
     def require(self, problem: Problem, phi: Meta, task: Task) -> None:
-        """Refuse what the estimator refuses."""
+        """Raise ValueError if the estimator of g rejects the problem."""
         self.estimator.require(problem, phi, task)
 
     def init(self, problem: Problem, phi: Meta, tasks: Task) -> Carry:
-        """Return the estimator's carry."""
+        """Return the carry of the estimator of g."""
         return self.estimator.init(problem, phi, tasks)
 
     def __call__(
         self, problem: Problem, phi: Meta, tasks: Task, carry: Carry = (), seed: Seed = (0, 0)
     ) -> tuple[MetaGradient, Carry]:
-        """Return the estimator's result with another gradient, which is that of each task, too."""
+        """Return the estimator's result with the natural gradient, also as the gradient of each task."""
         result, carry = self.estimator(problem, phi, tasks, carry, seed)
 
         def product(vector: Meta) -> Meta:
@@ -97,7 +99,7 @@ class natural(Estimator):
         ).x
         pairs = zip(*map(tf.nest.flatten, (result.gradient, direction)), strict=True)
         slope = tf.add_n([tf.reduce_sum(one * other) for one, other in pairs])
-        # At a stationary point there is nowhere to go.
+        # The step is zero at a stationary point, where the scale would be infinite.
         scale = tf.where(slope > 0, tf.sqrt(2 * self.radius / tf.where(slope > 0, slope, 1)), 0)
         gradient = tf.nest.map_structure(lambda leaf: scale * leaf, direction)
         of_each = tf.nest.map_structure(

@@ -18,13 +18,13 @@ from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Structure,
 
 
 class Particles(NamedTuple):
-    """What is carried from window to window: 2n + 1 inner loops of each task.
+    """The state between windows: 2n + 1 inner loops of each task.
 
     Attributes:
-        inner: leaves ``[(2n + 1) T, ...]``: of all tasks the loop at phi, those that perturb it by plus
-            ``sigma e_1, ..., sigma e_n``, and those by minus.
-        noise: sum of the e_i since the loops began, ``[n, T, ...]`` for every leaf of phi.
-        left: windows until each pair begins anew, after the loop at phi, ``[n + 1]``.
+        inner: leaves ``[(2n + 1) T, ...]``: for all tasks the loop at phi, then the loops at phi plus
+            ``sigma e_1, ..., sigma e_n``, then those at phi minus these.
+        noise: the sum of the e_i since the start of the loops, ``[n, T, ...]`` for every leaf of phi.
+        left: the windows until the restart of the loop at phi and of each pair, ``[n + 1]``.
     """
 
     inner: Inner
@@ -34,7 +34,7 @@ class Particles(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class persistent_evolution(Estimator):
-    """The estimator whose perturbed inner loops live on from call to call, with all noise they have seen.
+    """The estimator that continues its perturbed inner loops from call to call and accumulates their noise.
 
     The problem's ``steps`` are one window of a longer inner loop; with ``L_w`` the outer loss at the end of
     window w, and e_i drawn anew in every window::
@@ -43,19 +43,19 @@ class persistent_evolution(Estimator):
         1/(2 sigma n) sum_{i=1}^{n} (L_w(... phi + sigma e_i) - L_w(... phi - sigma e_i)) xi_i
 
     for every task. Its expectation is the derivative of the smoothed ``L_w`` with respect to the phi of all
-    windows since the loop began, where truncated back-propagation and ``evolution`` over a window see that
-    window's phi alone. For a quadratic and phi that is held still it is the derivative of ``L_w`` itself.
-    The variance grows with the number of windows since the loop began, and falls as 1/n.
+    windows since the start of the loop, whereas truncated back-propagation and ``evolution`` over one window
+    use only that window's phi. For a quadratic and constant phi it is the derivative of ``L_w`` itself. The
+    variance grows with the number of windows since the start of the loop, and decreases as 1/n.
 
-    A pair begins anew after ``windows`` calls, the first time after fewer, so that at any time pairs are in
-    all parts of the loop. Loss, metrics and inner loop that are returned are those at phi, unperturbed.
-    Tasks may change from call to call; the loops then go on with new data. The cost is 2n + 1 windows, all
-    at once.
+    A pair restarts after ``windows`` calls, the first time after fewer, so that at any time pairs are in all
+    parts of the loop. The returned loss, metrics and inner loop are those at the unperturbed phi. Tasks may
+    change from call to call; the loops then continue with new data. The cost is 2n + 1 windows, computed
+    together.
 
     Attributes:
-        sigma: standard deviation of the perturbations, positive.
-        pairs: n, antithetic pairs of each task, at least 1.
-        windows: calls after which an inner loop begins anew, at least 1; None for never.
+        sigma: the standard deviation of the perturbations, positive.
+        pairs: n, the number of antithetic pairs of each task, at least 1.
+        windows: the number of calls after which an inner loop restarts, at least 1; None for never.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -75,10 +75,10 @@ class persistent_evolution(Estimator):
         require_positive("sigma", self.sigma)
         require_count("pairs", self.pairs)
         if self.windows is not None:
-            require_count("windows (None for loops that never begin anew)", self.windows)
+            require_count("windows (None for loops that never restart)", self.windows)
 
     def init(self, problem: Problem, phi: Meta, tasks: Task) -> Carry:
-        """Return particles that begin in the first call."""
+        """Return particles that start in the first call."""
         tasks = counted(tasks)
         count = number_of_tasks(tasks)
         begun = map_tasks(lambda task: inner_start(problem, phi, task), tasks, mapping=problem.mapping)
@@ -94,7 +94,7 @@ class persistent_evolution(Estimator):
     def __call__(
         self, problem: Problem, phi: Meta, tasks: Task, carry: Carry = (), seed: Seed = (0, 0)
     ) -> tuple[MetaGradient, Carry]:
-        """Return the estimate over the next window, and the particles after it; see :class:`Estimator`."""
+        """Return the estimate for the next window, and the particles after it; see :class:`Estimator`."""
         tasks = prepared(self, problem, phi, tasks)
         count, n = number_of_tasks(tasks), self.pairs
         particles = carry if isinstance(carry, Particles) else self.init(problem, phi, tasks)
@@ -127,7 +127,7 @@ class persistent_evolution(Estimator):
         return result, self._after(numbered(inner, repeated, problem.steps), noise, particles.left, count)
 
     def _after(self, inner: Inner, noise: Structure, left: tf.Tensor, count: int) -> Particles:
-        """Return the particles for the next window, of which those at their end begin anew."""
+        """Return the particles for the next window; those at the end of their loop restart."""
         if self.windows is None:
             return Particles(inner, noise, left)
         ends = left <= 1

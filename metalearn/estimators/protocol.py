@@ -1,4 +1,4 @@
-"""What an estimator is, what it may refuse, and what all of them end with."""
+"""The protocol of estimators, and their common checks and results."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ from metalearn.nest import names
 from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Structure, Task
 
 Carry: TypeAlias = Structure
-"""What an estimator keeps from call to call: any nest of tensors, empty for most."""
+"""The state of an estimator between calls: any nest of tensors, empty for most."""
 
 
 class Estimator(Protocol):
     """An estimator of the meta-gradient of any bilevel problem.
 
-    Estimators are frozen records: equal settings are equal, and the ``repr`` can be pasted back. A record
-    that names this class as its base inherits the defaults below.
+    Estimators are frozen records: estimators with equal settings are equal, and ``repr`` is valid Python
+    code. A subclass inherits the defaults below.
 
     Attributes:
-        exact: whether it promises the derivative of the meta-loss itself, up to rounding.
-        second_order: whether it takes second derivatives of the inner loss. A learner then refuses models
+        exact: whether it is the derivative of the meta-loss, up to rounding.
+        second_order: whether it needs second derivatives of the inner loss. A learner then rejects models
             with layers whose second derivatives TensorFlow gets wrong
             (:func:`metalearn.layers.inexact_layers`).
-        weighs_steps: whether it differentiates a meta-loss that counts several inner steps
-            (``Problem.step_weights``).
-        continues: whether it has a meaning for tasks that continue an inner loop (``Task.start``).
-        residuals: names of what it reports in ``MetaGradient.residual``.
+        weighs_steps: whether it supports a meta-loss of several inner steps (``Problem.step_weights``).
+        continues: whether it supports tasks that continue an inner loop (``Task.start``).
+        residuals: the names of its entries in ``MetaGradient.residual``.
     """
 
     exact: bool = False
@@ -40,43 +39,43 @@ class Estimator(Protocol):
     residuals: tuple[str, ...] = ()
 
     def require(self, problem: Problem, phi: Meta, task: Task) -> None:
-        """Raise ValueError if the problem cannot be differentiated, naming both and the remedy.
+        """Raise ValueError if the estimator cannot differentiate the problem, naming both and the remedy.
 
         Args:
             problem: the bilevel problem.
-            phi: structure, shapes and types count, not values.
-            task: one task, or an empty one where none is known yet.
+            phi: the meta-parameters, of which only structure, shapes and types are used.
+            task: one task, or an empty one if none is known yet.
         """
         require_step_weights(self, problem)
 
     def init(self, problem: Problem, phi: Meta, tasks: Task) -> Carry:
-        """Return what is carried into the first call."""
+        """Return the carry of the first call."""
         return ()
 
     def __call__(
         self, problem: Problem, phi: Meta, tasks: Task, carry: Carry = (), seed: Seed = (0, 0)
     ) -> tuple[MetaGradient, Carry]:
-        """Return the meta-gradient of a meta-batch, and what is carried into the next call.
+        """Return the meta-gradient of a meta-batch, and the carry of the next call.
 
         Args:
             problem: the bilevel problem.
             phi: the meta-parameters.
             tasks: leaves ``[T, ...]``.
-            carry: from :meth:`init` or the call before.
-            seed: of what is drawn at random.
+            carry: the carry from :meth:`init` or the previous call.
+            seed: the seed of random numbers.
 
         Raises:
-            ValueError: if the estimator refuses the problem, or no gradient reaches a leaf of ``phi``.
+            ValueError: if the estimator rejects the problem, or no gradient reaches a leaf of ``phi``.
         """
         ...
 
 
 def require_step_weights(estimator: Estimator, problem: Problem) -> None:
-    """Raise ValueError if the problem weighs inner steps and the estimator cannot."""
+    """Raise ValueError if the problem has step weights and the estimator does not support them."""
     if problem.step_weights is not None and not estimator.weighs_steps:
         raise ValueError(
-            "step_weights make a meta-loss of several inner steps, the estimator differentiates that of "
-            "the last alone: leave step_weights out or use the estimator checkpointed, unrolled, truncated "
+            "step_weights define a meta-loss of several inner steps, but the estimator differentiates only "
+            "that of the last: omit step_weights or use the estimator checkpointed, unrolled, truncated "
             "or first_order"
         )
 
@@ -92,14 +91,14 @@ def require_estimator(name: str, candidate: object) -> None:
 
 
 def prepared(estimator: Estimator, problem: Problem, phi: Meta, tasks: Task) -> Task:
-    """Return tasks whose number is known, having asked the estimator about the problem."""
+    """Return tasks whose number is known, after checking that the estimator accepts the problem."""
     tasks = counted(tasks)
     number_of_tasks(tasks)
     estimator.require(problem, phi, tf.nest.map_structure(lambda leaf: leaf[0], tasks))
     if isinstance(tasks.start, Inner) and not estimator.continues:
         raise ValueError(
-            f"the estimator {type(estimator).__name__} has no meaning for an inner loop that is continued: "
-            "its gradient is that of where the loop starts. Leave Task.start (carry) out, or use the "
+            f"the estimator {type(estimator).__name__} does not support an inner loop that is continued, "
+            "because it needs the loop's start. Omit Task.start (carry), or use the "
             "estimator checkpointed"
         )
     return tasks
@@ -116,9 +115,9 @@ def average(
     *,
     mean: Meta | None = None,
 ) -> MetaGradient:
-    """Return the meta-gradient of a batch, given what was found of each task, ``[T, ...]``.
+    """Return the meta-gradient of a meta-batch, given the results of each task, ``[T, ...]``.
 
-    ``mean`` is that of the gradients, if it is known.
+    ``mean`` is the mean of the gradients, if it is already known.
     """
     return MetaGradient(
         loss=losses,

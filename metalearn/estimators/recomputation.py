@@ -1,4 +1,4 @@
-"""Where a backward pass over many steps stores states, if it may store a few only: binomial checkpointing."""
+"""Binomial checkpointing: a backward pass over many steps that stores only a few states."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from metalearn.execution.loops import Body
 from metalearn.types import Structure
 
 Stored = list[tf.TensorArray]
-"""The states that are held, one array for each leaf."""
+"""The stored states, one array for each leaf."""
 
 Checkpoints: TypeAlias = "Literal['all', 'sqrt', 'log'] | int"
-"""How many states of the inner loop are stored at a time."""
+"""The number of states of the inner loop that are stored at a time."""
 
 PER_DOUBLING = 10
-"""States of ``"log"`` for each doubling of the steps: ten thousand steps are then repeated once each."""
+"""The states of ``"log"`` for each doubling of the steps; ten thousand steps are then repeated once each."""
 
 
 class Schedule(NamedTuple):
     """A backward pass with a few stored states, as constant arrays of integers.
 
-    Move m takes a loop from step ``begin[m]`` to ``end[m]`` and stores the state there in ``slot[m]``. Before
-    the i-th step that is reversed, K - 1 - i, the moves from ``first[i]`` to ``first[i + 1]`` are made one
-    after the other, starting with the state in ``source[i]``. Those of ``first[0]`` are the forward pass:
-    the last of them ends at K, and the slot beyond the stored states, ``slots - 1``, holds what is in hand.
+    Move m advances the loop from step ``begin[m]`` to ``end[m]`` and stores the state there in ``slot[m]``.
+    Before the i-th reversed step, K - 1 - i, the moves from ``first[i]`` to ``first[i + 1]`` are made one
+    after the other, starting from the state in ``source[i]``. The moves of ``first[0]`` are the forward pass,
+    whose last move ends at K. The slot after the stored states, ``slots - 1``, is for the current state.
 
     Attributes:
         begin: ``[M]``.
@@ -38,8 +38,8 @@ class Schedule(NamedTuple):
         slot: ``[M]``.
         first: ``[K+1]``.
         source: ``[K]``.
-        reversed_from: ``[K]``, the slot that has the state before the step which is reversed.
-        slots: states that are held at a time.
+        reversed_from: ``[K]``, the slot with the state before the reversed step.
+        slots: the number of states that are held at a time.
     """
 
     begin: np.ndarray[Any, Any]
@@ -65,7 +65,7 @@ def require_checkpoints(checkpoints: object) -> None:
 def stored_states(checkpoints: Checkpoints, steps: int) -> int:
     """Return how many states are stored at a time, at most as many as there are steps.
 
-    ``"sqrt"`` stores ``sqrt(2 K)``, with which no step is taken more than twice before it is reversed;
+    ``"sqrt"`` stores ``sqrt(2 K)`` states, with which no step is taken more than twice before it is reversed;
     ``"log"`` stores :data:`PER_DOUBLING` for each doubling of K.
     """
     if checkpoints == "all" or steps < 2:
@@ -79,10 +79,10 @@ def stored_states(checkpoints: Checkpoints, steps: int) -> int:
 
 @functools.lru_cache(maxsize=16)
 def schedule(steps: int, states: int) -> Schedule:
-    """Return the backward pass over ``steps`` with ``states`` stored, that of the first one included.
+    """Return the backward pass over ``steps`` with ``states`` stored states, which include the first one.
 
-    It takes the fewest steps that are possible: ``r K - C(s + r, r - 1)``, and one to the end, with r the
-    least number for which ``C(s + r, r) >= K``.
+    It takes the smallest possible number of steps, ``r K - C(s + r, r - 1)`` and one to the end, where r is
+    the smallest number with ``C(s + r, r) >= K``.
 
     Args:
         steps: K, at least 1.
@@ -107,7 +107,7 @@ def schedule(steps: int, states: int) -> Schedule:
             at = to
         reversed_from.append(held)
         if last == steps - 1:
-            # The state at hand may be the one that is reversed first: the end has a slot of its own.
+            # The current state may be the one that is reversed first, so the end has its own slot.
             moves.append((last, steps, states + 1))
         first.append(len(moves))
     begin, end, slot = np.array(moves, np.int32).T
@@ -123,10 +123,10 @@ def schedule(steps: int, states: int) -> Schedule:
 
 
 def _advance(steps: int, states: int) -> int:
-    """Return after how many of ``steps`` the next state is stored, where ``states`` hold the first one, too.
+    """Return after how many of ``steps`` the next state is stored; ``states`` include the first one.
 
-    With r as in :func:`schedule`, an optimal m has m in ``[beta(s, r-2), beta(s, r-1)]`` and the rest in
-    ``[beta(s-1, r-1), beta(s-1, r)]``, ``beta(s, r) = C(s + r, s)``; this is the smallest.
+    With r as in :func:`schedule`, m is optimal if it is in ``[beta(s, r-2), beta(s, r-1)]`` and the rest is
+    in ``[beta(s-1, r-1), beta(s-1, r)]``, where ``beta(s, r) = C(s + r, s)``; this is the smallest such m.
     """
     repeats = 1
     while math.comb(states + repeats, states) < steps:
@@ -136,12 +136,12 @@ def _advance(steps: int, states: int) -> int:
 
 
 def forward(body: Body, start: Structure, plan: Schedule) -> tuple[Structure, Stored]:
-    """Return the state after all steps, and what is stored on the way: the loop is in the graph.
+    """Return the state after all steps and the stored states; the loop is in the graph.
 
     Args:
         body: ``(state, step) -> state``.
         start: the state before the first step.
-        plan: of all steps.
+        plan: the schedule of all steps.
     """
     stored = [
         tf.TensorArray(leaf.dtype, size=plan.slots, element_shape=leaf.shape, clear_after_read=False)
@@ -163,13 +163,13 @@ def backward(
 
     Args:
         body: ``(state, step) -> state``, as for :func:`forward`.
-        reverse: what takes the carry through a step.
-        stored: as from :func:`forward`.
+        reverse: the function that takes the carry backward through a step.
+        stored: the stored states from :func:`forward`.
         state: any state, for its structure.
         carry: nested tensors.
-        plan: of all steps.
+        plan: the schedule of all steps.
     """
-    # The moves before the first step that is reversed were those of the forward pass.
+    # The moves before the first reversed step were those of the forward pass.
     moves = np.concatenate([plan.first[1:2], plan.first[1:]])
     steps = len(plan.source)
 
@@ -188,7 +188,7 @@ def backward(
 def _moved(
     body: Body, state: Structure, stored: Stored, plan: Schedule, begin: int | tf.Tensor, end: int | tf.Tensor
 ) -> Stored:
-    """Return what is stored after the moves from ``begin`` to ``end``, the first from ``state``."""
+    """Return the stored states after the moves from ``begin`` to ``end``, which start from ``state``."""
 
     def move(index: tf.Tensor, state: Structure, stored: Stored) -> tuple[tf.Tensor, Structure, Stored]:
         until = tf.gather(plan.end, index)

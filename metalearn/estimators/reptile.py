@@ -26,18 +26,18 @@ from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Task
 
 @dataclasses.dataclass(frozen=True)
 class reptile(Estimator):
-    """The estimator that moves theta_0 towards where the inner loop takes it.
+    """The estimator that moves theta_0 towards the adapted parameters.
 
     ::
 
         (d theta_0 / d phi)' (theta_0 - theta_K)        which is  theta_0 - theta_K  where phi is theta_0
 
-    averaged over the tasks. It is a displacement, not the gradient of a loss: an outer learning rate of 1
-    with plain descent puts theta_0 at the mean of the adapted parameters. It is not divided by the inner
-    rate. The query examples give the reported meta-loss and nothing else.
+    averaged over the tasks. It is a displacement, not the gradient of a loss: with gradient descent and an
+    outer learning rate of 1, theta_0 becomes the mean of the adapted parameters. It is not divided by the
+    inner rate. The query examples are only used for the reported meta-loss.
 
-    It refuses phi that theta_0 does not depend on: learned hyperparameters of the rule, parameters that
-    are not adapted; and an inner loop that is continued.
+    It rejects leaves of phi on which theta_0 does not depend (learned hyperparameters of the rule, parameters
+    that are not adapted), and an inner loop that is continued.
 
     Reference: Nichol, Achiam and Schulman (2018), "On First-Order Meta-Learning Algorithms", algorithm 2.
     """
@@ -46,20 +46,20 @@ class reptile(Estimator):
     continues = False
 
     def require(self, problem: Problem, phi: Meta, task: Task) -> None:
-        """Refuse a start that is solved for, and leaves of phi that the start does not depend on."""
+        """Raise ValueError for a start in closed form, and for leaves of phi on which it does not depend."""
         require_step_weights(self, problem)
         if problem.solved:
             raise ValueError(
-                "the estimator reptile moves initial parameters towards the adapted ones, and the closed "
-                "form (a head like ridge) makes them anew in every task: leave it out, or use the estimator "
+                "the estimator reptile moves initial parameters towards the adapted ones, but a closed "
+                "form (a head like ridge) computes them for every task: leave it out, or use the estimator "
                 "checkpointed"
             )
         used = leaves_used(lambda phi: problem.start(phi, task), phi)
         missing = [name for name in names(phi) if name not in used]
         if missing:
             raise ValueError(
-                f"the estimator reptile has nothing for {', '.join(missing)}: it moves initial parameters "
-                "towards the adapted ones, and these are not adapted. Adapt all parameters (adapted='all') "
+                f"the estimator reptile cannot learn {', '.join(missing)}: it moves initial parameters "
+                "towards the adapted ones, but these are not adapted. Adapt all parameters (adapted='all') "
                 "and give the rule numbers instead of learned hyperparameters, or use the estimator "
                 "checkpointed"
             )

@@ -1,4 +1,4 @@
-"""One inner step as a map of the inner loop's state to itself, and the products of its Jacobian."""
+"""One inner step as a map from the inner loop's state to itself, and products with its Jacobian."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from metalearn.nest import ravel
 from metalearn.types import Inner, Meta, Structure, Task
 
 Leaves = list[tf.Tensor]
-"""The floating leaves of an inner state, or tangents and cotangents of them."""
+"""The floating-point leaves of an inner state, or tangents and cotangents of them."""
 
 ZERO = tf.UnconnectedGradients.ZERO
 
 
 @dataclasses.dataclass(frozen=True)
 class StepMap:
-    """``x -> step(x, phi)`` at ``inner``, the step after the last one of the inner loop; J: its Jacobian."""
+    """``x -> step(x, phi)`` at ``inner``, the step after the last of the inner loop, with the Jacobian J."""
 
     through: Pass
     inner: Inner
     task: Task
 
     def floating(self, structure: Structure) -> Leaves:
-        """Return the leaves that take part: those which are floating in the inner state."""
+        """Return the leaves that are floating point in the inner state."""
         pairs = zip(tf.nest.flatten(self.inner), tf.nest.flatten(structure), strict=True)
         return [leaf for state, leaf in pairs if state.dtype.is_floating]
 
@@ -48,7 +48,7 @@ class StepMap:
         return dense(tape.gradient(outputs, point, output_gradients=vector, unconnected_gradients=ZERO))
 
     def to_phi(self, vector: Leaves) -> Meta:
-        """Return ``(d step / d phi)' v``; None for leaves that the step does not depend on."""
+        """Return ``(d step / d phi)' v``; None for leaves on which the step does not depend."""
         phi = self.through.phi
         with tf.GradientTape() as tape:
             tape.watch(phi)

@@ -1,4 +1,4 @@
-"""Truncated back-propagation: exact through the last inner steps, first order through the earlier ones."""
+"""Truncated back-propagation: exact for the last inner steps, first order for the earlier ones."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from metalearn.types import Meta, MetaGradient, Problem, Seed, Task
 
 @dataclasses.dataclass(frozen=True)
 class truncated(Estimator):
-    """The estimator that takes the inner gradients of all but the last ``window`` steps for constants.
+    """The estimator that treats the inner gradients of all but the last ``window`` steps as constants.
 
     ::
 
         theta_{k+1} = theta_k - rate * stop_gradient(grad inner_loss(theta_k))     k < K - window
         theta_{k+1} = theta_k - rate * grad inner_loss(theta_k)                    k >= K - window
 
-    in the case of gradient descent, and the gradient of the meta-loss through that. A window of 0 is
-    ``first_order``, a window of K or more is ``checkpointed``. Unlike truncation that ends at step
-    K - window, the path from theta_0 to theta_{K-window} is kept, so that initial parameters get a
-    gradient; what phi gets in the inner loss comes from the last steps only.
+    in the case of gradient descent, and the gradient of the meta-loss through these steps. A window of 0 is
+    ``first_order``, a window of K or more is ``checkpointed``. Unlike truncation at step K - window, the path
+    from theta_0 to theta_{K-window} is kept, so that initial parameters have a gradient; the gradient with
+    respect to phi in the inner loss comes from the last steps only.
 
     Attributes:
-        window: steps at the end that are differentiated exactly, at least 0.
+        window: the number of last steps that are differentiated exactly, at least 0.
 
     Raises:
         ValueError: if ``window`` is not a non-negative integer.
 
     Reference: Shaban et al. (2019), "Truncated Back-propagation for Bilevel Optimization", section 2.3
-    (their K-RMD drops the earlier steps; with theta_0 constant the two agree).
+    (their K-RMD omits the earlier steps; for constant theta_0 the two agree).
     """
 
     window: int

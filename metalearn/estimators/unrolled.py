@@ -1,10 +1,9 @@
-"""MAML's meta-gradient as the textbook has it: one gradient tape around the inner loop, one in each step.
+"""MAML's meta-gradient by nested tapes: one gradient tape around the inner loop, and one in each step.
 
-The whole idea of differentiating through learning is in :class:`unrolled`. Parameters are tensors that
-flow from step to step, never variables that are assigned, so the outer tape sees how every adapted
-parameter depends on the initial ones, and its gradient contains the second derivatives of the inner loss.
-
-All other exact estimators are held to this one.
+:class:`unrolled` is the simplest implementation of differentiating through learning. Parameters are tensors
+that are passed from step to step, not variables that are assigned. So the outer tape records how every
+adapted parameter depends on the initial ones, and its gradient contains the second derivatives of the inner
+loss. It is the reference for all other exact estimators.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from metalearn.types import Inner, Meta, MetaGradient, Problem, Seed, Task
 class unrolled(Estimator):
     """The estimator that differentiates through all inner steps by nested gradient tapes.
 
-    ``d/d phi outer_loss(theta_K(phi), phi)``, exactly. Graph, compile time and memory grow with the number of
-    steps; :class:`metalearn.estimators.checkpointed` is the same without that.
+    It is the exact ``d/d phi outer_loss(theta_K(phi), phi)``. Graph size, compile time and memory grow with
+    the number of steps; those of the equivalent :class:`metalearn.estimators.checkpointed` do not.
 
     Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", equation 4.
     """

@@ -1,4 +1,4 @@
-"""How many tasks of a meta-batch have all their values in the processor's cache."""
+"""The number of tasks of a meta-batch whose values fit into the processor's cache."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from metalearn.types import Meta, Problem, Task
 
 
 def tasks_at_once(problem: Problem, phi: Meta, tasks: Task) -> int:
-    """Return how many of T tasks to work on together, see :func:`metalearn.execution.chunks.size_of_chunk`.
+    """Return how many of T tasks to process together, see :func:`metalearn.execution.chunks.size_of_chunk`.
 
-    A task is worked on with its examples, the state of its inner loop, and the values within its losses.
+    The values of a task are its examples, the state of its inner loop, and the values within its losses.
 
     Args:
-        problem: the bilevel problem; where its tasks are mapped one after the other, this is all of them.
+        problem: the bilevel problem; if its tasks are mapped one after the other, the result is T.
         phi: the meta-parameters.
         tasks: leaves ``[T, ...]``.
     """
     count = number_of_tasks(tasks)
     if count == 1 or resolved(problem.mapping) == "sequential":
         return count
-    with tf.__internal__.FuncGraph("one").as_default() as graph:  # for its shapes alone
+    with tf.__internal__.FuncGraph("one").as_default() as graph:  # only for its shapes
         one = tf.nest.map_structure(lambda leaf: tf.compat.v1.placeholder(leaf.dtype, leaf.shape[1:]), tasks)
         inner = inner_start(problem, phi, one)
         if problem.steps:

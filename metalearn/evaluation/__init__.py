@@ -1,4 +1,4 @@
-"""Evaluation on fresh tasks."""
+"""Evaluation on new tasks."""
 
 from metalearn.evaluation.evaluation import Curve, Evaluation, evaluate, evaluator
 

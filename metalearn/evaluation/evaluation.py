@@ -1,4 +1,4 @@
-"""Evaluation: how well, after how many steps, on a fixed list of fresh tasks."""
+"""Evaluation: the loss and metrics after each number of inner steps on a fixed list of new tasks."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from metalearn.sources import Source, as_source, check_sampler, spec
 from metalearn.types import Inner, Meta, Structure, Task
 
 DIVERGED = 10
-"""How many times the largest loss before adaptation a loss has to be for its task to have diverged."""
+"""A task has diverged if its loss exceeds the largest loss before adaptation by this factor."""
 
 
 class Curve(NamedTuple):
-    """A metric of the query against inner steps.
+    """A query metric as a function of the number of inner steps.
 
     Attributes:
-        mean: mean over the tasks, ``[S+1]``.
-        ci95: half width of the normal 95 % interval of the mean, ``1.96 std / sqrt(num_tasks)``, ``[S+1]``;
-            NaN for a single task.
-        per_task: of each task, ``[num_tasks, S+1]``.
-        median: over the tasks, ``[S+1]``.
+        mean: the mean over the tasks, ``[S+1]``.
+        ci95: the half-width of the normal 95 % interval of the mean, ``1.96 std / sqrt(num_tasks)``,
+            ``[S+1]``; NaN for a single task.
+        per_task: the metric of each task, ``[num_tasks, S+1]``.
+        median: the median over the tasks, ``[S+1]``.
     """
 
     mean: np.ndarray
@@ -43,22 +43,21 @@ class Curve(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """Query loss against inner steps.
+    """The query loss as a function of the number of inner steps.
 
     Attributes:
         steps: 0 to S.
-        mean: mean over the tasks, ``[S+1]``.
-        ci95: half width of the normal 95 % interval of the mean, ``1.96 std / sqrt(num_tasks)``, ``[S+1]``;
-            NaN for a single task.
-        num_tasks: number of tasks.
-        tasks_hash: digest of the tasks; equal for evaluations that can be compared task by task.
-        per_task: loss of each task, ``[num_tasks, S+1]``.
-        median: over the tasks, ``[S+1]``, which the few tasks with very large losses do not move as they move
-            the mean.
-        diverged: fraction of the tasks whose loss is not finite, or more than ``DIVERGED`` times the largest
-            finite one before the first step, ``[S+1]``.
-        metrics: what the outer loss reports beside its value, by name.
-        queries_at_once: of a task, as :func:`evaluate` has it.
+        mean: the mean over the tasks, ``[S+1]``.
+        ci95: the half-width of the normal 95 % interval of the mean, ``1.96 std / sqrt(num_tasks)``,
+            ``[S+1]``; NaN for a single task.
+        num_tasks: the number of tasks.
+        tasks_hash: a digest of the tasks; equal for evaluations that can be compared task by task.
+        per_task: the loss of each task, ``[num_tasks, S+1]``.
+        median: the median over the tasks, ``[S+1]``, which is robust to a few tasks with very large losses.
+        diverged: the fraction of the tasks whose loss is not finite, or more than ``DIVERGED`` times the
+            largest finite one before the first step, ``[S+1]``.
+        metrics: the metrics that the outer loss reports, by name.
+        queries_at_once: the argument of :func:`evaluate`.
     """
 
     steps: np.ndarray
@@ -82,25 +81,25 @@ def evaluate(
     seed: int = 1,
     queries_at_once: int | str = "all",
 ) -> Evaluation:
-    """Adapt to fresh tasks and return the query loss after 0, 1, ..., ``steps`` inner steps.
+    """Adapt to new tasks and return the query loss after 0, 1, ..., ``steps`` inner steps.
 
     Args:
-        learner: its outer loss is the metric, its rule the inner update; what it says of ``finish`` is done
+        learner: the learner, whose outer loss is the metric. If it has a function ``finish``, this is applied
             to the meta-parameters first.
-        meta: trained meta-parameters.
-        tasks: source to draw from.
-        num_tasks: at least 1.
+        meta: the trained meta-parameters.
+        tasks: the source of the tasks.
+        num_tasks: the number of tasks, at least 1.
         steps: S, at least 0; may exceed the steps of training.
-        seed: of the list of tasks, of the noise of models that have any, and of batches of queries.
-        queries_at_once: ``"all"``: the queries of a task are one batch, as in training; ``"class"``: those of
-            one class at a time; a number: so many at a time, chosen by chance. Losses and metrics are means
-            over batches. Where the model normalises queries with each other (``statistics="batch"``), a batch
-            of all classes tells it of the others: what that is worth is the difference. Bronskill et al.
-            (2020), "TaskNorm", section 3, on transductive batch normalisation.
+        seed: the seed of the list of tasks, of the noise of models that have any, and of batches of queries.
+        queries_at_once: the queries that are one batch: ``"all"`` queries of a task, as in training;
+            ``"class"``, those of one class; or a number, so many random ones. Losses and metrics are means
+            over batches. If the model normalises with statistics of the queries (``statistics="batch"``), its
+            predictions are transductive and depend on this choice (Bronskill et al. 2020, "TaskNorm",
+            section 3).
 
     Raises:
         ValueError: if a count is too small, the tasks do not fit the learner, or the queries of a task
-            make no batches of equal size.
+            cannot be divided into batches of equal size.
     """
     return evaluator(learner, tasks, num_tasks, steps, seed, queries_at_once)(meta)
 
@@ -113,9 +112,9 @@ def evaluator(
     seed: int = 1,
     queries_at_once: int | str = "all",
 ) -> Callable[[Meta], Evaluation]:
-    """Return :func:`evaluate` as a function of the meta-parameters alone.
+    """Return :func:`evaluate` as a function of the meta-parameters.
 
-    The program is the learner's: it is compiled once for tasks of one size, whatever the seed and the source.
+    The learner keeps the program, which is compiled once for tasks of one size, for all seeds and sources.
 
     Raises:
         ValueError: as :func:`evaluate` does, before anything is evaluated.
@@ -128,7 +127,7 @@ def evaluator(
     shapes = spec(source, 1)
     drawn = TaskList(source, num_tasks, seed, shapes)
     learner.require_fit(drawn.first)
-    batched(drawn.first, queries_at_once, (seed, 0))  # what makes no batches is refused here
+    batched(drawn.first, queries_at_once, (seed, 0))  # raises ValueError before anything is evaluated
     in_batches = queries_at_once != "all"
 
     finish = getattr(learner, "finish", None)
@@ -171,7 +170,7 @@ def _measured(
     seed: tf.Tensor,
     first: tf.Tensor,
 ) -> Structure:
-    """Return outer loss and metrics of each task after each step, ``[T, S+1]``."""
+    """Return the outer loss and the metrics of each task after each step, ``[T, S+1]``."""
     problem, phi, tasks = learner.posed(meta, tasks, tf.stack([seed, first]))
 
     def of_batch(inner: Inner, task: Task) -> Structure:

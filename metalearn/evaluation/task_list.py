@@ -1,4 +1,4 @@
-"""The list of tasks of an evaluation: in memory as a whole where it is small, else drawn block by block."""
+"""The list of tasks of an evaluation: kept in memory if it is small, else drawn in blocks."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from metalearn.sources.protocol import is_constant
 from metalearn.types import Batch, Seed, Structure, Task
 
 TASKS_AT_ONCE = 1000
-"""The most tasks of one compiled call; fewer where they would take more than ``BLOCK_BYTES``."""
+"""The largest number of tasks of one compiled call, unless they would exceed ``BLOCK_BYTES``."""
 
 EVALUATION_STREAM = -1
-"""Second half of the seed of evaluation tasks; training draws from 0 upwards, so they never coincide."""
+"""Second half of the seed of evaluation tasks; that of training tasks is at least 0, so they differ."""
 
 
 class TaskList:
-    """A list of tasks that a source and a seed determine, in chunks for a compiled program.
+    """A list of tasks that is determined by a source and a seed, in chunks for a compiled program.
 
-    A list of at most ``BLOCK_BYTES``, by the source's spec, is one draw with the seed ``(seed, -1)``, and is
-    kept. Of a longer one no more than ``BLOCK_BYTES`` are in memory at a time: block b is drawn with
-    ``(seed, -1 - b)`` whenever it is needed. One data set, which is the same for every seed, is one draw.
+    A list of at most ``BLOCK_BYTES``, according to the source's spec, is one draw with the seed ``(seed,
+    -1)`` and is kept. A longer list is drawn in blocks of at most ``BLOCK_BYTES``: block b is drawn with
+    ``(seed, -1 - b)`` whenever it is needed. A constant source is drawn once.
 
     Args:
-        source: of the tasks.
-        count: their number, at least 1.
-        seed: at least 0.
-        shapes: the source's spec, where it is known.
+        source: the source of the tasks.
+        count: the number of tasks, at least 1.
+        seed: the seed, at least 0.
+        shapes: the source's spec, if it is known.
 
     Attributes:
-        digest: of the tasks, known when :meth:`chunks` has come to its end: that of support and query as
-            drawn; of a longer list, where the source has a ``fingerprint``, that of the blocks' fingerprints.
+        digest: a digest of the tasks, known after the end of :meth:`chunks`: that of support and query; for a
+            longer list from a source with ``fingerprint``, that of the blocks' fingerprints.
     """
 
     def __init__(self, source: Source, count: int, seed: int, shapes: Task | None = None) -> None:
@@ -42,7 +42,7 @@ class TaskList:
         size = max(task_bytes(source, shapes), 1)
         self._chunk = max(1, min(TASKS_AT_ONCE, BLOCK_BYTES // size))
         is_kept = is_constant(source) or count * size <= BLOCK_BYTES
-        # Whole chunks: every other size would be a program of its own.
+        # Blocks of whole chunks, because a chunk of another size needs another program.
         in_block = self._chunk * max(1, BLOCK_BYTES // (size * self._chunk))
         self._block = count if is_kept else in_block
         self._kept = self._drawn(0) if is_kept else None
@@ -50,12 +50,12 @@ class TaskList:
 
     @property
     def first(self) -> Task:
-        """The first of the tasks, leaves ``[1, ...]``; what is learned of it needs no other draw."""
+        """The first task, leaves ``[1, ...]``, without another draw."""
         drawn = self._source.sample(self._seed_of(0), 1) if self._kept is None else self._kept
         return _sliced(drawn, 0, 1)
 
     def chunks(self) -> Iterator[tuple[int, Task]]:
-        """Yield the tasks in order, leaves ``[chunk, ...]``, each chunk with the number of its first task."""
+        """Yield the index of the first task of each chunk, and the chunk, leaves ``[chunk, ...]``."""
         digest = hashlib.sha256()
         for block, first in enumerate(range(0, self._count, self._block)):
             tasks = self._drawn(block) if self._kept is None else self._kept
@@ -63,7 +63,7 @@ class TaskList:
                 self._hash(digest, block, tasks)
             for start in range(0, self._tasks_of(block), self._chunk):
                 yield first + start, _sliced(tasks, start, self._chunk)
-            del tasks  # before the next ones are drawn
+            del tasks  # frees the memory before the next block is drawn
         self.digest = self.digest or digest.hexdigest()[:16]
 
     def _tasks_of(self, block: int) -> int:
@@ -75,7 +75,7 @@ class TaskList:
     def _drawn(self, block: int) -> Task:
         tasks = self._tasks_of(block)
         drawn = self._source.sample(self._seed_of(block), tasks)
-        # Tasks without data: what makes them is their number.
+        # Tasks without data are determined by their number.
         return drawn if tf.nest.flatten(drawn) else drawn._replace(info=tf.zeros([tasks]))
 
     def _hash(self, digest: hashlib._Hash, block: int, tasks: Task) -> None:
@@ -91,7 +91,7 @@ def _sliced(tasks: Task, first: int, count: int) -> Task:
 
 
 def _uninformed(part: Structure, info: Structure) -> Structure:
-    """Return examples without the task's info that an oracle finds at the end of its inputs."""
+    """Return examples without the task's info at the end of an oracle's inputs."""
     if not isinstance(part, Batch) or not tf.is_tensor(part.inputs) or not tf.is_tensor(info):
         return part
     told, inputs = info.shape[-1], part.inputs

@@ -1,1 +1,1 @@
-"""How programs run: over inner steps, and over tasks."""
+"""Execution of programs over inner steps and over tasks."""

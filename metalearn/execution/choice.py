@@ -1,7 +1,7 @@
-"""What ``mapping="auto"`` is: the vectorised form of a program, or the sequential one where there is none.
+"""The choice of ``mapping="auto"``: the vectorised form of a program, or the sequential one if there is none.
 
-Whether a program has a vectorised form shows when it is built, with all its derivatives. So it is built, and
-built otherwise if that fails: nothing is guessed from a model's layers.
+Whether a program with all its derivatives has a vectorised form is known only after building it. So the
+vectorised form is tried first, instead of a guess from a model's layers.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from metalearn.types import TaskMapping
 Returned = TypeVar("Returned")
 
 _auto: ContextVar[TaskMapping | None] = ContextVar("auto", default=None)
-"""What ``"auto"`` stands for in the program that is being built; None outside of any."""
+"""The meaning of ``"auto"`` in the program that is being built; None outside of programs."""
 
 
 LACKING = re.compile(r"vectorization defined for (\w+)|of op '(\w+)'")
-"""The operation without a vectorised form, as two parts of TensorFlow put it."""
+"""The operation without a vectorised form in two kinds of error messages of TensorFlow."""
 
 
 class NotVectorizableError(ValueError):
     """A function has no vectorised form.
 
     Args:
-        cause: what TensorFlow raised.
+        cause: the exception of TensorFlow.
 
     Attributes:
-        under_xla: whether only the form that XLA asks for is missing, as with slices and concatenations.
+        under_xla: whether only the form for XLA is missing, as with slices and concatenations.
     """
 
     def __init__(self, cause: Exception) -> None:
@@ -51,18 +51,18 @@ class NotVectorizableError(ValueError):
 
 
 _always: ContextVar[TaskMapping | None] = ContextVar("always", default=None)
-"""What every mapping stands for, whatever it is; None for itself."""
+"""The mapping that replaces all others; None for no replacement."""
 
 
 def resolved(mapping: TaskMapping) -> TaskMapping:
-    """Return what a mapping stands for: ``"auto"`` itself only where nothing has been chosen yet."""
+    """Return the actual mapping; ``"auto"`` only if nothing has been chosen yet."""
     chosen = _auto.get() or mapping if mapping == "auto" else mapping
     return _always.get() or chosen
 
 
 @contextmanager
 def auto_is(mapping: TaskMapping) -> Iterator[None]:
-    """Let ``"auto"`` stand for a mapping in everything that is built within."""
+    """Give ``"auto"`` the meaning of a mapping for everything that is built within the context."""
     token = _auto.set(mapping)
     try:
         yield
@@ -72,7 +72,7 @@ def auto_is(mapping: TaskMapping) -> Iterator[None]:
 
 @contextmanager
 def always_sequential() -> Iterator[None]:
-    """Map one task after the other within, whatever is asked for: what other ways are compared with."""
+    """Map one task after the other within the context for every setting, as a reference."""
     token = _always.set("sequential")
     try:
         yield
@@ -81,9 +81,9 @@ def always_sequential() -> Iterator[None]:
 
 
 def chosen(build: Callable[[], Returned]) -> Returned:
-    """Return ``build()`` vectorised, or, where that has no vectorised form, sequential, and log which.
+    """Return ``build()`` in vectorised form, or sequential if there is none, which is logged.
 
-    The whole of a program is built in one way: not the forward pass vectorised and its gradient otherwise.
+    A whole program has one mapping: its forward pass and its gradient cannot differ.
     """
     try:
         with auto_is("vectorized"):
@@ -96,12 +96,12 @@ def chosen(build: Callable[[], Returned]) -> Returned:
 
 @functools.cache
 def log_once(message: str) -> None:
-    """Log a choice as a warning: it concerns speed, and no number. Once a process, for it is made often."""
+    """Log a choice, which affects speed but no result, as a warning, once in each process."""
     logging.getLogger("metalearn").warning("%s", message)
 
 
 def said(error: Exception) -> str:
-    """Return the line of an error of TensorFlow's that says what is the matter: the last one."""
+    """Return the last line of an error of TensorFlow, which describes the problem."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:300] if lines else type(error).__name__
 

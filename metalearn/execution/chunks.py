@@ -1,7 +1,7 @@
-"""A meta-batch worked on a few tasks at a time, so that what they need stays in the processor's cache.
+"""Chunks of a meta-batch whose intermediate values fit into the processor's cache.
 
-One loop over all tasks reads and writes intermediate values of all of them between any two operations. Where
-these are more than a cache holds, a task takes up to twice the time.
+A loop over all tasks reads and writes the intermediate values of all of them in every operation. If these
+exceed the cache, a task takes up to twice the time.
 """
 
 from __future__ import annotations
@@ -14,25 +14,26 @@ import tensorflow as tf
 from metalearn.types import Structure
 
 CACHE_BYTES = 7 * 2**18
-"""Values of tasks that are worked on together, at most: most of a second-level cache of 2 MiB."""
+"""The largest size of the values of a chunk: most of a second-level cache of 2 MiB."""
 
 FEWEST = 16
-"""Of tasks in a chunk, unless it is one: XLA compiles sums over 5 tasks into a program that takes more than
-twice the time of one for 25, or for a single task 25 times."""
+"""The smallest number of tasks in a chunk, except one: sums over 5 tasks, as XLA compiles them, take more
+than twice the time of those over 25, or of 25 single tasks."""
 
 
 def size_of_chunk(tasks: int, bytes_of_task: int) -> int:
-    """Return how many of T tasks to work on together.
+    """Return how many of T tasks to process together.
 
-    All of them, if they take less than twice of what a cache holds. Else the most that fit into it and divide
-    T, if that is at least :data:`FEWEST`; or one, if so many do not fit. All again where no such number
-    divides T, as where it is prime, and on a GPU, which works on many at once.
+    It is T if all tasks take less than twice the size of the cache; else the largest divisor of T that fits
+    into the cache and is at least :data:`FEWEST`; or 1 if :data:`FEWEST` tasks do not fit. It is also T if
+    there is no such divisor, for instance for a prime T, and on a GPU, which processes many tasks in
+    parallel.
 
-    It depends on T and the bytes alone: all processors sum a meta-batch in the same order.
+    It depends only on T and the bytes, so all processors sum a meta-batch in the same order.
 
     Args:
         tasks: T.
-        bytes_of_task: of the values that a task is worked on with.
+        bytes_of_task: the bytes of the values of a task.
     """
     fit = CACHE_BYTES // max(bytes_of_task, 1)
     if tasks * bytes_of_task < 2 * CACHE_BYTES or tf.config.list_physical_devices("GPU"):
@@ -43,7 +44,7 @@ def size_of_chunk(tasks: int, bytes_of_task: int) -> int:
 
 
 def bytes_within(graph: tf.Graph) -> int:
-    """Return the bytes of all values in a graph whose shapes are known, those in loops apart."""
+    """Return the bytes of all values with known shapes in a graph, without those in loops."""
     values = [value for operation in graph.get_operations() for value in operation.outputs]
     known = [value for value in values if value.shape.is_fully_defined() and value.dtype.size]
     return sum(value.shape.num_elements() * value.dtype.size for value in known)
@@ -52,22 +53,22 @@ def bytes_within(graph: tf.Graph) -> int:
 def in_chunks(
     function: Callable[[Structure], tuple[Structure, Structure]], tasks: Structure, size: int
 ) -> tuple[Structure, Structure]:
-    """Return ``function(tasks)``, worked out for ``size`` tasks at a time.
+    """Return ``function(tasks)``, computed for ``size`` tasks at a time.
 
     Args:
-        function: of leaves ``[C, ...]``, for any number C of tasks: what it finds of each, ``[C, ...]``, and
-            a mean over them.
+        function: a function of leaves ``[C, ...]``, for any number C of tasks, that returns results of each
+            task, ``[C, ...]``, and a mean over tasks.
         tasks: leaves ``[T, ...]``.
-        size: of a chunk, a divisor of T.
+        size: the size of a chunk, a divisor of T.
 
     Returns:
-        What is found of each task, ``[T, ...]``, and the mean over all: that of the chunks' means.
+        The results of each task, ``[T, ...]``, and the mean of the chunks' means.
     """
     count = tf.nest.flatten(tasks)[0].shape[0] // size
     if count == 1:
         return function(tasks)
     parts = tf.nest.map_structure(lambda leaf: tf.reshape(leaf, [count, size, *leaf.shape[1:]]), tasks)
-    # Traced before the loop, which has to know what it will return.
+    # Traced before the loop, which needs the types of its results.
     specs = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape[1:], leaf.dtype), parts)
     traced = tf.function(function, autograph=False).get_concrete_function(specs)
     each, mean = traced.structured_outputs

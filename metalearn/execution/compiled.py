@@ -1,4 +1,4 @@
-"""Functions compiled in the fastest way that can be built: with XLA or without, tasks at once or in turn."""
+"""Compiled functions: with XLA or without, vectorised or one task after the other, as can be built."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ OF_COMPILERS = (
     tf.errors.NotFoundError,
     tf.errors.InternalError,
 )
-"""Errors of a compiler that lacks something. Others, of memory or a full disk, call for no other compiler,
-whose results have other bits."""
+"""Errors of operations that a compiler lacks. After other errors, such as of memory, no other compiler is
+tried, as its results have other bits."""
 
 
 class Compiled:
-    """A function as one program, which is chosen by building it, derivatives included.
+    """A function as one program; mapping and compiler are chosen by building it with all derivatives.
 
     ==========  ============  ==================================================================
-    mapping     compiler      taken
+    mapping     compiler      used
     ==========  ============  ==================================================================
     vectorized  XLA           if it can be built
     vectorized  TensorFlow    if XLA lacks an operation or its derivative
@@ -33,17 +33,18 @@ class Compiled:
                               XLA's, without its compile time
     ==========  ============  ==================================================================
 
-    What is not the first of them is logged. A setting that is given is kept: the program then fails where it
-    cannot be built.
+    A choice other than the first is logged. Given settings are not changed: if the program cannot be built
+    with them, an error is raised.
 
     Args:
-        function: of nested tensors; its maps over tasks have the mapping ``"auto"``, or one of their own.
-        mapping: that of the function's maps.
-        jit_compile: whether to compile with XLA; None for what the table says.
+        function: a function of nested tensors, whose maps over tasks have the mapping ``"auto"`` or another
+            one.
+        mapping: the mapping of the function's maps.
+        jit_compile: whether to compile with XLA; None for the choice of the table.
 
     Attributes:
-        mapping: what was taken; before :meth:`build` or the first call what was given.
-        jit_compile: likewise.
+        mapping: the mapping in use; before :meth:`build` or the first call the given one.
+        jit_compile: the compiler in use; before :meth:`build` or the first call the given one.
     """
 
     def __init__(
@@ -57,10 +58,11 @@ class Compiled:
         self._has_run = False
 
     def __call__(self, *arguments: Any) -> Any:
-        """Call the program, on arguments of the structure, shapes and types of the first call.
+        """Call the program with arguments that have the structure, shapes and types of the first call.
 
         Raises:
-            Exception: what the function raises; ValueError if XLA is asked for and cannot compile it.
+            ValueError: if XLA was requested and cannot compile the function.
+            Exception: the exceptions of the function.
         """
         self.build(*arguments)
         assert self._program is not None
@@ -77,7 +79,7 @@ class Compiled:
         return returned
 
     def build(self, *arguments: Any) -> None:
-        """Trace the first of the ways left that can be traced for such arguments, unless one has been."""
+        """Trace the first remaining choice that can be traced for such arguments, unless one has been."""
         while self._program is None and self._ways:
             mapping, jit_compile = self._ways.pop(0)
             if mapping == "vectorized" and any(map(_is_final, self._errors)):
@@ -86,7 +88,7 @@ class Compiled:
             try:
                 with auto_is(mapping):
                     program.get_concrete_function(*arguments)
-            except Exception as error:  # noqa: BLE001 - raised again if no other way can be built
+            except Exception as error:  # noqa: BLE001 - raised again if no other choice can be built
                 self._errors.append(error)
                 continue
             self._program, self.mapping, self.jit_compile = program, mapping, jit_compile
@@ -96,12 +98,12 @@ class Compiled:
             raise self._final_error()
 
     def _final_error(self) -> Exception:
-        """Return the error to raise where no way is left: the first, which the function itself is behind."""
+        """Return the error to raise if no choice is left: the first one, which the function itself caused."""
         first = self._errors[0]
         if not isinstance(first, tf.errors.OpError) or not self.jit_compile:
             return first
         reason = ValueError(
-            f"XLA cannot compile this program ({said(first)}): leave jit_compile out, or set it to False"
+            f"XLA cannot compile this program ({said(first)}): omit jit_compile, or set it to False"
         )
         reason.__cause__ = first
         return reason
@@ -121,7 +123,7 @@ def _ways(mapping: TaskMapping, jit_compile: bool | None) -> list[tuple[TaskMapp
 
 
 def _is_final(error: Exception) -> bool:
-    """Return whether a program has no vectorised form without XLA either."""
+    """Return whether a program has no vectorised form even without XLA."""
     return isinstance(error, NotVectorizableError) and not error.under_xla
 
 

@@ -1,7 +1,7 @@
-"""How a program over inner steps is laid out: which loop is outside, the one over steps or over tasks.
+"""The layout of a program over inner steps: whether the loop over steps or over tasks is the outer one.
 
-A program is written once, as a function of a :class:`Layout` that applies functions of one task and loops
-over steps; it does not know whether it runs once for all tasks or once for each.
+A program is a function of a :class:`Layout`, which applies functions of one task and loops over steps. The
+same program runs once for all tasks or once for each task.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from metalearn.execution.task_map import map_tasks
 from metalearn.types import Problem, Structure
 
 FUSED_STEPS = 5
-"""Up to so many inner steps, one map over tasks holds them all; beyond, the loop is in the graph."""
+"""Up to this number of inner steps, one map over tasks contains all of them; beyond, the graph has a loop."""
 
 Program = Callable[..., Any]
-"""``program(layout, *arguments)``: of all tasks if the layout maps, of one task if it calls."""
+"""``program(layout, *arguments)``: for all tasks if the layout maps, for one task if it calls."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Layout:
     """The loops of a program.
 
     Attributes:
-        each: ``each(function, *arguments)`` applies a function of one task: by a map over tasks, or, within
-            a map that surrounds the program, by a call.
+        each: ``each(function, *arguments)`` applies a function of one task: with a map over tasks, or with a
+            call if the program itself is within a map.
         in_graph: whether the loop over steps is in the graph, or a Python loop that copies its body.
     """
 
@@ -59,16 +59,16 @@ def run(problem: Problem, program: Program, *arguments: Structure, fused: bool =
                                                              steps
     ==========  ===========================  ==============  ========================================
 
-    The mapping ``"auto"`` is whichever of the two can be built.
+    The mapping ``"auto"`` is the first of these that can be built.
 
     Args:
-        problem: its ``steps`` and ``mapping`` decide.
+        problem: the problem, whose ``steps`` and ``mapping`` determine the layout.
         program: ``(layout, *arguments) -> nested tensors``.
         *arguments: nested tensors with a leading ``[T]``.
-        fused: whether a few steps may be fused.
+        fused: whether few steps may be fused.
 
     Returns:
-        What the program returns, with a leading ``[T]``.
+        The result of the program, with a leading ``[T]``.
     """
     mapping = resolved(problem.mapping)
     if mapping == "auto":

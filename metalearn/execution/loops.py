@@ -1,4 +1,4 @@
-"""Loops over inner steps, written once for a Python loop (small graphs) and for one in the graph.
+"""Loops over inner steps, as a Python loop (for few steps) or as a loop in the graph.
 
 A Python loop copies its body into the graph ``length`` times, which XLA can fuse across steps; a graph
 loop keeps compile time and memory for activations independent of ``length``.
@@ -42,10 +42,10 @@ def fold(body: Body, carry: Structure, length: int, *, in_graph: bool) -> Struct
 def scan(
     body: Body, carry: Structure, length: int, *, in_graph: bool
 ) -> tuple[Structure, Callable[[Any], Structure]]:
-    """Like :func:`fold`, and also return ``before``: ``before(step)`` is the carry that step started from.
+    """Like :func:`fold`, and also return ``before``: ``before(step)`` is the carry before that step.
 
-    ``step`` is as a loop of the same kind hands it to its body; ``before(slice(None))`` of a graph loop
-    is the whole history, steps first.
+    ``step`` is the argument of the body in a loop of the same kind; ``before(slice(None))`` of a graph loop
+    is the complete history, with steps as the first axis.
     """
     if not in_graph:
         visited = []

@@ -1,4 +1,4 @@
-"""The mean over tasks, in the form that XLA compiles well."""
+"""The mean over tasks, in a form that XLA compiles efficiently."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import tensorflow as tf
 from metalearn.types import Structure
 
 LARGEST = 512
-"""Numbers of a task's leaf up to which its mean is a product."""
+"""The largest size of a task's leaf for which the mean is computed as a product."""
 
 ROWS = 2
-"""Equal rows of that product: of one row, XLA makes a sum again."""
+"""The number of equal rows of that product; XLA would convert one row back to a sum."""
 
 
 def mean_over_tasks(structure: Structure) -> Structure:
     """Return the mean of every leaf ``[T, ...]`` over its first axis.
 
-    As a sum, XLA merges it with the sum over examples that the leaf is made of, into one loop that computes
-    the layer anew for each entry. A product of matrices it takes as it is: an iteration of the default
-    training takes an eighth less time.
+    XLA fuses a sum with the sum over examples within the leaf into one loop that recomputes the layer for
+    each entry. It does not fuse a matrix product, with which an iteration of the default training takes an
+    eighth less time.
     """
     return tf.nest.map_structure(_mean, structure)
 

@@ -1,8 +1,8 @@
-"""Functions of a learner that are traced once for shapes of their arguments, however often they are called.
+"""Functions of a learner that are traced only once for each combination of argument shapes.
 
-A function that maps tasks makes new graphs when it is called eagerly, and TensorFlow keeps some of them for
-ever: it registers the gradients of calls within graphs by name. So eager calls go to one program of the
-learner, which is traced where shapes or settings are new.
+A function that maps over tasks creates new graphs in every eager call, some of which TensorFlow never frees,
+because it registers the gradients of calls within graphs by name. Therefore eager calls use one program of
+the learner, which is traced again only for new shapes or settings.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ import tensorflow as tf
 from metalearn.types import Structure
 
 PLACE = "_programs"
-"""The entry of an object's ``__dict__`` that holds its programs, as a cached property would."""
+"""The key of an object's ``__dict__`` for its programs, as for a cached property."""
 
 
 class Programs(dict[Hashable, Any]):
-    """Programs by function and settings. A deep copy, as of the object that they belong to, has none."""
+    """Programs by function and settings. A deep copy of an object has no programs."""
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return Programs, ()
 
 
 def kept(owner: Any, key: Hashable, make: Callable[[], Any]) -> Any:
-    """Return what ``make()`` returned first for this key, kept with an object as long as it lives.
+    """Return the first result of ``make()`` for this key, which is kept for the lifetime of an object.
 
     Args:
         owner: a frozen record; without a ``__dict__`` nothing is kept.
-        key: tells programs apart.
-        make: makes one.
+        key: identifies a program.
+        make: creates a program.
     """
     programs = vars(owner).setdefault(PLACE, Programs()) if hasattr(owner, "__dict__") else Programs()
     if key not in programs:
@@ -40,14 +40,14 @@ def kept(owner: Any, key: Hashable, make: Callable[[], Any]) -> Any:
 
 
 def traced_once(owner: Any, function: Callable[..., Structure], *settings: Any) -> Callable[..., Structure]:
-    """Return ``function(owner, *settings, ...)`` as a function of nested tensors alone, to be called eagerly.
+    """Return ``function(owner, *settings, ...)`` as a traced function of nested tensors for eager calls.
 
-    Within a graph it is the function itself.
+    Within a graph it is not traced separately.
 
     Args:
-        owner: a frozen record, with which the programs are :func:`kept`.
-        function: of the module level, so that it is the same in every call. It has to be pure.
-        *settings: what is not a tensor; hashable.
+        owner: a frozen record, for which the programs are :func:`kept`.
+        function: a pure function at module level, so that it is the same object in every call.
+        *settings: hashable arguments that are not tensors.
     """
     if not tf.executing_eagerly() or tf.config.functions_run_eagerly():
         return lambda *arguments: function(owner, *settings, *arguments)
@@ -59,7 +59,7 @@ def traced_once(owner: Any, function: Callable[..., Structure], *settings: Any) 
 
     def call(*arguments: Structure) -> Structure:
         given = tf.nest.map_structure(tf.convert_to_tensor, arguments)
-        # Not the program itself, which warns of retracing as soon as there are five learners.
+        # Not the program itself, which would warn of retracing if there are five learners.
         return program.get_concrete_function(*given)(*given)
 
     return call

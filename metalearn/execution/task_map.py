@@ -12,9 +12,9 @@ from metalearn.execution.choice import NotVectorizableError, chosen, quiet, reso
 from metalearn.types import Structure, TaskMapping
 
 AT_A_TIME = min(os.cpu_count() or 1, 8)
-"""Tasks that a loop over them works on at once, if TensorFlow has threads for it; bits do not depend on it.
+"""The tasks that a loop processes in parallel if TensorFlow has threads for it; it does not affect bits.
 
-As many as there are cores, up to a number whose activations fit into memory: it holds those of each.
+It is the number of cores, up to a limit, because memory has to hold the activations of each of them.
 """
 
 
@@ -27,18 +27,18 @@ def map_tasks(
     batch.
 
     Args:
-        function: of one task: nested tensors to nested tensors.
+        function: a function of one task, from nested tensors to nested tensors.
         *arguments: nested tensors with a leading ``[T]``.
-        mapping: ``"vectorized"``: one program on ``[T, ...]``, fails on operations without a vectorised
-            form; ``"sequential"``: a loop over the tasks, for any function, in memory for one task at a
-            time; ``"auto"``: the former, or the latter where that fails. All give the same numbers up to
-            rounding.
+        mapping: ``"vectorized"``: one program on ``[T, ...]``, which fails for operations without a
+            vectorised form; ``"sequential"``: a loop over the tasks, for any function, with memory for as
+            many tasks as run in parallel; ``"auto"``: the former, or the latter if that fails. The results
+            are equal up to rounding.
 
     Returns:
-        What ``function`` returns, with a leading ``[T]``.
+        The result of ``function``, with a leading ``[T]``.
 
     Raises:
-        NotVectorizableError: if ``"vectorized"`` is asked for and impossible, with the remedy.
+        NotVectorizableError: if ``"vectorized"`` is requested and impossible, with the remedy.
     """
     require_mapping(mapping)
     mapping = resolved(mapping)
@@ -53,7 +53,7 @@ def map_tasks(
 
 
 def _made_here(leaf: Any) -> tf.Tensor:
-    """Return a tensor of the graph being traced: TensorFlow cannot map what is only handed through."""
+    """Return a tensor of the current graph: TensorFlow cannot map a tensor that is returned unchanged."""
     is_here = tf.is_symbolic_tensor(leaf) and leaf.graph is tf.compat.v1.get_default_graph()
     return leaf if is_here else tf.identity(leaf)
 
@@ -73,7 +73,7 @@ def _at_once(of_one_task: Callable[[Structure], Structure], stacked: Structure) 
 def _require_own_fault(
     of_one_task: Callable[[Structure], Structure], stacked: Structure, error: Exception
 ) -> None:
-    """Raise ``error`` again if the function itself is at fault: it then fails for a single task, too."""
+    """Raise ``error`` again if the function itself caused it: it then fails for a single task, too."""
     try:
         with tf.__internal__.FuncGraph("one_task").as_default():
             of_one_task(
@@ -81,16 +81,16 @@ def _require_own_fault(
                     lambda leaf: tf.compat.v1.placeholder(leaf.dtype, leaf.shape[1:]), stacked
                 )
             )
-    except Exception:  # noqa: BLE001 - of whatever kind
+    except Exception:  # noqa: BLE001 - of any kind
         raise error from None
 
 
 def _one_by_one(of_one_task: Callable[[Structure], Structure], stacked: Structure) -> Structure:
-    if all(leaf.shape[0] == 1 for leaf in tf.nest.flatten(stacked)):  # a loop takes time to build
+    if all(leaf.shape[0] == 1 for leaf in tf.nest.flatten(stacked)):  # one task needs no loop
         only = of_one_task(tf.nest.map_structure(lambda leaf: tf.squeeze(leaf, [0]), stacked))
         return tf.nest.map_structure(lambda leaf: tf.expand_dims(leaf, 0), only)
     one = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape[1:], leaf.dtype), stacked)
-    # Traced before the loop, which has to know what it will return.
+    # Traced before the loop, which needs the types of its results.
     traced = _call_of_its_own(of_one_task).get_concrete_function(one)
     returned = tf.nest.map_structure(tf.TensorSpec.from_tensor, traced.structured_outputs)
     at_a_time = 1 if tf.executing_eagerly() else AT_A_TIME
@@ -98,17 +98,17 @@ def _one_by_one(of_one_task: Callable[[Structure], Structure], stacked: Structur
 
 
 def _call_of_its_own(function: Callable[[Structure], Structure]) -> Any:
-    """Return ``function`` as a call that TensorFlow's optimizer does not dissolve into the graph around it.
+    """Return ``function`` as a call that TensorFlow's graph optimizer does not inline.
 
-    Where a graph may take much memory, that optimizer sums gradients into temporary variables. Done within
-    a ``tf.while_loop`` they are created once too often, and the second run of the graph fails with
-    ``AlreadyExistsError``. XLA does dissolve the call.
+    For graphs with a large memory estimate, that optimizer accumulates gradients in temporary variables.
+    Within a ``tf.while_loop`` these are created twice, and the second run of the graph fails with
+    ``AlreadyExistsError``. XLA inlines the call.
     """
     return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
 
 
 def require_mapping(mapping: object) -> None:
-    """Raise ValueError unless ``mapping`` is one of the two ways."""
+    """Raise ValueError unless ``mapping`` is a known mapping."""
     known = get_args(TaskMapping)
     if mapping not in known:
         raise ValueError(f"mapping must be one of {', '.join(known)}, got {mapping!r}")

@@ -1,4 +1,4 @@
-"""Which parameters the inner loop moves: a small language over their keys."""
+"""Selection of the parameters that the inner loop updates, by patterns over their keys."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from metalearn.nn.outputs import output_keys
 from metalearn.types import Parameters
 
 CONTEXT = "context"
-"""Parameters with this name in their key are context: they start every task from zero, see CAVIA."""
+"""Parameters with this name in their key are context parameters, which start from zero in every task."""
 
 NAMES = ("all", "head", "body", "context")
 
 
 def is_context(key: str) -> bool:
-    """Say whether a parameter is context."""
+    """Return whether a parameter is a context parameter."""
     return CONTEXT in key.split("/")
 
 
 def select_from(model: keras.Model, pattern: str) -> list[str]:
-    """Return the keys of a model's parameters that a pattern chooses, in their order.
+    """Return the keys of a model's parameters that a pattern selects, in their order.
 
-    As :func:`select`, where the head is what the model's outputs come from, by its graph: the layers whose
-    parameters meet the data last on the way to any of the outputs. Context is no head.
+    It is :func:`select` with the head of the model's graph: the last layers with parameters on the paths to
+    the outputs. Context parameters are not part of the head.
 
     Args:
         model: a built model.
         pattern: as for :func:`select`.
 
     Raises:
-        ValueError: if a part of the pattern chooses nothing; if a glob means one thing by the keys and
-            another by the names that Keras gives, which happens to names such as ``dense_2`` that Keras may
-            have numbered itself; or if the head is not to be found; each with the keys there are.
+        ValueError: if a part of the pattern selects nothing; if a glob matches different parameters by their
+            keys and by the names in Keras, as for names like ``dense_2`` that Keras may have generated; or if
+            the head cannot be found. The message contains the keys.
     """
     given = {named.key: named.given for named in named_variables(model)}
     keys = list(functional.parameters(model))
@@ -46,33 +46,33 @@ def select_from(model: keras.Model, pattern: str) -> list[str]:
         if part not in NAMES and by_name and by_key != by_name:
             raise ValueError(
                 f"adapted={pattern!r}: {part!r} is ambiguous. Names that Keras may have made are numbered by "
-                f"their order within the model: it chooses {by_key} by key, and {by_name} by name. The keys, "
+                f"their order within the model: it selects {by_key} by key, but {by_name} by name. The keys, "
                 f"and names where they differ, are {_spelled(keys, given)}: give the layers names of another "
-                "form than Keras does, such as hidden_2"
+                "form than those of Keras, such as hidden_2"
             )
     wanted = {"head", "body"} & set(pattern.split("|"))
     return select(pattern, keys, head=_head_of(model, pattern, keys) if wanted else None)
 
 
 def select(pattern: str, keys: Iterable[str], head: Collection[str] | None = None) -> list[str]:
-    """Return the keys that a pattern chooses, in their order.
+    """Return the keys that a pattern selects, in their order.
 
     =========  =================================================================
     all        every parameter
-    head       those of the layers that the outputs come from
-    body       the others, without context
+    head       those of the last layers before the outputs
+    body       the others, without context parameters
     context    those with ``context`` as a part of their key
     a glob     such as ``hidden_0/*`` or ``*/bias``; ``*`` also matches ``/``
-    ``a|b``    what any of several patterns chooses
+    ``a|b``    the union of several patterns
     =========  =================================================================
 
     Args:
         pattern: as in the table.
-        keys: of a model's parameters, in the order of its layers.
-        head: keys of the head; those of the last layer that has any, context aside, if not given.
+        keys: the keys of a model's parameters, in the order of its layers.
+        head: the keys of the head; by default those of the last layer with parameters, except context.
 
     Raises:
-        ValueError: if a part of the pattern chooses nothing, with the keys there are.
+        ValueError: if a part of the pattern selects nothing. The message contains the keys.
     """
     keys = list(keys)
     last = _last_layer(keys) if head is None else set(head)
@@ -88,7 +88,7 @@ def select(pattern: str, keys: Iterable[str], head: Collection[str] | None = Non
         if not matches:
             raise ValueError(
                 f"adapted={pattern!r}: {part!r} matches none of the parameters {keys}; "
-                f"there are {', '.join(NAMES)}, globs over these keys, and several with | between"
+                f"use {', '.join(NAMES)}, globs over these keys, or several of them separated by |"
             )
         chosen |= matches
     return [key for key in keys if key in chosen]
@@ -104,8 +104,8 @@ def _head_of(model: keras.Model, pattern: str, keys: list[str]) -> list[str]:
         return output_keys(model, [key for key in keys if not is_context(key)])
     except ValueError as error:
         raise ValueError(
-            f"adapted={pattern!r}: which layers the outputs of model {model.name!r} come from is not to be "
-            f"found ({error}). Choose by globs over the keys: {keys}"
+            f"adapted={pattern!r}: the last layers before the outputs of model {model.name!r} cannot be "
+            f"found ({error}). Use globs over the keys: {keys}"
         ) from error
 
 
@@ -114,7 +114,7 @@ def _spelled(keys: list[str], given: dict[str, str]) -> str:
 
 
 def partition(parameters: Parameters, chosen: Iterable[str]) -> tuple[Parameters, Parameters]:
-    """Split into the chosen and the rest, each in its order; ``{**rest, **chosen}`` is the whole again."""
+    """Split into the chosen parameters and the rest, each in their order."""
     keys = set(chosen)
     return (
         {key: value for key, value in parameters.items() if key in keys},

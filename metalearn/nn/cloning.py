@@ -1,4 +1,4 @@
-"""Copies of a model with its weights, made from its configuration."""
+"""Copies of a model with its weights, created from its configuration."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ Config = dict[str, Any]
 def clone(
     model: keras.Model, values: Parameters | None = None, rewrite: Callable[[Config], Config] | None = None
 ) -> keras.Model:
-    """Return a new model of the same configuration with the weights of ``model``, which is left as it is.
+    """Return a new model with the configuration and the weights of ``model``, which is not changed.
 
-    Layers and models of other origin are made by their own ``from_config``, registered with Keras or not.
+    User-defined layers and models are created by their own ``from_config``, registered with Keras or not.
 
     Args:
         model: a built model.
-        values: what takes the place of its values, by the keys of :func:`metalearn.functional.parameters` and
-            :func:`metalearn.functional.state`.
-        rewrite: changes the configuration; keys and shapes of the variables have to stay.
+        values: values that replace those of the model, by the keys of
+            :func:`metalearn.functional.parameters` and :func:`metalearn.functional.state`.
+        rewrite: a function that changes the configuration, but not the keys and shapes of the variables.
 
     Returns:
         A built model that is not compiled.
 
     Raises:
-        ValueError: if the model is not built, or its configuration does not make the same variables again.
+        ValueError: if the model is not built, or its configuration does not reproduce its variables.
     """
     keys = _keys(model)
     known = {keras.saving.get_registered_name(type(layer)): type(layer) for layer in model._flatten_layers()}
@@ -46,8 +46,8 @@ def clone(
         ) from error
     if found != keys:
         raise ValueError(
-            f"the model {model.name!r} comes out of its configuration with other parameters, as one whose "
-            "nested models share a layer does"
+            f"the model {model.name!r} cannot be rebuilt from its configuration with the same parameters, "
+            "for example because nested models share a layer"
         )
     made.set_weights(model.get_weights())
     variables = {named.key: named.variable for named in named_variables(made)}
@@ -61,7 +61,7 @@ def _keys(model: keras.Model) -> list[str]:
 
 
 def _root(error: BaseException) -> str:
-    """Return what an error came from: Keras wraps what a constructor says in the whole configuration."""
+    """Return the cause of an error: Keras puts the message of a constructor into the whole configuration."""
     while error.__context__ is not None:
         error = error.__context__
     return str(error).partition("\n")[0]

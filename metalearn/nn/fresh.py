@@ -1,4 +1,4 @@
-"""Fresh parameters of a model for many tasks at once, drawn in the graph from a seed."""
+"""Initial parameters of a model for many tasks, drawn in the graph from a seed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Range = tuple[float, float]
 
 
 def fresh(model: keras.Model, seed: Seed, tasks: int) -> Parameters:
-    """Draw parameters for every task: each variable ``[tasks, ...]``, a pure function of the seed.
+    """Draw initial parameters for every task: each variable ``[T, ...]``, a pure function of the seed.
 
-    The distribution is that of the variables' initializers, :func:`metalearn.functional.initialize`'s; the
-    draws are others, for those are made in Python.
+    The distributions are those of the variables' initializers. The draws differ from those of
+    :func:`metalearn.functional.initialize`, which are made in Python.
 
     Args:
         model: a built model that :func:`require_fresh` accepts.
@@ -48,7 +48,7 @@ def require_fresh(model: keras.Model) -> None:
 
 
 def _range(named: NamedVariable) -> Range:
-    """Return the ends between which an initializer draws uniformly; equal ones for a constant."""
+    """Return the limits of an initializer's uniform distribution; equal limits for a constant."""
     name, shape = named.variable.name, named.variable.shape
     initializer: Any = getattr(named.owner, f"{name}_initializer", None)
     if isinstance(initializer, keras.initializers.Zeros):
@@ -66,5 +66,5 @@ def _range(named: NamedVariable) -> Range:
         return -limit, limit
     raise ValueError(
         f"{named.key!r} is initialised by {type(initializer).__name__}, which cannot be drawn anew for every "
-        'task: make its layer with a uniform initializer, kernel_initializer="glorot_uniform", or zeros'
+        'task: use a uniform initializer, such as kernel_initializer="glorot_uniform", or zeros'
     )

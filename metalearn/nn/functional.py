@@ -1,8 +1,7 @@
 """A Keras model as a pure function of its parameters.
 
-``variable.assign_sub(rate * gradient)`` cuts the gradient tape: what was assigned is a new value with
-no history, so nothing can be differentiated through the update. Here parameters are tensors in a
-dictionary, and a model is a function of them.
+A gradient tape does not record ``variable.assign_sub(rate * gradient)``, so nothing can be differentiated
+through such an update. Here parameters are tensors in a dictionary, and a model is a function of them.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ from metalearn.types import Parameters, Structure
 
 
 def parameters(model: keras.Model) -> Parameters:
-    """Return the model's trainable variables as tensors, keyed by their path inside the model.
+    """Return the model's trainable variables as tensors, keyed by their paths inside the model.
 
-    Keys are unique within a model and the same in every process: layer names as given by the user, names of
-    the form that Keras makes (``dense_7``) numbered by their order in the model (``dense``, ``dense_1``).
-    See :mod:`metalearn.nn.names`.
+    Keys are unique within a model and the same in every process: user-defined layer names are kept, and names
+    of the form that Keras generates (``dense_7``) are numbered by their order in the model (``dense``,
+    ``dense_1``). See :mod:`metalearn.nn.names`.
 
     Raises:
         ValueError: if the model has not been built.
@@ -34,23 +33,23 @@ def parameters(model: keras.Model) -> Parameters:
 
 
 def state(model: keras.Model) -> Parameters:
-    """Return the non-trainable variables (moving statistics, random seeds) as :func:`parameters` does."""
+    """Return the non-trainable variables (moving statistics, random seeds), keyed as :func:`parameters`."""
     return _values(model, trainable=False)
 
 
 def initialize(model: keras.Model, seed: int) -> Parameters:
-    """Draw fresh parameters from the initializers that they were made with, as a pure function of ``seed``.
+    """Draw initial parameters from the initializers of the variables, as a pure function of ``seed``.
 
     Args:
-        model: a built model; its own values are not read.
+        model: a built model; its current values are not used.
         seed: at least 0.
 
     Returns:
-        Parameters keyed as by :func:`parameters`, the same in every process.
+        Parameters keyed as :func:`parameters`, the same in every process.
 
     Raises:
-        ValueError: if a variable's initializer is not to be found or does not depend on the seed alone,
-            naming the variable and the remedy.
+        ValueError: if a variable's initializer cannot be found or does not depend on the seed only, naming
+            the variable and the remedy.
     """
     return initialization.draw(model, seed)
 
@@ -66,22 +65,22 @@ def call(
 ) -> tuple[Structure, tf.Tensor | None, Parameters]:
     """Return ``model(inputs)`` with ``parameters`` in place of its variables, its losses and its next state.
 
-    Change nothing. Where the parameters are in float64, so is the whole call, whatever the model was built
-    for. Layers with a ``keras.random.SeedGenerator`` (dropout, noise, augmentation) are functions
-    of ``noise`` alone; without it they are called with ``training=False``, whatever the other layers get.
+    The model is not changed. If the parameters are in float64, the call is computed in float64 for any dtype
+    of the model. Layers with a ``keras.random.SeedGenerator`` (dropout, noise, augmentation) are functions of
+    ``noise``; without it they are called with ``training=False``, independently of other layers.
 
     Args:
         model: any built Keras model.
-        parameters: every trainable variable, keyed as by :func:`parameters`.
-        inputs: ``[N, *input_shape]``, or lists and dicts of them, as the model takes them.
-        state: non-trainable values keyed as by :func:`state`; the model's own if not given.
+        parameters: all trainable variables, keyed as :func:`parameters`.
+        inputs: ``[N, *input_shape]``, or lists and dicts of them, as required by the model.
+        state: the non-trainable values, keyed as :func:`state`; the model's own by default.
         training: Keras' flag for dropout and batch statistics.
-        noise: a seed, ``[2]`` integers: equal seeds give equal bits.
+        noise: a seed, ``[2]`` integers; equal seeds give equal bits.
 
     Returns:
         The outputs; the sum of the model's losses (weight and activity regularisers, ``add_loss``), a scalar,
-        or None if it has none; and the non-trainable values after the call, the states of seed generators
-        as they were before.
+        or None if it has none; and the non-trainable values after the call, in which the states of seed
+        generators are unchanged.
 
     Raises:
         ValueError: if keys are missing or unknown, or the model has not been built.
@@ -104,9 +103,9 @@ def apply(
     state: Parameters | None = None,
     training: bool = False,
 ) -> Structure:
-    """Return the outputs alone; unlike in :func:`call`, seeded layers draw from their seeds in ``state``.
+    """Return the outputs only; unlike in :func:`call`, random layers use their seeds in ``state``.
 
-    Arguments and errors are those of :func:`call`.
+    The arguments and errors are those of :func:`call`.
     """
     return apply_with_state(model, parameters, inputs, state=state, training=training)[0]
 
@@ -132,9 +131,9 @@ def features(
     state: Parameters | None = None,
     training: bool = False,
 ) -> tuple[tf.Tensor, Parameters]:
-    """Return what the last layer of a model is given, ``[N, F]``, and the non-trainable values after that.
+    """Return the inputs of a model's last layer, ``[N, F]``, and the non-trainable values after the call.
 
-    Arguments are those of :func:`call`; layers that draw random numbers are off.
+    The arguments are those of :func:`call`; random layers are disabled.
     """
     with silenced(model) if training else nullcontext():
         called = _call(body(model), model, parameters, inputs, state, training)
@@ -147,7 +146,7 @@ def body(model: keras.Model) -> keras.Model:
 
 
 def key_of(model: keras.Model, variable: keras.Variable) -> str:
-    """Return the key of one of a model's variables, as :func:`parameters` and :func:`state` have it."""
+    """Return the key of one of a model's variables in :func:`parameters` or :func:`state`."""
     return next(named.key for named in named_variables(model) if named.variable is variable)
 
 
@@ -176,7 +175,7 @@ def _call(
     double = needs_double(model, parameters)
     given = tf.nest.map_structure(_as_double, state) if double else state
     mapping = [(each.variable, parameters.get(each.key, given.get(each.key))) for each in named]
-    # Not model.stateless_call: it hands training to models whose call does not take it.
+    # Not model.stateless_call, which passes training to models whose call does not accept it.
     with (
         in_double(network) if double else nullcontext(),
         keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope,
@@ -187,7 +186,7 @@ def _call(
         for each in named
         if each.key in state
     }
-    # Not model.losses: it knows losses by the ids that layers keep, which outlive this call's tensors.
+    # Not model.losses, which finds losses by ids that layers keep longer than the tensors of this call.
     ids = {id(loss) for loss in scope.losses}
     for layer in model._flatten_layers() if ids else ():
         layer._loss_ids.difference_update(ids)
@@ -204,7 +203,7 @@ def _current(scope: keras.StatelessScope, named: NamedVariable, state: Parameter
 
 
 def _penalties(model: keras.Model, parameters: Parameters) -> list[tf.Tensor]:
-    """Return what each weight regulariser makes of its parameter."""
+    """Return the value of each weight regulariser for its parameter."""
     return [
         named.variable.regularizer(parameters[named.key])
         for named in named_variables(model)
@@ -213,7 +212,7 @@ def _penalties(model: keras.Model, parameters: Parameters) -> list[tf.Tensor]:
 
 
 def _total(losses: list[tf.Tensor]) -> tf.Tensor | None:
-    """Return the sum of losses, which Keras takes for sums where they are no scalars."""
+    """Return the sum of losses; Keras sums losses that are not scalars."""
     if not losses:
         return None
     dtype = max((loss.dtype for loss in losses), key=lambda dtype: dtype.size)

@@ -1,4 +1,4 @@
-"""Fresh parameters of a model from the initializers that its variables were made with, and a seed."""
+"""Initial parameters of a model from the initializers of its variables and a seed."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def draw(model: keras.Model, seed: int) -> Parameters:
                 rebuilt[owner] = _initializers(named.owner, entropy)
             initializer = rebuilt[owner].get(id(named.variable))
         if initializer is None:
-            raise _refusal(named, "its initializer is not to be found")
-        with tf.init_scope():  # in eager execution: XLA would draw other numbers
+            raise _refusal(named, "its initializer cannot be found")
+        with tf.init_scope():  # in eager execution, because XLA draws other numbers
             drawn[named.key] = _draw(named, initializer, entropy)
     return drawn
 
 
 def _attribute(named: NamedVariable) -> Initializer | None:
-    """Return the initializer that a layer keeps under the name of a variable, such as ``kernel_initializer``.
+    """Return the initializer that a layer stores by the name of a variable, such as ``kernel_initializer``.
 
     Layers of Keras also have ``recurrent_initializer`` for ``recurrent_kernel``.
     """
@@ -52,9 +52,9 @@ def _attribute(named: NamedVariable) -> Initializer | None:
 def _draw(named: NamedVariable, initializer: Initializer, entropy: int) -> tf.Tensor:
     owner, variable = named.owner, named.variable
     value = _values(named, initializer, entropy)
-    # Functions of other origin may draw from anywhere.
+    # User-defined functions may use any random generator.
     if not _is_of_keras(initializer) and not np.array_equal(value, _values(named, initializer, entropy)):
-        raise _refusal(named, "its initializer draws from a generator of its own")
+        raise _refusal(named, "its initializer has its own random generator")
     if _is_of_keras(owner) and variable.name == "bias" and getattr(owner, "unit_forget_bias", False):
         units = variable.shape[0] // 4  # gates: input, forget, cell, output
         return tf.concat([value[:units], tf.ones_like(value[:units]), value[2 * units :]], axis=0)
@@ -68,16 +68,16 @@ def _values(named: NamedVariable, initializer: Initializer, entropy: int) -> tf.
             config = initializer.get_config()
             if "seed" in config:
                 initializer = type(initializer).from_config({**config, "seed": entropy >> 1})
-            elif not _is_of_keras(initializer):  # One made anew has its parts from the generators above.
+            elif not _is_of_keras(initializer):  # a new one uses the seeded generators of _reproducible
                 initializer = type(initializer).from_config(config)
         return tf.cast(tf.convert_to_tensor(initializer(shape, dtype=dtype)), dtype)
 
 
 def _initializers(layer: keras.Layer, entropy: int) -> dict[int, Initializer]:
-    """Return the initializers of a layer's own variables by their identities, as far as they are found.
+    """Return the initializers that can be found for a layer's own variables, by the variables' identities.
 
-    The layer is made again from its configuration where Keras defers initial values, and so keeps the
-    initializers. Its variables are matched by order, name and shape.
+    The layer is created again from its configuration in a scope in which Keras defers initial values, and
+    therefore stores the initializers. Variables are matched by order, name and shape.
     """
     kind = type(layer)
     try:
@@ -89,7 +89,7 @@ def _initializers(layer: keras.Layer, entropy: int) -> dict[int, Initializer]:
             )
             if not again.built:
                 again.build_from_config(layer.get_build_config() or {})
-    except Exception:  # noqa: BLE001 - whatever the constructor of a layer of other origin raises
+    except Exception:  # noqa: BLE001 - the constructor of a user-defined layer may raise anything
         return {}
     pairs = list(zip(_own(layer), _own(again), strict=False))
     if [_unnumbered(ours) for ours, _ in pairs] != [_unnumbered(theirs) for _, theirs in pairs]:
@@ -100,7 +100,7 @@ def _initializers(layer: keras.Layer, entropy: int) -> dict[int, Initializer]:
 
 
 def _own(layer: keras.Layer) -> list[keras.Variable]:
-    """Return the weights of a layer without those of the layers inside it."""
+    """Return the weights of a layer without those of nested layers."""
     inner = {
         id(variable) for child in layer._flatten_layers(include_self=False) for variable in child.variables
     }
@@ -118,9 +118,9 @@ def _is_of_keras(instance: object) -> bool:
 
 @contextmanager
 def _reproducible(entropy: int) -> Iterator[None]:
-    """Let Python's and NumPy's generators start from a seed, and restore them afterwards.
+    """Seed Python's and NumPy's generators, and restore them afterwards.
 
-    Keras takes the seeds of initializers that were given none from Python's.
+    Keras draws the seeds of initializers without a given seed from Python's generator.
     """
     before, before_numpy = random.getstate(), np.random.get_state()
     random.seed(entropy)
@@ -134,8 +134,8 @@ def _reproducible(entropy: int) -> Iterator[None]:
 
 def _refusal(named: NamedVariable, reason: str) -> ValueError:
     return ValueError(
-        f"{named.key!r} ({type(named.owner).__name__}) cannot be drawn from a seed: {reason}. Make it with "
-        "add_weight(initializer=a keras.Initializer) in a layer that has a get_config, keep the initializer "
-        f"as the layer's attribute {named.variable.name}_initializer, or begin with the values that the "
-        'model holds: initialize="model"'
+        f"{named.key!r} ({type(named.owner).__name__}) cannot be drawn from a seed: {reason}. Create it with "
+        "add_weight(initializer=a keras.Initializer) in a layer that has a get_config, store the initializer "
+        f"as the layer's attribute {named.variable.name}_initializer, or start from the model's current "
+        'values: initialize="model"'
     )

@@ -1,9 +1,9 @@
 """Keys of a model's variables: paths inside the model that are the same in every process.
 
-Keras numbers the names that it makes itself with counters of the process (``dense_7``), and keeps no record
-of who chose a name. A name is taken for automatic if it has the form that Keras gives to that class;
-automatic names are then numbered by their order within their parent (``dense``, ``dense_1``), which equals
-Keras' own numbering in a process that made nothing else. All other names stay as they are.
+Keras numbers automatic names with counters of the process (``dense_7``), and does not record whether a name
+is automatic. A name is considered automatic if it has the form of Keras' names for that class. Automatic
+names are numbered by their order within their parent (``dense``, ``dense_1``), as Keras does in a process
+with a single model. All other names are kept.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import NamedTuple
 import keras
 
 VARIABLE = "Variable"
-"""The class whose automatic names an unnamed variable has."""
+"""The class that determines the automatic names of variables."""
 
 WRAPPERS = ("", "forward_", "backward_")
-"""What ``Bidirectional`` puts before the names of its layers."""
+"""The prefixes that ``Bidirectional`` adds to the names of its layers."""
 
 
 class NamedVariable(NamedTuple):
@@ -26,9 +26,9 @@ class NamedVariable(NamedTuple):
 
     Attributes:
         key: its path with automatic names numbered by their order, unique in the model.
-        given: its path with all names as Keras has them; not always unique.
+        given: its path with the names in Keras; not always unique.
         variable: the variable.
-        owner: the innermost layer that it belongs to.
+        owner: the innermost layer with this variable.
     """
 
     key: str
@@ -81,8 +81,8 @@ def unique_names(names: Sequence[tuple[str, str]]) -> list[str]:
         names: ``(name, class name)`` of each, in order.
 
     Returns:
-        Names that a user gave as they are, repeated ones numbered; automatic names of one kind numbered by
-        Keras' count, from 0, without a number for the first.
+        User-defined names unchanged, with numbers for repeated ones; automatic names of one class with
+        numbers from 0 as in Keras, where the first has no number.
     """
     automatic = {}
     taken: set[str] = set()
@@ -99,7 +99,7 @@ def unique_names(names: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _automatic(name: str, kind: str) -> tuple[str, int] | None:
-    """Split a name of the form that Keras makes for a class: ``("dense_7", "Dense") -> ("dense", 7)``."""
+    """Split an automatic name of a class: ``("dense_7", "Dense") -> ("dense", 7)``; None for other names."""
     for wrapper in WRAPPERS:
         match = re.fullmatch(rf"({wrapper}{re.escape(_snake_case(kind))})(?:_([1-9]\d*))?", name)
         if match:
@@ -108,7 +108,7 @@ def _automatic(name: str, kind: str) -> tuple[str, int] | None:
 
 
 def _snake_case(kind: str) -> str:
-    """Return what Keras makes of a class name: ``"MaxPooling2D" -> "max_pooling2d"``."""
+    """Return Keras' automatic name for a class: ``"MaxPooling2D" -> "max_pooling2d"``."""
     separated = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", kind))
     return re.sub("([a-z])([A-Z])", r"\1_\2", separated).lower()
 

@@ -1,4 +1,4 @@
-"""Which parameters a model's outputs come from last, by the graph of its call."""
+"""The parameters of the last layers before a model's outputs, from the graph of its call."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 
 
 def output_keys(model: keras.Model, keys: Collection[str]) -> list[str]:
-    """Return the parameters of the layers that a model's outputs come from, in the order of the model.
+    """Return the parameters of the last layers before a model's outputs, in the order of the model.
 
-    A call is traced on shapes, and its operations are followed from every output against the flow of the
-    data. The first layer on each way of which a parameter enters, by itself and not through the data, is
-    one of those; layers without parameters (activations, sums, reshaping) are passed.
+    A call is traced, and its operations are followed backward from every output. The search ends at the first
+    layer on each path with a parameter that enters directly and not through the data; layers without
+    parameters (activations, sums, reshaping) are skipped.
 
     Args:
         model: a built model.
-        keys: of the parameters that count; others are taken for constants.
+        keys: the keys of the considered parameters; others are treated as constants.
 
     Raises:
-        ValueError: if the shapes of the inputs are not known, or an operation that is a function of its own
-            takes the parameters of several layers, whose order is then not known.
+        ValueError: if the shapes of the inputs are unknown, or a ``tf.function`` takes the parameters of
+            several layers, whose order is then unknown.
     """
 
     def outputs(parameters: Parameters, state: Parameters, inputs: Structure) -> Structure:
@@ -53,7 +53,7 @@ def output_keys(model: keras.Model, keys: Collection[str]) -> list[str]:
 
 
 def _owners(tensor: Any, sources: dict[str, frozenset[str]]) -> set[str]:
-    """Return the layers of which parameters enter an operation by themselves."""
+    """Return the layers with parameters that enter an operation directly."""
     operation = tensor.op
     entering = [sources[each.op.name] for each in operation.inputs] or [sources[operation.name]]
     if "" not in sources[operation.name]:
@@ -65,6 +65,6 @@ def _owners(tensor: Any, sources: dict[str, frozenset[str]]) -> set[str]:
 
 
 def _carries_data(tensor: Any, sources: dict[str, frozenset[str]]) -> bool:
-    # Not through integers: shapes and indices say how outputs are arranged, not what they are made from.
+    # Not through integers: shapes and indices determine the arrangement of outputs, not their values.
     arranges = tensor.dtype.is_integer or tensor.dtype.is_bool
     return "" in sources[tensor.op.name] and not arranges

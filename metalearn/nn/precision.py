@@ -1,4 +1,4 @@
-"""A model computes in the type of the parameters that it is given, whatever it was built for."""
+"""Computation of a model in the type of the given parameters, independent of the model's own type."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DOUBLE = keras.dtype_policies.get("float64")
 
 
 def needs_double(model: keras.Model, parameters: Parameters) -> bool:
-    """Return whether parameters are in float64 and the model was not built for that."""
+    """Return whether parameters are in float64 but the model is not."""
     given = [value.dtype for value in parameters.values()]
     own = [variable.dtype for variable in model.trainable_variables]
     return bool(given) and set(given) == {tf.float64} and set(own) != {"float64"}
@@ -22,13 +22,13 @@ def needs_double(model: keras.Model, parameters: Parameters) -> bool:
 
 @contextmanager
 def in_double(model: keras.Model) -> Iterator[None]:
-    """Let all layers of a model compute in float64 for a while; changes nothing for good.
+    """Make all layers of a model compute in float64 within the context.
 
-    Derivatives are checked against differences in float64, and models are built in float32: this makes one
-    function of both. Constants that a layer keeps in float32 stay that.
+    Derivatives are compared with differences in float64, although models are built in float32. Constants that
+    a layer stores in float32 are not changed.
     """
     layers = [model, *model._flatten_layers(include_self=False)]
-    # What a sequential model consists of calls its layers, and is none of them.
+    # The functional model inside a sequential model calls its layers, but is not one of them.
     sequential = [layer for layer in layers if isinstance(layer, keras.Sequential)]
     layers += [layer._functional for layer in sequential]
     # A functional model casts to the types of its symbolic inputs, a stateless scope to those of variables.
@@ -42,7 +42,7 @@ def in_double(model: keras.Model) -> Iterator[None]:
     types = [each._dtype for each in typed]
     try:
         for layer in layers:
-            layer._dtype_policy = DOUBLE  # the public setter would quantise layers
+            layer._dtype_policy = DOUBLE  # the public setter may quantise layers
         for each in typed:
             each._dtype = "float64"
         yield

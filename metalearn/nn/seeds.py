@@ -1,7 +1,7 @@
-"""Seeds of the layers that draw random numbers: set from one seed, or the layers switched off.
+"""Random layers: their seeds are derived from one seed, or the layers are disabled.
 
-Keras' layers draw from a ``keras.random.SeedGenerator`` each, whose state is a variable. A call of a model is
-a pure function of one seed if the states of all generators are functions of it.
+Each random layer of Keras has a ``keras.random.SeedGenerator``, whose state is a variable. A call of a model
+is a pure function of one seed if the states of all generators are functions of this seed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def generator_states(model: keras.Model, noise: tf.Tensor) -> Parameters:
 
     ::
 
-        state_i = fold_in(noise, i)         by Philox, i the generator's place in the model
+        state_i = fold_in(noise, i)         by Philox, i the index of the generator in the model
 
     Args:
         model: a built model.
@@ -50,10 +50,9 @@ def generator_states(model: keras.Model, noise: tf.Tensor) -> Parameters:
 
 @contextmanager
 def silenced(model: keras.Model) -> Iterator[None]:
-    """Call the layers that own seed generators with ``training=False`` while the context is open.
+    """Call the layers that own seed generators with ``training=False`` within the context.
 
-    What a layer passes down to others is its own affair: a layer that owns a seed generator hands the flag
-    that it was given to the layers inside it if it names the flag in their calls.
+    Such a layer also passes ``training=False`` to nested layers if it passes the flag explicitly.
     """
     with ExitStack() as stack:
         for layer in model._flatten_layers():
@@ -79,7 +78,7 @@ def _called_with(layer: keras.Layer, **fixed: Any) -> Iterator[None]:
 
 
 def _set(attributes: dict[str, Any], call: Callable[..., Any] | None) -> None:
-    # Not setattr, which Keras refuses on some built layers, and records.
+    # Not setattr, which Keras tracks, and rejects for some built layers.
     if call is None:
         del attributes["call"]
     else:

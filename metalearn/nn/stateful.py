@@ -1,4 +1,4 @@
-"""Which layers of a model do something else in training: batch statistics and random draws, as traced."""
+"""Detection of layers with batch statistics or random numbers in training, by tracing calls."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from metalearn.types import Parameters, Structure
 
 
 def batch_statistics(model: keras.Model) -> list[str]:
-    """Name the layers that update non-trainable numbers of theirs in a training call.
+    """Return the layers that update their floating-point non-trainable variables in a training call.
 
-    Such are batch normalisation by Keras or by :mod:`metalearn.layers` unless ``trainable=False``, spectral
-    normalisation, and layers of other origin with moving statistics. The call is traced: no list of classes
-    is consulted. Integers (counters, seeds) are no statistics.
+    Examples are batch normalisation of Keras or :mod:`metalearn.layers` unless ``trainable=False``, spectral
+    normalisation, and user-defined layers with moving statistics. They are found by tracing the call, not by
+    a list of classes. Integer variables (counters, seeds) are not statistics.
 
     Args:
         model: a built model.
@@ -25,18 +25,18 @@ def batch_statistics(model: keras.Model) -> list[str]:
     Returns:
         Paths within the model, as in the keys of its variables, in their order.
 
-    Raises:
-        ValueError: if the model has non-trainable numbers and the shapes of its inputs are not known.
+        Raises:
+            ValueError: if the model has non-trainable variables and the shapes of its inputs are unknown.
     """
     return list(dict.fromkeys(layer_of(key) for key in statistic_keys(model)))
 
 
 def statistic_keys(model: keras.Model, silent: bool = False) -> list[str]:
-    """Return the keys of the numbers that :func:`batch_statistics` finds, in the order of the state.
+    """Return the keys of the variables that :func:`batch_statistics` finds, in the order of the state.
 
     Args:
         model: a built model.
-        silent: whether seeded layers are switched off in the traced call.
+        silent: whether random layers are disabled in the traced call.
     """
     floating = [key for key, value in functional.state(model).items() if value.dtype.is_floating]
     if not floating:
@@ -52,10 +52,10 @@ def statistic_keys(model: keras.Model, silent: bool = False) -> list[str]:
 
 
 def seeded_layers(model: keras.Model) -> list[str]:
-    """Name the layers whose random draws change what a training call gives.
+    """Return the layers whose random numbers affect a training call.
 
-    Those are layers with a ``keras.random.SeedGenerator`` of which the outputs, or numbers of the state, of
-    a traced training call depend: not dropout at rate 0.
+    These are layers with a ``keras.random.SeedGenerator`` on which the outputs or the floating-point state of
+    a traced training call depend; for example, dropout with rate 0 is not included.
 
     Args:
         model: a built model.
@@ -64,7 +64,7 @@ def seeded_layers(model: keras.Model) -> list[str]:
         Paths within the model, as in the keys of its variables, in their order.
 
     Raises:
-        ValueError: if the model has seed generators and the shapes of its inputs are not known.
+        ValueError: if the model has seed generators and the shapes of its inputs are unknown.
     """
     generators = generator_keys(model)
     if not generators:
@@ -78,10 +78,10 @@ def seeded_layers(model: keras.Model) -> list[str]:
 
 
 def require_silence(model: keras.Model) -> None:
-    """Raise ValueError if a layer draws random numbers although it is switched off, naming it.
+    """Raise ValueError if a layer draws random numbers although it is disabled, naming it.
 
-    Also if a layer that owns both a seed generator and others with batch statistics takes these out of
-    training when it is switched off itself.
+    It is also an error if a layer with a seed generator disables the training mode of nested layers with
+    batch statistics when it is disabled itself.
     """
     generators = generator_keys(model)
     if not generators:
@@ -96,20 +96,20 @@ def require_silence(model: keras.Model) -> None:
     if drawing:
         raise ValueError(
             f"{', '.join(dict.fromkeys(drawing))} of model {model.name!r} draw random numbers also with "
-            "training=False, so that queries cannot be judged without noise: let their call draw only if "
-            "its argument training is true"
+            "training=False, so queries cannot be evaluated without noise: draw only if the argument "
+            "training of their call is true"
         )
     lost = [key for key in statistic_keys(model) if key not in statistic_keys(model, silent=True)]
     if lost:
         raise ValueError(
             f"{', '.join(dict.fromkeys(map(layer_of, lost)))} of model {model.name!r} leave training mode "
-            "with the layer around them, which owns a seed generator: keep random draws in a layer of "
-            "their own, such as keras.layers.Dropout"
+            "with the layer around them, which owns a seed generator: draw random numbers in a separate "
+            "layer, such as keras.layers.Dropout"
         )
 
 
 def _sources(traced: Trace) -> set[str]:
-    """Return the keys of all that the outputs and the floating-point state of a traced call depend on."""
+    """Return the keys on which the outputs and the floating-point state of a traced call depend."""
     outputs, after = traced.returned
     changed = [after[key] for key in after if after[key].dtype.is_floating]
     return traced.sources([*tf.nest.flatten(outputs), *changed])

@@ -1,4 +1,4 @@
-"""What the outputs of a model are made from: a call traced on shapes alone, without numbers."""
+"""Dependencies of a model's outputs, from a traced call on placeholders."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from metalearn.nn import functional
 from metalearn.types import Parameters, Structure
 
 EXAMPLES = 2
-"""Length of the axis of examples; with 1 a model could take it for one to broadcast."""
+"""The length of the axis of examples; an axis of length 1 could be broadcast."""
 
 
 class Trace(NamedTuple):
     """A call of a model in a graph.
 
     Attributes:
-        parameters: placeholders by key.
-        state: likewise, of the non-trainable values.
-        inputs: placeholders.
-        returned: what the traced function returned.
+        parameters: the placeholders of the parameters by key.
+        state: the placeholders of the non-trainable values by key.
+        inputs: the placeholders of the inputs.
+        returned: the result of the traced function.
     """
 
     parameters: Parameters
@@ -31,16 +31,16 @@ class Trace(NamedTuple):
     returned: Any
 
     def sources(self, tensors: Iterable[tf.Tensor]) -> set[str]:
-        """Return the names of all placeholders that any of ``tensors`` is computed from."""
+        """Return the names of all placeholders on which any of ``tensors`` depends."""
         found = self.dependencies()
         return set().union(*(found[tensor.op.name] for tensor in tensors))
 
     def dependencies(self) -> dict[str, frozenset[str]]:
-        """Return, for every operation by name, the keys that its values depend on; ``""`` for the inputs."""
+        """Return for every operation, by name, the keys on which its values depend; ``""`` for the inputs."""
         placeholders = {tensor.op.name: key for key, tensor in {**self.state, **self.parameters}.items()}
         placeholders |= {tensor.op.name: "" for tensor in self.inputs}
         found: dict[str, frozenset[str]] = {}
-        # Operations of a function's graph are in the order in which they were made.
+        # The operations of a function's graph are in the order of their creation.
         for operation in self.inputs[0].graph.get_operations():
             own = {placeholders[operation.name]} if operation.name in placeholders else set()
             found[operation.name] = frozenset(own.union(*(found[each.op.name] for each in operation.inputs)))
@@ -51,12 +51,12 @@ def trace(model: keras.Model, function: Callable[[Parameters, Parameters, Struct
     """Trace ``function(parameters, state, inputs)`` of a model on placeholders.
 
     Raises:
-        ValueError: if the shapes of the model's inputs are not known, with the remedy.
+        ValueError: if the shapes of the model's inputs are unknown, with the remedy.
     """
     inputs = input_spec(model)
     if inputs is None:
         raise ValueError(
-            f"the shapes of the inputs of model {model.name!r} are not known, so that its call cannot be "
+            f"the shapes of the inputs of model {model.name!r} are unknown, so its call cannot be "
             "traced: give it a keras.Input, or let its call take one argument, a tensor or a list or dict "
             "of tensors, and call it once"
         )
@@ -74,11 +74,11 @@ def trace(model: keras.Model, function: Callable[[Parameters, Parameters, Struct
 
 
 def input_spec(model: keras.Model, *leading: int) -> Structure | None:
-    """Return shape and type of a model's inputs for a few examples, None if they are not known.
+    """Return the shapes and types of a model's inputs for a few examples; None if they are unknown.
 
     Args:
-        model: a built model. A subclassed one knows only the shape that it was built with.
-        leading: axes before that of the examples.
+        model: a built model. A subclassed model knows only the shape with which it was built.
+        leading: the axes before that of the examples.
     """
 
     def spec(shape: Any, dtype: str) -> tf.TensorSpec:

@@ -1,4 +1,4 @@
-"""Which models are mapped over tasks one after the other, without trying to build the vectorised form."""
+"""Models that are mapped over tasks one after the other without trying the vectorised form."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ NOT_VECTORIZABLE: tuple[type, ...] = (
     keras.layers.MelSpectrogram,
     keras.layers.SpectralNormalization,
 )
-"""Layers with filters that would differ by task, with Fourier transforms, and with iterations."""
+"""Layers without a vectorised form: filters that differ between tasks, Fourier transforms, and loops."""
 
 FASTER_IN_TURN = (Conv2D,)
-"""Layers that have a vectorised form which is slower: XLA's gathers take twice as long as TensorFlow's."""
+"""Layers with a slower vectorised form: XLA's gathers take twice as long as TensorFlow's."""
 
 
 def is_sequential(model: keras.Model) -> bool:
-    """Return whether a built model holds a layer that cannot be mapped over tasks at once, or is slower so.
+    """Return whether a built model has a layer without a vectorised form or with a slower one.
 
-    Convolutions, recurrent layers that are a loop in the graph (``unroll=False``), and layers that draw
-    random numbers in training: TensorFlow has no vectorised form of a draw whose seed differs by task. What
-    else has no such form shows when it is built; that these are known saves tracing them twice.
+    These are convolutions, recurrent layers with a loop in the graph (``unroll=False``), and random layers:
+    TensorFlow has no vectorised form of random numbers whose seeds differ between tasks. For other layers the
+    vectorised form is tried; knowing these saves tracing them twice.
     """
     return bool(seeded_layers(model)) or any(map(_is_known, model._flatten_layers()))
 

@@ -1,4 +1,4 @@
-"""Bilevel problems and their learners: what is learned by what."""
+"""Bilevel problems and their learners."""
 
 from metalearn.inner_loop import adapted
 from metalearn.problems.applications import (

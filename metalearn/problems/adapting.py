@@ -1,4 +1,4 @@
-"""What becomes of meta-parameters of a Keras model: adapted ones, predictions, and Keras models again."""
+"""Adapted parameters, predictions and Keras models from the meta-parameters of a Keras model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from metalearn.types import Adaptation, Batch, Inner, Meta, Parameters, Rule, St
 def completed(
     functions: KerasProblem, phi: Meta, inner: Inner, losses: tf.Tensor, inputs: Structure
 ) -> Adaptation:
-    """Return the outcome of inner loops, with the parameters that all tasks share repeated for each."""
+    """Return the outcome of inner loops, with shared parameters repeated for each task."""
     tasks = tf.shape(losses)[0]
     shared = {
         key: tf.repeat(value[None], tasks, axis=0)
@@ -30,7 +30,7 @@ def completed(
 def observed(
     functions: KerasProblem, phi: Meta, tasks: Task, inner: Inner, mapping: TaskMapping
 ) -> Structure:
-    """Return the mean over the tasks of the moving statistics that each leaves."""
+    """Return the mean over the tasks of the moving statistics after their inner loops."""
     of_tasks = map_tasks(
         lambda task, inner: functions.observed(phi, task, inner),
         tasks,
@@ -52,8 +52,8 @@ def predicted(
     if not isinstance(adapted, Adaptation):
         if needs_support or functions.keeps_state:
             raise ValueError(
-                f"with statistics={statistics!r} outputs depend on more than parameters: pass what adapt "
-                "returned"
+                f"with statistics={statistics!r} outputs depend on more than parameters: pass the result of "
+                "adapt"
             )
         adapted = Adaptation(adapted, tf.zeros([1]), (), ())
     require_task_axis(functions, "inputs", inputs)
@@ -66,13 +66,13 @@ def _answers(functions: KerasProblem, mapping: TaskMapping, *of_tasks: Structure
 
 
 def require_task_axis(functions: KerasProblem, what: str, examples: Structure) -> None:
-    """Raise ValueError, with the remedy, if examples are those of one task, as the model takes them."""
+    """Raise ValueError, with the remedy, if examples have no axis of tasks."""
     inputs = examples.inputs if isinstance(examples, Batch) else examples
     if _leading_axes(functions, inputs) == 0:
         raise ValueError(
-            f"{what}: the inputs have the shape {_shapes(inputs)}, which are the examples of one task, "
-            "[N, ...], for this model, and a leading axis of tasks is needed, [T, N, ...]. For a single task "
-            f"give tf.nest.map_structure(lambda x: x[None], {what}), and take [0] of what is returned"
+            f"{what}: the inputs have the shape {_shapes(inputs)}, which for this model are the examples of "
+            "one task, [N, ...], but a leading axis of tasks is needed, [T, N, ...]. For a single task "
+            f"give tf.nest.map_structure(lambda x: x[None], {what}), and take [0] of the result"
         )
 
 
@@ -81,13 +81,13 @@ def require_single_task(functions: KerasProblem, support: Batch) -> None:
     if _leading_axes(functions, support.inputs) == 1:
         raise ValueError(
             "support: the inputs have the shape "
-            f"{_shapes(support.inputs)}, with an axis of tasks, and one Keras model is adapted to one task, "
+            f"{_shapes(support.inputs)}, with an axis of tasks, but one Keras model is adapted to one task, "
             "[N, ...]: give tf.nest.map_structure(lambda x: x[0], support)"
         )
 
 
 def _leading_axes(functions: KerasProblem, inputs: Structure) -> int | None:
-    """Return how many axes inputs have more than the model takes; None if that is not to be known."""
+    """Return the number of axes that inputs have beyond those of the model; None if it cannot be known."""
     known = [spec.shape for spec in tf.nest.flatten(functions.input_spec)]
     given = [tf.convert_to_tensor(leaf).shape for leaf in tf.nest.flatten(inputs)]
     ranks = {
@@ -106,19 +106,19 @@ def exported(functions: KerasProblem, meta: Meta, state: Structure, fitted: Adap
     """Return a copy of the model at theta_0, or at the end of the only inner loop of ``fitted``.
 
     Args:
-        functions: of the learner.
+        functions: those of the learner.
         meta: phi.
-        state: moving statistics that inner loops start with.
-        fitted: what adapting to one task has given, leaves ``[1, ...]``.
+        state: the moving statistics at the start of inner loops.
+        fitted: the result of adapting to one task, leaves ``[1, ...]``; None for theta_0.
 
     Raises:
-        ValueError: naming the parameters that are not those of the model, or the head that is no layer.
+        ValueError: naming the parameters that differ from the model's, or the head that is not a layer.
     """
     model, mode = functions.model, functions.mode
     if fitted is not None and functions.head is not None and functions.head.attends:
         raise ValueError(
-            f"the head {functions.head!r} goes by the examples of a support, which no layer of the model "
-            "holds: use learner.predict(learner.adapt(meta, support), inputs)"
+            f"the head {functions.head!r} uses the examples of a support, which no layer of the model "
+            "stores: use learner.predict(learner.adapt(meta, support), inputs)"
         )
     if fitted is None:
         parameters, step, inputs = functions.complete(meta), 0, ()
@@ -132,11 +132,11 @@ def exported(functions: KerasProblem, meta: Meta, state: Structure, fitted: Adap
 
 
 def imported(functions: KerasProblem, model: keras.Model, rule: Rule) -> tuple[Meta, Structure]:
-    """Return phi and the moving statistics that a model holds.
+    """Return phi and the moving statistics of a Keras model.
 
     Raises:
-        ValueError: naming the parameters that are not those of the learner's model, or what meta-parameters
-            have beside a model.
+        ValueError: naming the parameters that differ from the learner's model, or the meta-parameters that a
+            Keras model does not have.
     """
     if not isinstance(model, keras.Model):
         raise ValueError(f"from_keras takes a Keras model, got {type(model).__name__}")
@@ -154,7 +154,7 @@ def imported(functions: KerasProblem, model: keras.Model, rule: Rule) -> tuple[M
     )
     if more:
         raise ValueError(
-            f"a Keras model does not hold all of these meta-parameters, they also have {', '.join(more)}: "
+            f"a Keras model does not have all meta-parameters: they also have {', '.join(more)}: "
             'save and load them as ".npz"'
         )
     return phi, state

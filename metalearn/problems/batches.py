@@ -1,4 +1,4 @@
-"""What an inner step sees of a task: the whole support, or a mini-batch of it."""
+"""The data of an inner step: mini-batches of a task's support."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from metalearn.types import Structure, Task
 
 @dataclasses.dataclass(frozen=True)
 class slices:
-    """Mini-batches that a task has side by side: support leaves are ``[S, N, ...]``.
+    """Mini-batches that a task stores along its first axis: support leaves are ``[S, N, ...]``.
 
-    Step k takes slice ``k mod S``: steps beyond the last slice begin again with the first, like epochs over a
-    data set of S batches.
+    Step k takes slice ``k mod S``, like epochs over a data set of S batches.
 
     Attributes:
-        count: S, at least 1.
+        count: S, the number of mini-batches, at least 1.
 
     Raises:
-        ValueError: if ``count`` is no positive integer; when called, if a leaf has another number of slices.
+        ValueError: if ``count`` is not a positive integer; when called, if a leaf has another number of
+            slices.
     """
 
     count: int
@@ -34,12 +34,12 @@ class slices:
         for leaf in tf.nest.flatten(task.support):
             if leaf.shape.rank is None or leaf.shape.rank < 2 or leaf.shape[0] != self.count:
                 raise ValueError(
-                    f"slices({self.count}) needs support of a known shape [T, {self.count}, N, ...] for "
+                    f"slices({self.count}) needs a support of the known shape [T, {self.count}, N, ...] for "
                     f"mini-batches of N examples, but one task's has the shape {leaf.shape}"
                 )
         index = step % self.count
         if isinstance(index, int):
             return tf.nest.map_structure(lambda leaf: leaf[index], task.support)
-        # Not leaf[index]: tasks that continue inner loops have step numbers of their own, and a slice whose
-        # bounds differ by task has no vectorised form.
+        # Not leaf[index]: step numbers differ between tasks that continue inner loops, and a slice whose
+        # bounds differ between tasks has no vectorised form.
         return tf.nest.map_structure(lambda leaf: tf.gather(leaf, index), task.support)

@@ -1,4 +1,4 @@
-"""The bilevel problem that every algorithm here is a configuration of."""
+"""The bilevel problem; every algorithm of this package is a configuration of it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from metalearn.types import Inner, Meta, Parameters, Rule, Structure, Task, Task
 
 
 class Noisy(NamedTuple):
-    """A task's support with what a learner has drawn for its inner loop (``BilevelLearner.noise``)."""
+    """A task's support with the random numbers of its inner loop (``BilevelLearner.noise``)."""
 
     examples: Structure
     noise: Structure
 
 
 def whole_support(task: Task, step: int | tf.Tensor) -> Structure:
-    """Return all of a task's support, for every inner step."""
+    """Return the whole support of a task, for every inner step."""
     return task.support
 
 
@@ -33,7 +33,7 @@ def values_in_phi(phi: Meta) -> Structure:
 
 @dataclasses.dataclass(frozen=True)
 class BilevelProblem:
-    """An inner problem solved by ``steps`` updates, inside an outer one: functions of one task.
+    """A bilevel problem whose inner problem is solved by ``steps`` updates: functions of one task.
 
     ::
 
@@ -42,29 +42,30 @@ class BilevelProblem:
         theta_{k+1}, s_{k+1} = rule.update(grad_theta l_k, s_k, theta_k, hyperparameters(phi), k)
         meta-loss, metrics   = outer_loss(theta_K, phi, task, m_K)
 
-    or, given ``step_weights``, the sum over k of ``step_weights[k] outer_loss(theta_k, phi, task, m_k)``.
+    With ``step_weights``, the meta-loss is the sum over k of
+    ``step_weights[k] outer_loss(theta_k, phi, task, m_k)``.
 
     Attributes:
         start: ``(phi, task) -> theta_0``, a dict of tensors; or an :class:`metalearn.types.Inner` of
-            theta_0 with the initial state of the model, or of the rule, where there is one.
+            theta_0 with the initial state of the model or of the rule.
         inner_loss: ``(theta, phi, batch, model state) -> scalar``, or ``(scalar, next model state)``.
         outer_loss: ``(theta, phi, task, model state) -> scalar``, or ``(scalar, {name: scalar})``.
-        rule: the inner update.
+        rule: the inner update rule.
         steps: K, at least 0.
-        batch: ``(task, k) -> batch``: what step k sees: the whole support unless given, a slice of it,
-            examples gathered by index, noise. k counts on where an inner loop is continued.
-        hyperparameters: ``phi -> values`` that ``rule.update`` takes; ``phi["rule"]`` unless given.
-        batches: how many batches make up the whole inner loss, their mean; at least 1.
+        batch: ``(task, k) -> batch``, the data of step k: the whole support by default, a slice of it,
+            examples gathered by index, or noise. k continues to count if an inner loop is continued.
+        hyperparameters: ``phi -> values`` for ``rule.update``; ``phi["rule"]`` by default.
+        batches: the number of batches over which the complete inner loss is the mean; at least 1.
         mapping: how functions of one task are mapped over tasks, see
             :func:`metalearn.execution.task_map.map_tasks`.
-        solved: whether ``start`` solves for parameters in closed form, anew in every task.
-        step_weights: ``[K+1]``, of theta_0, ..., theta_K in the meta-loss; None for theta_K alone.
+        solved: whether ``start`` computes parameters in closed form for every task.
+        step_weights: ``[K+1]``, the weights of theta_0, ..., theta_K in the meta-loss; None for theta_K only.
 
     Raises:
-        ValueError: if a number is out of range, ``mapping`` is not known, or a function is none.
+        ValueError: if a number is out of range, ``mapping`` is unknown, or a function is not callable.
 
     Example:
-        Learning the strength of a penalty by its effect on held-out data::
+        Learning the strength of a penalty from the loss on held-out data::
 
             problem = ml.BilevelProblem(
                 start=lambda phi, task: {"w": tf.zeros([20])},

@@ -19,27 +19,29 @@ from metalearn.random import by_task, fold_in
 from metalearn.types import Inner, Meta, MetaGradient, Problem, Rule, Seed, Structure, Task, TaskMapping
 
 NOISE_STREAM = 0x62696C65
-"""Folded into the seed of a call, so that noise is independent of tasks that are drawn with the same seed."""
+"""Folded into the seed of a call, so that noise is independent of tasks drawn with the same seed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class BilevelLearner:
-    """Learns phi, any nest of tensors, of a bilevel problem; for ``MetaTrainer``, ``evaluate``, ``diagnose``.
+    """A learner of the meta-parameters phi, any nest of tensors, of a bilevel problem.
+
+    It is used with ``MetaTrainer``, ``evaluate`` and ``diagnose``.
 
     Attributes:
-        problem: a :class:`metalearn.BilevelProblem`, or any object that is a
+        problem: a :class:`metalearn.BilevelProblem`, or any object with the methods of
             :class:`metalearn.types.Problem`.
-        estimator: of the meta-gradient.
+        estimator: the estimator of the meta-gradient.
         start: the initial phi, or a function of a seed that returns it.
-        noise: ``(seed, T) -> nest [T, ...]``, what is random in inner loops beside their data, such as where
-            they start: a pure function of the seed, drawn anew for each iteration and list of tasks. The
-            problem's functions get it with the support, ``task.support = Noisy(examples, noise)``. None for
-            none.
-        finish: ``phi -> phi``, what evaluations make of it first, such as masks of zeros and ones of scores;
-            None for nothing.
+        noise: ``(seed, T) -> nest [T, ...]``, a pure function of the seed that draws the random numbers of
+            inner loops other than their data, such as initial parameters. It is called for each iteration
+            and each list of tasks. The problem's functions receive the noise with the support,
+            ``task.support = Noisy(examples, noise)``. None for no noise.
+        finish: ``phi -> phi``, applied before evaluations, for instance to turn scores into masks of zeros
+            and ones; None for the identity.
 
     Raises:
-        ValueError: if a part is not what it has to be, or phi has leaves that are no floating-point tensors.
+        ValueError: if a part has the wrong type, or phi has leaves that are not floating-point tensors.
 
     Example:
         ::
@@ -72,14 +74,14 @@ class BilevelLearner:
 
     @property
     def mapping(self) -> TaskMapping:
-        """How tasks are mapped: as the problem says."""
+        """How functions of one task are mapped over tasks, as set by the problem."""
         return self.problem.mapping
 
     def initialize(self, seed: int) -> Meta:
         """Return the initial phi, a pure function of the seed.
 
         Raises:
-            ValueError: if it has no leaves, or leaves that have no derivatives.
+            ValueError: if it has no leaves, or leaves that are not floating-point tensors.
         """
         phi = self.start(seed) if callable(self.start) else self.start
         phi = tf.nest.map_structure(tf.convert_to_tensor, phi)
@@ -94,7 +96,7 @@ class BilevelLearner:
         return phi
 
     def posed(self, meta: Meta, tasks: Task, seed: Seed) -> Posed:
-        """Return the problem as it is, and the tasks with their noise."""
+        """Return the problem, phi, and the tasks with their noise."""
         tasks = counted(tasks)
         if self.noise is not None:
             draw = functools.partial(self.noise, fold_in(seed, NOISE_STREAM))
@@ -115,9 +117,10 @@ class BilevelLearner:
         return ()
 
     def require_fit(self, tasks: Task) -> list[str]:
-        """Raise ValueError if a loss or a metric is no scalar, or the estimator refuses the problem.
+        """Raise ValueError if a loss or a metric is not a scalar, or the estimator rejects the problem.
 
-        The problem's functions see the classes of the first task: lists of integers are constants to them.
+        The problem's functions are traced with the integer vectors and matrices of the first task as
+        constants, so that they can check its classes.
         """
         number_of_tasks(counted(tasks))
         posed = self.posed(self.initialize(0), tasks, (0, 0))
@@ -127,18 +130,18 @@ class BilevelLearner:
         """Return the meta-loss of each task and the gradient of its mean with respect to ``meta``.
 
         Args:
-            meta: as from :meth:`initialize`.
+            meta: meta-parameters, as returned by :meth:`initialize`.
             tasks: leaves ``[T, ...]``.
-            seed: ``(seed of the run, iteration)``, for estimators that draw random numbers or are annealed.
+            seed: ``(seed of the run, iteration)``, used by noise and by random or annealed estimators.
         """
         return learner.meta_gradient(self, meta, tasks, seed)
 
     def losses(self, meta: Meta, tasks: Task, inner: Inner, seed: Seed = (0, 0)) -> Losses:
-        """Return losses around adaptation, see :func:`metalearn.problems.learner.losses`."""
+        """Return losses before and after adaptation, see :func:`metalearn.problems.learner.losses`."""
         return learner.losses(self, meta, tasks, inner, seed)
 
     def adapt(self, meta: Meta, tasks: Task, steps: int | None = None, seed: Seed = (0, 0)) -> Any:
-        """Return the inner loops after ``steps`` steps (those of the problem if not given), and their losses.
+        """Return the inner loops after ``steps`` steps (the problem's by default), and their losses.
 
         Returns:
             ``(Inner [T, ...], inner loss [T, K+1])``.

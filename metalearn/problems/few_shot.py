@@ -42,53 +42,54 @@ from metalearn.types import (
 )
 
 STATISTICS = "statistics"
-"""The part of the meta-parameters that holds moving statistics, which no gradient moves."""
+"""The part of the meta-parameters with the moving statistics, which are not updated by gradients."""
 
 
 @dataclasses.dataclass(frozen=True)
 class MetaLearner:
-    """Learns initial parameters from which a few steps of ``rule`` solve a new task.
+    """A learner of initial parameters from which a few steps of ``rule`` solve a new task.
 
-    All methods are pure functions, traced once for the shapes of their arguments: do not change the model's
-    layers later on. Within ``tf.function(jit_compile=True)`` they are faster. No variable is ever written.
+    All methods are pure functions, which are traced once for each combination of argument shapes: do not
+    change the model's layers afterwards. They are faster within ``tf.function(jit_compile=True)``. No
+    variable is ever assigned.
 
     Attributes:
         model: any built Keras model.
-        loss: ``(targets, outputs) -> scalar``, of the inner and the outer problem; or what
-            :func:`metalearn.losses.get` finds, such as ``"mse"``. What the model itself
-            adds (regularisers, ``add_loss``) is added to both.
-        rule: inner update rule, or the name of one.
-        steps: K, inner steps while meta-training; 0 is ordinary training on the query examples of all tasks.
-        adapted: which parameters the inner loop moves, see :func:`metalearn.nn.adapted.select`: ``"all"``,
-            ``"head"``, ``"body"``, ``"context"``, globs over their keys; the others are shared by all tasks
-            and learned by the outer loop only. Context parameters start every task from zero, and are no
-            meta-parameters (CAVIA, section 3.1).
-        estimator: of the meta-gradient, or the name of one.
-        proximal: strength lambda of ``lambda/2 |theta - theta_0(phi)|^2``, added to the inner loss over the
-            adapted parameters; 0 adds nothing. Iterates then stay near the initial parameters, and
-            ``implicit`` has a positive definite problem to solve (iMAML, equation 3).
-        mapping: over tasks: ``"vectorized"``, ``"sequential"``, or ``"auto"``: the first of them that can be
-            built, see :func:`metalearn.execution.task_map.map_tasks`.
-        batch: ``(task, k) -> batch``: what inner step k sees; the whole support unless given, for example
-            :class:`metalearn.problems.slices`.
+        loss: ``(targets, outputs) -> scalar``, the inner and the outer loss; or a name that
+            :func:`metalearn.losses.get` knows, such as ``"mse"``. The model's own losses (regularisers,
+            ``add_loss``) are added to both.
+        rule: the inner update rule, or the name of one.
+        steps: K, the inner steps in meta-training; 0 is ordinary training on the query examples of all tasks.
+        adapted: the parameters that the inner loop updates, see :func:`metalearn.nn.adapted.select`:
+            ``"all"``, ``"head"``, ``"body"``, ``"context"``, or globs over their keys. The other parameters
+            are shared by all tasks and learned in the outer loop only. Context parameters start from zero in
+            every task and are not meta-parameters (CAVIA, section 3.1).
+        estimator: the estimator of the meta-gradient, or the name of one.
+        proximal: the strength lambda of ``lambda/2 |theta - theta_0(phi)|^2``, which is added to the inner
+            loss for the adapted parameters; 0 for no such term. It keeps the iterates near the initial
+            parameters and makes the problem of ``implicit`` positive definite (iMAML, equation 3).
+        mapping: how functions are mapped over tasks: ``"vectorized"``, ``"sequential"``, or ``"auto"``, the
+            first of these that can be built, see :func:`metalearn.execution.task_map.map_tasks`.
+        batch: ``(task, k) -> batch``, the data of inner step k, for example
+            :class:`metalearn.problems.slices`; the whole support by default.
         head: how the last layer is fitted to a task's support examples before the first inner step, see
-            :mod:`metalearn.heads`. Its parameters are then no meta-parameters, and what is learned
-            of it is ``meta["head"]``.
-        step_weights: ``(K, iteration) -> [K+1]``, what the query loss at theta_0, ..., theta_K counts for
-            in the meta-loss (:mod:`metalearn.step_weights`); None for theta_K alone.
-        statistics: what layers with batch statistics normalise by, see :mod:`metalearn.nn.modes`:
-            ``"batch"``, ``"support"``, ``"moving"``, ``"per_step"``, ``"per_step_affine"``. A model with such
-            layers needs the choice.
-        outer_loss: of the outer problem, where it is another one than ``loss``.
-        metrics: functions ``(targets, outputs) -> scalar`` of the query that are reported by their names.
+            :mod:`metalearn.heads`. The layer's parameters are then not meta-parameters; the learned
+            parameters of the head are ``meta["head"]``.
+        step_weights: ``(K, iteration) -> [K+1]``, the weights of the query losses at theta_0, ..., theta_K in
+            the meta-loss (:mod:`metalearn.step_weights`); None for theta_K only.
+        statistics: the statistics that normalisation layers use, see :mod:`metalearn.nn.modes`: ``"batch"``,
+            ``"support"``, ``"moving"``, ``"per_step"``, ``"per_step_affine"``. Required for models with batch
+            statistics.
+        outer_loss: the outer loss, if it differs from ``loss``.
+        metrics: functions ``(targets, outputs) -> scalar`` of the query, which are reported by their names.
         initial: ``"seed"``: initial parameters are drawn from the initializers of the model's variables;
-            ``"model"``: they are the values that the model has (pretrained weights). The constructor takes
-            it as ``initialize``, too.
+            ``"model"``: they are the current values of the model (pretrained weights). The constructor also
+            accepts this argument as ``initialize``.
 
     Raises:
-        ValueError: if ``adapted`` matches no parameter, a number is out of range, a choice is not known or
-            missing, the estimator refuses what is to be learned, naming both and the remedy, or it takes
-            second derivatives and the model has layers with wrong ones, naming them and the remedy.
+        ValueError: if ``adapted`` matches no parameter, a number is out of range, a choice is unknown or
+            missing, the estimator rejects the meta-parameters, or it needs second derivatives that layers of
+            the model get wrong. The message names the parts and the remedy.
 
     Reference for ``proximal``: Rajeswaran et al. (2019), "Meta-Learning with Implicit Gradients",
     equation 3.
@@ -109,11 +110,11 @@ class MetaLearner:
     outer_loss: Loss | None = None
     metrics: Sequence[Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = ()
     initial: Literal["seed", "model"] = "seed"
-    if not TYPE_CHECKING:  # an argument of the constructor that has the name of a method
+    if not TYPE_CHECKING:  # an argument of the constructor with the same name as a method
         initialize: dataclasses.InitVar[Any] = None
 
     def __post_init__(self, *initialize: Any) -> None:
-        if initialize and isinstance(initialize[0], str):  # else it is the method, for none was given
+        if initialize and isinstance(initialize[0], str):  # otherwise it is the method: no argument was given
             object.__setattr__(self, "initial", initialize[0])
         if self.initial not in ("seed", "model"):
             raise ValueError(f"initialize must be 'seed' or 'model', got {self.initial!r}")
@@ -147,7 +148,7 @@ class MetaLearner:
         return self._meta(initial)
 
     def posed(self, meta: Meta, tasks: Task, seed: Seed) -> Posed:
-        """Return the bilevel problem that this learner stands for at ``meta``, and phi and tasks for it."""
+        """Return the bilevel problem of this learner at ``meta``, with phi and tasks for it."""
         adapting.require_task_axis(self._functions, "support", tasks.support)
         problem = self._problem(meta, tf.convert_to_tensor(seed)[1])
         if self._seeded:
@@ -155,25 +156,25 @@ class MetaLearner:
         return Posed(problem, self.parts(meta)[0], tasks)
 
     def parts(self, meta: Meta) -> tuple[Meta, Structure]:
-        """Return phi and the moving statistics, empty where the model has none."""
+        """Return phi and the moving statistics, which are empty if the model has none."""
         return {key: part for key, part in meta.items() if key != STATISTICS}, meta.get(STATISTICS, ())
 
     def whole(self, phi: Meta, state: Structure) -> Meta:
-        """Return the meta-parameters of phi and moving statistics."""
+        """Return the meta-parameters that consist of phi and moving statistics."""
         return {**phi, STATISTICS: state} if tf.nest.flatten(state) else phi
 
     def next_state(self, meta: Meta, tasks: Task, inner: Inner) -> Structure:
-        """Return the moving statistics after an iteration: the mean over the tasks of theirs."""
+        """Return the moving statistics after an iteration: the mean of those of the tasks."""
         if not self._functions.keeps_state:
             return ()
         return adapting.observed(self._functions, self.parts(meta)[0], tasks, inner, self.mapping)
 
     def require_fit(self, tasks: Task) -> list[str]:
-        """Raise ValueError, naming both shapes, if the model cannot take or answer these tasks.
+        """Raise ValueError, naming both shapes, if the model's inputs or outputs do not fit these tasks.
 
-        What Keras does not know of a model (the shapes of a subclassed one) shows where the losses are
-        traced on the tasks' shapes. Of the first task, the losses see the targets: classes that the model
-        has no output for are found.
+        Shapes that Keras does not know (those of a subclassed model) are checked by tracing the losses on the
+        tasks' shapes. The losses are traced with the targets of the first task, so that classes without an
+        output of the model are found.
         """
         number_of_tasks(tasks)
         posed = self.posed(self._meta(functional.parameters(self.model)), tasks, (0, 0))
@@ -183,28 +184,28 @@ class MetaLearner:
         """Return the meta-loss of each task and the gradient of its mean with respect to ``meta``.
 
         Args:
-            meta: as from :meth:`initialize`.
+            meta: meta-parameters, as returned by :meth:`initialize`.
             tasks: leaves ``[T, N, ...]``.
-            seed: ``(seed of the run, iteration)``, for what draws random numbers (dropout, some
-                estimators), and for estimators and step weights that are annealed. Others ignore it.
+            seed: ``(seed of the run, iteration)``, used by random numbers (dropout, some estimators) and by
+                annealed estimators and step weights, and ignored by others.
         """
         return learner.meta_gradient(self, meta, tasks, seed)
 
     def losses(self, meta: Meta, tasks: Task, inner: Inner, seed: Seed = (0, 0)) -> Losses:
-        """Return losses around adaptation, see :func:`metalearn.problems.learner.losses`."""
+        """Return losses before and after adaptation, see :func:`metalearn.problems.learner.losses`."""
         return learner.losses(self, meta, tasks, inner, seed)
 
     def adapt(self, meta: Meta, support: Batch, steps: int | None = None, seed: Seed = (0, 0)) -> Adaptation:
-        """Fit every task's support examples by ``steps`` inner steps (those of training if not given).
+        """Adapt to the support examples of every task by ``steps`` inner steps (by default as in training).
 
         Args:
-            meta: as from :meth:`initialize`.
+            meta: meta-parameters, as returned by :meth:`initialize`.
             support: leaves ``[T, N, ...]``.
             steps: at least 0.
-            seed: of the noise of models that have any.
+            seed: the seed of the noise of models that have any.
 
         Returns:
-            The complete adapted parameters, and the whole inner loss on the support.
+            The complete adapted parameters, and the complete inner loss on the support.
         """
         count = self.steps if steps is None else steps
         inner, losses = learner.adaptation(self, meta, Task(support, support), count, seed)
@@ -214,12 +215,13 @@ class MetaLearner:
         """Return outputs ``[T, N, ...]`` for inputs ``[T, N, ...]``.
 
         Args:
-            adapted: what :meth:`adapt` returned; its parameters ``[T, ...]`` alone do where the outputs
+            adapted: the result of :meth:`adapt`; its parameters ``[T, ...]`` are sufficient if the outputs
                 depend on nothing else.
-            inputs: of each task.
+            inputs: the inputs of each task.
 
         Raises:
-            ValueError: if the outputs depend on statistics of the support and only parameters are given.
+            ValueError: if the outputs depend on statistics of the support and only parameters are given, or
+                the inputs have no axis of tasks.
         """
         return adapting.predicted(self._functions, adapted, inputs, self.mapping, self.statistics)
 
@@ -229,15 +231,16 @@ class MetaLearner:
         """Return a copy of the model with the meta-learned initial parameters, or those adapted to one task.
 
         Args:
-            meta: as from :meth:`initialize`.
-            support: of one task, leaves ``[N, ...]``; None for the initial parameters, of which context, and
-                a head that is solved for, are zero.
-            steps: inner steps, those of training if not given.
-            seed: of the noise of models that have any.
+            meta: meta-parameters, as returned by :meth:`initialize`.
+            support: the support of one task, leaves ``[N, ...]``; None for the initial parameters, in which
+                context parameters and a head with a closed form are zero.
+            steps: the number of inner steps; that of training by default.
+            seed: the seed of the noise of models that have any.
 
         Returns:
-            A model that is not compiled. It gives what :meth:`predict` does: its moving statistics are those
-            that queries are normalised with; with ``statistics="batch"``, if called with ``training=True``.
+            A model that is not compiled. Its outputs equal those of :meth:`predict`, as its moving statistics
+            are those that queries are normalised with; with ``statistics="batch"``, call it with
+            ``training=True``.
 
         Raises:
             ValueError: if the support has an axis of tasks, or no copy can be made from a configuration.
@@ -249,10 +252,10 @@ class MetaLearner:
         return adapting.exported(self._functions, *self.parts(meta), fitted)
 
     def from_keras(self, model: keras.Model) -> Meta:
-        """Return the meta-parameters whose initial parameters and moving statistics are those of a model.
+        """Return meta-parameters with the initial parameters and moving statistics of a Keras model.
 
         Raises:
-            ValueError: naming the parameters that differ, or what is learned and not held by a model.
+            ValueError: naming the parameters that differ, or the meta-parameters that a model does not have.
         """
         return self.whole(*adapting.imported(self._functions, model, self.rule))
 
@@ -284,5 +287,5 @@ class MetaLearner:
         return dataclasses.replace(problem, step_weights=weights)
 
     def _meta(self, parameters: Parameters) -> Meta:
-        """Return the meta-parameters, given values for all of the model's parameters."""
+        """Return the meta-parameters, given the values of all parameters of the model."""
         return self.whole(self._functions.phi(parameters, self.rule), self._mode.initial(self.model))

@@ -1,4 +1,4 @@
-"""Whether the parts of a learner of a Keras model, and its tasks, go together: checks with remedies."""
+"""Checks that the parts of a learner of a Keras model fit each other and its tasks."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from metalearn.types import Batch
 def require_head_fits(
     model: keras.Model, keys: Collection[str], adapted: str, proximal: float, batch: Callable[..., Any]
 ) -> None:
-    """Raise ValueError unless a head that is solved for fits the other settings.
+    """Raise ValueError unless a head with a closed form fits the other settings.
 
     Args:
         model: the Keras model whose last layer the head is.
-        keys: names of the parameters that the inner loop moves.
+        keys: the names of the parameters that the inner loop updates.
         adapted: the setting that selected them.
-        proximal: strength of the proximal term.
-        batch: what an inner step sees.
+        proximal: the strength of the proximal term.
+        batch: the function that returns the data of an inner step.
     """
     missing = set(linear_head(model)) - set(keys)
     if missing:
         raise ValueError(
             f"the head solves for {', '.join(sorted(missing))} in every task, which adapted="
-            f"{adapted!r} leaves out: use adapted='head', or 'all'"
+            f"{adapted!r} excludes: use adapted='head', or 'all'"
         )
     if proximal or batch is not whole_support:
         raise ValueError(
-            "proximal and batch have no meaning with a head that is solved for: it starts nowhere, and "
-            "from the whole support. Leave them or the head out"
+            "proximal and batch have no meaning with a head in closed form, which has no initial "
+            "parameters and uses the whole support: omit them or the head"
         )
 
 
 def require_whole_support(statistics: str | None, batch: Callable[..., Any]) -> None:
-    """Raise ValueError if mini-batches split the support whose statistics a model normalises by."""
+    """Raise ValueError if mini-batches divide the support whose statistics a model normalises with."""
     if isinstance(batch, slices):
         raise ValueError(
-            f"statistics={statistics!r} are of the whole support, and batch={batch!r} splits "
+            f"statistics={statistics!r} needs the whole support, but batch={batch!r} divides "
             "it: use statistics='batch' or 'moving'"
         )
 
@@ -63,15 +63,15 @@ def require_exact_layers(model: keras.Model) -> None:
 
 
 def require_tasks_fit(model: keras.Model, posed: Posed, estimator: Estimator) -> list[str]:
-    """Return the names of what the outer loss reports for the tasks of a posed problem.
+    """Return the names of the metrics that the outer loss reports for the tasks of a posed problem.
 
     Args:
         model: the Keras model.
-        posed: tasks and what is to be done with them.
-        estimator: of the learner.
+        posed: the problem with its tasks.
+        estimator: the estimator of the learner.
 
     Raises:
-        ValueError: naming both shapes, if the model cannot take or answer these tasks.
+        ValueError: naming both shapes, if the model's inputs or outputs do not fit these tasks.
     """
     one = tf.nest.map_structure(lambda leaf: leaf[0], posed.tasks)
     support: Batch = posed.problem.batch(one, 0).examples
@@ -84,7 +84,7 @@ def require_tasks_fit(model: keras.Model, posed: Posed, estimator: Estimator) ->
         targets = one.query.targets
         if isinstance(shape, tuple) and tf.is_tensor(targets) and "targets have" in str(error):
             raise ValueError(
-                f"the model gives outputs of shape {tf.TensorShape(shape[1:])}, the tasks' targets have "
+                f"the model has outputs of shape {tf.TensorShape(shape[1:])}, the tasks' targets have "
                 f"{targets.shape[1:]}: change the model's output size, the tasks or the loss ({error})"
             ) from error
         raise
@@ -97,6 +97,6 @@ def _require_inputs_fit(model: keras.Model, batch: Batch) -> None:
     known, given = tf.TensorShape(shape[1:]), batch.inputs.shape[1:]
     if not known.is_compatible_with(given):
         raise ValueError(
-            f"the model takes inputs of shape {known}, the tasks give {given}: change the model's input "
+            f"the model takes inputs of shape {known}, the tasks have {given}: change the model's input "
             "size or the tasks"
         )

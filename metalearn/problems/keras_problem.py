@@ -1,4 +1,4 @@
-"""The bilevel problem of a Keras model: what is adapted, what is shared, and the losses of one task."""
+"""The bilevel problem of a Keras model: adapted and shared parameters, and the losses of one task."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from metalearn.random import by_task, fold_in, seeds
 from metalearn.types import Batch, Inner, Loss, Meta, Parameters, Rule, Seed, Structure, Task, TaskMapping
 
 NOISE_STREAM = 0x6E6F6973
-"""Folded into the seed of a call, so that noise is independent of tasks that are drawn with the same seed."""
+"""Folded into the seed of a call, so that noise is independent of tasks drawn with the same seed."""
 
 
 class Noisy(NamedTuple):
@@ -33,11 +33,11 @@ class Noisy(NamedTuple):
 
 
 class ModelState(NamedTuple):
-    """What a model with moving statistics carries through the inner loop.
+    """The state of a model with moving statistics in the inner loop.
 
     Attributes:
-        statistics: as the mode keeps them.
-        step: the number of inner steps taken, int32 ``[]``: queries are judged by it.
+        statistics: the moving statistics, in the form of the mode.
+        step: the number of inner steps taken, int32 ``[]``, which the outputs for queries may depend on.
     """
 
     statistics: Structure
@@ -45,7 +45,7 @@ class ModelState(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What an inner step sees: examples, its number, and the seed of its noise or None."""
+    """The data of an inner step: examples, its number, and the seed of its noise or None."""
 
     examples: Batch
     step: int | tf.Tensor
@@ -68,13 +68,13 @@ class KerasProblem:
 
     @functools.cached_property
     def keys(self) -> list[str]:
-        """Names of the parameters that the inner loop moves."""
+        """The names of the parameters that the inner loop updates."""
         chosen = select_from(self.model, self.adapted)
         moved = [key for key in chosen if key not in self.mode.affine]
         if not moved:
             raise ValueError(
-                f"adapted={self.adapted!r} chooses {chosen} alone, scales and shifts of the steps, which the "
-                "outer loop learns: choose more, or statistics='per_step'"
+                f"adapted={self.adapted!r} selects only {chosen}, scales and shifts of the steps, which the "
+                "outer loop learns: select more, or use statistics='per_step'"
             )
         return moved
 
@@ -84,7 +84,7 @@ class KerasProblem:
 
     @functools.cached_property
     def input_spec(self) -> Structure:
-        """Shapes and types of the model's inputs, empty where they are not known."""
+        """The shapes and types of the model's inputs; empty if they are unknown."""
         spec = input_spec(self.model)
         return () if spec is None else spec
 
@@ -95,18 +95,18 @@ class KerasProblem:
 
     @functools.cached_property
     def given(self) -> Parameters:
-        """Parameters that every task begins with at zero: context, and a head that is solved for."""
+        """The parameters that start from zero in every task: context, and a head with a closed form."""
         parameters = functional.parameters(self.model)
         solved = linear_head(self.model) if self.head else ()
         given = [key for key in parameters if is_context(key) or key in solved]
         return tf.nest.map_structure(tf.zeros_like, partition(parameters, given)[0])
 
     def complete(self, phi: Meta) -> Parameters:
-        """Return all of the model's parameters as every task begins with them."""
+        """Return all parameters of the model at the start of every task."""
         return {**self.given, **phi["parameters"]}
 
     def phi(self, parameters: Parameters, rule: Rule) -> Meta:
-        """Return what is learned, given values for all of the model's parameters and the inner rule."""
+        """Return phi, given the values of all parameters of the model and the inner rule."""
         _, learned = partition(parameters, self.given)
         adapted, _ = partition({**parameters, **self.given}, self.keys)
         phi = {"parameters": self.mode.spread(learned), "rule": rule.learnable(adapted)}
@@ -118,21 +118,21 @@ class KerasProblem:
     def answer(
         self, complete: Parameters, model: Structure, support_inputs: Structure, inputs: Structure
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Return outputs for a task's queries, and what the model adds to a loss."""
+        """Return the outputs for a task's queries, and the model's own losses."""
         state, step = model if self.keeps_state else ((), 0)
         network, parameters = self._network(self.mode.at(complete, step))
         outputs, added = self.mode.outer(network, parameters, state, support_inputs, inputs, step)
         return self._attended(outputs, complete), added
 
     def observed(self, phi: Meta, task: Task, inner: Inner) -> Structure:
-        """Return the moving statistics of one task after its inner loop, for the tasks to come."""
+        """Return the moving statistics of one task after its inner loop, for later tasks."""
         complete = {**self.complete(phi), **inner.parameters}
         state, step = inner.model
         support = _examples(task).inputs if self.mode.needs_support else ()
         return self.mode.observe(*self._network(self.mode.at(complete, step)), state, support, step)
 
     def posed(self, rule: Rule, steps: int, mapping: TaskMapping, statistics: Structure) -> BilevelProblem:
-        """Return the bilevel problem, given the moving statistics that inner loops start with."""
+        """Return the bilevel problem, given the moving statistics at the start of inner loops."""
 
         def start(phi: Meta, task: Task) -> Inner | Parameters:
             parameters, state = self._origin(phi), statistics
@@ -161,7 +161,7 @@ class KerasProblem:
     def _solved(
         self, head: Head, phi: Meta, task: Task, statistics: Structure
     ) -> tuple[Parameters, Structure]:
-        """Return kernel and bias of a head that is solved for, and the moving statistics after that.
+        """Return the kernel and bias of a head with a closed form, and the moving statistics after that.
 
         Features are normalised with the statistics of the support, as in an inner step.
         """
@@ -180,13 +180,13 @@ class KerasProblem:
         return dict(zip((kernel, bias), solved, strict=True)), self.mode.solved(statistics, after)
 
     def _network(self, complete: Parameters) -> tuple[keras.Model, Parameters]:
-        """Return what gives outputs, or features for a head that attends to them, and its parameters."""
+        """Return the network of the outputs, or of the features of a non-parametric head, with parameters."""
         if self.head is None or not self.head.attends:
             return self.model, complete
         return self._body, {key: complete[key] for key in functional.parameters(self._body)}
 
     def _attended(self, outputs: Structure, complete: Parameters) -> Structure:
-        """Return the outputs, given those of the network."""
+        """Return the outputs of the head, given those of the network."""
         if self.head is None or not self.head.attends:
             return outputs
         kernel, bias = linear_head(self.model)
@@ -228,8 +228,8 @@ class KerasProblem:
 
 
 def with_noise(tasks: Task, seed: Seed) -> Task:
-    """Return tasks whose supports have a seed of noise each, of the call's seed and the task's place."""
-    # Apart from the stream that tasks are drawn with, and as one operation: an evaluation has many tasks.
+    """Return tasks with a seed of noise in each support, from the call's seed and the task's index."""
+    # Independent of the seeds of the tasks, and one operation, because an evaluation has many tasks.
     stream = fold_in(seed, NOISE_STREAM)
     own = by_task(lambda count: seeds(stream, count), number_of_tasks(tasks))
     return tasks._replace(support=Noisy(tasks.support, own))
@@ -240,10 +240,10 @@ def _examples(task: Task) -> Batch:
 
 
 def _one_hot(head: Head, targets: tf.Tensor, outputs: int, features: tf.Tensor) -> tf.Tensor:
-    """Return the targets that a head is fitted to, ``[N, O]`` and of the features' type.
+    """Return the targets of a head's fit, ``[N, O]`` in the type of the features.
 
     Raises:
-        ValueError: if they are not classes and the head, or their type, asks for them.
+        ValueError: if they are not classes although the head or their type requires classes.
     """
     if head.classes or targets.dtype.is_integer:
         answers = tf.zeros([features.shape[0], outputs], features.dtype)
@@ -254,5 +254,5 @@ def _one_hot(head: Head, targets: tf.Tensor, outputs: int, features: tf.Tensor) 
 
 
 def _with(added: tf.Tensor | None, loss: tf.Tensor) -> tf.Tensor:
-    """Return the loss with what the model adds to it (regularisers), if it does."""
+    """Return the sum of the loss and the model's own losses (regularisers), if there are any."""
     return loss if added is None else loss + tf.cast(added, loss.dtype)

@@ -1,4 +1,4 @@
-"""What a learner is to those who train, evaluate and diagnose it, and what any learner can do."""
+"""The protocol of learners, and what training, evaluation and diagnosis compute with any learner."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Posed(NamedTuple):
 
     Attributes:
         problem: the functions of one task.
-        phi: what is learned.
-        tasks: leaves ``[T, ...]``, with what the problem needs beside the data (seeds of noise).
+        phi: the learned parameters.
+        tasks: leaves ``[T, ...]``, with seeds of noise if the problem needs them.
     """
 
     problem: Problem
@@ -32,15 +32,15 @@ class Posed(NamedTuple):
 
 
 class Learner(Protocol):
-    """What :class:`metalearn.MetaTrainer`, ``evaluate`` and ``diagnose`` take.
+    """The protocol that :class:`metalearn.MetaTrainer`, ``evaluate`` and ``diagnose`` require.
 
-    There are two: :class:`metalearn.MetaLearner` of a Keras model, and :class:`metalearn.BilevelLearner` of
-    any bilevel problem.
+    The implementations are :class:`metalearn.MetaLearner` for Keras models and
+    :class:`metalearn.BilevelLearner` for any bilevel problem.
 
     Attributes:
-        estimator: of the meta-gradient.
-        rule: the inner update.
-        mapping: how tasks are mapped; ``"auto"`` for what can be built.
+        estimator: the estimator of the meta-gradient.
+        rule: the inner update rule.
+        mapping: how functions of one task are mapped over tasks.
     """
 
     @property
@@ -53,7 +53,7 @@ class Learner(Protocol):
     def mapping(self) -> TaskMapping: ...
 
     def initialize(self, seed: int) -> Meta:
-        """Draw meta-parameters, a pure function of the seed."""
+        """Return initial meta-parameters, a pure function of the seed."""
         ...
 
     def posed(self, meta: Meta, tasks: Task, seed: Seed) -> Posed:
@@ -61,22 +61,22 @@ class Learner(Protocol):
         ...
 
     def parts(self, meta: Meta) -> tuple[Meta, Structure]:
-        """Return phi, which the optimizer moves, and the state that moves without a gradient."""
+        """Return phi, which the optimizer updates, and the state, which is updated without a gradient."""
         ...
 
     def whole(self, phi: Meta, state: Structure) -> Meta:
-        """Return the meta-parameters of the two parts."""
+        """Return the meta-parameters that consist of the two parts."""
         ...
 
     def next_state(self, meta: Meta, tasks: Task, inner: Inner) -> Structure:
-        """Return the state after an iteration, given its tasks and inner loops ``[T, ...]`` at their ends."""
+        """Return the state after an iteration, given its tasks and final inner loops ``[T, ...]``."""
         ...
 
     def require_fit(self, tasks: Task) -> list[str]:
-        """Return the names of what the outer loss reports for these tasks.
+        """Return the names of the metrics that the outer loss reports for these tasks.
 
         Raises:
-            ValueError: if the learner cannot take them, naming what does not fit.
+            ValueError: naming what does not fit, if the learner cannot be used with these tasks.
         """
         ...
 
@@ -90,7 +90,7 @@ def estimate(
 
 
 def meta_gradient(learner: Learner, meta: Meta, tasks: Task, seed: Seed) -> MetaGradient:
-    """Return the meta-gradient of a meta-batch on its own: the estimator carries nothing in or out."""
+    """Return the meta-gradient of a single meta-batch, with the estimator's initial carry."""
     return traced_once(learner, _meta_gradient)(meta, tasks, seed)
 
 
@@ -102,11 +102,11 @@ def _meta_gradient(learner: Learner, meta: Meta, tasks: Task, seed: Seed) -> Met
 def losses(
     learner: Learner, meta: Meta, tasks: Task, inner: Inner, seed: Seed, judged: tf.Tensor | None = None
 ) -> Losses:
-    """Return losses ``[T]`` around adaptation: ``inner/…`` on support, ``outer/…`` on query examples.
+    """Return losses ``[T]`` before and after adaptation: ``inner/…`` on support, ``outer/…`` on query.
 
     ``…/loss_before`` is at theta_0, ``…/loss`` at the end of the inner loops ``[T, ...]``. The inner loss is
-    the whole one: with the proximal term, and the mean over mini-batches. ``judged`` takes the place of the
-    outer loss at the end where that is known already, as from a meta-gradient.
+    complete: it includes the proximal term and is the mean over mini-batches. ``judged`` is the outer loss at
+    the end, if it is already known from a meta-gradient.
     """
     known = () if judged is None else (judged,)
     return traced_once(learner, _losses)(meta, tasks, inner, seed, *known)
@@ -118,7 +118,7 @@ def _losses(
     problem, phi, tasks = learner.posed(meta, counted(tasks), seed)
     known = {} if judged is None else {"outer/loss": judged}
 
-    # Each task's own copy of theta_0, as the first inner step has it: XLA then finds this loss computed.
+    # Each task has its own copy of theta_0, as in the first inner step, so that XLA computes this loss once.
     starts = map_tasks(lambda task: inner_start(problem, phi, task), tasks, mapping=problem.mapping)
 
     def of_one_task(task: Task, copied: Inner, inner: Inner) -> Losses:
@@ -143,7 +143,7 @@ def _losses(
 
 
 def adaptation(learner: Learner, meta: Meta, tasks: Task, steps: int, seed: Seed) -> tuple[Inner, tf.Tensor]:
-    """Return the inner loops after ``steps`` steps, and the inner loss before each and after the last."""
+    """Return the inner loops after ``steps`` steps, and the inner losses ``[T, K+1]``."""
     require_count("steps", steps, minimum=0)
     return traced_once(learner, _adaptation, steps)(meta, tasks, seed)
 
@@ -160,18 +160,18 @@ def _adaptation(learner: Learner, steps: int, meta: Meta, tasks: Task, seed: See
 
 
 def require_traceable(posed: Posed, estimator: Estimator) -> list[str]:
-    """Trace the start, one inner step and the outer loss of one task, without computing anything.
+    """Trace the start, one inner step and the outer loss of one task, without executing them.
 
     Args:
         posed: the problem with its tasks.
-        estimator: of the learner.
+        estimator: the estimator of the learner.
 
-    Returns:
-        The names of what the outer loss reports.
+        Returns:
+            The names of the metrics that the outer loss reports.
 
     Raises:
         ValueError: if a loss or a metric is not a scalar, ``Task.start`` does not fit, or the estimator
-            refuses the problem; and whatever the problem's own functions raise.
+            rejects the problem. Errors of the problem's own functions are raised unchanged.
     """
     problem, phi, tasks = posed
 
@@ -183,7 +183,7 @@ def require_traceable(posed: Posed, estimator: Estimator) -> list[str]:
 
     one = tf.nest.map_structure(lambda leaf: leaf[0], counted(tasks))
     estimator.require(problem, phi, one)
-    # A graph alone: a concrete function would be finished and kept for a call that never comes.
+    # A FuncGraph, not a concrete function, which TensorFlow would optimise and keep for later calls.
     with tf.__internal__.FuncGraph("fit").as_default():
         given = tf.nest.map_structure(_given, (phi, one))
         _, metrics = of_one_task(*given)
@@ -191,6 +191,6 @@ def require_traceable(posed: Posed, estimator: Estimator) -> list[str]:
 
 
 def _given(leaf: tf.Tensor) -> tf.Tensor:
-    """Return a place for a leaf, or its value where it may be classes: a loss sees those out of range."""
+    """Return a placeholder for a leaf, or its value if it may contain classes, whose range losses check."""
     value = tf.get_static_value(leaf) if leaf.dtype.is_integer and leaf.shape.rank in (1, 2) else None
     return tf.compat.v1.placeholder(leaf.dtype, leaf.shape) if value is None else tf.constant(value)

@@ -1,7 +1,7 @@
-"""Whether the second derivatives that a meta-gradient is made of are right: held against differences.
+"""Check of the second derivatives that a meta-gradient needs against finite differences.
 
-TensorFlow has operations whose gradient, or whose gradient's gradient, is wrong without a word. A list
-of layers cannot know what a model of one's own contains, so the actual inner loss is asked.
+Some operations of TensorFlow have a wrong first or second derivative and give no warning. A list of known
+layers cannot cover user-defined models, so the actual inner loss is checked.
 """
 
 from __future__ import annotations
@@ -24,35 +24,36 @@ from metalearn.problems.learner import Posed
 from metalearn.types import Meta, Parameters, Structure, Task
 
 PRECISIONS = {"float64": ((1e-4, 1e-6), 1e-5), "float32": ((1e-2,), 2e-3)}
-"""Steps of the differences, in units of a leaf's typical entry, and the relative error that is tolerated.
+"""Steps of the differences, in units of a leaf's root mean square, and the tolerated relative error.
 
-A network of tens of thousands of ReLUs has kinks within every 1e-4, and hardly any within 1e-6.
+A network with tens of thousands of ReLUs has kinks in nearly every interval of 1e-4, but hardly any in
+intervals of 1e-6.
 """
 
 AROUND = 0.05
-"""How far from the initial point the other one is, likewise: off the kinks of zero biases and inputs."""
+"""Distance of the second point from the initial one in the same units; it avoids the kinks at zero."""
 
 LEAST_STEP = 1e-5
-"""Below it, a function that computes in float32 although it is asked in float64 may not change at all."""
+"""For smaller steps, a function that computes in float32 despite float64 inputs may not change at all."""
 
 FINER = 1 / 8
-"""By how much the step is cut to confirm an error: rounding and kinks change with it, derivatives do not."""
+"""Factor of the step that confirms an error: rounding and kinks have other effects, derivatives do not."""
 
 AGREED = 0.1
-"""How far two differences that confirm one another may be apart, in units of the error that they confirm."""
+"""Tolerated distance of two differences that confirm an error, in units of that error."""
 
 TRIES = 3
-"""Other points, if a kink lies too close to the one before for differences to say anything."""
+"""The number of second points to try if a kink is too close for differences to be meaningful."""
 
 
 class SecondDerivatives(NamedTuple):
-    """What was found.
+    """The result of :func:`check_second_derivatives`.
 
     Attributes:
-        precision: that of the comparison: ``"float64"``, or ``"float32"`` where the problem's functions do
-            not take float64.
-        error: largest relative error of a derivative of the inner loss or of its gradient.
-        certain: whether differences could tell: not if kinks lie everywhere.
+        precision: the precision of the comparison: ``"float64"``, or ``"float32"`` if the problem's functions
+            do not accept float64.
+        error: the largest relative error of a derivative of the inner loss or of its gradient.
+        certain: whether the differences were accurate enough; they are not if kinks are everywhere.
     """
 
     precision: str
@@ -61,24 +62,24 @@ class SecondDerivatives(NamedTuple):
 
 
 def check_second_derivatives(posed: Posed, seed: tuple[int, int] = (0, 0)) -> SecondDerivatives:
-    """Compare derivatives of the inner loss and of its gradient with differences.
+    """Compare derivatives of the inner loss and of its gradient with finite differences.
 
     ::
 
         s(theta, phi) = <grad_theta l(theta, phi), v>
         <grad s, (a, b)>   against   (s(theta + h a, phi + h b) - s(theta - h a, phi - h b)) / 2h
 
-    for random directions v, a, b, at theta_0 and phi, and at a point nearby; and the same of l. A kink, where
-    differences say nothing, refutes nothing. It costs two derivatives and 14 values of each, of one task, in
-    eager execution.
+    for random directions v, a, b, at theta_0 and phi and at a point nearby; and the same for l. Disagreement
+    at a kink, where differences are meaningless, is not an error. The check costs two derivatives and 14
+    values of each function, for one task in eager execution.
 
     Args:
-        posed: a problem, phi, and tasks of which the first is taken.
-        seed: of the directions.
+        posed: a problem, phi, and tasks of which the first is used.
+        seed: the seed of the directions.
 
     Raises:
-        WrongDerivativesError: if they differ, with the leaves that they differ at, the operations that are
-            known to be wrong, and the remedy.
+        WrongDerivativesError: if they differ, naming the leaves, the operations with known errors, and the
+            remedy.
         ValueError: if an operation has no second derivative, naming it.
     """
     for precision, (steps, tolerance) in PRECISIONS.items():
@@ -88,25 +89,25 @@ def check_second_derivatives(posed: Posed, seed: tuple[int, int] = (0, 0)) -> Se
             except WrongDerivativesError:
                 raise
             except Exception:
-                # A function may fail to take float64 in any number of ways.
+                # There are many ways in which a function may fail for float64.
                 if precision == "float32":
                     raise
                 break
             if found.certain:
                 return found
     log_once(
-        "whether the derivatives of the inner loss are right could not be found out: kinks hide them, or it "
-        "takes no float64, and in float32 rounding does"
+        "the derivatives of the inner loss could not be checked: it has kinks nearly everywhere, or does not "
+        "accept float64, and the rounding of float32 is too large"
     )
     return found
 
 
 class WrongDerivativesError(ValueError):
-    """Derivatives differ from differences."""
+    """Derivatives of the inner loss differ from finite differences."""
 
 
 class _Compared(NamedTuple):
-    """A derivative, twice, and in units of its size how far the two are apart and differences can be off."""
+    """A derivative by two methods, their relative distance, and the uncertainty of the difference."""
 
     analytic: float
     numeric: float
@@ -118,7 +119,7 @@ class _Compared(NamedTuple):
 
 
 class _Check:
-    """The inner loss of one task as a function of a point (theta, phi) in float64, and what is held to it."""
+    """The inner loss of one task as a function of a point (theta, phi) in float64, and its comparisons."""
 
     def __init__(
         self, posed: Posed, precision: str, step: float, tolerance: float, seed: tuple[int, int]
@@ -150,7 +151,7 @@ class _Check:
         return *_cast(point, self._precision), self._problem.batch(self._task, 0)
 
     def _around(self, name: str, function: Callable[[Structure], tf.Tensor]) -> list[_Compared]:
-        """Compare at the initial point and at one nearby that is no kink; raise if a derivative is wrong."""
+        """Compare at the initial point and at a nearby point off kinks; raise if a derivative is wrong."""
         found = [self._compared(function, self._origin)]
         for number in range(TRIES):
             found.append(self._compared(function, self._nearby(number)))
@@ -169,7 +170,7 @@ class _Check:
     def _compared(
         self, function: Callable[[Structure], tf.Tensor], point: Structure, leaf: int | None = None
     ) -> _Compared:
-        """Compare at a point along a random direction, in one of the leaves if it is given."""
+        """Compare at a point along a random direction, restricted to one leaf if ``leaf`` is given."""
         direction = _scaled(point, *self._seed, 3)
         if leaf is not None:
             leaves = tf.nest.flatten(direction)
@@ -201,7 +202,7 @@ class _Check:
             if alone.is_wrong(self._tolerance):
                 which, _, rest = leaf.partition("/")
                 where = f"{'theta' if which == '0' else 'phi'} {rest}".strip()
-                wrong.append(f"{where} ({alone.analytic:.3g} in place of {alone.numeric:.3g})")
+                wrong.append(f"{where} ({alone.analytic:.3g} instead of {alone.numeric:.3g})")
         graph = tf.__internal__.FuncGraph("inner_loss")
         with graph.as_default():
             self._slope(_placeholders(self._origin))
@@ -210,9 +211,9 @@ class _Check:
         return (
             f"the {name} of the inner loss are wrong, and so would be meta-gradients: along a random "
             f"direction TensorFlow gives {compared.analytic:.4g}, differences in {self._precision} give "
-            f"{compared.numeric:.4g}{which}. Known to be wrong: {known}. Write it out in other operations, "
-            "or use the estimator first_order, which takes no second derivatives; where it is meant so (a "
-            "stop_gradient, a straight-through estimate), turn the check off: check_derivatives=False"
+            f"{compared.numeric:.4g}{which}. Known to be wrong: {known}. Write it with other operations, "
+            "or use the estimator first_order, which needs no second derivatives; if it is intended (a "
+            "stop_gradient, a straight-through estimate), disable the check: check_derivatives=False"
         )
 
 
@@ -229,8 +230,8 @@ def _placeholders(structure: Structure) -> Structure:
 
 
 def _scaled(structure: Structure, *seed: int) -> Structure:
-    """Return random directions, with entries as large as those of their leaf, or 1 where that is zero."""
-    random = np.random.default_rng(seed)  # in eager execution alone, where TensorFlow's draws take long
+    """Return random directions with the root mean square of their leaves, or 1 for leaves of zeros."""
+    random = np.random.default_rng(seed)  # only used eagerly, where TensorFlow's draws are slow
 
     def drawn(leaf: tf.Tensor) -> tf.Tensor:
         size = float(np.sqrt(np.mean(np.square(leaf.numpy())))) if leaf.shape.num_elements() else 1.0

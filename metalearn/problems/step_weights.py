@@ -1,4 +1,4 @@
-"""What each inner step's query loss counts for in the meta-loss."""
+"""Weights of the query losses after each inner step in the meta-loss."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ StepWeights = Callable[[int, tf.Tensor], tf.Tensor]
 """``(K, iteration) -> [K+1]``: the weights of the meta-losses at theta_0, ..., theta_K."""
 
 FLOOR = 0.03
-"""What a step before the last keeps of its first weight while weights are annealed."""
+"""The smallest fraction of its initial weight that a step before the last has during annealing."""
 
 __all__ = ["annealed"]
 
 
 def annealed(iterations: int, fraction: float = 0.1) -> StepWeights:
-    """Return weights that begin equal for all steps and end at 1 for the last.
+    """Return weights that are equal for all steps at first, and 1 for the last step at the end.
 
     ::
 
         w_k = max(1 - i / (fraction iterations), 0.03) / K      for k = 1..K-1,   w_0 = 0
         w_K = 1 - sum of the others
 
-    in iteration i, and ``w_K = 1`` alone from ``i = fraction iterations`` on. The floor, and the end of
-    it, are of the authors' code; the paper anneals without saying how. They anneal by epochs of 500
+    in iteration i, and only ``w_K = 1`` from ``i = fraction iterations`` on. The paper does not specify the
+    annealing; the floor and its end are those of the authors' code, which anneals once in each epoch of 500
     iterations.
 
     Args:
-        iterations: of the whole training, at least 1.
-        fraction: of them, in which weights are annealed; in (0, 1].
+        iterations: the number of iterations of the training, at least 1.
+        fraction: the fraction of the iterations in which weights are annealed, in (0, 1].
 
     Raises:
         ValueError: if an argument is out of range.

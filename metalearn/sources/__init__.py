@@ -1,4 +1,4 @@
-"""Where tasks come from."""
+"""Sources of tasks."""
 
 from metalearn.sources import environments
 from metalearn.sources.arrays import from_arrays

@@ -1,4 +1,4 @@
-"""Tasks from data sets in memory: every task picks one, and examples of it."""
+"""Tasks from data sets in memory: every task selects a data set and examples from it."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from metalearn.types import Seed, Structure, Task
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Arrays:
-    """Tasks that pick a data set uniformly, and of it disjoint support and query examples uniformly.
+    """Tasks with a uniformly drawn data set and uniformly drawn, disjoint support and query examples from it.
 
-    Made by :func:`from_arrays`.
+    Use :func:`from_arrays` to create it.
 
     Attributes:
-        examples: the examples of all data sets, one data set behind the other, in variables ``[sum N, ...]``.
-        sizes: examples of each data set, int32 ``[S]``.
-        shots: support examples of a task.
-        queries: query examples of a task.
+        examples: the concatenated examples of all data sets, in variables ``[sum N, ...]``.
+        sizes: the number of examples of each data set, int32 ``[S]``.
+        shots: the number of support examples of a task.
+        queries: the number of query examples of a task.
     """
 
     examples: Structure
@@ -84,40 +84,40 @@ class Arrays:
 def from_arrays(
     datasets: Sequence[tuple[Any, Any]], shots: int, queries: int, *, dtype: str | None = None
 ) -> Arrays:
-    """Return the source of tasks that a list of data sets makes, of any sizes.
+    """Return a source of tasks from a list of data sets of any sizes.
 
     ::
 
         tasks = ml.tasks.from_arrays([(x_1, y_1), (x_2, y_2)], shots=5, queries=15)
 
-    Every task picks a data set, each as probable as the other whatever its size, then ``shots + queries``
-    different examples of it.
+    Every task draws a data set uniformly, independent of their sizes, and then ``shots + queries`` different
+    examples from it.
 
     Args:
-        datasets: pairs ``(inputs [N, ...], targets [N, ...])`` of arrays or nested arrays, of shapes and
-            types that agree but for N.
-        shots: support examples of a task, at least 1.
-        queries: query examples of a task, at least 1.
-        dtype: of floating-point numbers; Keras' ``floatx`` if not given. Integers stay what they are.
+        datasets: pairs ``(inputs [N, ...], targets [N, ...])`` of arrays or nested arrays, with equal shapes
+            and types except for N.
+        shots: the number of support examples of a task, at least 1.
+        queries: the number of query examples of a task, at least 1.
+        dtype: the type of floating-point numbers; Keras' ``floatx`` by default. Integers are not converted.
 
     Raises:
-        ValueError: if a data set has fewer than ``shots + queries`` examples or a number that is not finite,
-            or shapes or types differ, naming its index; or if there is no data set.
+        ValueError: if a data set has fewer than ``shots + queries`` examples or non-finite numbers, or shapes
+            or types differ, naming its index; or if there is no data set.
     """
     require_count("shots", shots)
     require_count("queries", queries)
     if not isinstance(datasets, Sequence) or not datasets:
         raise ValueError(
             f"from_arrays takes a list of data sets [(inputs, targets), ...], got {type(datasets).__name__}"
-            f"{'' if isinstance(datasets, Sequence) else ': ml.tasks.dataset takes one data set'}"
+            f"{'' if isinstance(datasets, Sequence) else ': ml.tasks.dataset takes a single data set'}"
         )
     batches = [_batch(examples, index, dtype) for index, examples in enumerate(datasets)]
     sizes = [require_examples(batch, f"data set {index}") for index, batch in enumerate(batches)]
     for index, (batch, size) in enumerate(zip(batches, sizes, strict=True)):
         if size < shots + queries:
             raise ValueError(
-                f"data set {index} has {size} examples, and a task takes {shots} shots + {queries} queries = "
-                f"{shots + queries} different ones: lower them, or leave the data set out"
+                f"data set {index} has {size} examples, but a task needs {shots} shots + {queries} queries = "
+                f"{shots + queries} different ones: lower them, or remove the data set"
             )
         _require_alike(batches[0], batch, index)
     joined = tf.nest.map_structure(lambda *leaves: np.concatenate(leaves), *batches)
@@ -136,10 +136,10 @@ def _batch(examples: Any, index: int, dtype: str | None) -> Any:
 def _require_alike(first: Structure, other: Structure, index: int) -> None:
     """Raise ValueError if data set ``index`` differs from the first in structure, types or shapes."""
     if names(first) != names(other):
-        raise ValueError(f"data set {index} has the arrays {names(other)}, data set 0 has {names(first)}")
+        raise ValueError(f"data set {index} has the arrays {names(other)}, but data set 0 has {names(first)}")
     for name, left, right in zip(names(first), tf.nest.flatten(first), tf.nest.flatten(other), strict=True):
         if left.dtype != right.dtype or left.shape[1:] != right.shape[1:]:
             raise ValueError(
                 f"data set {index} has {right.dtype} {right.shape[1:]} examples at {label(name)}, data set 0 "
-                f"has {left.dtype} {left.shape[1:]}: tasks of one source need one shape and type"
+                f"has {left.dtype} {left.shape[1:]}: tasks of one source need the same shapes and types"
             )

@@ -1,4 +1,4 @@
-"""What holds for every source, found out before anything is trained: shapes, sizes, purity."""
+"""Checks of the contract of sources before training: shapes, sizes, purity."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from metalearn.types import Structure, Task
 Returned = TypeVar("Returned")
 
 BLOCK_BYTES = 64 * 2**20
-"""Memory that the tasks of one compiled call may take, about."""
+"""The approximate memory limit for the tasks of one compiled call."""
 
 CHECKED_TASKS = 3
-"""Tasks that are drawn at once to check a sampler."""
+"""The number of tasks of a draw in the check of a sampler."""
 
 SEEDS = ((0, 0), (0, 1), (0, 2), (1, 0), (2, 0))
-"""Seeds that are compared: a run's iterations, and first iterations of runs."""
+"""The compared seeds: iterations of one run, and first iterations of several runs."""
 
 REMEDY = (
-    "draw from the seed alone, with metalearn.random or np.random.default_rng([*seed]), and wrap what runs "
-    "Python or NumPy as ml.tasks.from_function(sample)"
+    "draw only from the seed, with metalearn.random or np.random.default_rng([*seed]), and wrap functions "
+    "with Python or NumPy as ml.tasks.from_function(sample)"
 )
 
 
 KEPT = 64
-"""Sources whose checks and graphs are remembered: trainers of a sweep have equal ones."""
+"""The number of sources whose checks and graphs are cached; trainers of a sweep have equal sources."""
 
 
 def _once_a_value(function: Callable[..., Returned]) -> Callable[..., Returned]:
-    """Return a function of a source that is computed once for equal sources, if these are values.
+    """Return a function of a source whose results are cached for equal sources, if these are values.
 
-    Those are frozen dataclasses that are compared by their settings, as the families of regression are.
+    Values are frozen dataclasses that are compared by their settings, like the families of regression tasks.
     """
 
     @functools.lru_cache(maxsize=KEPT)
@@ -50,7 +50,7 @@ def _once_a_value(function: Callable[..., Returned]) -> Callable[..., Returned]:
     @functools.wraps(function)
     def call(source: Any, *arguments: Any) -> Returned:
         if _is_value(source):
-            return remembered(keras.config.floatx(), source, *arguments)  # which it may draw numbers of
+            return remembered(keras.config.floatx(), source, *arguments)  # results may depend on floatx
         return function(source, *arguments)
 
     return call
@@ -61,7 +61,7 @@ def _is_value(source: Any) -> bool:
         return False
     try:
         hash(source)
-    except TypeError:  # it holds arrays, or may be changed
+    except TypeError:  # it contains arrays or is mutable
         return False
     return True
 
@@ -70,15 +70,15 @@ def spec(source: Any, tasks: int) -> Task:
     """Return the shapes and types of ``source.sample(seed, tasks)`` without drawing.
 
     Args:
-        source: a source. Its own ``spec(tasks)`` is taken if it has one; otherwise it is traced.
+        source: a source. Its own ``spec(tasks)`` is used if it has one; otherwise it is traced.
         tasks: T, at least 1.
 
     Returns:
         A Task of ``tf.TensorSpec``.
 
     Raises:
-        ValueError: if the source can neither be traced nor has a ``spec``, or what it returns is no Task
-            with a leading axis T in every leaf, naming the leaf.
+        ValueError: if the source can neither be traced nor has a ``spec``, or it does not return a Task with
+            a leading axis T in every leaf, naming the leaf.
     """
     require_count("tasks", tasks)
     own = getattr(source, "spec", None)
@@ -88,8 +88,8 @@ def spec(source: Any, tasks: int) -> Task:
         found = _traced(source, tasks).structured_outputs
     else:
         raise ValueError(
-            f"{describe(source)} runs outside the graph (in_graph=False), so it needs a spec(tasks) of its "
-            "own: ml.tasks.from_function(sample) has one"
+            f"{describe(source)} runs outside the graph (in_graph=False), so it needs a method spec(tasks), "
+            "which ml.tasks.from_function(sample) has"
         )
     found = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape, leaf.dtype), found)
     _require_tasks(source, found, tasks)
@@ -97,21 +97,21 @@ def spec(source: Any, tasks: int) -> Task:
 
 
 def task_bytes(source: Any, found: Task | None = None) -> int:
-    """Return the bytes of one task of a source.
+    """Return the number of bytes of one task of a source.
 
     Args:
         source: a source.
-        found: its :func:`spec`, of any number of tasks, where it is known: tracing a source takes time.
+        found: its :func:`spec` for any number of tasks, if it is known, because tracing takes time.
 
     Raises:
-        ValueError: as :func:`spec`; or if a shape is not known in full, naming the leaf.
+        ValueError: as :func:`spec`; or if a shape is not fully known, naming the leaf.
     """
     found = spec(source, 1) if found is None else found
     total = 0
     for name, leaf in zip(names(found), tf.nest.flatten(found), strict=True):
         if not leaf.shape.is_fully_defined():
             raise ValueError(
-                f"{describe(source)} gives {name} the shape {leaf.shape}, which has to be known in full: "
+                f"{describe(source)} gives {name} the shape {leaf.shape}, which has to be fully known: "
                 "call tf.ensure_shape on it"
             )
         total += leaf.shape[1:].num_elements() * leaf.dtype.size
@@ -120,16 +120,16 @@ def task_bytes(source: Any, found: Task | None = None) -> int:
 
 @_once_a_value
 def check_sampler(source: Any) -> None:
-    """Raise ValueError unless a source draws its tasks from the seed alone.
+    """Raise ValueError unless the tasks of a source are a pure function of the seed.
 
-    One seed twice agrees, in one graph for a source that runs in it; other seeds differ in either number,
-    unless the source says that it is ``constant``; and eager execution agrees with the graph. This finds
-    samplers with a generator of their own (NumPy's is traced once, and gives the same tasks for ever),
-    stateful operations such as ``tf.random.normal``, and samplers that ignore the seed. A few tasks are drawn
-    for each of a few seeds.
+    Two draws with one seed have to be equal, in one graph for a source that runs in the graph; draws with
+    seeds that differ in either number have to differ, unless the source is ``constant``; and eager execution
+    has to agree with the graph. This detects samplers with their own generator (a NumPy generator is traced
+    once and always returns the same tasks), stateful operations such as ``tf.random.normal``, and samplers
+    that ignore the seed. A few tasks are drawn for each of a few seeds.
 
     Raises:
-        ValueError: naming what does not hold and the remedy.
+        ValueError: naming the violated condition and the remedy.
     """
     name, inside = describe(source), runs_in_graph(source)
     tasks = 1 if is_constant(source) else CHECKED_TASKS
@@ -140,12 +140,12 @@ def check_sampler(source: Any) -> None:
         return [np.asarray(leaf) for leaf in tf.nest.flatten(drawn)]
 
     first, again = draw(SEEDS[0]), draw(SEEDS[0])
-    if not first:  # no data, so nothing that could depend on a seed
+    if not first:  # tasks without data cannot depend on a seed
         return
     if not _equal(first, again):
         raise ValueError(
-            f"{name} draws other tasks when it is called with the same seed again: it has a state of its own "
-            f"(tf.random.normal, a generator). No run could be repeated: {REMEDY}"
+            f"{name} draws other tasks when it is called again with the same seed, so it has a hidden state "
+            f"(tf.random.normal, a generator). No run could be reproduced: {REMEDY}"
         )
     if is_constant(source):
         _require_constant(name, first, draw)
@@ -162,15 +162,14 @@ def _traced(source: Any, tasks: int) -> Any:
     name = describe(source)
     if not callable(getattr(source, "sample", None)):
         raise ValueError(
-            f"{name} is no source of tasks: it needs sample(seed, tasks) -> Task (ml.tasks.as_source says "
-            "how to make one)"
+            f"{name} is not a source of tasks: it needs sample(seed, tasks) -> Task (see ml.tasks.as_source)"
         )
     sample = tf.function(lambda seed: source.sample(seed, tasks), autograph=False)
     try:
         traced = sample.get_concrete_function(tf.TensorSpec([2], tf.int32))
     except Exception as error:
         raise ValueError(
-            f"{name}.sample cannot be traced into a graph ({type(error).__name__}: {error}). If it runs "
+            f"{name}.sample cannot be traced into a graph ({type(error).__name__}: {error}). If it uses "
             "Python or NumPy, wrap it as ml.tasks.from_function(sample)"
         ) from error
     _require_tasks(source, traced.structured_outputs, tasks)
@@ -180,7 +179,7 @@ def _traced(source: Any, tasks: int) -> Any:
 def _require_tasks(source: Any, drawn: Structure, tasks: int) -> None:
     if not isinstance(drawn, Task):
         raise ValueError(
-            f"{describe(source)}.sample has to return ml.Task(support=..., query=...), it returns "
+            f"{describe(source)}.sample has to return ml.Task(support=..., query=...), but returns "
             f"{type(drawn).__name__}"
         )
     for name, leaf in zip(names(drawn), tf.nest.flatten(drawn), strict=True):
@@ -193,23 +192,23 @@ def _require_tasks(source: Any, drawn: Structure, tasks: int) -> None:
 
 def _require_constant(name: str, first: list[np.ndarray], draw: Callable[..., list[np.ndarray]]) -> None:
     if not all(_equal(first, draw(seed)) for seed in SEEDS[1:]):
-        raise ValueError(f"{name} says that it is constant, and draws other tasks with another seed")
+        raise ValueError(f"{name} declares constant=True, but draws other tasks with another seed")
 
 
 def _require_dependence(name: str, first: list[np.ndarray], draw: Callable[..., list[np.ndarray]]) -> None:
-    """Raise ValueError if one of the two numbers of the seed does not matter."""
+    """Raise ValueError if one of the two numbers of the seed has no effect."""
     for number, seeds in (("second", SEEDS[1:3]), ("first", SEEDS[3:])):
         if all(_equal(first, draw(seed)) for seed in seeds):
             raise ValueError(
-                f"{name} draws the same tasks whatever the {number} number of the seed is: it ignores the "
+                f"{name} draws the same tasks for every {number} number of the seed: it ignores the "
                 "seed, or a generator of Python or NumPy was called once, when the graph was built. Training "
-                f"would see the same tasks for ever: {REMEDY}; a source of one fixed task says so with "
+                f"would always use the same tasks: {REMEDY}; a source of one fixed task declares this with "
                 "constant = True"
             )
 
 
 def _require_agreement(name: str, eager: Structure, graph: list[np.ndarray]) -> None:
-    """Raise ValueError if eager execution and the graph give different tasks, but for rounding."""
+    """Raise ValueError if eager execution and the graph return different tasks, up to rounding."""
     for leaf, left, right in zip(names(eager), tf.nest.flatten(eager), graph, strict=True):
         left = np.asarray(left)
         same = left.shape == right.shape and left.dtype == right.dtype
@@ -221,8 +220,8 @@ def _require_agreement(name: str, eager: Structure, graph: list[np.ndarray]) -> 
             same = np.array_equal(left, right)
         if not same:
             raise ValueError(
-                f"{name} draws {label(leaf)} otherwise in a graph than eagerly, with the same seed: part of "
-                f"it comes from a generator of Python or NumPy: {REMEDY}"
+                f"{name} draws another {label(leaf)} in a graph than eagerly with the same seed: part of it "
+                f"comes from a generator of Python or NumPy: {REMEDY}"
             )
 
 

@@ -1,4 +1,4 @@
-"""Drawing without replacement, from sets of different sizes, in a graph."""
+"""Sampling without replacement from sets of different sizes, in a graph."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from metalearn.types import Seed
 
 
 def draw_below(bound: tf.Tensor, shape: list[int], seed: Seed) -> tf.Tensor:
-    """Draw integers uniform on 0, ..., bound - 1, int32 of ``shape``, against which ``bound`` broadcasts."""
+    """Draw integers uniformly from 0, ..., bound - 1, int32 of ``shape``, to which ``bound`` broadcasts."""
     scaled = uniform(shape, seed, tf.float64) * tf.cast(bound, tf.float64)
     return tf.cast(tf.floor(scaled), tf.int32)
 
 
 def draw_distinct(sizes: tf.Tensor, count: int, seed: Seed) -> tf.Tensor:
-    """Draw ``count`` different integers below each size, all ordered selections equally probable.
+    """Draw ``count`` different integers below each size; all ordered selections have the same probability.
 
-    The i-th is drawn as a rank r among the ``size - i`` numbers that are left. With those chosen before in
-    ascending order, ``c_0 < c_1 < ...``, the number of rank r is ``r + #{j: c_j - j <= r}``. Nothing of the
-    length of a data set is sorted or held.
+    The i-th integer is drawn as a rank r among the ``size - i`` remaining numbers. If the earlier ones in
+    ascending order are ``c_0 < c_1 < ...``, the number of rank r is ``r + #{j: c_j - j <= r}``. No array of
+    the length of a data set is sorted or stored.
 
     Args:
         sizes: int32 ``[T]``, each at least ``count``.
@@ -42,7 +42,7 @@ def draw_distinct(sizes: tf.Tensor, count: int, seed: Seed) -> tf.Tensor:
         before = tf.reduce_sum(tf.cast(ascending - positions <= rank, tf.int32), 1, keepdims=True)
         number = rank + before
         drawn = tf.where(positions == step, number, drawn)
-        # Inserted behind those that it is larger than. What is not chosen yet is the largest integer.
+        # Inserted after all smaller ones. Entries that are not drawn yet are the largest integer.
         behind = tf.concat([ascending[:, :1], ascending[:, :-1]], 1)
         behind = tf.where(positions == before, number, behind)
         return drawn, tf.where(positions < before, ascending, behind)

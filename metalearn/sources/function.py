@@ -16,18 +16,18 @@ from metalearn.sources.leaves import as_array, as_task
 from metalearn.types import Seed, Task
 
 Sampler = Callable[[tuple[int, int], int], Any]
-"""``sample(seed, tasks)``: of two integers from 0 and a count, to a Task of arrays ``[T, ...]``."""
+"""``sample(seed, tasks)``: from two non-negative integers and T to a Task of arrays ``[T, ...]``."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Function:
-    """A Python sampler, called outside the graph. Made by :func:`from_function`.
+    """A Python sampler that is called outside the graph. Use :func:`from_function` to create it.
 
     Attributes:
         function: the sampler.
-        prefetch: how many draws to make ahead.
-        dtype: of floating-point numbers; None for Keras' ``floatx``.
-        one: shapes and types of one task.
+        prefetch: the number of draws to make in advance.
+        dtype: the type of floating-point numbers; None for Keras' ``floatx``.
+        one: the shapes and types of one task.
     """
 
     function: Sampler
@@ -45,19 +45,19 @@ class Function:
         """Draw tasks, eagerly.
 
         Args:
-            seed: two integers. The function is given them from 0 to ``2^32 - 1``: evaluation's -1 becomes
-                the largest.
+            seed: two integers, which the function receives modulo ``2^32``: evaluation's -1 becomes the
+                largest.
             tasks: T, at least 1.
 
         Raises:
-            ValueError: if called in a graph, where the function would run once and never again; or if the
-                tasks have other shapes or types than the first ones, naming the leaf.
+            ValueError: if called in a graph, where the function would only run once; or if the tasks have
+                other shapes or types than the first ones, naming the leaf.
         """
         require_count("tasks", tasks)
         if not tf.executing_eagerly():
             raise ValueError(
-                f"{self.__name__} runs Python, which a graph would call once and never again: call "
-                "source.sample eagerly (in_graph is False), and hand the tasks to the graph as arguments"
+                f"{self.__name__} runs Python, which a graph would call only once: call "
+                "source.sample eagerly (in_graph is False), and pass the tasks to the graph as arguments"
             )
         drawn = as_task(self.function(seed_numbers(seed), tasks), self.__name__)
         task = tf.nest.map_structure(lambda leaf: tf.constant(as_array(leaf, self.dtype)), drawn)
@@ -66,7 +66,7 @@ class Function:
         return task
 
     def spec(self, tasks: int) -> Task:
-        """Return the shapes and types of ``tasks`` tasks, as those were that :func:`from_function` drew."""
+        """Return the shapes and types of ``tasks`` tasks, known from a draw in :func:`from_function`."""
         return tf.nest.map_structure(lambda leaf: tf.TensorSpec([tasks, *leaf.shape], leaf.dtype), self.one)
 
 
@@ -83,21 +83,21 @@ def from_function(sample: Sampler, *, prefetch: int = 2, dtype: str | None = Non
 
         tasks = ml.tasks.from_function(sample)
 
-    It is called outside the graph, a block of tasks at a time, and in training by a thread that draws ahead
-    (:func:`metalearn.sources.prefetched`). It takes all tasks of a block at once, as every source does, so
-    that it can be written in arrays; one task at a time is a loop in it.
+    The sampler is called outside the graph for a block of tasks at a time, in training by a thread that draws
+    in advance (:func:`metalearn.sources.prefetched`). As for every source, one call draws all tasks of a
+    block, so that it can use array operations.
 
     Args:
-        sample: ``sample(seed, tasks)`` of a tuple of two integers from 0 and of T, a pure function: all that
-            is random in it comes from the seed. It returns a Task, or a pair of support and query, each a
+        sample: ``sample(seed, tasks)``, a pure function of a tuple of two non-negative integers and T, whose
+            random numbers all come from the seed. It returns a Task, or a pair of support and query, each a
             pair ``(inputs, targets)`` of arrays or nested arrays ``[T, N, ...]``.
-        prefetch: how many draws to make ahead, at least 0.
-        dtype: of floating-point numbers; Keras' ``floatx`` if not given, since NumPy makes float64 of
-            everything. Integers stay what they are.
+        prefetch: the number of draws to make in advance, at least 0.
+        dtype: the type of floating-point numbers; Keras' ``floatx`` by default, because NumPy's default is
+            float64. Integers are not converted.
 
     Raises:
-        ValueError: if the sampler is not a pure function of the seed, ignores it, or returns anything else
-            than tasks. It is called a few times to find out.
+        ValueError: if the sampler is not a pure function of the seed, ignores it, or does not return tasks,
+            which is checked by a few calls.
     """
     require_count("prefetch", prefetch, minimum=0)
     if not callable(sample):
@@ -119,20 +119,20 @@ def from_function(sample: Sampler, *, prefetch: int = 2, dtype: str | None = Non
 def _require_spec(name: str, task: Task, expected: Task) -> None:
     """Raise ValueError naming a leaf of other shape or type than is expected."""
     if names(task) != names(expected):
-        raise ValueError(f"{name} drew the arrays {names(task)}, and before {names(expected)}")
+        raise ValueError(f"{name} drew the arrays {names(task)}, but {names(expected)} before")
     for leaf, found, known in zip(names(task), tf.nest.flatten(task), tf.nest.flatten(expected), strict=True):
         if found.shape != known.shape or found.dtype != known.dtype:
             raise ValueError(
-                f"{name} drew {found.dtype.name} {found.shape} at {label(leaf)}, and {known.dtype.name} "
-                f"{known.shape} was expected from its first tasks: tasks of one source need one shape and "
+                f"{name} drew {found.dtype.name} {found.shape} at {label(leaf)}, but its first tasks had "
+                f"{known.dtype.name} {known.shape}: tasks of one source need one shape and "
                 "type"
             )
 
 
 def seed_numbers(seed: Seed) -> tuple[int, int]:
-    """Return the two numbers of a seed as Python integers of at least 0, as NumPy's generators want them.
+    """Return the two numbers of a seed as non-negative Python integers, which NumPy's generators require.
 
-    Evaluation's -1 becomes ``2^32 - 1``; numbers from 0 stay.
+    Evaluation's -1 becomes ``2^32 - 1``; non-negative numbers are unchanged.
     """
     first, second = (int(number) % 2**32 for number in np.asarray(seed))
     return first, second

@@ -1,4 +1,4 @@
-"""Arrays of all kinds as the leaves of tasks."""
+"""Conversion, checks and digests of the arrays of tasks."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from metalearn.nest import label, names
 from metalearn.types import Batch, Structure, Task
 
 ALIGNMENT = 64
-"""Bytes that TensorFlow wants the address of a tensor to be a multiple of."""
+"""The alignment of tensors in TensorFlow, in bytes."""
 
 
 def as_array(array: Any, dtype: str | None) -> np.ndarray:
-    """Return an array, its floating-point numbers in ``dtype`` (Keras' ``floatx`` for None).
+    """Return an array with floating-point numbers in ``dtype`` (Keras' ``floatx`` for None).
 
-    NumPy makes float64 of everything, which no float32 model takes. Integers stay, images in uint8 with them.
+    NumPy's default is float64, which a float32 model does not accept. Integers, such as uint8 images, are not
+    converted.
     """
     array = np.asarray(array)
     if array.dtype.kind == "f":
@@ -30,21 +31,21 @@ def as_array(array: Any, dtype: str | None) -> np.ndarray:
 
 
 def as_batch(examples: Any) -> Any:
-    """Return a pair ``(inputs, targets)`` as a Batch, and any other nest as it is."""
+    """Return a pair ``(inputs, targets)`` as a Batch, and any other nest unchanged."""
     if isinstance(examples, Batch) or not isinstance(examples, (tuple, list)) or len(examples) != 2:
         return examples
     return Batch(*examples)
 
 
 def as_task(drawn: Any, what: str) -> Task:
-    """Return what a sampler has drawn as a Task.
+    """Return the result of a sampler as a Task.
 
     Args:
         drawn: a Task, a mapping with support and query, or a pair of both.
-        what: name of the sampler, for the message.
+        what: the name of the sampler, for the message.
 
-    Raises:
-        ValueError: if it is none of these.
+        Raises:
+            ValueError: if ``drawn`` has none of these forms.
     """
     if isinstance(drawn, Task):
         return drawn._replace(support=as_batch(drawn.support), query=as_batch(drawn.query))
@@ -54,7 +55,7 @@ def as_task(drawn: Any, what: str) -> Task:
         return Task(support=as_batch(drawn[0]), query=as_batch(drawn[1]))
     raise ValueError(
         f"{what} has to return ml.Task(support, query), each ml.Batch(inputs, targets), or a pair of such "
-        f"pairs; it returned {type(drawn).__name__}"
+        f"pairs, but returned {type(drawn).__name__}"
     )
 
 
@@ -63,42 +64,42 @@ def require_examples(examples: Structure, what: str) -> int:
 
     Args:
         examples: nested arrays.
-        what: what messages call them.
+        what: their name in messages.
 
-    Raises:
-        ValueError: if there is no array, an array has no axis, lengths differ, or a number is not finite,
-            naming the array.
+        Raises:
+            ValueError: if there is no array, an array has no axis, lengths differ, or a number is not finite,
+                naming the array.
     """
     leaves = dict(zip(names(examples), tf.nest.flatten(examples), strict=True))
     if not leaves:
-        raise ValueError(f"{what} holds no arrays")
+        raise ValueError(f"{what} contains no arrays")
     sizes = {}
     for name, leaf in leaves.items():
         if not isinstance(leaf, np.ndarray) or leaf.dtype.kind not in "fiub":
-            raise ValueError(f"{what}: {label(name)} is no array of numbers, but {leaf!r}")
+            raise ValueError(f"{what}: {label(name)} is not an array of numbers, but {leaf!r}")
         if not leaf.ndim:
-            raise ValueError(f"{what}: {label(name)} is a single number, and has to be an array [N, ...]")
+            raise ValueError(f"{what}: {label(name)} is a single number, but has to be an array [N, ...]")
         if leaf.dtype.kind == "f" and not np.isfinite(leaf).all():
             bad = int(np.argmax(~np.isfinite(leaf).reshape(len(leaf), -1).all(1)))
             raise ValueError(
-                f"{what}: {label(name)} has NaN or infinity in example {bad}: leave such examples out"
+                f"{what}: {label(name)} has NaN or infinity in example {bad}: remove such examples"
             )
         sizes[name] = len(leaf)
     if len(set(sizes.values())) > 1:
-        raise ValueError(f"{what}: arrays of one data set need equally many examples, they have {sizes}")
+        raise ValueError(f"{what}: arrays of one data set need the same number of examples, got {sizes}")
     return next(iter(sizes.values()))
 
 
 def as_variables(arrays: Structure) -> Structure:
-    """Hold arrays in variables that are not trained: a graph that closes over an array copies it instead."""
+    """Return arrays in non-trainable variables, because a graph would copy captured arrays."""
     return tf.nest.map_structure(lambda leaf: tf.Variable(leaf, trainable=False), arrays)
 
 
 def joined(arrays: Sequence[np.ndarray]) -> tf.Variable:
-    """Hold arrays of one type, ``[N_i, ...]``, one behind the other in a variable that is not trained.
+    """Return the concatenation of arrays of one type, ``[N_i, ...]``, in a non-trainable variable.
 
-    In memory once more: the variable takes over what they are copied to, where TensorFlow would make two
-    further copies of a NumPy array, of gigabytes where these are images.
+    The variable uses the memory of the concatenated array, whereas TensorFlow would make two further copies
+    of a NumPy array, which are gigabytes for large sets of images.
     """
     shape = [sum(map(len, arrays)), *arrays[0].shape[1:]]
     size = math.prod(shape) * arrays[0].itemsize
@@ -110,14 +111,14 @@ def joined(arrays: Sequence[np.ndarray]) -> tf.Variable:
 
 
 def digest_of(arrays: Structure) -> hashlib._Hash:
-    """Return the digest of a nest of arrays, to be kept: they may be large."""
+    """Return the digest of a nest of arrays, which is worth caching for large arrays."""
     digest = hashlib.sha256()
     hash_leaves(digest, arrays)
     return digest
 
 
 def fingerprint(data: hashlib._Hash, rows: Structure) -> bytes:
-    """Return what tells a draw apart that is certain rows of data, given the digest of the data."""
+    """Return the fingerprint of a draw of some rows of data, given the digest of the data."""
     digest = data.copy()
     hash_leaves(digest, rows)
     return digest.digest()

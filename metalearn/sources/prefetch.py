@@ -1,4 +1,4 @@
-"""Tasks drawn ahead by a thread, so that training does not wait for a sampler in Python."""
+"""Prefetching of tasks by a thread, so that training does not wait for a sampler in Python."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from metalearn.types import Seed, Task
 
 
 def prefetched(source: Any, seeds: Iterable[Seed], tasks: int, *, ahead: int | None = None) -> Iterator[Task]:
-    """Yield ``source.sample(seed, tasks)`` for each seed, in order, drawn ahead by one thread.
+    """Yield ``source.sample(seed, tasks)`` for each seed, in order, prefetched by one thread.
 
-    What is drawn depends on the seeds alone, so it is the same with and without drawing ahead. The sampler is
-    never called twice at a time.
+    The tasks depend only on the seeds, so prefetching does not change them. The sampler is never called
+    concurrently.
 
     Args:
         source: a source, called eagerly.
-        seeds: the seeds, which may go on for ever; no more than ``ahead`` beyond those asked for are taken.
+        seeds: the seeds, possibly infinitely many; at most ``ahead`` beyond the requested ones are consumed.
         tasks: T of each draw.
-        ahead: how many draws to make beyond the last one that was asked for, at least 0; the source's
-            ``prefetch`` if not given, or 2 if it has none. With 0 there is no thread.
+        ahead: the number of draws beyond the last requested one, at least 0; by default the source's
+            ``prefetch``, or 2 if it has none. With 0 there is no thread.
 
     Raises:
-        ValueError: if ``ahead`` is not a count.
-        Exception: what the sampler raises, where its tasks would have come.
+        ValueError: if ``ahead`` is not a non-negative integer.
+        Exception: an exception of the sampler, in place of its tasks.
     """
     ahead = getattr(source, "prefetch", 2) if ahead is None else ahead
     require_count("ahead", ahead, minimum=0)

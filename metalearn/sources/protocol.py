@@ -1,4 +1,4 @@
-"""What a source of tasks is: an object that draws tasks as a pure function of a seed."""
+"""The protocol of sources, which draw tasks as a pure function of a seed."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from metalearn.types import Seed, Task
 class Source(Protocol):
     """A source of tasks. Only :meth:`sample` is required.
 
-    Attributes that a source may have besides:
+    Optional attributes of a source:
 
-    - ``in_graph``: False if ``sample`` has to be called eagerly, because it runs Python or NumPy; True if
-      it is not there.
-    - ``constant``: True if there is only one task, so that ``sample`` does not depend on the seed; False if
-      it is not there.
+    - ``in_graph``: False if ``sample`` has to be called eagerly, because it runs Python or NumPy; True by
+      default.
+    - ``constant``: True if there is only one task, so that ``sample`` does not depend on the seed; False by
+      default.
     - ``spec(tasks)``: the shapes and types of ``sample(seed, tasks)`` as a Task of ``tf.TensorSpec``; a
-      source in the graph is traced instead if it is not there.
-    - ``split(part)``: the source of ``"train"``, ``"validation"`` or ``"test"``, where the same source holds
-      all three.
-    - ``fingerprint(seed, tasks)``: bytes that tell draws apart, where they cost less than all that
-      ``sample(seed, tasks)`` returns; for the digest of a long list of evaluation tasks.
-    - ``prefetch``: how many draws to make ahead, see :func:`metalearn.sources.prefetched`.
+      source in the graph is traced by default.
+    - ``split(part)``: the source of ``"train"``, ``"validation"`` or ``"test"``, if the source contains all
+      three.
+    - ``fingerprint(seed, tasks)``: bytes that identify a draw at a lower cost than ``sample(seed, tasks)``,
+      for the digest of a long list of evaluation tasks.
+    - ``prefetch``: the number of draws to make in advance, see :func:`metalearn.sources.prefetched`.
     """
 
     def sample(self, seed: Seed, tasks: int) -> Task:
         """Draw ``tasks`` tasks: the same seed gives the same tasks, eagerly and in a graph.
 
         Args:
-            seed: two integers; the second counts from 0 in training, and from -1 downwards for evaluation
+            seed: two integers; the second is 0, 1, ... for training tasks and -1, -2, ... for evaluation
                 tasks.
             tasks: T, at least 1.
 
@@ -46,10 +46,10 @@ def runs_in_graph(source: Any) -> bool:
 
 
 def is_constant(source: Any) -> bool:
-    """Return whether ``source.sample`` gives the same task for every seed, and says so."""
+    """Return whether a source declares that ``sample`` returns the same task for every seed."""
     return bool(getattr(source, "constant", False))
 
 
 def describe(source: Any) -> str:
-    """Return what messages call a source."""
+    """Return the name of a source in messages."""
     return getattr(source, "__name__", None) or type(source).__name__

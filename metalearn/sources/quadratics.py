@@ -1,4 +1,4 @@
-"""Random quadratic functions, the smallest problems that an optimizer can be learned on."""
+"""Random quadratic functions, the simplest tasks of learned optimizers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from metalearn.types import Seed, Task
 class Quadratics:
     """Functions ``f(x) = |A (x - c)|^2 / 2``: dicts of ``matrix`` ``[T, D, D]`` and ``center`` ``[T, D]``.
 
-    The entries of A have the variance 1 / D, those of c are standard normal, so that the curvature A'A has
-    eigenvalues from about 0 to 4. Support and query are the same.
+    The entries of A have the variance 1 / D and those of c are standard normal; the curvature A'A has
+    eigenvalues from about 0 to 4. Support and query are the same function.
 
     Attributes:
         size: D, at least 1.
 
-    Raises:
-        ValueError: if ``size`` is no positive integer.
+        Raises:
+            ValueError: if ``size`` is not a positive integer.
 
     Reference: after Andrychowicz et al. (2016), "Learning to learn by gradient descent by gradient descent",
     section 3.1.

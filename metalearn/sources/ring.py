@@ -1,4 +1,4 @@
-"""A mixture of Gaussians on a circle, with noise for a generator."""
+"""A mixture of Gaussians on a circle, and noise for a generator."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from metalearn.types import Seed, Structure, Task
 
 
 class Coverage(NamedTuple):
-    """How points cover a mixture.
+    """The coverage of a mixture's modes by points.
 
     Attributes:
-        modes: with at least a hundredth of the points near them.
-        share: of the points that are near a mode.
+        modes: the number of modes with at least a hundredth of the points near them.
+        share: the fraction of points near a mode.
     """
 
     modes: tf.Tensor
@@ -27,12 +27,12 @@ class Coverage(NamedTuple):
 
 
 def coverage(points: tf.Tensor, means: tf.Tensor, within: float = 0.3) -> Coverage:
-    """Return how many modes points cover, and how many of the points are near one.
+    """Return the number of modes that points cover, and the fraction of points near a mode.
 
     Args:
-        points: what a generator makes, ``[M, 2]``.
-        means: of the modes, ``[modes, 2]``.
-        within: distance from a mean that counts as near; modes are further apart than twice that.
+        points: generated points, ``[M, 2]``.
+        means: the means of the modes, ``[modes, 2]``.
+        within: the largest distance from a mean that counts as near; less than half of the distance of modes.
     """
     distances = tf.norm(points[:, None] - means, axis=-1)
     near = tf.cast(distances < within, points.dtype)
@@ -45,11 +45,11 @@ class Ring:
     """Gaussians on a circle in the plane: dicts of ``real`` ``[T, N, 2]`` and ``noise`` ``[T, N, Z]``.
 
     Attributes:
-        gaussians: how many, at least 1.
-        radius: of the circle.
-        deviation: standard deviation of each.
-        examples: N, of support and of query.
-        noise_size: Z, standard normal numbers for a generator.
+        gaussians: the number of Gaussians, at least 1.
+        radius: the radius of the circle.
+        deviation: the standard deviation of each Gaussian.
+        examples: N, the number of examples of support and of query.
+        noise_size: Z, the number of standard normal numbers for a generator.
 
     Raises:
         ValueError: if a number is out of range.
@@ -76,7 +76,7 @@ class Ring:
         return self.radius * np.stack([np.cos(angles), np.sin(angles)], 1)
 
     def sample(self, seed: Seed, tasks: int) -> Task:
-        """Draw mini-batches for support and query, each its own; ``info`` has the ``means``."""
+        """Draw independent mini-batches for support and query; ``info`` has the ``means``."""
         support, query = split_seed(seed, 2)
         means = tf.tile(tf.constant(self.means[None], tf.float32), [tasks, 1, 1])
         return Task(self._drawn(support, tasks), self._drawn(query, tasks), info={"means": means})

@@ -1,4 +1,4 @@
-"""One data set as a source: of problems whose outer loop has a single task."""
+"""One data set as a source, for problems with a single task."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from metalearn.types import Seed, Structure, Task
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """One data set: the whole of it, or mini-batches. Made by :func:`dataset`.
+    """One complete data set, or mini-batches of it. Use :func:`dataset` to create it.
 
     Attributes:
-        support: the examples to adapt on, in variables ``[N, ...]``.
-        query: the examples to judge by, in variables ``[M, ...]``; may be the same variables.
-        batch: examples of a mini-batch, or None.
-        info: of the whole data set, for whoever judges a learner; empty with mini-batches.
+        support: the support examples in variables ``[N, ...]``.
+        query: the query examples in variables ``[M, ...]``, possibly the same variables.
+        batch: the number of examples of a mini-batch, or None.
+        info: the ``info`` of the data set, for evaluations; empty with mini-batches.
     """
 
     support: Structure
@@ -42,28 +42,28 @@ class Dataset:
 
     @property
     def constant(self) -> bool:
-        """Whether every seed gives the same task."""
+        """Whether all seeds give the same task."""
         return self.batch is None
 
     def sample(self, seed: Seed, tasks: int) -> Task:
         """Return the data set, or draw mini-batches as a pure function of the seed.
 
         Args:
-            seed: two integers; without mini-batches nothing depends on it.
-            tasks: T; without mini-batches it has to be 1.
+            seed: two integers; not used without mini-batches.
+            tasks: T; has to be 1 without mini-batches.
 
         Returns:
             A task with leaves ``[1, N, ...]`` and ``[1, M, ...]``, or ``[T, batch, ...]``.
 
         Raises:
-            ValueError: if there are more tasks than one, and no mini-batches.
+            ValueError: if there is more than one task without mini-batches.
         """
         require_count("tasks", tasks)
         if self.batch is None:
             if tasks != 1:
                 raise ValueError(
-                    f"one data set is one task, and {tasks} are asked for: set meta_batch_size=1 "
-                    "(num_tasks=1), or draw mini-batches, ml.tasks.dataset(arrays, batch=...)"
+                    f"one data set is one task, but {tasks} were requested: set meta_batch_size=1 "
+                    "(num_tasks=1), or use mini-batches, ml.tasks.dataset(arrays, batch=...)"
                 )
             return Task(_whole(self.support), _whole(self.query), info=_whole(self.info))
         support, query = self._rows(seed, tasks)
@@ -99,26 +99,26 @@ def dataset(arrays: Any, batch: int | None = None, *, dtype: str | None = None) 
 
         tasks = ml.tasks.dataset({"support": (x, y), "query": (x_val, y_val)})
 
-    The whole data set is one task that is the same for every seed (``constant``), and drawing it copies
-    nothing. With ``batch`` a task is a mini-batch of different examples of the support, and one of the
-    query, independently drawn. The ``info`` of a Task goes along with the whole.
+    The whole data set is one task that is the same for all seeds (``constant``); drawing it copies nothing.
+    With ``batch``, a task consists of independently drawn mini-batches of different examples of the support
+    and of the query. The ``info`` of a Task is only supported without ``batch``.
 
     Args:
         arrays: a mapping with support and query or a Task, each a pair ``(inputs [N, ...], targets [N,
-            ...])`` of arrays or nested arrays; or one such pair, which is then both support and query.
-        batch: examples of a mini-batch, at least 1; None for the whole data set.
-        dtype: of floating-point numbers; Keras' ``floatx`` if not given. Integers stay what they are.
+            ...])`` of arrays or nested arrays; or one such pair, which is used as support and query.
+        batch: the number of examples of a mini-batch, at least 1; None for the whole data set.
+        dtype: the type of floating-point numbers; Keras' ``floatx`` by default. Integers are not converted.
 
     Raises:
-        ValueError: if arrays of one part differ in length or hold a number that is not finite, ``batch`` is
-            larger than a part, or there are mini-batches and an ``info`` of the whole.
+        ValueError: if arrays of one part differ in length or have non-finite numbers, ``batch`` is larger
+            than a part, or both ``batch`` and an ``info`` are given.
     """
     shared = not (isinstance(arrays, (Task, Mapping)))
     parts = as_task((arrays, arrays) if shared else arrays, "the argument of dataset")
     info = tf.nest.map_structure(lambda leaf: as_array(leaf, dtype), parts.info)
     if batch is not None and tf.nest.flatten(info):
         raise ValueError(
-            f"batch={batch} makes tasks of a part, and info is of the whole data set: leave it out"
+            f"batch={batch} makes tasks of mini-batches, but info describes the whole data set: omit it"
         )
     held: dict[str, Structure] = {}
     for name, examples in (("support", parts.support), ("query", parts.query)):

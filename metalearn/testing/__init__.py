@@ -1,4 +1,4 @@
-"""Conformance checks for extensions: what this package demands of its own parts, for anybody's."""
+"""Conformance checks for extensions; the package uses the same checks for its own parts."""
 
 from metalearn.testing.environments import check_environment
 from metalearn.testing.estimators import check_estimator

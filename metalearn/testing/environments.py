@@ -1,4 +1,4 @@
-"""Conformance of an environment, for the tests of whoever writes one."""
+"""Conformance check of environments."""
 
 from __future__ import annotations
 
@@ -10,33 +10,32 @@ import tensorflow as tf
 from metalearn.nest import as_type
 from metalearn.sources import Rollouts
 from metalearn.sources.environments import Environment, Episodes, Noise
-from metalearn.testing.demands import differing, hold, layout, same_bits
+from metalearn.testing.requirements import differing, hold, layout, same_bits
 from metalearn.types import Structure
 
 CHECK = "check_environment"
 
 
 def check_environment(environment: Any, trajectories: int = 4, horizon: int = 5) -> None:
-    """Check that an environment keeps the contract of :class:`metalearn.tasks.environments.Environment`.
+    """Check that an environment fulfils the contract of :class:`metalearn.tasks.environments.Environment`.
 
-    It has the shapes that its spec says; tasks are a pure function of the seed; trajectories are pure
-    functions of task, actions and noise, each of its own alone, in a graph as eagerly; states have the same
-    shapes and types after every step; observations and rewards are finite, and in float64 where the noise
-    is; and derivatives of rewards with respect to actions equal differences, where the spec says that there
-    are any.
+    Shapes equal those of the spec; tasks are a pure function of the seed; each trajectory is a pure function
+    of its task, actions and noise, in a graph and eagerly; states keep their shapes and types; observations
+    and rewards are finite, and in float64 if the noise is; and derivatives of rewards with respect to actions
+    equal finite differences, if the environment is differentiable.
 
     Args:
         environment: the environment.
-        trajectories: to follow, at least 2.
-        horizon: steps of each, at least 1.
+        trajectories: the number of trajectories, at least 2.
+        horizon: the number of steps of each, at least 1.
 
-    Raises:
-        AssertionError: naming what does not hold.
+        Raises:
+            AssertionError: naming the violated requirement.
     """
     try:
         source = Rollouts(environment, trajectories, horizon)
     except ValueError as error:
-        raise AssertionError(f"{CHECK} demands what Rollouts does: {error}") from error
+        raise AssertionError(f"{CHECK} requires what Rollouts requires: {error}") from error
     _check_draw(environment)
     episodes = tf.nest.map_structure(lambda leaf: leaf[0], source.sample((0, 0), 1).query)
     actions = _actions(environment, episodes.noise)
@@ -50,7 +49,7 @@ def check_environment(environment: Any, trajectories: int = 4, horizon: int = 5)
     hold(
         CHECK,
         not differing(first, traced(episodes, actions), 1e-4),
-        "a graph gives what eager execution does",
+        "results in a graph equal those of eager execution",
     )
     turned = episodes._replace(noise=tf.nest.map_structure(lambda leaf: leaf[::-1], episodes.noise))
     back = tf.nest.map_structure(lambda leaf: leaf[::-1], _follow(environment, turned, actions[::-1]))
@@ -65,7 +64,7 @@ def check_environment(environment: Any, trajectories: int = 4, horizon: int = 5)
         hold(
             CHECK,
             found.dtype == tf.float64,
-            f"{name} are in float64 where the noise is, not in {found.dtype.name}",
+            f"{name} are in float64 if the noise is, not in {found.dtype.name}",
         )
     if environment.spec.differentiable:
         _check_derivatives(environment, double, tf.cast(actions, tf.float64))
@@ -74,13 +73,13 @@ def check_environment(environment: Any, trajectories: int = 4, horizon: int = 5)
 def _check_draw(environment: Environment) -> None:
     drawn = environment.draw((3, 4), 3)
     counts = {leaf.shape[0] if leaf.shape.rank else None for leaf in tf.nest.flatten(drawn)}
-    hold(CHECK, counts == {3}, f"draw returns leaves [T, ...], of 3 tasks there are {counts}")
+    hold(CHECK, counts == {3}, f"draw returns leaves [T, ...], but for 3 tasks it returns {counts}")
     again = environment.draw(tf.constant((3, 4)), 3)
     hold(CHECK, same_bits(drawn, again), "draw is a pure function of the seed, a tuple or a tensor")
 
 
 def _actions(environment: Environment, noise: Noise) -> tf.Tensor:
-    """Return actions ``[N, H, ...]`` of a policy that does not look."""
+    """Return actions ``[N, H, ...]`` of a policy that ignores observations."""
     spec = environment.spec
     return tf.cast(noise.action[..., 0] * spec.actions, tf.int32) if spec.discrete else noise.action
 
@@ -93,7 +92,7 @@ def _follow(environment: Environment, episodes: Episodes, actions: tf.Tensor) ->
     for step in range(actions.shape[1]):
         state, seen, reward = environment.step(task, state, actions[:, step], noise.step[:, step])
         now = layout((state, seen))
-        hold(CHECK, now == begun, f"states and observations stay as reset returns them, {begun}, not {now}")
+        hold(CHECK, now == begun, f"states and observations keep the layout of reset, {begun}, not {now}")
         observations.append(seen)
         rewards.append(reward)
     return tf.stack(observations, 1), tf.stack(rewards, 1)
@@ -109,7 +108,7 @@ def _check_derivatives(environment: Environment, episodes: Episodes, actions: tf
         tape.watch(actions)
         value = total(actions)
     gradient = tape.gradient(value, actions)
-    hold(CHECK, gradient is not None, "rewards depend on actions where the spec says differentiable=True")
+    hold(CHECK, gradient is not None, "rewards depend on actions if the spec has differentiable=True")
     direction = tf.cast(np.random.default_rng(0).standard_normal(actions.shape), tf.float64)
     expected = (total(actions + 1e-6 * direction) - total(actions - 1e-6 * direction)) / 2e-6
     found = tf.reduce_sum(gradient * direction)

@@ -1,4 +1,4 @@
-"""What every estimator of the meta-gradient has to fulfil, as a check of one's own."""
+"""Conformance check of estimators of the meta-gradient."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from metalearn.estimators import Estimator
 from metalearn.estimators.protocol import Carry, require_estimator
 from metalearn.inner_loop import inner_start, inner_step, outer_loss
 from metalearn.problems import BilevelProblem
-from metalearn.testing.demands import check_record, differing, hold, layout, same_bits
+from metalearn.testing.requirements import check_record, differing, hold, layout, same_bits
 from metalearn.types import Batch, Inner, Meta, MetaGradient, Parameters, Problem, Structure, Task
 
 STEPS = 3
-"""Inner steps: momentum shows from the second on, what is kept between steps from the third."""
+"""Inner steps: momentum has an effect from the second on, the state between steps from the third."""
 
 SEED = (4, 5)
 
 AGREEMENT = 1e-10
-"""How far results of one formula may be apart, in a graph or not, mapped in one way or the other."""
+"""Tolerance between results of one formula in eager execution, in graphs, and with different mappings."""
 
 TOLERANCE = 1e-6
-"""How far an exact derivative may be from a difference, relative to the largest of its leaf."""
+"""Tolerance between an exact derivative and a difference, relative to the largest entry of its leaf."""
 
 STARTS = np.array([0.5, 0.1, -0.2])
 CURVATURES = np.array([[1.0, 2.0, 4.0], [0.5, 3.0, 1.5]])
 LINEAR = np.array([[1.0, 1.0, 1.0], [-0.4, 0.7, 0.2]])
 TARGETS = np.array([[0.3, -0.5, 0.9], [1.1, 0.6, -0.3]])
 WEIGHTS = np.array([0.3, 0.7])
-"""Of the two tasks where gradients are compared, so that those of one are not taken for the other's."""
+"""The two tasks of the comparison of gradients differ, so that exchanging them is detected."""
 
 _hold = functools.partial(hold, "check_estimator")
 
@@ -43,7 +43,7 @@ Function = Callable[..., tuple[MetaGradient, Carry]]
 
 
 class Case(NamedTuple):
-    """A problem with phi and tasks for it, an estimator's program in a graph, and what it returned."""
+    """A problem with phi and tasks for it, an estimator's program in a graph, and its result."""
 
     problem: BilevelProblem
     phi: Meta
@@ -55,35 +55,34 @@ class Case(NamedTuple):
 
 
 def check_estimator(estimator: Estimator) -> None:
-    """Raise AssertionError, naming what does not hold, unless ``estimator`` is one as the package needs it.
+    """Check that an object fulfils the contract of :class:`metalearn.estimators.Estimator`.
 
-    It is tried in float64 on two tasks and ``K = 3`` steps of descent with momentum::
+    The estimator is called in float64 on two tasks with ``K = 3`` steps of gradient descent with momentum::
 
         inner_loss = 1/2 p'Hp - b'p + exp(s)/2 |p - p_0|^2
         outer_loss = 1/2 |p_K|^2 - q'p_K + 1/4 |p_0|^2
 
-    with phi = (p_0, s); and where it refuses that, by ``ValueError``, with phi = p_0, s = 0 and without the
-    last term. Checked:
+    with phi = (p_0, s); or, if it raises ``ValueError`` for that, with phi = p_0, s = 0 and without the last
+    term. The following is checked:
 
-    - it has the methods ``require`` and ``init``, is called, and says ``exact``, ``second_order``,
-      ``weighs_steps``, ``continues`` and ``residuals``;
-    - ``loss [T]``, ``metrics [T]`` and ``inner [T, ...]``, with its number of steps, are those of the end of
+    - it has the methods ``require``, ``init`` and ``__call__`` and the attributes ``exact``,
+      ``second_order``, ``weighs_steps``, ``continues`` and ``residuals``;
+    - ``loss [T]``, ``metrics [T]`` and ``inner [T, ...]``, with its number of steps, are those at the end of
       the inner loop; ``residual [T]`` has the names in ``residuals``;
-    - ``per_task [T, ...]`` and ``gradient`` are structured as phi, finite, and the second is the mean of the
-      first;
+    - ``per_task [T, ...]`` and ``gradient`` have the structure of phi and are finite, and the second is the
+      mean of the first;
     - it is pure: the same arguments give the same bits, and phi is unchanged;
-    - eager calls, and tasks mapped one after the other, give what a graph and a vectorised map give, to
-      1e-10;
-    - what is carried keeps its structure, shapes and types from call to call;
-    - if it says ``exact``, each task's gradient is that of central differences, to 1e-6;
-    - if it is a dataclass, a copy is equal and has the same hash, and ``repr`` makes an equal one.
+    - eager calls and the sequential mapping equal a graph with the vectorised mapping, to 1e-10;
+    - the carry keeps its structure, shapes and types from call to call;
+    - if ``exact``, the gradient of each task equals central differences, to 1e-6;
+    - if it is a dataclass, a copy is equal with the same hash, and the evaluated ``repr`` is equal.
 
     Args:
         estimator: any object with the methods of :class:`metalearn.estimators.Estimator`.
 
     Raises:
-        AssertionError: naming the property that does not hold, and where; or both refusals, if the estimator
-            takes neither problem.
+        AssertionError: naming the violated requirement; or both errors, if the estimator accepts neither
+            problem.
     """
     _check_declarations(estimator)
     case = _accepted(estimator)
@@ -103,7 +102,7 @@ def _check_declarations(estimator: Estimator) -> None:
     try:
         require_estimator("estimator", estimator)
     except ValueError as error:
-        raise AssertionError(f"check_estimator demands an estimator: {error}") from error
+        raise AssertionError(f"check_estimator requires an estimator: {error}") from error
     for name in ("exact", "second_order", "weighs_steps", "continues"):
         value = getattr(estimator, name, None)
         _hold(isinstance(value, bool), f"{name} is True or False, got {value!r}")
@@ -113,7 +112,7 @@ def _check_declarations(estimator: Estimator) -> None:
 
 
 def _accepted(estimator: Estimator) -> Case:
-    """Return the first of the two problems that the estimator takes, with what it returned in a graph."""
+    """Return the first of the two problems that the estimator accepts, with its result in a graph."""
     refusals = []
     for learned_strength in (True, False):
         problem, phi, tasks = _posed(learned_strength)
@@ -127,14 +126,14 @@ def _accepted(estimator: Estimator) -> Case:
             continue
         except Exception as error:
             raise AssertionError(
-                f"check_estimator demands that it works in a graph, but {error!r}"
+                f"check_estimator requires that it works in a graph, but {error!r}"
             ) from error
         is_pair = isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[0], MetaGradient)
         _hold(is_pair, f"a call returns (MetaGradient, carry), got {type(returned).__name__}")
         return Case(problem, phi, tasks, program, carry, *returned)
     raise AssertionError(
-        "check_estimator demands that it takes a quadratic problem whose phi is p_0 and the strength of a "
-        f"penalty, or p_0 alone, but it refuses both: {refusals[0]} And: {refusals[1]}"
+        "check_estimator requires that it accepts a quadratic problem whose phi is p_0 and the strength of "
+        f"a penalty, or p_0 only, but it rejects both: {refusals[0]} And: {refusals[1]}"
     )
 
 
@@ -171,7 +170,7 @@ def _called(estimator: Estimator, problem: Problem) -> Function:
 
 
 def _meta_losses(case: Case, phi: Meta) -> tuple[Inner, tuple[tf.Tensor, dict[str, tf.Tensor]]]:
-    """Return inner loops after their last steps, and outer losses and metrics there, by no estimator."""
+    """Return the final inner loops, outer losses and metrics, computed without an estimator."""
     ends, measured = [], []
     for index in range(len(WEIGHTS)):
         task = tf.nest.map_structure(lambda leaf, index=index: leaf[index], case.tasks)
@@ -190,15 +189,15 @@ def _check_values(estimator: Estimator, case: Case) -> None:
     for what, found, expected in (
         ("inner is the inner loop after its last step", result.inner, inner),
         ("loss [T] is the outer loss of each task after its inner loop", result.loss, loss),
-        ("metrics [T] are what the outer loss reports of each task", result.metrics, metrics),
+        ("metrics [T] are those that the outer loss reports for each task", result.metrics, metrics),
     ):
         wrong = differing(found, expected, AGREEMENT)
-        _hold(not wrong, f"{what}: not so {', '.join(name or 'the tensor' for name in wrong)}")
+        _hold(not wrong, f"{what}: violated by {', '.join(name or 'the tensor' for name in wrong)}")
     said, found = sorted(estimator.residuals), sorted(result.residual)
     _hold(said == found, f"residual has the names in residuals: {said} are declared, {found} are returned")
     tasks = len(WEIGHTS)
     for name, leaf in result.residual.items():
-        _hold(leaf.shape == [tasks], f"residual is of each task, [T]: {name} has the shape {leaf.shape}")
+        _hold(leaf.shape == [tasks], f"residual has the shape [T]: {name} has the shape {leaf.shape}")
 
 
 def _check_gradients(case: Case) -> None:
@@ -213,17 +212,17 @@ def _check_gradients(case: Case) -> None:
         _hold(finite, f"{name} is finite")
     mean = tf.nest.map_structure(lambda leaf: tf.reduce_mean(leaf, 0), result.per_task)
     wrong = differing(result.gradient, mean, AGREEMENT)
-    _hold(not wrong, f"gradient is the mean of per_task over the tasks: not that of {', '.join(wrong)}")
+    _hold(not wrong, f"gradient is the mean of per_task over the tasks: violated by {', '.join(wrong)}")
 
 
 def _check_carry(case: Case) -> None:
     again = case.program(case.phi, case.tasks, case.after, tf.constant(SEED))[1]
     for call, before, after in (("first", case.carry, case.after), ("second", case.after, again)):
-        what = f"what is carried keeps its structure in the {call} call"
+        what = f"the carry keeps its structure in the {call} call"
         try:
             tf.nest.assert_same_structure(before, after)
         except (TypeError, ValueError) as error:
-            raise AssertionError(f"check_estimator demands that {what}: {before} became {after}") from error
+            raise AssertionError(f"check_estimator requires that {what}: {before} became {after}") from error
         old, new = layout(before), layout(after)
         _hold(old == new, f"{what}: {old} became {new}")
 
@@ -235,7 +234,7 @@ def _check_purity(case: Case) -> None:
 
 
 def _check_ways(estimator: Estimator, case: Case) -> None:
-    """Compare with eager calls and a sequential map: both at once, since tracing is what takes the time."""
+    """Compare with eager calls and a sequential map, in one call, because tracing takes most of the time."""
     one_by_one = dataclasses.replace(case.problem, mapping="sequential")
     given = tf.nest.map_structure(lambda leaf: leaf, case.phi)
     found = _called(estimator, one_by_one)(given, case.tasks, case.carry, SEED)
@@ -246,9 +245,9 @@ def _check_ways(estimator: Estimator, case: Case) -> None:
     in_graph = tf.function(_called(estimator, one_by_one), autograph=False)
     again = in_graph(case.phi, case.tasks, case.carry, tf.constant(SEED))
     where = (
-        "tasks one after the other give what a vectorised map gives"
+        "results of the sequential mapping equal those of the vectorised one"
         if differing(again, (case.result, case.after), AGREEMENT)
-        else "an eager call gives what a graph gives"
+        else "results of an eager call equal those in a graph"
     )
     _hold(False, f"{where}: it differs in {', '.join(wrong)}")
 

@@ -1,4 +1,4 @@
-"""A learner's meta-gradient held to finite differences of its meta-loss."""
+"""Comparison of a learner's meta-gradient with finite differences of its meta-loss."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def check_gradients(
     """Compare a learner's meta-gradient with central differences of its meta-loss, leaf by leaf.
 
     Args:
-        learner: any learner, in float64 throughout.
-        meta: as from ``learner.initialize``.
+        learner: any learner in float64.
+        meta: meta-parameters, as returned by ``learner.initialize``.
         tasks: leaves ``[T, ...]``, in float64.
-        seed: as for ``learner.meta_gradient``; the same noise is drawn for all differences.
-        directions: random directions in every leaf; None for every coordinate of small leaves.
+        seed: as for ``learner.meta_gradient``; all differences use the same noise.
+        directions: the number of random directions in every leaf; None for all coordinates of small leaves.
 
     Returns:
-        A report, see :func:`metalearn.autodiff.check_gradients`; ``report.passed(1e-6)`` gives the verdict.
-        Biased estimators (first order, implicit short of convergence) do not pass, by design.
+        A report, see :func:`metalearn.autodiff.check_gradients`; ``report.passed(1e-6)`` is the result of the
+        check. Biased estimators (first order, implicit without convergence) do not pass, by design.
 
     Raises:
-        ValueError: if a tensor is not float64, or the learner refuses the tasks.
+        ValueError: if a tensor is not float64, or the learner rejects the tasks.
     """
     learner.require_fit(tasks)
     phi, state = learner.parts(meta)

@@ -1,4 +1,4 @@
-"""What every bilevel problem has to fulfil, as a check of one's own."""
+"""Conformance check of bilevel problems."""
 
 from __future__ import annotations
 
@@ -21,54 +21,55 @@ from metalearn.inner_loop import (
     outer_loss,
 )
 from metalearn.nest import epsilon, label, names
-from metalearn.testing.demands import differing, hold, layout, same_bits
+from metalearn.testing.requirements import differing, hold, layout, same_bits
 from metalearn.types import Inner, Meta, Parameters, Problem, Structure, Task
 
 METHODS = ("start", "batch", "inner_loss", "outer_loss", "hyperparameters")
 
 BATCHES = 3
-"""The first batches, that are compared for steps that are integers and tensors."""
+"""The number of batches that are compared for integer and tensor steps."""
 
 TASKS = 2
-"""The first tasks, that the map over tasks is tried on."""
+"""The number of tasks for the check of the map over tasks."""
 
 TOLERANCE = 1e-6
-"""How far a float64 gradient may be from a difference, relative to the largest of its leaf."""
+"""Tolerance between a float64 gradient and a difference, relative to the largest entry of its leaf."""
 
 COARSE = 3e-2
-"""The same of other types, whose differences are of few digits."""
+"""The tolerance for other types, whose differences have few digits."""
 
 DIRECTIONS = 4
-"""Random directions in every parameter that gradients are compared along."""
+"""The number of random directions in every parameter for the comparison of gradients."""
 
 _hold = functools.partial(hold, "check_problem")
 
 
 def check_problem(problem: Problem, phi: Meta, tasks: Task) -> None:
-    """Raise AssertionError, naming what does not hold, unless ``problem`` is one as the package needs it.
+    """Check that an object fulfils the contract of :class:`metalearn.types.Problem`.
 
-    Checked at ``phi`` on the first tasks:
+    The following is checked at ``phi`` for the first tasks:
 
     - it has the functions ``start``, ``batch``, ``inner_loss``, ``outer_loss`` and ``hyperparameters``, a
       rule, and ``steps``, ``batches`` and ``mapping`` in range;
     - ``start`` returns a dict of tensors, or an :class:`metalearn.Inner` of one;
-    - ``batch`` gives the same for a step that is an integer and one that is a tensor;
+    - ``batch`` returns the same for integer and tensor steps;
     - both losses and all metrics are scalars, losses in floating point; the model's state keeps its
       structure, shapes and types;
-    - everything is pure: a second call with the same arguments gives the same bits;
-    - the map over tasks that ``mapping`` names, in a graph, gives what eager calls give, to 1e-9 in float64;
-    - every leaf of phi reaches theta, a loss, or the rule's update;
-    - the inner loss depends on every parameter, and its gradient at theta_0 is that of central differences:
-      to 1e-6 where theta and the loss are float64; in other types, to 3 % of the gradient's length in a
-      parameter, along the gradient. A parameter whose differences do not converge (a kink) is not judged.
+    - all functions are pure: a second call with the same arguments gives the same bits;
+    - the map over tasks with ``mapping``, in a graph, equals eager calls to 1e-9 in float64;
+    - every leaf of phi affects theta, a loss, or the rule's update;
+    - the inner loss depends on every parameter, and its gradient at theta_0 equals central differences: to
+      1e-6 if theta and the loss are float64; for other types, to 3 % of the gradient's length in a
+      parameter, along the gradient. A parameter whose differences do not converge (a kink) is not checked.
 
     Args:
-        problem: any object that is a :class:`metalearn.types.Problem`.
-        phi: meta-parameters, nested floating-point tensors; float64 makes the check of gradients sharp.
+        problem: any object with the methods of :class:`metalearn.types.Problem`.
+        phi: meta-parameters, nested floating-point tensors; float64 makes the check of gradients more
+            precise.
         tasks: leaves ``[T, ...]``.
 
     Raises:
-        AssertionError: naming the property that does not hold, and where.
+        AssertionError: naming the violated requirement.
     """
     _check_declarations(problem)
     for name, leaf in zip(names(phi), tf.nest.flatten(phi), strict=True):
@@ -80,7 +81,7 @@ def check_problem(problem: Problem, phi: Meta, tasks: Task) -> None:
         task = _one(tasks, 0)
         found = _evaluated(problem, phi, task)
     except ValueError as error:
-        raise AssertionError(f"check_problem demands a problem that can be evaluated: {error}") from error
+        raise AssertionError(f"check_problem requires a problem that can be evaluated: {error}") from error
     _check_types(found)
     again = _evaluated(problem, phi, task)
     _hold(same_bits(found, again), f"it is pure: a second call gives another {_first(found, again, 0.0)}")
@@ -101,7 +102,7 @@ def _check_declarations(problem: Problem) -> None:
         require_count("batches", problem.batches)
         require_mapping(problem.mapping)
     except ValueError as error:
-        raise AssertionError(f"check_problem demands settings in range: {error}") from error
+        raise AssertionError(f"check_problem requires settings in range: {error}") from error
     if problem.step_weights is not None:
         shape = tuple(tf.convert_to_tensor(problem.step_weights).shape)
         _hold(shape == (problem.steps + 1,), f"step_weights has the shape [{problem.steps + 1}], got {shape}")
@@ -112,9 +113,9 @@ def _one(tasks: Task, index: int) -> Task:
 
 
 def _evaluated(problem: Problem, phi: Meta, task: Task) -> dict[str, Structure]:
-    """Return what the problem's functions say of one task before its first step, by name."""
+    """Return the results of the problem's functions for one task before its first step, by name."""
     start = inner_start(problem, phi, task)
-    # Copies: a vectorised map cannot return what its function only captures.
+    # Copies, because a vectorised map cannot return captured tensors.
     values = tf.nest.map_structure(tf.identity, problem.hyperparameters(phi))
     found = {"start": start, "hyperparameters": values}
     if problem.steps:
@@ -143,7 +144,7 @@ def _check_batches(problem: Problem, task: Task) -> None:
         )
         _hold(
             len(as_integer) == len(as_tensor) and same_bits(as_integer, as_tensor),
-            f"batch gives the same for the step {step} as an integer and as a tensor",
+            f"batch returns the same for the step {step} as an integer and as a tensor",
         )
 
 
@@ -158,17 +159,17 @@ def _check_graph(problem: Problem, phi: Meta, tasks: Task) -> None:
         in_graph = mapped(phi, few)
     except Exception as error:
         raise AssertionError(
-            f"check_problem demands that it works in a graph, tasks mapped {problem.mapping!r}, but {error!r}"
+            f"check_problem requires that it works in a graph with mapping={problem.mapping!r}, but {error!r}"
         ) from error
     for index in range(number_of_tasks(few)):
         eager = _evaluated(problem, phi, _one(few, index))
         found = tf.nest.map_structure(lambda leaf, index=index: leaf[index], in_graph)
         where = _first(found, eager, _agreement(eager))
-        _hold(not where, f"a graph gives what eager calls give: it differs in {where} of task {index}")
+        _hold(not where, f"results in a graph equal those of eager calls: {where} of task {index} differs")
 
 
 def _agreement(structure: Structure) -> float:
-    """Return how far values may be apart that were computed in two ways: by their least precise type."""
+    """Return the tolerance for values that were computed in two ways, from their least precise type."""
     floating = [leaf.dtype for leaf in tf.nest.flatten(structure) if leaf.dtype.is_floating]
     return max([1e-9, *(100 * epsilon(dtype) for dtype in floating)])
 
@@ -186,11 +187,11 @@ def _check_phi_is_used(problem: Problem, phi: Meta, task: Task) -> None:
     if missing and problem.steps > BATCHES:
         missing -= set(reached(problem.steps))
     unused = ", ".join(map(label, sorted(missing)))
-    _hold(not missing, f"every leaf of phi has an influence: none has {unused}")
+    _hold(not missing, f"every leaf of phi has an effect: there is none of {unused}")
 
 
 def _outcome(problem: Problem, phi: Meta, task: Task, steps: int) -> tuple[Inner, Any]:
-    """Return the inner loop after some steps, and both losses there."""
+    """Return the inner loop after some steps, and both losses at its parameters."""
     inner = inner_start(problem, phi, task)
     for step in range(steps):
         inner = inner_step(problem, inner, phi, task, step)
@@ -211,7 +212,7 @@ def _check_inner_gradient(problem: Problem, phi: Meta, task: Task) -> None:
         value, gradient = value_and_gradient(loss, start.parameters)
     except ValueError as error:
         raise AssertionError(
-            f"check_problem demands that the inner loss depends on all parameters, but {error}"
+            f"check_problem requires that the inner loss depends on all parameters, but {error}"
         ) from error
     if any(leaf.dtype != tf.float64 for leaf in (value, *start.parameters.values())):
         _check_coarsely(loss, start.parameters, gradient)
@@ -230,7 +231,7 @@ def _check_inner_gradient(problem: Problem, phi: Meta, task: Task) -> None:
 
 
 def _check_coarsely(loss: Any, theta: Parameters, gradient: Parameters) -> None:
-    """Compare slopes along the gradient, at a distance where rounding and curvature weigh about the same."""
+    """Compare slopes along the gradient, at a distance that balances the errors of rounding and curvature."""
     for name, leaf in theta.items():
         length = tf.norm(tf.cast(gradient[name], tf.float64)).numpy()
         if not length:
@@ -243,7 +244,7 @@ def _check_coarsely(loss: Any, theta: Parameters, gradient: Parameters) -> None:
         far, near, middle, below, far_below = (float(loss(point)) for point in points)
         slope = (far - far_below) / (2 * step)
         rounding = 16 * epsilon(leaf.dtype) * max(map(abs, (far, middle, far_below))) / step
-        # Of a smooth loss, bends shrink with the distance and this is nearly 0; at a kink it is the jump.
+        # For a smooth loss this decreases with the distance and is nearly 0; at a kink it is the jump.
         jump = abs(4 * (near - 2 * middle + below) - (far - 2 * middle + far_below)) / step
         _hold(
             abs(slope - length) <= COARSE * length + rounding + jump,

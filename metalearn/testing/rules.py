@@ -1,4 +1,4 @@
-"""What every inner update rule has to fulfil, as a check of one's own."""
+"""Conformance check of inner update rules."""
 
 from __future__ import annotations
 
@@ -15,53 +15,52 @@ from metalearn.autodiff import check_gradients, value_and_gradient
 from metalearn.nest import names
 from metalearn.rules.description import descent_rates_of
 from metalearn.rules.lookup import METHODS
-from metalearn.testing.demands import check_record, hold, same_bits
+from metalearn.testing.requirements import check_record, hold, same_bits
 from metalearn.types import Parameters, Rule, Structure
 
 STEPS = 2
-"""Inner steps that are taken: momentum shows in the second only."""
+"""The number of inner steps: momentum has an effect only from the second on."""
 
 TOLERANCE = 1e-6
-"""How far a derivative may be from a difference, relative to the largest of its leaf."""
+"""Tolerance between a derivative and a difference, relative to the largest entry of its leaf."""
 
 DISTANCE = 1e-4
-"""Of differences: short, since updates bend sharply where a learned epsilon is small."""
+"""The step of differences: small, because updates have a large curvature for a small learned epsilon."""
 
 SHAPES = {"hidden/kernel": (2, 3), "hidden/bias": (3,), "scale": ()}
-"""Of the parameters that a rule is tried on."""
+"""The scale of the parameters for the check."""
 
 DIRECTIONS = 2
-"""Random directions in every leaf that derivatives are compared along; a wrong entry shows in any."""
+"""The number of random directions in every leaf; a wrong entry affects all of them."""
 
 
 _hold = functools.partial(hold, "check_rule")
 
 
 def check_rule(rule: Rule, parameters: Parameters | None = None) -> None:
-    """Raise AssertionError, naming what does not hold, unless ``rule`` is a rule as the package needs it.
+    """Check that an object fulfils the contract of :class:`metalearn.types.Rule`.
 
-    Checked at random gradients and at random values near those that ``rule.learnable`` returns:
+    The following is checked for random gradients and random values near those of ``rule.learnable``:
 
-    - it has the methods ``learnable``, ``init`` and ``update``, and learns the same things, by name, for
-      any parameters;
+    - it has the methods ``learnable``, ``init`` and ``update``, and the names of learned hyperparameters do
+      not depend on the parameters;
     - ``init`` and ``update`` are pure: the same arguments give the same bits, and none is changed;
     - parameters and state keep their structure, shapes and types, in float64 and in float32;
-    - a gradient reaches everything that is learned, and all parameters and gradients;
-    - the derivatives of two updates with respect to these are those of central differences in float64, to
-      1e-6;
-    - updates from gradients of 0 and their derivatives are finite;
-    - steps that are tensors, and a graph, give what Python steps give;
+    - the updates depend on all learned hyperparameters, parameters and gradients;
+    - the derivatives of two updates with respect to these equal central differences in float64, to 1e-6;
+    - updates for gradients of 0 and their derivatives are finite;
+    - tensor steps and graphs give the same as Python steps;
     - if it declares ``descent_rates``, its update is ``theta - r * gradient``;
-    - if it is a dataclass, a copy is equal and has the same hash, and ``repr`` makes an equal one, where
-      its class is found in :mod:`metalearn.rules` or in the module that defines it.
+    - if it is a dataclass, a copy is equal with the same hash, and the evaluated ``repr`` is equal, if its
+      class is in :mod:`metalearn.rules` or in the module that defines it.
 
     Args:
         rule: any object with the three methods.
-        parameters: floating point, by key; a matrix, a vector and a scalar if not given. Their values
-            matter for rules that have kinks: derivatives are not checked right on one.
+        parameters: floating point, by key; a matrix, a vector and a scalar by default. Their values matter
+            for rules with kinks, at which derivatives cannot be checked.
 
     Raises:
-        AssertionError: naming the property that does not hold, and where.
+        AssertionError: naming the violated requirement.
     """
     missing = [name for name in METHODS if not callable(getattr(rule, name, None))]
     _hold(not missing, f"it has the methods {', '.join(METHODS)}; missing {', '.join(missing)}")
@@ -115,7 +114,7 @@ def _check_zero_gradients(
     for name, leaf in zip(names(found), tf.nest.flatten(found), strict=True):
         what = "derivatives" if name.startswith("1") else "updates"
         finite = bool(tf.reduce_all(tf.math.is_finite(leaf)))
-        _hold(finite, f"{what} are finite where all gradients are 0: {name[2:]} is {leaf.numpy()}")
+        _hold(finite, f"{what} are finite if all gradients are 0: {name[2:]} is {leaf.numpy()}")
 
 
 def _check_steps(rule: Rule, gradients: list[Parameters], theta: Parameters, values: Structure) -> None:
@@ -131,7 +130,7 @@ def _check_steps(rule: Rule, gradients: list[Parameters], theta: Parameters, val
             np.allclose(*pair, rtol=tolerance, atol=tolerance)
             for pair in zip(expected, tf.nest.flatten(found), strict=True)
         )
-        _hold(equal, f"{where} give what Python steps give")
+        _hold(equal, f"{where} give the same as Python steps")
 
 
 def _check_derivatives(rule: Rule, gradients: list[Parameters], theta: Parameters, values: Structure) -> None:
@@ -146,7 +145,7 @@ def _check_derivatives(rule: Rule, gradients: list[Parameters], theta: Parameter
     try:
         _, gradient = value_and_gradient(projected, given)
     except ValueError as error:
-        raise AssertionError(f"a rule's updates depend on all that it is given, but {error}") from error
+        raise AssertionError(f"a rule's updates depend on all arguments, but {error}") from error
     report = check_gradients(
         tf.function(projected, autograph=False), given, gradient, directions=DIRECTIONS, epsilon=DISTANCE
     )
@@ -187,7 +186,7 @@ def _moved(
     values: Structure,
     as_step: Callable[[int], Any] = int,
 ) -> tuple[Parameters, Structure]:
-    """Return parameters and state after an update for each of the gradients."""
+    """Return the parameters and the state after one update for each of the gradients."""
     state = rule.init(theta)
     for step, each in enumerate(gradients):
         theta, state = rule.update(each, state, theta, values, as_step(step))
@@ -195,7 +194,7 @@ def _moved(
 
 
 def _near(random: np.random.Generator, leaf: tf.Tensor) -> tf.Tensor:
-    """Return random values somewhat nearer to 0 than a leaf's, and a little above where it is 0."""
+    """Return random values somewhat closer to 0 than a leaf's, and slightly above 0 where it is 0."""
     moved = tf.where(tf.equal(leaf, 0), tf.constant(0.01, leaf.dtype), leaf)
     return moved * tf.constant(random.uniform(0.9, 1, leaf.shape), leaf.dtype)
 

@@ -1,4 +1,4 @@
-"""Conformance of a source, for the tests of whoever writes one."""
+"""Conformance check of sources."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ PARTS = ("train", "validation", "test")
 
 
 def check_source(source: Any, tasks: int = 3) -> None:
-    """Check that a source keeps the contract of :class:`metalearn.sources.Source`.
+    """Check that a source fulfils the contract of :class:`metalearn.sources.Source`.
 
-    It draws from the seed alone (:func:`metalearn.sources.check_sampler`); what it draws has the shapes and
-    types that it specifies, for any number of tasks and eagerly as in a graph; seeds may be tuples or tensors
-    and have evaluation's -1 as their second number, which gives other tasks than training; a count below 1 is
-    refused; and the parts that it splits into are sources.
+    Its tasks are a pure function of the seed (:func:`metalearn.sources.check_sampler`) and have the shapes
+    and types of its spec for any number of tasks, eagerly and in a graph; seeds may be tuples or tensors,
+    with evaluation's -1 as the second number, which gives other tasks than training; a count below 1 is an
+    error; and the parts of ``split`` are sources.
 
     Args:
         source: the source.
-        tasks: how many tasks to draw at once, at least 1; a constant source is asked for one.
+        tasks: the number of tasks of a draw, at least 1; one for a constant source.
 
-    Raises:
-        AssertionError: naming what does not hold.
+        Raises:
+            AssertionError: naming the violated requirement.
     """
     name = describe(source)
     assert callable(getattr(source, "sample", None)), f"{name} has no method sample(seed, tasks)"
@@ -45,25 +45,25 @@ def check_source(source: Any, tasks: int = 3) -> None:
     if callable(getattr(source, "split", None)):
         for part in PARTS:
             drawn = source.split(part)
-            assert callable(getattr(drawn, "sample", None)), f"{name}.split({part!r}) is no source"
+            assert callable(getattr(drawn, "sample", None)), f"{name}.split({part!r}) is not a source"
 
 
 def _assert_specified(source: Any, tasks: int) -> None:
-    """Check that tasks are as ``spec`` says."""
+    """Check that tasks have the shapes and types of ``spec``."""
     name, expected, drawn = describe(source), spec(source, tasks), source.sample((3, 4), tasks)
     assert isinstance(drawn, Task), f"{name} draws {type(drawn).__name__}, not a Task"
-    assert names(drawn) == names(expected), f"{name} draws {names(drawn)}, and specifies {names(expected)}"
+    assert names(drawn) == names(expected), f"{name} draws {names(drawn)}, but specifies {names(expected)}"
     for leaf, found, known in zip(
         names(drawn), tf.nest.flatten(drawn), tf.nest.flatten(expected), strict=True
     ):
         found = tf.convert_to_tensor(found)
         assert known.is_compatible_with(found), (
-            f"{name} draws {found.dtype.name} {found.shape} at {leaf}, and specifies {known}"
+            f"{name} draws {found.dtype.name} {found.shape} at {leaf}, but specifies {known}"
         )
 
 
 def _assert_seeds(source: Any, tasks: int) -> None:
-    """Check that seeds may be tensors, and that evaluation has tasks of its own."""
+    """Check that seeds may be tensors, and that evaluation tasks differ from training tasks."""
     name, seed = describe(source), (3, -1)
     first = source.sample(seed, tasks)
     assert _equal(first, source.sample(tf.constant(seed), tasks)), (

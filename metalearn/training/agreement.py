@@ -1,4 +1,4 @@
-"""Whether the compiled program computes what eager execution does: compilers have faults, too."""
+"""Comparison of the compiled meta-gradient with eager execution, which detects compiler errors."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from metalearn.training.carrying import Carried
 from metalearn.types import Meta, Task
 
 TOLERANCE = {"float64": 1e-6, "float32": 1e-2}
-"""Relative difference of two meta-gradients that rounding in another order may make over some inner steps."""
+"""Relative difference of two meta-gradients that may result from rounding over a few inner steps."""
 
 SMALLEST = 1e-30
-"""Length below which a gradient counts as zero."""
+"""The length below which a gradient is considered zero."""
 
 ULPS, SENSITIVE = 16, 3
-"""Units in the last place by which phi is moved to see what rounding does, and how much more is a fault."""
+"""Perturbation of phi in units in the last place, and the factor of its effect that counts as an error."""
 
 
 def copies(structure: Any) -> Any:
-    """Return a structure of the same shapes, with the first entry of every leaf repeated."""
+    """Return a structure with the same shapes in which every entry is the first one of its leaf."""
     return tf.nest.map_structure(lambda leaf: tf.broadcast_to(leaf[:1], leaf.shape), structure)
 
 
 def alike(block: Task, carried: Carried) -> tuple[Task, Carried]:
-    """Return a block of tasks ``[stored, T, ...]``, all of them its first one, and inner loops likewise."""
+    """Return a block ``[stored, T, ...]`` of copies of its first task, and copies of its first inner loop."""
     tasks = tf.nest.map_structure(lambda leaf: tf.broadcast_to(leaf[:1, :1], leaf.shape), block)
     return tasks, carried._replace(inner=copies(carried.inner))
 
@@ -37,23 +37,24 @@ def alike(block: Task, carried: Carried) -> tuple[Task, Carried]:
 def disagreement(
     gradient: Meta, estimate: Callable[..., Meta], posed: Posed, tasks: Task, carried: Carried
 ) -> float:
-    """Return how far a program's meta-gradient of copies of one task is from eager execution's.
+    """Return the relative difference of compiled and eager meta-gradients, for copies of one task.
 
-    The mean over copies is the meta-gradient of a single task, which eager execution has in little time;
-    where a model draws noise for each copy it has to take them all.
+    The mean over copies is the meta-gradient of a single task, which eager execution computes in little time.
+    If a model draws noise for each copy, eager execution uses all copies.
 
-    Where rounding alone decides the meta-gradient, as it may through many steps or the first one of Adam, the
-    two differ and nothing is wrong: that is so if moving phi by as little as rounding does moves it as much.
+    Rounding can dominate the meta-gradient, for example after many steps or the first step of Adam. The two
+    then differ without an error. This is assumed if a perturbation of phi of the size of rounding has a
+    similar effect.
 
     Args:
-        gradient: what the program returned for ``tasks``.
+        gradient: the compiled meta-gradient for ``tasks``.
         estimate: ``(phi, tasks, carried=...) -> meta-gradient``, called in eager execution.
-        posed: phi, and what the learner makes of the tasks.
+        posed: the learner's problem with phi and tasks.
         tasks: copies of one task, ``[T, ...]``.
-        carried: what the program was given beside them; inner loops are copies, too.
+        carried: the carried state that the program received; its inner loops are copies, too.
 
     Returns:
-        ``|g - g'| / |g'|``; 0 where either is not finite.
+        ``|g - g'| / |g'|``; 0 if either is not finite.
 
     Raises:
         ValueError: if it is above ``TOLERANCE``, with the remedy.
@@ -68,7 +69,7 @@ def disagreement(
 
     expected, found = eager(posed.phi), flat(gradient)
     if not bool(tf.reduce_all(tf.math.is_finite(tf.stack([found, expected])))):
-        return 0.0  # training says so itself
+        return 0.0  # the training reports it
 
     def distance(other: tf.Tensor) -> float:
         return float(tf.norm(other - expected) / tf.maximum(tf.norm(expected), SMALLEST))
@@ -76,17 +77,17 @@ def disagreement(
     off = distance(found)
     if off > TOLERANCE.get(found.dtype.name, 1e-1) and off > SENSITIVE * distance(eager(_moved(posed.phi))):
         raise ValueError(
-            f"the compiled program's meta-gradient is {off:.2g} times its length away from that of eager "
-            "execution, for the same task: TensorFlow compiles an operation of the model or the loss wrong. "
-            "Known of this kind is pooling by tf.reduce_max, vectorised under XLA: use "
-            "metalearn.layers.MaxPooling2D. Otherwise leave XLA out (jit_compile=False), or map tasks one "
-            "after the other (mapping='sequential'). check_derivatives=False turns the check off"
+            f"the compiled meta-gradient differs from that of eager execution by {off:.2g} times its length "
+            "for the same task: TensorFlow compiles an operation of the model or the loss incorrectly. "
+            "A known case is pooling with tf.reduce_max, vectorised under XLA: use "
+            "metalearn.layers.MaxPooling2D. Otherwise disable XLA (jit_compile=False), or map tasks one "
+            "after the other (mapping='sequential'). check_derivatives=False disables the check"
         )
     return off
 
 
 def _moved(phi: Meta) -> Meta:
-    """Return phi moved by a few units in the last place of its entries, up and down in turn."""
+    """Return phi with entries perturbed by a few units in the last place, with alternating signs."""
 
     def moved(leaf: tf.Tensor) -> tf.Tensor:
         signs = 1 - 2 * (tf.range(tf.size(leaf)) % 2)

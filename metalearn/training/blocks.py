@@ -1,4 +1,4 @@
-"""Tasks of many iterations drawn in one call: as many as fit into a block of memory."""
+"""Tasks of many iterations that are drawn in one call, in blocks of limited memory."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from metalearn.sources.protocol import Source, is_constant, runs_in_graph
 from metalearn.types import Seed, Task
 
 BLOCK_ITERATIONS = 250
-"""The most iterations of a block; fewer, down to 1, where it would take more than ``BLOCK_BYTES``."""
+"""The largest number of iterations of a block; smaller, down to 1, if it would exceed ``BLOCK_BYTES``."""
 
 
 class Blocks:
-    """The tasks that a training sees: iteration i has those of its place in block ``i // length``.
+    """The tasks of a training: iteration i uses entry ``i % length`` of block ``i // length``.
 
-    The tasks of a source in the graph are drawn by a compiled program when a block is needed; those of any
-    other are drawn ahead by a thread; a constant source is drawn once, and shared by all iterations.
+    Tasks of a source in the graph are drawn by a compiled program when a block is needed; those of other
+    sources are prefetched by a thread; a constant source is drawn once for all iterations.
 
     Args:
-        source: of the tasks; checked to draw from its seed alone.
-        tasks: T, of an iteration.
-        seed: of the training; block b is drawn with ``(seed, b)``.
+        source: the source of the tasks; it is checked to be a pure function of its seed.
+        tasks: T, the number of tasks of an iteration.
+        seed: the seed of the training; block b is drawn with ``(seed, b)``.
 
     Attributes:
-        length: iterations of a block.
-        spec: shapes and types of the tasks of an iteration.
+        length: the number of iterations of a block.
+        spec: the shapes and types of the tasks of an iteration.
 
     Raises:
-        ValueError: if the source is none, see :func:`metalearn.sources.check_sampler`.
+        ValueError: if the source is not valid, see :func:`metalearn.sources.check_sampler`.
     """
 
     def __init__(self, source: Source, tasks: int, seed: int) -> None:
         check_sampler(source)
         self._source, self._tasks, self._seed = source, tasks, seed
         self.spec = spec(source, tasks)
-        if not tf.nest.flatten(self.spec):  # no data at all: what makes T tasks is their number
+        if not tf.nest.flatten(self.spec):  # tasks without data are determined by their number
             source = _Nothing()
             self._source, self.spec = source, spec(source, tasks)
         fitting = BLOCK_BYTES // max(tasks * task_bytes(source, self.spec), 1)
@@ -64,11 +64,11 @@ class Blocks:
         return tf.nest.map_structure(lambda leaf: leaf[offset % self.stored], self.of(block))
 
     def one(self) -> Task:
-        """Return a task, leaves ``[1, ...]``, for whoever needs values such as they are."""
+        """Return one task, leaves ``[1, ...]``, for checks that need actual values."""
         return self._source.sample((self._seed, 0), 1)
 
     def example(self) -> Task:
-        """Return tasks of zeros of the shapes and types of an iteration's, for whoever only needs these."""
+        """Return tasks of zeros with the shapes and types of an iteration's tasks."""
         return tf.nest.map_structure(lambda leaf: tf.zeros(leaf.shape, leaf.dtype), self.spec)
 
     def _drawn(self, block: int) -> Task:

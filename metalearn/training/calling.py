@@ -1,4 +1,4 @@
-"""What is called between the compiled calls of a training."""
+"""Callbacks between the compiled calls of a training."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Call(NamedTuple):
 
     Attributes:
         first: its first iteration, counted from 0.
-        history: of each metric an array with one row an iteration, as ``MetaTrainer.run`` returns them.
-        seconds: the wall time that it took; that of the first one may have a compilation in it.
+        history: the metrics as ``MetaTrainer.run`` returns them: arrays with one row for each iteration.
+        seconds: the wall time of the call; that of the first call may include the compilation.
     """
 
     first: int
@@ -27,12 +27,12 @@ class Call(NamedTuple):
 
     @property
     def iterations(self) -> int:
-        """The number of its iterations."""
+        """The number of iterations of the call."""
         return len(self.history["outer/loss"])
 
 
 Limit = int | None
-"""Iterations before a callback wants to be called again: 0 to stop the training, None for any number."""
+"""The largest number of iterations of the next call: 0 to stop the training, None for no limit."""
 
 
 def _nothing() -> None:
@@ -40,13 +40,13 @@ def _nothing() -> None:
 
 
 class Watch(NamedTuple):
-    """One training as a callback follows it.
+    """The functions of a callback for one training.
 
     Attributes:
-        called: after each compiled call, in the order of the callbacks; returns the next limit. When one
-            stops the training, those after it still get the same call.
-        ended: however the training ends, also by an error; in the order of the callbacks.
-        limit: before the first compiled call.
+        called: called after each compiled call, in the order of the callbacks; returns the next limit. If a
+            callback stops the training, those after it are still called with the same call.
+        ended: called when the training ends, also after an error, in the order of the callbacks.
+        limit: the limit of the first compiled call.
     """
 
     called: Callable[[Call], Limit]
@@ -55,10 +55,10 @@ class Watch(NamedTuple):
 
 
 class Callback(Protocol[Trainer]):
-    """A frozen record of settings; what changes while a training goes on belongs to its :class:`Watch`."""
+    """A frozen record of settings; the state of a training belongs to its :class:`Watch`."""
 
     def begin(self, trainer: Trainer, end: int) -> Watch:
-        """Follow a training that goes on until iteration ``end``, or until somebody stops it."""
+        """Start following a training until iteration ``end``, or until a callback stops it."""
         ...
 
 
@@ -66,19 +66,19 @@ class Callback(Protocol[Trainer]):
 def watching(
     callbacks: Sequence[Callback[Any]], trainer: Any, end: int
 ) -> Iterator[Callable[[Call | None], int]]:
-    """Begin callbacks, end them with the context, and have it ask them for the length of the next call.
+    """Start callbacks, end them with the context, and yield a function that asks for the next limit.
 
     Args:
-        callbacks: in their order.
-        trainer: what they are handed.
-        end: iteration at which the training ends.
+        callbacks: the callbacks in their order.
+        trainer: the trainer that they receive.
+        end: the iteration at which the training ends.
 
     Yields:
-        A function that takes the last call, None before the first, and returns the most iterations of the
-        next one, 0 to stop.
+        A function of the last call, None before the first, that returns the largest number of iterations of
+        the next call, 0 to stop.
 
     Raises:
-        CallbackError: naming the callback that has raised an exception or returned what is no limit.
+        CallbackError: naming the callback that raised an exception or did not return a limit.
     """
     watches: list[tuple[Callback[Any], Watch]] = []
 
@@ -102,7 +102,7 @@ def watching(
                 watches.append((callback, callback.begin(trainer, end)))
         yield ask
     finally:
-        with ExitStack() as stack:  # it calls the last first, and all of them
+        with ExitStack() as stack:  # calls all of them, in reverse order
             for each in reversed(watches):
                 stack.callback(finish, *each)
 

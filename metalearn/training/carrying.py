@@ -1,4 +1,4 @@
-"""What a training carries from iteration to iteration beside phi, and when the inner loop starts anew."""
+"""The state that a training carries from iteration to iteration, and the restart of inner loops."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from metalearn.problems.learner import Learner
 from metalearn.types import Inner, Meta, Structure, Task
 
 Carry: TypeAlias = "int | Literal['forever'] | None"
-"""Iterations that an inner loop is carried through before it starts anew; None for every iteration anew."""
+"""The number of iterations after which an inner loop restarts; None for a restart in every iteration."""
 
 
 class Carried(NamedTuple):
-    """What goes from iteration to iteration beside phi and the optimizer.
+    """The state that is carried from iteration to iteration, except phi and the optimizer.
 
     Attributes:
-        statistics: the part of the meta-parameters that no gradient moves.
-        inner: the inner loops ``[T, ...]``, empty if each iteration starts anew.
+        statistics: the part of the meta-parameters that is updated without gradients.
+        inner: the inner loops ``[T, ...]``, empty if every iteration restarts them.
         estimator: the estimator's carry.
     """
 
@@ -33,15 +33,15 @@ class Carried(NamedTuple):
 
 
 def require_carry(carry: Carry, learner: Learner, meta: Meta, tasks: Task) -> None:
-    """Raise ValueError if ``carry`` is out of range, or has no meaning for the estimator or for phi."""
+    """Raise ValueError if ``carry`` is out of range, or the estimator or phi does not support it."""
     if carry is None:
         return
     if carry != "forever":
         require_count("carry (None for none, or 'forever')", carry)
     if not learner.estimator.continues:
         raise ValueError(
-            f"carry={carry!r} has no meaning for the estimator {type(learner.estimator).__name__}: its "
-            "gradient is that of where the inner loop starts. Leave carry out, or use the estimator "
+            f"carry={carry!r} is not supported by the estimator {type(learner.estimator).__name__}, "
+            "because it needs the start of the inner loop. Omit carry, or use the estimator "
             "checkpointed"
         )
     if carry == "forever":
@@ -49,7 +49,7 @@ def require_carry(carry: Carry, learner: Learner, meta: Meta, tasks: Task) -> No
 
 
 def first(learner: Learner, meta: Meta, tasks: Task, carry: Carry) -> Carried:
-    """Return what is carried into the first iteration; inner loops of a step of -1 start anew."""
+    """Return the carried state before the first iteration; inner loops with step -1 start anew."""
     _, statistics = learner.parts(meta)
     problem, phi, posed = learner.posed(meta, tasks, (0, 0))
     inner: Inner | tuple[()] = ()
@@ -68,7 +68,7 @@ def first(learner: Learner, meta: Meta, tasks: Task, carry: Carry) -> Carried:
 
 
 def continued(tasks: Task, inner: Inner | tuple[()], carry: Carry, iteration: tf.Tensor) -> Task:
-    """Return the tasks of an iteration with the inner loops that they continue, or start anew."""
+    """Return the tasks of an iteration with the inner loops that they continue or restart."""
     if not isinstance(inner, Inner):
         return tasks
     if carry != "forever":
@@ -78,14 +78,14 @@ def continued(tasks: Task, inner: Inner | tuple[()], carry: Carry, iteration: tf
 
 
 def _require_reached(learner: Learner, meta: Meta, tasks: Task) -> None:
-    """Raise ValueError naming leaves of phi that only the start depends on: after it they get nothing."""
+    """Raise ValueError naming leaves of phi on which only the start depends: later gradients are zero."""
     problem, phi, posed = learner.posed(meta, tasks, (0, 0))
     one = tf.nest.map_structure(lambda leaf: leaf[0], posed)
     begun = inner_start(problem, phi, one)
 
     def after(phi: Meta) -> Structure:
         inner = begun
-        # Two steps: what is kept in a state first acts in the second.
+        # Two steps, because the state of a rule first has an effect in the second.
         for index in range(min(problem.steps, 2)):
             inner = inner_step(problem, inner, phi, one, index)
         return outer_loss(problem, inner.parameters, phi, one, inner.model)[0]
@@ -94,5 +94,5 @@ def _require_reached(learner: Learner, meta: Meta, tasks: Task) -> None:
     if missing:
         raise ValueError(
             f"carry='forever' leaves no gradient for {', '.join(missing)}: only the start of an inner loop "
-            "depends on it, and that is not repeated. Give carry a number of iterations, or leave it out"
+            "depends on it, which is not repeated. Set carry to a number of iterations, or omit it"
         )

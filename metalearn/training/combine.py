@@ -1,4 +1,4 @@
-"""Per-task clipping of meta-gradients, so that one task that diverges does not decide an update."""
+"""Clipping of each task's meta-gradient, so that one diverging task does not dominate an update."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Clip(NamedTuple):
     """Limits for each task's meta-gradient.
 
     Attributes:
-        value: largest absolute value of an entry, positive; None for no limit.
-        norm: largest length, positive; None for no limit.
+        value: the largest absolute value of an entry, positive; None for no limit.
+        norm: the largest norm, positive; None for no limit.
     """
 
     value: float | None = None
@@ -30,12 +30,12 @@ class Clip(NamedTuple):
 
 
 def combined(result: MetaGradient, clip: Clip) -> Meta:
-    """Return the meta-gradient that an update is made from: the mean over tasks, of what is clipped."""
+    """Return the meta-gradient of an update: the mean over tasks of their clipped meta-gradients."""
     return mean_of_clipped(result.per_task, **clip._asdict()) if any(clip) else result.gradient
 
 
 def mean_of_clipped(per_task: Meta, *, value: float | None = None, norm: float | None = None) -> Meta:
-    """Return the mean over tasks of each task's meta-gradient, clipped.
+    """Return the mean over tasks of their clipped meta-gradients.
 
     ::
 
@@ -43,18 +43,18 @@ def mean_of_clipped(per_task: Meta, *, value: float | None = None, norm: float |
         g_t <- g_t min(1, norm / |g_t|)                     over all leaves together
         g   =  1/T sum_t g_t
 
-    A gradient that is not finite stays so.
+    Non-finite gradients stay non-finite.
 
     Args:
         per_task: each leaf ``[T, ...]``.
-        value: largest absolute value of an entry, positive; None for no limit.
-        norm: largest length of a task's whole gradient, positive; None for no limit. After ``value``.
+        value: the largest absolute value of an entry, positive; None for no limit.
+        norm: the largest norm of a task's gradient, positive; None for no limit. Applied after ``value``.
 
     Returns:
-        As ``per_task`` without the leading axis.
+        The mean, with the structure of ``per_task`` without the leading axis.
 
-    Reference: Finn, Abbeel and Levine (2017), the authors' code, clips entries of the mean to 10; Zintgraf
-    et al. (2019), "Fast Context Adaptation via Meta-Learning", in theirs, those of every task.
+    Reference: the code of Finn, Abbeel and Levine (2017) clips entries of the mean to 10; the code of
+    Zintgraf et al. (2019), "Fast Context Adaptation via Meta-Learning", clips those of every task.
     """
     leaves = tf.nest.flatten(per_task)
     if value is not None:

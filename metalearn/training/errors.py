@@ -1,4 +1,4 @@
-"""What stops a training."""
+"""Errors that stop a training."""
 
 from __future__ import annotations
 
@@ -8,49 +8,49 @@ History = dict[str, np.ndarray]
 
 
 class NonFiniteError(ArithmeticError):
-    """A loss, a meta-gradient or an update stopped being finite.
+    """A loss, a meta-gradient or an update is not finite.
 
     Attributes:
         iteration: the iteration (counted from 0) whose update was not made.
-        tensors: what was not finite: ``"outer/loss"``, names of meta-parameters.
-        history: the metrics of the iterations of this call before it.
+        tensors: the names of the non-finite tensors: ``"outer/loss"``, names of meta-parameters.
+        history: the metrics of the earlier iterations of this call.
     """
 
     def __init__(self, iteration: int, tensors: list[str], history: History) -> None:
         super().__init__(
             f"iteration {iteration}: not finite: {', '.join(tensors)}. The meta-parameters are those before "
-            "it. Lower rule.learning_rate or optimizer.learning_rate, take fewer inner steps, or clip with "
-            "the optimizer's clipnorm; a projection has to return finite numbers"
+            "this iteration. Lower rule.learning_rate or optimizer.learning_rate, take fewer inner steps, or "
+            "clip with the optimizer's clipnorm; a projection has to return finite numbers"
         )
         self.iteration, self.tensors, self.history = iteration, tensors, history
 
 
 class CallbackError(RuntimeError):
-    """A callback has failed; the trainer is whole, and can go on. What it failed with is the cause.
+    """A callback raised an exception, which is the cause of this one; the trainer remains usable.
 
     Attributes:
-        callback: that failed.
-        iteration: iterations that were finished.
+        callback: the callback that failed.
+        iteration: the number of completed iterations.
     """
 
     def __init__(self, callback: object, iteration: int, error: Exception) -> None:
         super().__init__(
             f"the callback {callback!r} failed at iteration {iteration}: {type(error).__name__}: {error}. "
-            "The trainer has what was trained"
+            "The trainer has the state of that iteration"
         )
         self.callback, self.iteration = callback, iteration
 
 
 class WorkerLostError(RuntimeError):
-    """Another worker of this training has ended, so that none can go on.
+    """Another worker of this training has ended, so that no worker can continue.
 
     Attributes:
-        index: of the worker that says so.
+        index: the index of the worker that raises this error.
     """
 
     def __init__(self, index: int, count: int) -> None:
         super().__init__(
             f"worker {index} of {count} (from 0) cannot reach the others: one has ended. Start all of them "
-            "again: they go on from the last checkpoint"
+            "again: they resume from the last checkpoint"
         )
         self.index = index

@@ -1,4 +1,4 @@
-"""Workers that follow the chief: before each call it says what to call the program with, and from where."""
+"""Workers that follow the chief, which sends the arguments and the state of each call of the program."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from metalearn.training.workers import Workers
 
 
 class Order(NamedTuple):
-    """A call of the program, that all workers make.
+    """A call of the program that all workers make.
 
     Attributes:
-        iterations: their number; 0 for the end of the training.
-        keep: whether the updates are to stay.
-        alike: whether all tasks are to be copies of the block's first.
+        iterations: the number of iterations; 0 for the end of the training.
+        keep: whether the updates are kept.
+        alike: whether all tasks are copies of the block's first task.
     """
 
     iterations: int
@@ -31,7 +31,7 @@ END = Order(0, False)
 
 
 def give(workers: Workers, order: Order, state: Callable[[], State]) -> None:
-    """Give the other workers, if this is their chief, an order and the state to carry it out from."""
+    """Send an order and the state that it starts from to the other workers, if this is the chief."""
     if workers.index == 0 and workers.count > 1:
         workers.from_chief([np.array(order, np.int64)])
         if order != END:
@@ -42,12 +42,12 @@ def give(workers: Workers, order: Order, state: Callable[[], State]) -> None:
 def together(
     workers: Workers, settings: Any, state: Callable[[], State], carry_out: Callable[[Order, State], None]
 ) -> Iterator[bool]:
-    """Carry out the chief's orders until it leaves the context; see ``MetaTrainer.together``.
+    """Execute the chief's orders until it leaves the context; see ``MetaTrainer.together``.
 
     Args:
-        workers: that are to be there.
-        settings: of the trainer, which have to be the same on all; they are compared by ``repr``.
-        state: returns the trainer's.
+        workers: the workers of the training.
+        settings: the settings of the trainer, which have to be equal on all workers; compared by ``repr``.
+        state: returns the trainer's state.
         carry_out: makes a call of the program from a state.
     """
     if workers.count > 1:
@@ -59,12 +59,12 @@ def together(
     try:
         yield workers.index == 0
     finally:
-        with suppress(WorkerLostError):  # who has ended follows no longer
+        with suppress(WorkerLostError):  # a worker that has ended receives no order
             give(workers, END, state)
 
 
 def _taken(workers: Workers, state: State) -> Iterator[tuple[Order, State]]:
-    """Yield the chief's orders, each with a state to carry it out from, of the shapes of ``state``."""
+    """Yield the chief's orders, each with the state that it starts from, in the shapes of ``state``."""
     while True:
         ((iterations, keep, alike),) = workers.from_chief([np.zeros(len(END), np.int64)])
         order = Order(int(iterations), bool(keep), bool(alike))

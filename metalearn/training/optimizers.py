@@ -1,4 +1,4 @@
-"""The outer optimizers: one Keras optimizer for all of phi, or one for each of its parts."""
+"""The outer optimizers: one Keras optimizer for phi, or one for each of its parts."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Given: TypeAlias = "keras.optimizers.Optimizer | Mapping[str, keras.optimizers.O
 
 
 class Optimizers:
-    """Keras optimizers and the variables that they move.
+    """Keras optimizers and the variables that they update.
 
     Args:
-        given: an unused optimizer, or a dict of one for each top-level part of phi.
+        given: an unused optimizer, or a dict with one for each top-level part of phi.
         phi: the initial values.
 
     Attributes:
@@ -52,7 +52,7 @@ class Optimizers:
             self._places[part] = places
 
     def apply(self, gradients: list[tf.Tensor]) -> None:
-        """Move the variables along the gradients, one for each."""
+        """Update the variables with the gradients, one for each."""
         for part, optimizer in self._parts.items():
             places = self._places[part]
             optimizer.apply(
@@ -60,7 +60,7 @@ class Optimizers:
             )
 
     def learning_rates(self) -> dict[str, tf.Tensor]:
-        """Return the rates now: ``learning_rate``, or ``learning_rate/<part>``."""
+        """Return the current rates: ``learning_rate``, or ``learning_rate/<part>``."""
         return {
             f"learning_rate/{part}" if part else "learning_rate": tf.convert_to_tensor(
                 optimizer.learning_rate
@@ -73,13 +73,13 @@ class Optimizers:
         return [f"learning_rate/{part}" if part else "learning_rate" for part in self._parts]
 
     def named(self) -> dict[str, keras.Variable]:
-        """Return all that moves, phi and the optimizers' own variables, with stable names."""
+        """Return all variables, phi and the optimizers' own, with stable names."""
         moved = {f"meta/{name}": each for name, each in zip(self.names, self.variables, strict=True)}
         return moved | dict(self.state())
 
     def state(self) -> list[tuple[str, keras.Variable]]:
         """Return the optimizers' own variables with stable names."""
-        # Keras' paths start with the optimizer's name, which counts the optimizers of the process.
+        # Keras' paths start with the optimizer's name, which contains a counter of the process.
         return [
             ("/".join(filter(None, ("optimizer", part, variable.path.partition("/")[2]))), variable)
             for part, optimizer in self._parts.items()
@@ -89,7 +89,7 @@ class Optimizers:
 
 def _require_parts(parts: Mapping[str, object], phi: Meta) -> None:
     known = set(phi) if isinstance(phi, Mapping) else set()
-    # A part without leaves (a rule that learns nothing) has nothing to move.
+    # A part without leaves (a rule that learns nothing) needs no optimizer.
     needed = {key for key in known if tf.nest.flatten(phi[key])}
     if missing_or_unknown := sorted((needed - set(parts)) | (set(parts) - needed)):
         raise ValueError(
@@ -110,5 +110,5 @@ def _require_unused(optimizer: object) -> None:
             "new one"
         )
     rate = optimizer.get_config()["learning_rate"]
-    if not isinstance(rate, dict):  # a schedule; it may well start at 0
+    if not isinstance(rate, dict):  # a dict is a schedule, which may start at 0
         require_positive("the optimizer's learning_rate", rate)

@@ -1,4 +1,4 @@
-"""The program of a training: iterations in a loop in the graph, none of which is made unless it is finite."""
+"""The program of a training: a loop of iterations in the graph that stops at non-finite values."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from metalearn.training.optimizers import Optimizers
 from metalearn.types import Inner, Meta, MetaGradient, Structure, Task
 
 AROUND = ("inner/loss_before", "inner/loss", "outer/loss_before")
-"""Losses that the meta-gradient does not need: they take passes of their own."""
+"""Losses that the meta-gradient does not need and that take additional passes."""
 
 JUDGED = "outer/loss"
-"""The loss that it is the gradient of."""
+"""The loss whose gradient is the meta-gradient."""
 
 LOSSES = (*AROUND, JUDGED)
 
 
 class Found(NamedTuple):
-    """What is found of the tasks of an iteration, before phi is moved by it.
+    """The results for the tasks of an iteration, before the update of phi.
 
     Attributes:
-        gradient: the meta-gradient, the mean over the tasks of each one's, clipped.
-        means: over the tasks, of what metrics are made from.
-        statistics: the part of the meta-parameters that no gradient moves, after the iteration.
-        inner: inner loops ``[T, ...]`` that go on, or nothing.
+        gradient: the meta-gradient, the mean over the tasks of their clipped meta-gradients.
+        means: the means over the tasks of the values that metrics are computed from.
+        statistics: the part of the meta-parameters that is updated without gradients, after the iteration.
+        inner: the carried inner loops ``[T, ...]``, or empty.
         estimator: the estimator's carry.
     """
 
@@ -43,14 +43,14 @@ class Found(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """Where the loop over iterations is: the last iteration that was tried, and the state before it.
+    """The state of the loop over iterations: the last attempted iteration, and the state before it.
 
     Attributes:
-        rows: of metrics, a tensor array with one entry an iteration.
+        rows: the metrics, a tensor array with one entry for each iteration.
         finite: whether the last iteration was finite.
-        before: values of all variables before it.
-        gradient: the meta-gradient of it.
-        carried: what was carried into it, and out of it.
+        before: the values of all variables before it.
+        gradient: its meta-gradient.
+        carried: the carried state before and after it.
     """
 
     rows: tf.TensorArray
@@ -61,15 +61,15 @@ class Tried(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a call of the program returns.
+    """The result of a call of the program.
 
     Attributes:
-        rows: of metrics, ``[length, metrics]``; as many as iterations were tried are filled.
-        kept: iterations whose updates were made.
-        finite: whether the last one that was tried was finite.
+        rows: the metrics, ``[length, metrics]``, filled for the attempted iterations.
+        kept: the number of iterations whose updates were made.
+        finite: whether the last attempted iteration was finite.
         gradient: the meta-gradient of the last iteration.
-        proposed: phi after the last iteration, also where that was not to be kept.
-        carried: into the next iteration.
+        proposed: phi after the last iteration, even if its update is not kept.
+        carried: the carried state for the next iteration.
     """
 
     rows: tf.Tensor
@@ -81,20 +81,20 @@ class Outcome(NamedTuple):
 
 
 class Program:
-    """Any number of iterations within a block of tasks, to be compiled as one function.
+    """Iterations within a block of tasks, to be compiled as one function.
 
     Args:
-        learner: what computes the meta-gradient.
-        optimizers: what moves phi.
+        learner: the learner, which computes the meta-gradient.
+        optimizers: the optimizers, which update phi.
         structure: phi, for its structure.
-        metrics: names of what the outer loss reports.
-        seed: of the training.
-        length: the most iterations of a call.
-        stored: iterations whose tasks a block holds, after which they come round again.
-        clip: limits for each task's meta-gradient.
-        loss_interval: iterations between those that have the losses before and after adaptation.
-        carry: how long inner loops are carried.
-        projection: of phi after each update, or None.
+        metrics: the names of the metrics that the outer loss reports.
+        seed: the seed of the training.
+        length: the largest number of iterations of a call.
+        stored: the number of iterations whose tasks a block contains; later iterations reuse them in order.
+        clip: the limits for each task's meta-gradient.
+        loss_interval: the interval of iterations with losses before and after adaptation.
+        carry: the number of iterations for which inner loops are carried.
+        projection: the projection of phi after each update, or None.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Program:
     def trace(
         self, block: Task, first: tf.Tensor, count: tf.Tensor, keep: tf.Tensor, carried: Carried
     ) -> Outcome:
-        """Make ``count`` iterations from ``first`` on; ``keep`` says whether the updates are to stay."""
+        """Make ``count`` iterations from ``first`` on; ``keep`` is whether the updates are kept."""
 
         def body(index: tf.Tensor, tried: Tried) -> tuple[tf.Tensor, Tried]:
             iteration = first + index
@@ -140,7 +140,7 @@ class Program:
         tried_count, tried = tf.while_loop(
             lambda index, tried: (index < count) & tried.finite, body, (tf.constant(0), begun)
         )
-        # The loop ends with the first iteration that is not finite, so this is all that has to be taken back.
+        # The loop ends at the first non-finite iteration, so only this one has to be undone.
         kept = tried.finite & keep
         proposed = self.phi()
         self.undo(tried.before, kept)
@@ -166,14 +166,14 @@ class Program:
         )
 
     def tasks(self, block: Task, iteration: tf.Tensor) -> Task:
-        """Return the tasks of an iteration, of those of its block."""
-        # Not leaf[...]: XLA takes the bounds of a slice for constants, and compiles anew for each.
+        """Return the tasks of an iteration from its block."""
+        # Not leaf[...]: XLA treats the bounds of a slice as constants and compiles anew for each.
         return tf.nest.map_structure(lambda leaf: tf.gather(leaf, iteration % self._stored), block)
 
     def move(self, found: Found, iteration: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Update phi; return the metrics, and whether all is finite that has to be."""
+        """Update phi; return the metrics, and whether all values are finite."""
         row = self._update(found)
-        # One reduction over all, not one a leaf: each would be a program of its own for XLA to compile.
+        # One reduction over all leaves, because XLA would compile a separate loop for each.
         parts = [tf.reshape(leaf, [-1]) for leaf in tf.nest.flatten(self.phi())]
         wide = tf.float64 if any(part.dtype == tf.float64 for part in parts) else tf.float32
         around = tf.stack([row[name] for name in AROUND])
@@ -187,7 +187,7 @@ class Program:
         return iteration % self._loss_interval == 0
 
     def culprits(self, outcome: Outcome, row: np.ndarray, iteration: int) -> list[str]:
-        """Return the names of what was not finite in an iteration that was not made, given its metrics."""
+        """Return the names of the non-finite values of a rejected iteration, given its metrics."""
         values = dict(zip(self.metrics, row, strict=True))
         required = [*AROUND, *self._required] if self._has_losses(iteration) else self._required
         found = [name for name in required if not np.isfinite(values[name])]
@@ -196,7 +196,7 @@ class Program:
         return found or [name for name, leaf in proposed if not np.isfinite(leaf.numpy()).all()]
 
     def undo(self, before: list[tf.Tensor], kept: tf.Tensor) -> None:
-        """Give all variables the values that they had before, unless what was made of them is kept."""
+        """Restore the previous values of all variables unless ``kept``."""
         for variable, old in zip(self._stateful(), before, strict=True):
             variable.assign(tf.where(kept, variable.value, old))
 
@@ -204,11 +204,11 @@ class Program:
         return [*self._optimizers.variables, *(variable for _, variable in self._optimizers.state())]
 
     def values(self) -> list[tf.Tensor]:
-        """Return the values of all variables that an iteration moves."""
+        """Return the values of all variables that an iteration updates."""
         return [tf.identity(variable.value) for variable in self._stateful()]
 
     def find(self, tasks: Task, iteration: tf.Tensor, carried: Carried) -> Found:
-        """Return what is found of the tasks of an iteration."""
+        """Return the results for the tasks of an iteration."""
         seed = tf.stack([self._seed, iteration])
         meta, tasks, result, carry = self._estimate(self.phi(), tasks, iteration, carried)
 
@@ -250,17 +250,17 @@ class Program:
     def _estimate(
         self, phi: Meta, tasks: Task, iteration: tf.Tensor, carried: Carried
     ) -> tuple[Meta, Task, MetaGradient, Structure]:
-        """Return the meta-parameters, the tasks with what is carried, the meta-gradient, and the carry."""
+        """Return the meta-parameters, the tasks with carried inner loops, the meta-gradient and the carry."""
         meta = self._learner.whole(phi, carried.statistics)
         tasks = continued(tasks, carried.inner, self._carry, iteration)
         seed = tf.stack([self._seed, iteration])
         return meta, tasks, *estimate(self._learner, meta, tasks, carried.estimator, seed)
 
     def gradient(self, phi: Meta, tasks: Task, iteration: tf.Tensor, carried: Carried) -> Meta:
-        """Return the meta-gradient at phi that an iteration's update would be made from."""
+        """Return the meta-gradient of an iteration at phi."""
         return combined(self._estimate(phi, tasks, iteration, carried)[2], self._clip)
 
     def phi(self) -> Meta:
-        """Return phi as it is."""
+        """Return the current phi."""
         values = [tf.convert_to_tensor(variable.value) for variable in self._optimizers.variables]
         return tf.nest.pack_sequence_as(self._structure, values)

@@ -1,4 +1,4 @@
-"""What a projection of phi after each update has to be."""
+"""The requirements for a projection of phi after each update."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def require_projection(projection: Callable[[Meta], Meta] | None, phi: Meta) -> 
         if new is None or old is None or new.shape != old.shape or new.dtype != old.dtype:
             raise ValueError(
                 f"projection has to return phi with the same structure, shapes and types, but differs at "
-                f"{name or 'the tensor itself'}: {_described(new)} in place of {_described(old)}"
+                f"{name or 'the tensor itself'}: {_described(new)} instead of {_described(old)}"
             )
         if not np.isfinite(new.numpy()).all():
-            raise ValueError(f"projection returns numbers that are not finite at {name}, for the initial phi")
+            raise ValueError(f"projection returns non-finite numbers at {name} for the initial phi")
 
 
 def _described(leaf: tf.Tensor | None) -> str:

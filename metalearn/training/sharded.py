@@ -1,8 +1,8 @@
-"""The iterations of a training whose tasks several workers share: two compiled halves, an all-reduce between.
+"""The iterations of a training with several workers: two compiled halves with an all-reduce between them.
 
-XLA has no collective operations between processes on a CPU, so that a loop over iterations cannot be one
-program. A worker finds the means over its own tasks in the first half; those of all workers are summed, in
-one vector for each type; the second half moves phi by the mean of them, alike on every worker.
+XLA has no collective operations between processes on a CPU, so a loop over iterations cannot be one program.
+In the first half a worker computes the means over its own tasks; those of all workers are summed, in one
+vector for each type; the second half updates phi with their mean, equally on every worker.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from metalearn.training.workers import Workers
 from metalearn.types import Meta, Structure, Task, TaskMapping
 
 Vectors = dict[str, tf.Tensor]
-"""By type, all that is summed over the workers."""
+"""The vectors that are summed over the workers, by type."""
 
 
 class Sharded:
-    """What :class:`metalearn.training.program.Program` is on each of several workers.
+    """The counterpart of a compiled :class:`metalearn.training.program.Program` on each of several workers.
 
     Args:
-        program: of the whole meta-batch.
-        workers: that share its tasks; each calls this with the same arguments.
-        mapping: over the tasks.
-        jit_compile: whether to compile the halves with XLA; None for what suits the first.
+        program: the program for the whole meta-batch.
+        workers: the workers, each of which makes the same calls.
+        mapping: the mapping over tasks.
+        jit_compile: whether to compile the halves with XLA; None for an automatic choice for the first half.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Sharded:
     def __call__(
         self, block: Task, first: tf.Tensor, count: tf.Tensor, keep: tf.Tensor, carried: Carried
     ) -> Outcome:
-        """Make ``count`` iterations from ``first`` on; ``keep`` says whether the updates are to stay."""
+        """Make ``count`` iterations from ``first`` on; ``keep`` is whether the updates are kept."""
         now, rows, kept = own(carried, self._workers), [], True
         for iteration in map(tf.constant, range(int(first), int(first) + int(count))):
             with of_share(self._workers.index, self._workers.count):
@@ -84,7 +84,7 @@ class Sharded:
         )
 
     def _trace_find(self, block: Task, iteration: tf.Tensor, carried: Carried) -> tuple[Vectors, Any, Any]:
-        """Return what is found of this worker's tasks, with its means as vectors."""
+        """Return the results for this worker's tasks, with its means as vectors."""
         tasks = self._program.tasks(block, iteration)
         found = self._program.find(_part(tasks, self._workers), iteration, carried)
         shared = found._replace(inner=(), estimator=())
@@ -98,7 +98,7 @@ class Sharded:
     def _trace_move(
         self, sums: Vectors, iteration: tf.Tensor, keep: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, Meta, Meta, Structure]:
-        """Update phi by the means over all workers, unless they are not finite or not to be kept."""
+        """Update phi with the means over all workers, if they are finite and the update is kept."""
         leaves = tf.nest.flatten(self._like)
         parts = {}
         for name, vector in sums.items():
@@ -116,17 +116,17 @@ class Sharded:
 def compiled(
     program: Program, workers: Workers, mapping: TaskMapping, jit_compile: bool | None
 ) -> Compiled | Sharded:
-    """Return a program as it is called: compiled as a whole, or shared by workers."""
+    """Return a program in compiled form: as a whole, or divided among workers."""
     if workers.count == 1:
         return Compiled(program.trace, mapping, jit_compile)
     return Sharded(program, workers, mapping, jit_compile)
 
 
 def begun(learner: Learner, meta: Meta, tasks: Task, carry: Carry, workers: Workers) -> Carried:
-    """Return what all workers carry into the first iteration, where each begins with the same.
+    """Return the carried state of all workers before the first iteration.
 
-    Inner loops are ``[T, ...]``, as without workers; of the estimator's carry, which may have tasks anywhere,
-    there is one for each worker, ``[count, ...]``.
+    Inner loops are ``[T, ...]``, as without workers. Each worker has its own estimator's carry, ``[count,
+    ...]``, because the axis of tasks in it is unknown.
     """
     carried = first(learner, meta, _part(tasks, workers), carry)
     if workers.count == 1:
@@ -139,7 +139,7 @@ def begun(learner: Learner, meta: Meta, tasks: Task, carry: Carry, workers: Work
 
 
 def own(carried: Carried, workers: Workers) -> Carried:
-    """Return what this worker carries: inner loops of its tasks, and the estimator's carry of its own."""
+    """Return the carried state of this worker: the inner loops of its tasks, and its estimator's carry."""
     if workers.count == 1:
         return carried
     estimator = tf.nest.map_structure(lambda leaf: leaf[workers.index], carried.estimator)
@@ -147,7 +147,7 @@ def own(carried: Carried, workers: Workers) -> Carried:
 
 
 def _whole(carried: Carried, workers: Workers) -> Carried:
-    """Return what all workers carry, given what this one does."""
+    """Return the carried state of all workers, given that of this one."""
     parts = carried.inner, carried.estimator
     leaves = [leaf.numpy() for leaf in tf.nest.flatten(parts)]
     gathered = [tf.constant(array) for array in workers.gathered(leaves)]
@@ -166,5 +166,5 @@ def _part(structure: Structure, workers: Workers) -> Structure:
 
 
 def _merged(structure: Structure) -> Structure:
-    """Return ``[T, ...]`` of the tasks of each worker, ``[count, T / count, ...]``."""
+    """Return ``[T, ...]``, given the tasks of each worker, ``[count, T / count, ...]``."""
     return tf.nest.map_structure(lambda leaf: tf.reshape(leaf, [-1, *leaf.shape[2:]]), structure)

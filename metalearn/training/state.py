@@ -1,4 +1,4 @@
-"""All that a training goes on from, as arrays by name."""
+"""The complete state of a training, as arrays by name."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ State = dict[str, np.ndarray]
 
 
 def captured(iteration: int, variables: Mapping[str, Any], carried: Structure) -> State:
-    """Return an iteration, variables by name, and what is carried, as arrays."""
+    """Return an iteration, variables by name, and the carried state, as arrays."""
     everything = {**variables, **_named(carried)}
     return {"iteration": np.int64(iteration), **{name: each.numpy() for name, each in everything.items()}}
 
 
 def restored(state: State, variables: Mapping[str, Any], carried: Structure) -> tuple[int, Structure]:
-    """Give variables their values of a state; return its iteration, and what it carries.
+    """Assign the values of a state to variables; return its iteration and carried state.
 
     Args:
-        state: as :func:`captured` returned it.
-        variables: by name.
-        carried: any, for its structure.
+        state: the result of :func:`captured`.
+        variables: the variables by name.
+        carried: a carried state, for its structure.
 
     Raises:
         ValueError: naming what is missing, unknown or of another shape or type; nothing is changed then.
@@ -45,14 +45,14 @@ def _named(carried: Structure) -> dict[str, tf.Tensor]:
 
 
 def require_state(state: State, expected: Mapping[str, Any]) -> None:
-    """Raise ValueError unless a state has an iteration, and arrays as those that are expected.
+    """Raise ValueError unless a state has an iteration and the expected arrays.
 
     Args:
-        state: to be restored.
+        state: the state to restore.
         expected: tensors or variables by name.
     """
     if missing_or_unknown := set(state) ^ {"iteration", *expected}:
-        raise ValueError(f"this state is of another configuration: {sorted(missing_or_unknown)} differ")
+        raise ValueError(f"this state belongs to another configuration: {sorted(missing_or_unknown)} differ")
     iteration = np.asarray(state["iteration"])
     if iteration.shape or iteration.dtype.kind not in "iu" or iteration < 0:
         raise ValueError(f"iteration must be an integer of at least 0, the state has {iteration!r}")

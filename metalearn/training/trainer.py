@@ -35,50 +35,50 @@ from metalearn.types import Meta, Task, TaskMapping
 
 
 class MetaTrainer:
-    """Moves meta-parameters along the meta-gradient with a Keras optimizer.
+    """A trainer that updates meta-parameters with meta-gradients and a Keras optimizer.
 
-    Iteration i uses tasks that depend on ``(seed, i)`` only, so a run may be cut into calls of :meth:`run`
-    anywhere, and continued from :meth:`state`, and ends with the same bits.
+    The tasks of iteration i depend on ``(seed, i)`` only, so a run may be divided into calls of :meth:`run`
+    in any way, or continued from :meth:`state`, and ends with the same bits.
 
     Args:
-        learner: what computes the meta-gradient: a ``MetaLearner``, a ``BilevelLearner``, or any
+        learner: a ``MetaLearner``, a ``BilevelLearner``, or any other
             :class:`metalearn.problems.learner.Learner`.
-        tasks: source of the training tasks, or what :func:`metalearn.tasks.as_source` makes one of.
+        tasks: the source of the training tasks, or an argument of :func:`metalearn.tasks.as_source`.
         optimizer: an unused Keras optimizer, whose schedules and clipping apply; or a dict with one for each
             top-level part of phi, ``{"parameters": ..., "rule": ...}``.
-        meta_batch_size: T, tasks of an iteration.
-        seed: of the initial meta-parameters and of the tasks.
-        loss_interval: iterations between those with the losses before and after adaptation: they take passes
-            of their own. Rows between have NaN for them; the loss that is minimised is in all.
-        clip_task_value: largest entry of a task's meta-gradient, see
+        meta_batch_size: T, the number of tasks of an iteration.
+        seed: the seed of the initial meta-parameters and of the tasks.
+        loss_interval: the interval of iterations with losses before and after adaptation, which take extra
+            passes. They are NaN in other rows; the minimised loss is in all rows.
+        clip_task_value: the largest entry of a task's meta-gradient, see
             :func:`metalearn.training.combine.mean_of_clipped`; None for no limit. The optimizer's
             ``clipnorm`` and ``clipvalue`` clip the mean over tasks.
-        clip_task_norm: largest length of a task's meta-gradient; None for no limit.
-        carry: how many iterations an inner loop is carried through before it starts anew, ``"forever"``, or
-            None: each iteration starts anew. A carried loop goes on from the parameters and states that the
-            iteration before ended with, task by task, and its steps count on.
-        projection: ``phi -> phi``, applied after each update: onto a feasible set. It has to keep structure,
-            shapes and types.
-        jit_compile: compile with XLA; None for what can be built and is fast, see
+        clip_task_norm: the largest norm of a task's meta-gradient; None for no limit.
+        carry: the number of iterations after which an inner loop restarts, ``"forever"`` for no restart, or
+            None for a restart in every iteration. A carried loop continues from the last parameters and
+            states of the previous iteration, task by task, and its step numbers continue.
+        projection: ``phi -> phi``, a projection onto a feasible set that is applied after each update. It has
+            to keep structure, shapes and types.
+        jit_compile: whether to compile with XLA; None for an automatic choice, see
             :class:`metalearn.execution.compiled.Compiled`.
-        check_derivatives: whether to hold the derivatives that a second-order estimator takes to differences,
-            see :func:`metalearn.problems.check_second_derivatives`, and the compiled meta-gradient to eager
+        check_derivatives: whether to compare the derivatives for a second-order estimator with differences,
+            see :func:`metalearn.problems.check_second_derivatives`, and the compiled meta-gradient with eager
             execution before the first iteration. It takes less than a second for small models.
-        workers: that share the tasks of every iteration, see :func:`metalearn.workers.join`; each makes an
-            equal trainer, and they train :meth:`together`. None for this process alone.
+        workers: the workers that share the tasks of every iteration, see :func:`metalearn.workers.join`; each
+            makes an equal trainer, and they train :meth:`together`. None for this process only.
 
     Raises:
         ValueError: if the batch size, a limit or a constant learning rate is not positive, the workers
-            cannot share the tasks, the optimizer has been used or its parts are not those of phi, the carry
-            or the projection has no meaning here, learner and tasks do not fit, or derivatives of the inner
-            loss are wrong.
+            cannot share the tasks equally, the optimizer has been used or its parts are not those of phi, the
+            carry or the projection is not supported, learner and tasks do not fit, or derivatives of the
+            inner loss are wrong.
     """
 
     derivatives: SecondDerivatives | None
-    """What the check of derivatives found; None where there is none."""
+    """The result of the check of derivatives; None if there is none."""
 
     disagreement: float | None
-    """Relative difference of compiled and eager meta-gradient, known from the first iteration on."""
+    """The relative difference of the compiled and eager meta-gradients, known from the first iteration on."""
 
     def __init__(
         self,
@@ -137,36 +137,36 @@ class MetaTrainer:
 
     @property
     def meta(self) -> Meta:
-        """The meta-parameters now."""
+        """The current meta-parameters."""
         return self.learner.whole(self._program.phi(), self._carried.statistics)
 
     @property
     def mapping(self) -> TaskMapping:
-        """How the program maps over tasks; ``"auto"`` before it is built."""
+        """How the program maps over tasks; ``"auto"`` may not be resolved before it is built."""
         return self._calls.mapping
 
     @property
     def jit_compile(self) -> bool | None:
-        """Whether the program is compiled with XLA; None where that shows when it is built."""
+        """Whether the program is compiled with XLA; None may not be resolved before it is built."""
         return self._calls.jit_compile
 
     def build(self) -> None:
-        """Trace the program, as the first :meth:`run` does otherwise."""
+        """Trace the program, which the first :meth:`run` does otherwise."""
         self._calls.build(*self._arguments(Order(1, keep=False)))
 
     def load(self, meta: Meta) -> None:
-        """Put meta-parameters in the place of those now, such as pretrained ones (:func:`metalearn.load`).
+        """Replace the current meta-parameters, for example with pretrained ones (:func:`metalearn.load`).
 
-        Nothing else changes: not the iteration, and so the tasks to come, nor the state of the optimizer
-        (moments of gradients, schedule), nor inner loops that are carried. Before the first iteration that is
-        all fresh; for a fresh one later, make a new trainer.
+        Nothing else changes: neither the iteration and thereby the next tasks, nor the state of the optimizer
+        (moments, schedule), nor carried inner loops. To restart these after the first iteration, make a new
+        trainer.
 
         Args:
-            meta: as :attr:`meta`: nested tensors or arrays.
+            meta: nested tensors or arrays with the structure of :attr:`meta`.
 
         Raises:
-            ValueError: naming the leaves that are missing, unknown or of another shape or type; nothing is
-                changed then.
+            ValueError: naming the leaves that are missing, unknown or of another shape or type. Nothing is
+                changed in this case.
         """
         phi, statistics = self.learner.parts(matched("meta", meta, self.meta))
         for variable, value in zip(self._optimizers.variables, tf.nest.flatten(phi), strict=True):
@@ -174,11 +174,11 @@ class MetaTrainer:
         self._carried = self._carried._replace(statistics=statistics)
 
     def state(self) -> State:
-        """Return all that training needs to go on from here: the contents of a checkpoint."""
+        """Return the complete state of the training: the contents of a checkpoint."""
         return captured(self.iteration, self._optimizers.named(), self._carried)
 
     def restore(self, state: State) -> None:
-        """Go on from a state that a trainer of the same configuration returned.
+        """Restore a state from a trainer of the same configuration.
 
         Raises:
             ValueError: naming what is missing, unknown or of another shape or type.
@@ -188,25 +188,25 @@ class MetaTrainer:
     def run(self, iterations: int, callbacks: Sequence[Callback[MetaTrainer]] = ()) -> History:
         """Train for ``iterations`` more iterations, or until a callback stops the training.
 
-        Callbacks are called between the compiled calls of one program: they change no bit of what is trained,
-        and nothing is compiled for them.
+        Callbacks are called between compiled calls of one program: they do not change the result, and nothing
+        is compiled for them.
 
         Args:
             iterations: at least 1.
-            callbacks: such as those of :mod:`metalearn.callbacks`.
+            callbacks: for example those of :mod:`metalearn.callbacks`.
 
         Returns:
-            For each metric an array with one row an iteration: ``outer/loss`` (the meta-loss, mean over the
-            tasks), ``inner/loss``, ``outer/loss_before`` and ``inner/loss_before`` (support loss after
+            For each metric an array with one row for each iteration: ``outer/loss`` (the meta-loss, mean over
+            the tasks), ``inner/loss``, ``outer/loss_before`` and ``inner/loss_before`` (support loss after
             adaptation, query and support loss before it, in one row of ``loss_interval``),
-            ``meta_gradient/norm`` in total and per variable, ``learning_rate`` (of the optimizer, or
-            ``learning_rate/<part>``), ``outer/<metric>`` of what the outer loss reports,
-            ``residual/<name>`` of what the estimator does.
+            ``meta_gradient/norm`` in total and for each variable, ``learning_rate`` (of the optimizer, or
+            ``learning_rate/<part>``), ``outer/<metric>`` for metrics of the outer loss, and
+            ``residual/<name>`` for residuals of the estimator.
 
         Raises:
             NonFiniteError: if a loss, a gradient or an update is not finite; ``meta`` and ``iteration`` are
-                then those before the failing iteration, and callbacks have had all rows before it.
-            CallbackError: naming the callback that has failed; its error is the cause.
+                then those before this iteration, and callbacks have received all earlier rows.
+            CallbackError: naming the callback that failed; its exception is the cause.
         """
         require_count("iterations", iterations)
         self.compare()
@@ -236,9 +236,9 @@ class MetaTrainer:
         return _concatenate(parts)
 
     def next_update(self) -> tuple[Meta, Meta] | None:
-        """Return phi after the next iteration and its gradient, without making it.
+        """Return phi after the next iteration and its meta-gradient, without making the update.
 
-        None if something is not finite there.
+        None if these are not finite.
         """
         outcome = self._call(Order(1, keep=False))
         return (outcome.proposed, outcome.gradient) if bool(outcome.finite) else None
@@ -250,8 +250,8 @@ class MetaTrainer:
     def together(self) -> AbstractContextManager[bool]:
         """Train with the other workers: ``with trainer.together() as leads: if leads: trainer.run(1000)``.
 
-        The chief alone runs, restores, saves, and has callbacks. Others make each of its calls of the program
-        with it, and leave the context when it has; without any, it leads nobody.
+        Only the chief runs, restores, saves, and has callbacks. The other workers take part in each of its
+        calls of the program, and leave the context after it. Without workers, this process is the chief.
 
         Raises:
             ValueError: if a worker's trainer has another seed, meta-batch size, or other tensors.
@@ -276,9 +276,9 @@ class MetaTrainer:
         return block, *numbers, carried
 
     def compare(self) -> None:
-        """Hold the compiled meta-gradient to eager execution's, for copies of one task.
+        """Compare the compiled meta-gradient with that of eager execution, for copies of one task.
 
-        Once, and only where derivatives are checked; :meth:`run` does it where it has not been done.
+        It is done once, only if derivatives are checked; the first :meth:`run` does it otherwise.
 
         Raises:
             ValueError: if they differ, with the remedy.

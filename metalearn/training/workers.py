@@ -1,4 +1,4 @@
-"""Processes that share the tasks of every meta-batch, each on its own cores or on a machine of its own."""
+"""Workers: processes on one or several machines that share the tasks of every meta-batch."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ import tensorflow as tf
 from metalearn.training.errors import WorkerLostError
 
 GROUP = 1 << 20
-"""The key of our group of devices: those of TensorFlow's strategies count from 1."""
+"""The key of the group of devices; the keys of TensorFlow's strategies start from 1."""
 
 WORD = np.dtype(np.int32)
-"""What bits are added as where they have to stay as they are: -0.0 + 0.0 is not -0.0."""
+"""The types in which bits are summed where they must not change: -0.0 + 0.0 is not -0.0."""
 
 
 def _alone(tensor: tf.Tensor) -> tf.Tensor:
-    raise ValueError("this process has not joined its workers: take what metalearn.workers.join() returns")
+    raise ValueError("this process has not joined its workers: use the result of metalearn.workers.join()")
 
 
 @dataclasses.dataclass(frozen=True)
 class Workers:
-    """The workers of a training, and which of them this process is. Worker 0 is the chief.
+    """The workers of a training, and the index of this process. Worker 0 is the chief.
 
     Attributes:
-        index: of this process, from 0.
-        count: of all.
-        all_reduce: returns the sum over the workers of a tensor of one shape and type; all of them call it,
-            in the same order.
+        index: the index of this process, from 0.
+        count: the number of workers.
+        all_reduce: returns the sum over the workers of a tensor of one shape and type. All workers have to
+            make the same calls in the same order.
     """
 
     index: int = 0
@@ -40,15 +40,15 @@ class Workers:
     all_reduce: Callable[[tf.Tensor], tf.Tensor] = _alone
 
     def share(self, tasks: int) -> int:
-        """Return how many of an iteration's tasks are each worker's: the i-th of ``count`` equal parts.
+        """Return the number of tasks of each worker, which takes the i-th of ``count`` equal parts.
 
         Raises:
-            ValueError: if they cannot be shared equally.
+            ValueError: if the tasks cannot be divided equally.
         """
         if tasks % self.count:
             near = [number for number in (tasks - tasks % self.count, tasks + -tasks % self.count) if number]
             raise ValueError(
-                f"meta_batch_size={tasks} cannot be shared by workers={self.count}: take a multiple of it, "
+                f"meta_batch_size={tasks} cannot be divided by workers={self.count}: use a multiple of it, "
                 f"such as {' or '.join(map(str, near))}"
             )
         return tasks // self.count
@@ -65,7 +65,7 @@ class Workers:
             raise WorkerLostError(self.index, self.count) from error
 
     def from_chief(self, arrays: Sequence[Any]) -> list[np.ndarray]:
-        """Return the chief's arrays; those of the others say of what shapes and types they are."""
+        """Return the chief's arrays; the other workers pass arrays of the same shapes and types."""
         return self._exchanged(arrays, None if self.index else 0, 1)[0]
 
     def gathered(self, arrays: Sequence[Any]) -> list[np.ndarray]:
@@ -74,7 +74,7 @@ class Workers:
         return [np.stack(each) for each in zip(*rows, strict=True)]
 
     def require_equal(self, what: str, value: str) -> None:
-        """Raise ValueError unless all workers have the same, naming those that differ from the chief."""
+        """Raise ValueError unless all workers have the same value, naming those different from the chief."""
         (found,) = self.gathered([np.frombuffer(hashlib.sha256(value.encode()).digest(), np.uint8)])
         others = [str(index) for index in range(self.count) if (found[index] != found[0]).any()]
         if others:
@@ -84,7 +84,7 @@ class Workers:
             )
 
     def _exchanged(self, arrays: Sequence[Any], place: int | None, places: int) -> list[list[np.ndarray]]:
-        """Return the arrays of every place, to which each is given by one worker, bit for bit."""
+        """Return the arrays of every place, each from the one worker that fills the place, bit for bit."""
         given = [np.asarray(array) for array in arrays]
         own = b"".join(array.tobytes() for array in given)
         words = np.zeros([places, -(-len(own) // WORD.itemsize)], WORD)
@@ -103,14 +103,14 @@ class Workers:
 
 
 def join(cluster: tf.distribute.cluster_resolver.ClusterResolver | None = None) -> Workers:
-    """Join the other workers, and wait for all of them to come: the first thing to do with TensorFlow.
+    """Connect to the other workers and wait for all of them, before any other use of TensorFlow.
 
     The all-reduce is that of :class:`tf.distribute.MultiWorkerMirroredStrategy`, over gRPC. Each worker's
-    TensorFlow serves whoever reaches its port, without asking who that is: keep the ports within a network
-    that you trust.
+    TensorFlow server accepts every connection to its port without authentication: keep the ports within a
+    network that you trust.
 
     Args:
-        cluster: where the workers are, and which this is; what the variable ``TF_CONFIG`` says if not given.
+        cluster: the addresses of the workers and the index of this one; read from ``TF_CONFIG`` by default.
 
     Raises:
         ValueError: if there is no cluster, or TensorFlow has been used before.
@@ -119,7 +119,7 @@ def join(cluster: tf.distribute.cluster_resolver.ClusterResolver | None = None) 
     jobs = cluster.cluster_spec().as_dict()
     if list(jobs) != ["worker"] or cluster.task_id is None:
         raise ValueError(
-            f"workers need a cluster that names them all, and which of them this is; there is {jobs}: set "
+            f"workers need a cluster with their addresses and the index of this one, got {jobs}: set "
             'TF_CONFIG=\'{"cluster": {"worker": ["host:port", "host:port"]}, '
             '"task": {"type": "worker", "index": 0}}\''
         )
@@ -130,13 +130,13 @@ def join(cluster: tf.distribute.cluster_resolver.ClusterResolver | None = None) 
         tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=cluster)
     except RuntimeError as error:
         raise ValueError(
-            f"workers have to be joined before anything else is done with TensorFlow ({error}): call "
-            "metalearn.workers.join() first, once a process"
+            f"workers have to be joined before any other use of TensorFlow ({error}): call "
+            "metalearn.workers.join() first, once in each process"
         ) from error
     keys: dict[tuple[Any, ...], int] = {}
 
     def all_reduce(tensor: tf.Tensor) -> tf.Tensor:
-        key = keys.setdefault((tensor.dtype, *tensor.shape), len(keys))  # alike on all: they call it in step
+        key = keys.setdefault((tensor.dtype, *tensor.shape), len(keys))  # equal, as all make the same calls
         return tf.raw_ops.CollectiveReduceV2(
             input=tensor,
             group_size=count,

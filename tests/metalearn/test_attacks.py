@@ -70,7 +70,7 @@ def test_functions_and_learners_are_attacked_as_models_are(linear):
     np.testing.assert_array_equal(attack(learner, x, y, meta=meta), expected)
     adapted = learner.to_keras(meta, support)
     np.testing.assert_array_equal(attack(learner, x, y, meta=meta, support=support), attack(adapted, x, y))
-    with pytest.raises(ValueError, match="meta has to be given"):
+    with pytest.raises(ValueError, match="meta is required"):
         attack(learner, x, y)
 
 
@@ -163,7 +163,7 @@ def test_judges_report_what_attacks_leave(linear, attack):
         (lambda: ml.attacks.pgd(0.1, step_size=0.0), "step_size must be a finite number above 0"),
         (lambda: ml.attacks.pgd(0.1, bounds=(1, 0)), "bounds is the wrong way round"),
         (lambda: ml.attacks.pgd_at([0.1, -1]), "radius must be at least 0, got -1"),
-        (lambda: ml.attacks.Robust(None, judges=ml.attacks.pgd_at([1, 1])), "are the same"),
+        (lambda: ml.attacks.Robust(None, judges=ml.attacks.pgd_at([1, 1])), "are equal"),
     ],
 )
 def test_what_cannot_be_is_refused(make, message):
@@ -175,7 +175,7 @@ def test_data_that_cannot_be_attacked_is_refused(linear):
     model, *_, x, y = linear
     with pytest.raises(ValueError, match=r"classes from 0 to 3"):
         ml.attacks.fgsm(0.1)(model, x, np.where(y == 2, 3, y))
-    with pytest.raises(ValueError, match=r"beyond the bounds"):
+    with pytest.raises(ValueError, match=r"outside the bounds"):
         ml.attacks.fgsm(0.1, bounds=(0, 0.5))(model, x, y)
     with pytest.raises(ValueError, match="cast them to floats"):
         ml.attacks.fgsm(0.1)(model, np.ones((7, 5), int), y)

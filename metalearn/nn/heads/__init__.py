@@ -1,4 +1,4 @@
-"""Heads that are solved for: how the last layer is fitted to a task's support before the first inner step."""
+"""Heads with a closed form or solver, which fit the last layer to a task's support before the first step."""
 
 from metalearn.nn.heads.logistic import logistic
 from metalearn.nn.heads.matching import matching

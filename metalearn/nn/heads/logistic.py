@@ -1,4 +1,4 @@
-"""Logistic regression as a head, by a few of Newton's steps."""
+"""Logistic regression as a head, by a few Newton steps."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class logistic(Head):
         w <- (X' S X + lambda I)^{-1} X' (S X w + y - mu),           X = [features, 1]
 
     with ``mu = sigmoid(X w)``, ``S = diag(mu (1 - mu))`` and y in {0, 1}: iteratively reweighted least
-    squares. The systems have the size of the support, by Woodbury's identity. The steps themselves are
-    differentiated, so the meta-gradient is exact whether or not they have converged. Logits are ``a X w``.
+    squares. The systems have the size of the support, by Woodbury's identity. The steps are differentiated,
+    so the meta-gradient is exact even if they have not converged. Logits are ``a X w``.
 
     Args:
-        strength: lambda before training, above 0; learned as ``exp("log_strength")``.
+        strength: the initial lambda, above 0; learned as ``exp("log_strength")``.
         learned: whether lambda is a meta-parameter.
-        steps: of Newton's method, at least 1.
-        scale: a before training, above 0, then learned as ``exp("log_scale")``; None for 1.
+        steps: the number of Newton steps, at least 1.
+        scale: the initial a, above 0, which is learned as ``exp("log_scale")``; None for a constant 1.
 
     Raises:
         ValueError: if a number is out of range.
 
     Reference: Bertinetto et al. (2019), "Meta-learning with Differentiable Closed-form Solvers", section 3.3
-    (LR-D2, of two classes).
+    (LR-D2, for two classes).
     """
 
     strength: float = 1.0
@@ -50,7 +50,7 @@ class logistic(Head):
 
     @property
     def hyperparameters(self) -> Structure:
-        """Logarithms of strength and scale, as far as they are learned."""
+        """The logarithms of strength and scale, if they are learned."""
         return logarithms(strength=self.strength if self.learned else None, scale=self.scale)
 
     def fit(

@@ -1,4 +1,4 @@
-"""The head that attends to the examples of the support, one by one."""
+"""The head with attention over the examples of the support."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from metalearn.nn.heads.protocol import Head, logarithms, positive, require_head
 from metalearn.types import Structure
 
 SMALLEST = 1e-12
-"""The least squared length that features are divided by."""
+"""The smallest squared length by which features are divided."""
 
 
 @dataclasses.dataclass(frozen=True)
 class matching(Head):
-    """Classes by attention over the support: a softmax of the cosine between features.
+    """Classification by attention over the support: a softmax of the cosine between features.
 
     ::
 
         P(k | f)    = sum_n a_n(f) Y_nk,      a_n(f) = softmax over n of  a cos(f, f_n)
-        logit_k(f)  = log sum_n Y_nk exp(a cos(f, f_n)) = log P(k | f) + what is the same for all classes
+        logit_k(f)  = log sum_n Y_nk exp(a cos(f, f_n)) = log P(k | f) + a term independent of k
 
-    with the features f_n and the one-hot targets Y of the support. In the place of kernel and bias of the
-    last layer a task has ``a f_n / |f_n|``, ``[N, F]``, and Y, ``[N, O]``; inner steps, if there are any,
-    move the former. A class without examples makes the head NaN.
+    with the features f_n and the one-hot targets Y of the support. Instead of a kernel and a bias of the last
+    layer, a task has ``a f_n / |f_n|``, ``[N, F]``, and Y, ``[N, O]``; inner steps update the former. A class
+    without examples has the logit -inf and makes gradients NaN.
 
     Args:
-        scale: a before training, above 0, then learned as ``exp("log_scale")``; None for 1.
+        scale: the initial a, above 0, which is learned as ``exp("log_scale")``; None for a constant 1.
 
     Raises:
         ValueError: if ``scale`` is not positive.
 
     Reference: Vinyals et al. (2016), "Matching Networks for One Shot Learning", equation 1 and section 2.1.1,
-    where the scale is 1. Without their full context embeddings, by which features depend on the whole
-    support.
+    where the scale is 1. Their full context embeddings, with which features depend on the whole support, are
+    not implemented.
     """
 
     scale: float | None = None
@@ -60,7 +60,7 @@ class matching(Head):
         """Return the logits ``[M, O]``; see :class:`Head`."""
         rows, targets = solved
         similarities = tf.matmul(_unit(features), rows, transpose_b=True)
-        # Targets are no parameters: an inner step finds the derivative 0.
+        # Targets are not parameters, so their derivative in inner steps is 0.
         logarithm = tf.math.log(tf.stop_gradient(targets)) + 0 * targets
         return tf.reduce_logsumexp(similarities[:, :, None] + logarithm, 1)
 

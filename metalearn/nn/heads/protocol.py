@@ -1,4 +1,4 @@
-"""What every head that is solved for offers, and which layer it is."""
+"""The protocol of heads, and the layer that a head replaces."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from metalearn.types import Structure
 
 
 class Head(Protocol):
-    """A way to fit the last, linear layer of a model to examples, or to answer in its place.
+    """A method that fits the last, linear layer of a model to examples, or computes outputs in its place.
 
-    A record that names this class as its base inherits a head that fits numbers and learns nothing.
+    A subclass inherits the defaults of a head for numbers without learned hyperparameters.
 
     Attributes:
-        classes: whether it can fit classes alone.
-        attends: whether it answers in the place of the last layer, by :meth:`answer`.
+        classes: whether its targets have to be classes.
+        attends: whether :meth:`answer` replaces the last layer.
     """
 
     classes: bool = False
@@ -29,9 +29,9 @@ class Head(Protocol):
 
     @property
     def hyperparameters(self) -> Structure:
-        """Initial values of what the outer loop learns of it, in float64; empty when nothing is.
+        """Return the initial values of the learned hyperparameters in float64; empty if there are none.
 
-        A learner casts them to its model's type.
+        A learner casts them to the type of its model.
         """
         return {}
 
@@ -45,21 +45,21 @@ class Head(Protocol):
             targets: ``[N, O]``, of the same type; classes as one-hot vectors.
             hyperparameters: values of :attr:`hyperparameters`.
 
-        A head that attends returns any two tensors for :meth:`answer`.
+        A head with ``attends`` returns any two tensors for :meth:`answer`.
         """
         ...
 
     def answer(self, features: tf.Tensor, solved: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        """Return outputs ``[M, O]`` for features ``[M, F]``, given what :meth:`fit` returned."""
+        """Return outputs ``[M, O]`` for features ``[M, F]``, given the result of :meth:`fit`."""
         kernel, bias = solved
         return tf.matmul(features, kernel) + bias
 
 
 def linear_head(model: keras.Model) -> tuple[str, str]:
-    """Return the keys of kernel and bias of a model's last layer.
+    """Return the keys of the kernel and the bias of a model's last layer.
 
     Raises:
-        ValueError: if that is not a dense layer on features ``[N, F]``, with a bias and no activation.
+        ValueError: if it is not a dense layer on features ``[N, F]`` with a bias and without an activation.
     """
     last = model.layers[-1]
     if (
@@ -69,21 +69,21 @@ def linear_head(model: keras.Model) -> tuple[str, str]:
         or len(last.input.shape) != 2
     ):
         raise ValueError(
-            f"the model's last layer {last.name!r} is no plain dense one: a head that is solved for needs a "
+            f"the model's last layer {last.name!r} does not fit: a head needs a "
             "dense layer with a bias and without an activation, on features of shape [N, F]"
         )
     return functional.key_of(model, last.kernel), functional.key_of(model, last.bias)
 
 
 def require_head_settings(strength: float = 1.0, scale: float | None = None) -> None:
-    """Raise ValueError unless the settings that heads share are positive."""
+    """Raise ValueError unless the common settings of heads are positive."""
     require_positive("strength", strength)
     if scale is not None:
         require_positive("scale", scale)
 
 
 def logarithms(**values: float | None) -> dict[str, tf.Tensor]:
-    """Return ``"log_<name>"`` of the values that there are, in float64."""
+    """Return ``"log_<name>"`` for the values that are not None, in float64."""
     return {
         f"log_{name}": tf.constant(math.log(value), tf.float64)
         for name, value in values.items()
@@ -94,7 +94,7 @@ def logarithms(**values: float | None) -> dict[str, tf.Tensor]:
 def positive(
     name: str, hyperparameters: Structure, otherwise: float | None, dtype: tf.DType
 ) -> tf.Tensor | float:
-    """Return ``exp`` of the learned ``"log_<name>"``; a number, 1 for None, where it is not learned."""
+    """Return ``exp`` of the learned ``"log_<name>"``, or else the given number (1 for None)."""
     if f"log_{name}" in hyperparameters:
         return tf.exp(tf.cast(hyperparameters[f"log_{name}"], dtype))
     return 1.0 if otherwise is None else otherwise

@@ -1,4 +1,4 @@
-"""The head that goes by the distance to the mean of a class."""
+"""The head that classifies by the distance to class means."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from metalearn.types import Structure
 
 @dataclasses.dataclass(frozen=True)
 class prototypes(Head):
-    """Class means, and logits that are minus the squared Euclidean distance to them.
+    """Classification by the negative squared Euclidean distance to class means.
 
     ::
 
         c_k = mean of f_n over the examples n of class k
         logit_k(f) = a (2 c_k' f - |c_k|^2) = -a |f - c_k|^2 + a |f|^2
 
-    The last term is the same for all classes and changes no softmax, so the head is linear. With inner steps
-    the classifier goes on from there (Proto-MAML). A class without examples makes the head NaN.
+    The last term is the same for all classes and does not affect the softmax, so the head is linear. Inner
+    steps start from this classifier (Proto-MAML). A class without examples makes the head NaN.
 
     Args:
-        scale: a before training, above 0, then learned as ``exp("log_scale")``; None for 1.
+        scale: the initial a, above 0, which is learned as ``exp("log_scale")``; None for a constant 1.
 
     Raises:
         ValueError: if ``scale`` is not positive.

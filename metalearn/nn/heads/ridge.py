@@ -19,22 +19,22 @@ class ridge(Head):
         W = X' (X X' + lambda I)^{-1} Y  =  (X' X + lambda I)^{-1} X' Y,      X = [features, 1]
         outputs = a [f, 1] W + c
 
-    by the smaller of the two systems. ``lambda = exp(l)``, with l a meta-parameter, ``"log_strength"``. The
-    solution is differentiated exactly, so features are learned that ridge regression does well on. Classes
-    are regressed on as one-hot vectors; the scale a makes logits of predictions that are about 0 and 1. The
-    shift c is the paper's: it is the same for all outputs, so that no softmax depends on it.
+    The smaller of the two systems is solved. ``lambda = exp(l)`` has the meta-parameter l,
+    ``"log_strength"``. The solution is differentiated exactly, so that the learned features suit ridge
+    regression. Classes are one-hot vectors; the scale a converts predictions of about 0 and 1 to logits. The
+    shift c follows the paper: it is the same for all outputs, so the softmax does not depend on it.
 
     Args:
-        strength: lambda before training, above 0. Errors are summed over the examples here, not averaged.
+        strength: the initial lambda, above 0, relative to errors that are summed over examples, not averaged.
         learned: whether lambda is a meta-parameter.
-        scale: a before training, above 0; then a = exp(``"log_scale"``) and c = ``"shift"``, from 0, are
-            meta-parameters. None for 1 and 0, as regression wants it.
+        scale: the initial a, above 0; a = exp(``"log_scale"``) and c = ``"shift"``, initially 0, are then
+            meta-parameters. None for constants a = 1 and c = 0, for regression.
 
     Raises:
         ValueError: if ``strength`` or ``scale`` is not positive.
 
     Reference: Bertinetto et al. (2019), "Meta-learning with Differentiable Closed-form Solvers",
-    equations 4 and 6 (R2-D2). Deviation: they learn a itself.
+    equations 4 and 6 (R2-D2). Deviation: they learn a instead of log a.
     """
 
     strength: float = 1.0
@@ -46,14 +46,14 @@ class ridge(Head):
 
     @property
     def hyperparameters(self) -> Structure:
-        """Logarithms of strength and scale, and the shift, as far as they are learned."""
+        """The logarithms of strength and scale, and the shift, if they are learned."""
         learned = logarithms(strength=self.strength if self.learned else None, scale=self.scale)
         return learned if self.scale is None else {**learned, "shift": tf.zeros([], tf.float64)}
 
     def fit(
         self, features: tf.Tensor, targets: tf.Tensor, hyperparameters: Structure
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the solution, scaled and shifted; see :class:`Head`."""
+        """Return the scaled and shifted solution; see :class:`Head`."""
         penalty = positive("strength", hyperparameters, self.strength, features.dtype)
         inputs = tf.concat([features, tf.ones_like(features[:, :1])], 1)
         if inputs.shape[0] is not None and inputs.shape[0] < inputs.shape[1]:

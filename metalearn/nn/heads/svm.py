@@ -1,4 +1,4 @@
-"""The support vector machine of several classes as a head."""
+"""The multi-class support vector machine as a head."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from metalearn.nn.heads.protocol import Head, logarithms, positive, require_head
 from metalearn.types import Structure
 
 SHRINK = 0.1
-"""What an interior-point step leaves of the complementarity, before it is cut short."""
+"""The factor by which a full interior-point step reduces the complementarity."""
 
 SMALLEST = 1e-9
-"""Of the complementarity, in units of the bound: below it, the systems lose the digits that it gains."""
+"""The smallest complementarity in units of the bound; below it, the systems are too ill-conditioned."""
 
 CLOSEST = 0.995
-"""The largest part of the way to the boundary that a step goes."""
+"""The largest fraction of the distance to the boundary that a step may take."""
 
 
 @dataclasses.dataclass(frozen=True)
 class svm(Head):
-    """The linear support vector machine of Crammer and Singer, solved in its dual.
+    """The linear support vector machine of Crammer and Singer, solved in its dual form.
 
     ::
 
         min_b  1/2 sum_k |w_k|^2 - sum_n alpha_{n, y_n},       w_k = sum_n alpha_nk f_n
         alpha = C Y - b,      b_nk >= 0,      sum_k b_nk = C   for every example n
 
-    with one-hot targets Y: the ``alpha`` of an example sums to 0 and is at most C for its own class, 0 for
-    the others. A primal-dual interior-point method takes a fixed number of Newton steps, towards
-    ``b_nk z_nk = 1e-9 C`` with the multipliers z; its systems are of the size of the support, one for each
-    class and one that ties them together. At the solution a Newton step does not depend on where it starts,
-    so the last step alone is differentiated: that is implicit differentiation of the optimality conditions,
-    as exact as the solution, to the first order. Logits are ``a w_k' f``.
+    with one-hot targets Y: the ``alpha`` of an example sum to 0; they are at most C for its own class and at
+    most 0 for the others. A primal-dual interior-point method takes a fixed number of Newton steps towards
+    ``b_nk z_nk = 1e-9 C`` with the multipliers z; its systems have the size of the support, one for each
+    class and one that couples them. At the solution a Newton step does not depend on its start, so only the
+    last step is differentiated: this is implicit differentiation of the optimality conditions, which is as
+    exact as the solution for first derivatives. Logits are ``a w_k' f``.
 
     Args:
         bound: C, above 0.
-        steps: of Newton's method, at least 1.
-        scale: a before training, above 0, then learned as ``exp("log_scale")``; None for 1.
+        steps: the number of Newton steps, at least 1.
+        scale: the initial a, above 0, which is learned as ``exp("log_scale")``; None for a constant 1.
 
     Raises:
         ValueError: if a number is out of range.
@@ -69,7 +69,7 @@ class svm(Head):
         self, features: tf.Tensor, targets: tf.Tensor, hyperparameters: Structure
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the weights of the classes and no bias; see :class:`Head`."""
-        # In 64 bits: near the solution, entries of the systems are as far apart as 1e10.
+        # In float64, because entries of the systems differ by factors of 1e10 near the solution.
         wide, labels = tf.cast(features, tf.float64), tf.cast(tf.transpose(targets), tf.float64)
         gram = tf.matmul(wide, wide, transpose_b=True)
         fixed = tf.stop_gradient(gram)
@@ -83,7 +83,7 @@ class svm(Head):
         return scale * weights, tf.zeros_like(weights[0])
 
     def _start(self, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Return b in the middle, multipliers z of ``b >= 0``, both ``[K, N]``, and t ``[N]`` of the sums."""
+        """Return central b, multipliers z of ``b >= 0``, both ``[K, N]``, and t ``[N]`` of the sums."""
         return (
             tf.ones_like(labels) * self.bound / labels.shape[0],
             tf.ones_like(labels),
@@ -93,7 +93,7 @@ class svm(Head):
     def _newton(
         self, gram: tf.Tensor, labels: tf.Tensor, point: tuple[tf.Tensor, tf.Tensor, tf.Tensor]
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Return the point after a step towards ``b z = mu`` with a mu that shrinks.
+        """Return the point after a step towards ``b z = mu`` with a decreasing mu.
 
         Conditions: ``G (b - C Y) + Y - z + t = 0``, ``sum_k b = C``, ``b z = mu``.
         """
@@ -103,7 +103,7 @@ class svm(Head):
         missing = self.bound - tf.reduce_sum(b, 0)
         right = -slope + mu / b - z
         identity = tf.eye(gram.shape[0], batch_shape=[b.shape[0]], dtype=gram.dtype)
-        # Constant: its derivative counts times the step, which is zero at the solution, and costs digits.
+        # A constant: its derivative is multiplied by the step, which is zero at the solution.
         inverse = _solve(tf.stop_gradient(gram) + tf.linalg.diag(z / b), identity)
         alone = tf.linalg.matvec(inverse, right)
         of_t = _solve(tf.reduce_sum(inverse, 0), (tf.reduce_sum(alone, 0) - missing)[:, None])[:, 0]
@@ -119,6 +119,6 @@ def _solve(matrix: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
 
 
 def _reach(x: tf.Tensor, change: tf.Tensor) -> tf.Tensor:
-    """Return how much of a change keeps all of x positive, at most 1."""
+    """Return the largest fraction of a change, at most 1, that keeps x positive."""
     ratios = tf.where(change < 0, -x / tf.where(change < 0, change, -1.0), 1.0 / CLOSEST)
     return tf.minimum(CLOSEST * tf.reduce_min(ratios), 1.0)

@@ -1,4 +1,4 @@
-"""Layers that can be differentiated twice where Keras' own cannot, or faster, and what puts them in."""
+"""Layers with exact second derivatives or faster gradients, as replacements of Keras' own."""
 
 from metalearn.nn.layers.activations import softsign
 from metalearn.nn.layers.batch_normalization import BatchNormalization

@@ -1,4 +1,4 @@
-"""Activations that can be differentiated twice, in place of Keras' own."""
+"""Activations with exact second derivatives, as replacements of Keras' own."""
 
 from __future__ import annotations
 

@@ -13,18 +13,19 @@ from metalearn.nn.layers.standardized import standardized
 
 @keras.saving.register_keras_serializable(package="metalearn")
 class BatchNormalization(Normalization):
-    """Normalise every feature over the batch; ``keras.layers.BatchNormalization``, twice differentiable.
+    """Batch normalisation; ``keras.layers.BatchNormalization`` with exact second derivatives.
 
     ::
 
         mean = sum_n x_n / N,      variance = sum_n (x_n - mean)^2 / N              while training
         y_n = gamma (x_n - mean) / sqrt(variance + epsilon) + beta
 
-    over all axes but ``axis``. Otherwise, and with ``trainable=False``, mean and variance are the moving
-    ones. Arguments, weights and names are those of Keras; arguments after ``scale`` by keyword only.
+    over all axes except ``axis``. Outside of training, and with ``trainable=False``, mean and variance are
+    the moving ones. Arguments, weights and names are those of Keras; arguments after ``scale`` are
+    keyword-only.
 
     Raises:
-        ValueError: if ``renorm`` or ``synchronized`` is asked for, which Keras' layer alone has.
+        ValueError: if ``renorm`` or ``synchronized`` is requested, which only Keras' layer supports.
 
     Reference: Ioffe and Szegedy (2015), "Batch Normalization", algorithm 1.
     """
@@ -46,8 +47,8 @@ class BatchNormalization(Normalization):
         for name, value in (("renorm", renorm), ("synchronized", synchronized)):
             if value:
                 raise ValueError(
-                    f"{name}={value!r} is not to be had with exact second derivatives: leave it out, or "
-                    "keep keras.layers.BatchNormalization with a first-order estimator"
+                    f"{name}={value!r} is not supported with exact second derivatives: omit it, or "
+                    "use keras.layers.BatchNormalization with a first-order estimator"
                 )
         for unused in ("renorm_clipping", "renorm_momentum"):
             options.pop(unused, None)
@@ -57,7 +58,7 @@ class BatchNormalization(Normalization):
         self.moving_variance_initializer = keras.initializers.get(moving_variance_initializer)
 
     def build(self, input_shape: Shape) -> None:
-        """Make the weights: gamma, beta, moving_mean, moving_variance."""
+        """Create the weights: gamma, beta, moving_mean, moving_variance."""
         (axis,) = within(self.axis, input_shape)
         shape = (input_shape[axis],)
         self.add_gamma_and_beta(shape)
@@ -72,7 +73,7 @@ class BatchNormalization(Normalization):
     def call(
         self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """Normalise ``inputs``; where ``mask``, of one axis less, is false, they count for no moment."""
+        """Normalise ``inputs``; the moments exclude entries whose ``mask``, with one axis less, is false."""
         x = wide(inputs)
         axis = self.axis % len(x.shape)
         shape = [-1 if index == axis else 1 for index in range(len(x.shape))]

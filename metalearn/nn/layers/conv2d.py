@@ -1,4 +1,4 @@
-"""Convolution of images as a product with their patches."""
+"""Convolution of images as a matrix product with their patches."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from metalearn.nn.layers.patches import Geometry, pair, patches, require_padding
 
 @keras.saving.register_keras_serializable(package="metalearn")
 class Conv2D(keras.layers.Layer):
-    """Convolution of images with learned filters; ``keras.layers.Conv2D``, faster in meta-gradients.
+    """Convolution of images; ``keras.layers.Conv2D`` with faster meta-gradients.
 
     ::
 
         y[i, j, f] = activation(b[f] + sum_{m, n, c} K[m, n, c, f] x[s i + d m - p, s j + d n - p, c])
 
-    with zeros outside of the image. Arguments, weights, names and values are those of Keras, without adapters
-    (LoRA) and quantisation. Height and width of the inputs have to be known. Derivatives of every order are
-    products and gathers (:mod:`metalearn.nn.layers.patches`).
+    with zeros outside of the image. Arguments, weights, names and values are those of Keras; adapters (LoRA)
+    and quantisation are not supported. Height and width of the inputs have to be known. Derivatives of every
+    order are products and gathers (:mod:`metalearn.nn.layers.patches`).
 
     Args:
         filters: F, at least 1.
-        kernel_size: height and width of the filters; a number for both.
-        strides: s, between patches; a number for both.
-        padding: ``"valid"``: patches within the image alone; ``"same"``: as many as strides fit.
-        data_format: ``"channels_last"`` or ``"channels_first"``; None for what Keras is set to.
-        dilation_rate: d, between the pixels of a patch; a number for both.
-        groups: G; the channels and the filters are cut into as many, which do not meet.
-        activation: of the outputs, as Keras takes them.
+        kernel_size: the height and width of the filters; a number for both.
+        strides: s, the distance between patches; a number for both.
+        padding: ``"valid"``: only patches within the image; ``"same"``: ``ceil(size / s)`` patches.
+        data_format: ``"channels_last"`` or ``"channels_first"``; None for Keras' setting.
+        dilation_rate: d, the distance between the pixels of a patch; a number for both.
+        groups: G, the number of independent groups of channels and filters.
+        activation: the activation of the outputs, any Keras activation.
         use_bias: whether there is a bias b.
         **options: initializers, regularizers and constraints of ``kernel`` and ``bias``,
-            ``activity_regularizer``, and those of every layer.
+            ``activity_regularizer``, and the arguments of every layer.
 
     Raises:
-        ValueError: if a size is not an integer of at least 1, the padding is not known, or the filters cannot
-            be cut into groups.
+        ValueError: if a size is not an integer of at least 1, the padding is unknown, or ``groups`` does not
+            divide ``filters``.
     """
 
     def __init__(
@@ -62,7 +62,9 @@ class Conv2D(keras.layers.Layer):
         require_count("groups", groups)
         require_padding(padding)
         if filters % groups:
-            raise ValueError(f"filters={filters} cannot be cut into groups={groups}: give a multiple of it")
+            raise ValueError(
+                f"filters={filters} cannot be divided into groups={groups}: use a multiple of it"
+            )
         self.filters, self.groups, self.use_bias, self.padding = filters, groups, use_bias, padding
         self.kernel_size = pair("kernel_size", kernel_size)
         self.strides = pair("strides", strides)
@@ -72,20 +74,21 @@ class Conv2D(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def build(self, input_shape: Shape) -> None:
-        """Make the weights: K ``[P, Q, C / G, F]``, b ``[F]``.
+        """Create the weights: K ``[P, Q, C / G, F]``, b ``[F]``.
 
         Raises:
-            ValueError: if height or width are not known or too small, or channels cannot be cut into groups.
+            ValueError: if height or width are unknown or too small, or ``groups`` does not divide the
+                channels.
         """
         height, width, channels = (input_shape[axis] for axis in self._axes)
         if height is None or width is None:
             raise ValueError(
-                f"{self.name} takes images of known height and width, got {tuple(input_shape)}: give both to "
+                f"{self.name} needs images of known height and width, got {tuple(input_shape)}: give both to "
                 "keras.Input"
             )
         if channels is None or channels % self.groups:
             raise ValueError(
-                f"{self.name} cannot cut the channels of {tuple(input_shape)} into groups={self.groups}"
+                f"{self.name} cannot divide the channels of {tuple(input_shape)} into groups={self.groups}"
             )
         self.compute_output_shape(input_shape)
         shape = (*self.kernel_size, channels // self.groups, self.filters)
@@ -94,7 +97,7 @@ class Conv2D(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=4, axes={self._axes[2]: channels})
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Filter images ``[N, H, W, C]``, or as ``data_format`` says."""
+        """Filter images ``[N, H, W, C]``, or ``[N, C, H, W]`` for ``"channels_first"``."""
         images = tf.convert_to_tensor(inputs)
         if self.data_format == "channels_first":
             images = tf.transpose(images, [0, 2, 3, 1])
@@ -120,7 +123,7 @@ class Conv2D(keras.layers.Layer):
         return tf.reshape(outputs, [-1, *geometry.counts, self.filters])
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Return the shape of the outputs; None where height or width are not known.
+        """Return the shape of the outputs, with None for unknown height or width.
 
         Raises:
             ValueError: if the image is smaller than a filter.
@@ -150,5 +153,5 @@ class Conv2D(keras.layers.Layer):
 
     @property
     def _axes(self) -> tuple[int, int, int]:
-        """Of height, width and channels."""
+        """The axes of height, width and channels."""
         return (2, 3, 1) if self.data_format == "channels_first" else (1, 2, 3)

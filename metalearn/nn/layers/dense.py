@@ -1,9 +1,10 @@
-"""A dense layer whose kernel gradient XLA computes where it is used, and the products that it is made of.
+"""A dense layer whose kernel gradient XLA fuses into its use, and the products that it consists of.
 
-The gradient of ``x W`` by W is ``x' u``, a product over the examples. XLA hands every such product to a
-library, at its best with long sums; of a few shots, half of a meta-gradient's time goes into packing them.
-Written as a sum of N outer products it is compiled into the update that it is for: a third less time of an
-iteration of the sinusoid workload. With more examples the library is faster, so it depends on N.
+The gradient of ``x W`` with respect to W is ``x' u``, a product over the examples. XLA computes such products
+with a library that is optimised for long sums; for few shots, half of a meta-gradient's time is spent on
+packing. Written as a sum of N outer products, it is fused into the parameter update, which takes a third less
+time in an iteration of the sinusoid workload. For more examples the library is faster, so the form depends on
+N.
 """
 
 from __future__ import annotations
@@ -19,23 +20,23 @@ from metalearn.nn.layers import weights
 from metalearn.nn.layers.normalization import Shape
 
 FEW_EXAMPLES = 20
-"""N up to which outer products are faster: at 28 they take 1.2 times as long as the library, and XLA's loop
-over more than 32 takes 7 times as long. Sums in parts do not help: XLA computes their terms anew."""
+"""The largest N for which outer products are faster: for 28 they take 1.2 times as long as the library, and
+XLA's loop over more than 32 takes 7 times as long. Partial sums do not help: XLA recomputes their terms."""
 
 SMALL_KERNEL = 128 * 128
-"""Weights up to which they are."""
+"""The largest number of weights for which outer products are faster."""
 
 
 @keras.saving.register_keras_serializable(package="metalearn")
 class Dense(keras.layers.Layer):
-    """A dense layer; ``keras.layers.Dense``, with a faster gradient for few examples under XLA.
+    """A dense layer; ``keras.layers.Dense`` with a faster gradient for few examples under XLA.
 
     ::
 
         y = activation(x W + b)
 
-    Arguments, weights, names and values are those of Keras, without adapters (LoRA) and quantisation;
-    arguments after ``use_bias`` by keyword only.
+    Arguments, weights, names and values are those of Keras; adapters (LoRA) and quantisation are not
+    supported. Arguments after ``use_bias`` are keyword-only.
 
     Raises:
         ValueError: if ``units`` is not an integer of at least 1.
@@ -58,13 +59,13 @@ class Dense(keras.layers.Layer):
         self.supports_masking = True
 
     def build(self, input_shape: Shape) -> None:
-        """Make the weights: W ``[I, units]``, b ``[units]``."""
+        """Create the weights: W ``[I, units]``, b ``[units]``."""
         self.kernel = weights.add(self, "kernel", (input_shape[-1], self.units))
         self.bias = weights.add(self, "bias", (self.units,)) if self.use_bias else None
         self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: input_shape[-1]})
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Return the outputs, ``[..., units]``, of inputs ``[..., I]``."""
+        """Return the outputs ``[..., units]`` for inputs ``[..., I]``."""
         outputs = product(tf.convert_to_tensor(inputs), tf.convert_to_tensor(self.kernel))
         if self.bias is not None:
             outputs += tf.convert_to_tensor(self.bias)
@@ -81,7 +82,7 @@ class Dense(keras.layers.Layer):
 
 
 def product(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """Return ``x W``, whose gradients of any order by W are sums of outer products if that is faster.
+    """Return ``x W``, whose gradients with respect to W are sums of outer products if that is faster.
 
     Args:
         x: ``[..., I]``; faster if it is ``[N, I]`` with a known N of at most :data:`FEW_EXAMPLES`.
@@ -95,7 +96,7 @@ def product(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 Pullback = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
-# The gradients of each are the two others, so derivatives of every order are made of these three.
+# The gradients of each function are the two others, so derivatives of every order consist of these three.
 
 
 @tf.custom_gradient

@@ -1,4 +1,4 @@
-"""Which layers of a model have wrong second derivatives, and the same model without them."""
+"""Detection and replacement of layers with wrong second derivatives."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ INEXACT: dict[str, Callable[[Config], bool]] = {
     "SpectralNormalization": lambda config: True,
     "UpSampling2D": lambda config: config["interpolation"] != "nearest",
 }
-"""Layers of Keras whose second derivatives are wrong or missing, given their configuration."""
+"""Layers of Keras with wrong or missing second derivatives, given their configuration."""
 
 INEXACT_COMPILED = ("MaxPooling2D",)
-"""Layers of Keras whose second derivatives are right, but not under XLA."""
+"""Layers of Keras whose second derivatives are wrong only under XLA."""
 
 INEXACT_OPERATIONS = ("LayerNorm", "Moments", "Resize", "Softsign")
-"""Functions of ``keras.ops`` likewise, as functional models keep them."""
+"""Functions of ``keras.ops`` with wrong second derivatives, as stored by functional models."""
 
 SOFTSIGNS = (keras.activations.softsign, keras.ops.softsign, tf.nn.softsign)
 
@@ -46,43 +46,44 @@ REPLACEMENTS: dict[str, type[keras.Layer]] = {
 }
 
 REPLACED = {**INEXACT, **dict.fromkeys(INEXACT_COMPILED, lambda config: True)}
-"""What ``exact`` puts something in the place of, given the configuration."""
+"""The layers that ``exact`` replaces, given the configuration."""
 
 
 def inexact_layers(model: keras.Layer) -> list[str]:
-    """Name the layers whose second derivatives TensorFlow gets wrong or does not have.
+    """Return the layers whose second derivatives are wrong or missing in TensorFlow.
 
-    They are Keras' normalisation by batch (unless ``trainable=False``), layer and group, spectral
-    normalisation, resizing of images other than by repetition, and ``softsign``. What a layer of other
-    origin computes by itself is not seen.
+    They are Keras' batch normalisation (unless ``trainable=False``), layer, group and spectral normalisation,
+    resizing of images other than by repetition, and ``softsign``. The computations of user-defined layers are
+    not analysed.
 
     Args:
-        model: a model or a layer; only what it has made so far is found.
+        model: a model or a layer; only layers that it has already created are found.
 
     Returns:
-        ``"encoder/norm_1 (LayerNormalization)"``: path and kind, in the order of the model.
+        Path and class of each layer, like ``"encoder/norm_1 (LayerNormalization)"``, in the order of the
+        model.
     """
     return _faulty(model, INEXACT)
 
 
 def exact(model: keras.Model) -> keras.Model:
-    """Return the model with every inexact layer replaced by one that can be differentiated twice.
+    """Return the model with every inexact layer replaced by one with exact second derivatives.
 
-    Max-pooling of images is replaced as well: Keras' own is right, but not under XLA.
+    Max-pooling of images is replaced as well, because Keras' own is wrong under XLA.
 
     Functional and sequential models, nested in each other and with wrappers (``TimeDistributed``), are
     rebuilt from their configuration, with the same names, values of weights and keys of parameters.
 
     Args:
-        model: a built model; it is left as it is.
+        model: a built model, which is not changed.
 
     Returns:
         A new model that is not compiled; ``model`` itself if all its layers are exact.
 
     Raises:
         ValueError: if the model is not built or cannot be rebuilt, or if inexact layers remain, naming
-            them: those that a subclassed model makes for itself, and spectral normalisation, which takes
-            its singular vectors for constants by design.
+            them: layers within subclassed models, and spectral normalisation, which treats its singular
+            vectors as constants by design.
     """
     found = _faulty(model, REPLACED)
     if not found:
@@ -90,24 +91,24 @@ def exact(model: keras.Model) -> keras.Model:
     try:
         rebuilt = clone(model, rewrite=_rewritten)
     except ValueError as error:
-        raise ValueError(f"{error}: build {', '.join(found)} with metalearn.layers") from error
+        raise ValueError(f"{error}: create {', '.join(found)} with metalearn.layers") from error
     remaining = _faulty(rebuilt, REPLACED)
     if remaining:
         raise ValueError(
-            f"nothing exact can be put in the place of {', '.join(remaining)}: build what subclassed models "
-            f"make for themselves with metalearn.layers ({', '.join(REPLACEMENTS)}, softsign); "
-            "SpectralNormalization has no exact form, leave it out or use the estimator first_order"
+            f"{', '.join(remaining)} cannot be replaced by exact layers: in subclassed models, use the "
+            f"layers of metalearn.layers ({', '.join(REPLACEMENTS)}, softsign); "
+            "SpectralNormalization has no exact form, omit it or use the estimator first_order"
         )
     return rebuilt
 
 
 def _faulty(model: keras.Layer, kinds: dict[str, Callable[[Config], bool]]) -> list[str]:
-    """Name the layers of the kinds, and all uses of inexact functions."""
+    """Return the layers of the kinds, and all uses of inexact functions."""
     return [f"{path} ({fault})" for path, layer in _walk(model, "", set()) if (fault := _fault(layer, kinds))]
 
 
 def _walk(layer: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
-    """Yield a layer and all within it once, and a functional model's calls of ``keras.ops``, with paths."""
+    """Yield a layer, all nested layers, and a functional model's calls of ``keras.ops``, with paths."""
     seen.add(id(layer))
     yield path or layer.name, layer
     within = list(getattr(layer, "operations", []))
@@ -122,7 +123,7 @@ def _is_layer(candidate: Any) -> bool:
 
 
 def _fault(layer: Any, kinds: dict[str, Callable[[Config], bool]]) -> str | None:
-    """Return the kind of a layer or operation whose second derivatives are wrong."""
+    """Return the kind of a layer or operation with wrong second derivatives, else None."""
     if not _is_layer(layer):
         kind = type(layer).__name__
         return f"keras.ops, {kind}" if kind in INEXACT_OPERATIONS else None

@@ -13,11 +13,11 @@ from metalearn.nn.layers.normalization import Normalization, Shape, moments, wid
 
 @keras.saving.register_keras_serializable(package="metalearn")
 class GroupNormalization(Normalization):
-    """Normalise every example over groups of its channels; ``keras.layers.GroupNormalization`` likewise.
+    """Group normalisation; ``keras.layers.GroupNormalization`` with exact second derivatives.
 
-    As :class:`LayerNormalization`, with mean and variance over all axes but the first and, of ``axis``, over
-    one of ``groups`` groups of channels at a time; gamma and beta have one entry a channel. ``groups=-1``
-    makes each channel a group. Arguments after ``scale`` by keyword only.
+    Mean and variance are over all axes except the first one, and along ``axis`` over each of ``groups``
+    groups of channels; gamma and beta have one entry for each channel. With ``groups=-1`` each channel is a
+    group. Otherwise it is :class:`LayerNormalization`. Arguments after ``scale`` are keyword-only.
 
     Raises:
         ValueError: if ``groups`` is neither positive nor -1; when built, if it does not divide the channels.
@@ -35,19 +35,19 @@ class GroupNormalization(Normalization):
         **options: Any,
     ) -> None:
         if groups != -1:
-            require_count("groups (-1 for one a channel)", groups)
+            require_count("groups (-1 for one per channel)", groups)
         super().__init__(epsilon=epsilon, center=center, scale=scale, **options)
         self.autocast = False
         self.groups, self.axis = groups, axis
 
     def build(self, input_shape: Shape) -> None:
-        """Make the weights: gamma, beta."""
+        """Create the weights: gamma, beta."""
         (axis,) = within(self.axis, input_shape)
         channels = input_shape[axis]
         if channels is None or channels % self.groups:
             raise ValueError(
                 f"groups={self.groups} does not divide the {channels} channels of axis {self.axis} of inputs "
-                f"{tuple(input_shape)}: give a number of groups that does"
+                f"{tuple(input_shape)}: choose a divisor"
             )
         self.add_gamma_and_beta([channels])
         self.input_spec = keras.layers.InputSpec(ndim=len(input_shape), axes={axis: channels})

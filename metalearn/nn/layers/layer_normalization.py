@@ -13,18 +13,18 @@ from metalearn.nn.layers.normalization import Normalization, Shape, moments, wid
 
 @keras.saving.register_keras_serializable(package="metalearn")
 class LayerNormalization(Normalization):
-    """Normalise every example over its features; ``keras.layers.LayerNormalization``, twice differentiable.
+    """Layer normalisation; ``keras.layers.LayerNormalization`` with exact second derivatives.
 
     ::
 
         mean = sum_i x_i / I,      variance = sum_i (x_i - mean)^2 / I
         y_i = gamma_i (x_i - mean) / sqrt(variance + epsilon) + beta_i
 
-    over the axes ``axis``. Arguments, weights and names are those of Keras; arguments after ``scale`` by
-    keyword only.
+    over the axes ``axis``. Arguments, weights and names are those of Keras; arguments after ``scale`` are
+    keyword-only.
 
     Raises:
-        ValueError: if ``rms_scaling`` is asked for, which Keras has given up.
+        ValueError: if ``rms_scaling`` is requested, which Keras has deprecated.
 
     Reference: Ba, Kiros and Hinton (2016), "Layer Normalization", equation 3.
     """
@@ -41,15 +41,15 @@ class LayerNormalization(Normalization):
     ) -> None:
         if rms_scaling:
             raise ValueError(
-                f"rms_scaling={rms_scaling!r} divides by the standard deviation and not by the root mean "
-                "square: use keras.layers.RMSNormalization, which is twice differentiable"
+                f"rms_scaling={rms_scaling!r} divides by the standard deviation, not by the root mean "
+                "square: use keras.layers.RMSNormalization, which has exact second derivatives"
             )
         super().__init__(epsilon=epsilon, center=center, scale=scale, **options)
-        self.autocast = False  # as in Keras: half precision is widened before it is rounded
+        self.autocast = False  # as in Keras: half precision is cast to float32 first
         self.axis = axis if isinstance(axis, int) else list(axis)
 
     def build(self, input_shape: Shape) -> None:
-        """Make the weights: gamma, beta."""
+        """Create the weights: gamma, beta."""
         self.add_gamma_and_beta([input_shape[axis] for axis in within(self.axis, input_shape)])
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:

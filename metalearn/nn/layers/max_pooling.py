@@ -1,9 +1,9 @@
-"""Max-pooling whose second derivatives are right in every program.
+"""Max-pooling with exact second derivatives in every program.
 
 Under XLA, the second derivative of TensorFlow's max-pooling compares float32 entries by their first 16 bits,
-takes the wrong one of two that are near, and does not exist in float64. That of ``tf.reduce_max`` looks for
-the entry that equals the maximum: XLA computes both anew, and rounds them differently. ``tf.maximum`` of two
-slices compares once, and passes the derivative of every order to one of them.
+so it can choose the wrong one of two close entries, and it does not exist in float64. The derivative of
+``tf.reduce_max`` searches the entry that equals the maximum, but XLA recomputes both with different rounding.
+``tf.maximum`` of two slices compares once, and passes derivatives of every order to one of them.
 """
 
 from __future__ import annotations
@@ -21,24 +21,25 @@ from metalearn.nn.layers.patches import pair, require_padding
 
 @keras.saving.register_keras_serializable(package="metalearn")
 class MaxPooling2D(keras.layers.Layer):
-    """The largest entry of every window of an image; ``keras.layers.MaxPooling2D``, differentiable often.
+    """Max-pooling of images; ``keras.layers.MaxPooling2D`` with exact derivatives of every order.
 
     ::
 
         y[i, j] = max_{m < P, n < Q} x[S i + m, R j + n]
 
     with windows ``[P, Q]`` and strides ``(S, R)``; windows may overlap. Values and arguments are those of
-    Keras. Of equal entries, one has the whole derivative. Height and width of the inputs have to be known.
+    Keras. Among equal entries, one has the complete derivative. Height and width of the inputs have to be
+    known.
 
     Args:
-        pool_size: height and width of the windows, P and Q; a number for both.
-        strides: between windows, S and R; a number for both; None for ``pool_size``.
-        padding: ``"valid"``: windows within the image alone; ``"same"``: as many as strides fit, cut at its
-            edges.
-        data_format: ``"channels_last"`` or ``"channels_first"``; None for what Keras is set to.
+        pool_size: P and Q, the height and width of the windows; a number for both.
+        strides: S and R, the distances between windows; a number for both; None for ``pool_size``.
+        padding: ``"valid"``: only windows within the image; ``"same"``: ``ceil(size / stride)`` windows,
+            which are truncated at the edges.
+        data_format: ``"channels_last"`` or ``"channels_first"``; None for Keras' setting.
 
     Raises:
-        ValueError: if a size or stride is not an integer of at least 1, or the padding is not known.
+        ValueError: if a size or stride is not an integer of at least 1, or the padding is unknown.
     """
 
     def __init__(
@@ -58,17 +59,17 @@ class MaxPooling2D(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Pool images ``[N, height, width, channels]``, or as ``data_format`` says.
+        """Pool images ``[N, H, W, C]``, or ``[N, C, H, W]`` for ``"channels_first"``.
 
         Raises:
-            ValueError: if height or width are not known, or smaller than a window within the image.
+            ValueError: if height or width are unknown, or smaller than a window with ``padding="valid"``.
         """
         outputs = tf.convert_to_tensor(inputs)
         for axis, window, stride in zip(self._axes, self.pool_size, self.strides, strict=True):
             size = outputs.shape[axis]
             if size is None:
                 raise ValueError(
-                    f"{self.name} takes images of known height and width, got {inputs.shape}: give both to "
+                    f"{self.name} needs images of known height and width, got {inputs.shape}: give both to "
                     "keras.Input"
                 )
             count = self._count(size, window, stride)
@@ -110,10 +111,10 @@ class MaxPooling2D(keras.layers.Layer):
 
 
 def _every(x: tf.Tensor, axis: int, start: int, stride: int, count: int) -> tf.Tensor:
-    """Return entries ``start, start + stride, ...`` of an axis, those outside moved to its edge.
+    """Return entries ``start, start + stride, ...`` of an axis, with indices outside moved to its edge.
 
-    The edge is in the window already, and an entry taken twice changes no maximum. No ``tf.pad``: its
-    gradient is a ``tf.slice``, which has no second derivative under XLA.
+    The edge is within the window, so repeating its entry does not change the maximum. ``tf.pad`` is not used:
+    its gradient is a ``tf.slice``, which has no second derivative under XLA.
     """
     size, last = x.shape[axis], start + (count - 1) * stride
     if start >= 0 and last < size:

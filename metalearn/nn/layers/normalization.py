@@ -1,10 +1,10 @@
-"""Normalisation that can be differentiated twice, in place of Keras' own.
+"""Normalisation with exact second derivatives, as a replacement of Keras' own.
 
-On TensorFlow, ``keras.layers.BatchNormalization`` (on batch statistics), ``LayerNormalization`` and
-``GroupNormalization`` return wrong second derivatives without a word: ``tf.nn.moments`` takes the mean
-within the variance for a constant. That leaves the gradient right, for the deviations from the mean add up
-to zero, but not the gradient's own derivative. The layers of the same names below take the variance as it is
-defined, and :func:`metalearn.layers.exact` puts them into a model.
+With TensorFlow, ``keras.layers.BatchNormalization`` (with batch statistics), ``LayerNormalization`` and
+``GroupNormalization`` silently return wrong second derivatives: ``tf.nn.moments`` treats the mean within the
+variance as a constant. The gradient is still right, because the deviations from the mean sum to zero, but its
+derivative is wrong. The layers with the same names in this package use the definition of the variance;
+:func:`metalearn.layers.exact` inserts them into a model.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Shape = Sequence[int | None]
 
 
 class Normalization(keras.layers.Layer):
-    """What the three have in common: ``gamma (x - mean) / sqrt(variance + epsilon) + beta``."""
+    """The common base of the three layers: ``gamma (x - mean) / sqrt(variance + epsilon) + beta``."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Normalization(keras.layers.Layer):
         self.gamma = self.beta = None
 
     def add_gamma_and_beta(self, shape: Shape) -> None:
-        """Make those of the two weights that are asked for."""
+        """Create gamma and beta if they are requested."""
         for name, wanted in (("gamma", self.scale), ("beta", self.center)):
             if wanted:
                 options = {
@@ -57,7 +57,7 @@ class Normalization(keras.layers.Layer):
                 setattr(self, name, self.add_weight(shape=shape, name=name, autocast=False, **options))
 
     def gamma_and_beta(self, x: tf.Tensor, shape: Sequence[int]) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the two weights, one and zero where there are none, reshaped and of the type of x."""
+        """Return gamma (or one) and beta (or zero), reshaped and in the type of x."""
         lengths = [x.shape[axis] if size == -1 else 1 for axis, size in enumerate(shape)]
         gamma = tf.ones(lengths, x.dtype) if self.gamma is None else tf.cast(self.gamma, x.dtype)
         beta = tf.zeros(lengths, x.dtype) if self.beta is None else tf.cast(self.beta, x.dtype)
@@ -74,7 +74,7 @@ class Normalization(keras.layers.Layer):
         return outputs
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Return the shape of the inputs: normalisation keeps it."""
+        """Return the shape of the inputs, which normalisation does not change."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def wide(inputs: tf.Tensor) -> tf.Tensor:
 
 
 def within(axis: int | Sequence[int], shape: Shape) -> list[int]:
-    """Return axes counted from the front, in order; raise ValueError if one is not in ``shape``."""
+    """Return axes as non-negative numbers in order; raise ValueError if one is not in ``shape``."""
     axes = [axis] if isinstance(axis, int) else list(axis)
     if not all(-len(shape) <= index < len(shape) for index in axes):
         raise ValueError(f"axis={axis!r} is out of bounds for inputs of shape {tuple(shape)}")
@@ -117,7 +117,7 @@ def moments(
     total = tf.reduce_sum(tf.cast(counted, x.dtype), axes, keepdims=True) + keras.config.epsilon()
 
     def mean_of(values: tf.Tensor) -> tf.Tensor:
-        # Not a product with the mask: what is masked may be infinite.
+        # Not a product with the mask, because masked entries may be infinite.
         return tf.reduce_sum(tf.where(counted, values, 0), axes, keepdims=True) / total
 
     mean = mean_of(x)

@@ -1,10 +1,10 @@
 """Patches of images as rows of a matrix, by one gather with constant indices, exact to every order.
 
-A convolution is the product of the patches with the kernel. The patches are a linear map of the image, its
-transpose sums what the patches say of every pixel; both are a gather whose indices are known when the graph
-is built, and each is the other's derivative. So derivatives of every order are gathers and products, which
-TensorFlow maps over tasks with kernels of their own, and which take a third of the time of its convolutions
-of small images.
+A convolution is the product of the patches with the kernel. The patches are a linear map of the image; its
+transpose sums the entries of the patches for every pixel. Both are gathers with indices that are known when
+the graph is built, and each is the other's derivative. So derivatives of every order are gathers and
+products, which TensorFlow can map over tasks with different kernels, and which take a third of the time of
+its convolutions of small images.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ PADDINGS = ("valid", "same")
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
-    """Which pixels the patches of an image are made of.
+    """The geometry of the patches of an image.
 
     Attributes:
-        size: height and width of the image, ``(H, W)``.
-        window: height and width of a patch, ``(P, Q)``.
-        strides: between patches.
-        dilation: between the pixels of a patch.
-        padding: ``"valid"``: patches within the image alone; ``"same"``: ``ceil(size / stride)`` of them, and
+        size: the height and width of the image, ``(H, W)``.
+        window: the height and width of a patch, ``(P, Q)``.
+        strides: the distances between patches.
+        dilation: the distances between the pixels of a patch.
+        padding: ``"valid"``: only patches within the image; ``"same"``: ``ceil(size / stride)`` patches, with
             zeros outside.
     """
 
@@ -42,7 +42,7 @@ class Geometry:
 
     @property
     def counts(self) -> tuple[int, int]:
-        """Numbers of patches along height and width, ``(H', W')``; below 1 if the image is too small."""
+        """The numbers of patches along height and width, ``(H', W')``; below 1 if the image is too small."""
         rows, columns = (self._count(axis) for axis in range(2))
         return rows, columns
 
@@ -55,7 +55,7 @@ class Geometry:
         return (self.window[axis] - 1) * self.dilation[axis] + 1
 
     def along(self, axis: int) -> np.ndarray:
-        """Return the coordinates of the patches' pixels along an axis, ``[count, window]``; some outside."""
+        """Return the coordinates of the patches' pixels along an axis, ``[count, window]``, also outside."""
         count, stride = self.counts[axis], self.strides[axis]
         missing = (count - 1) * stride + self._reach(axis) - self.size[axis]
         before = max(missing, 0) // 2 if self.padding == "same" else 0
@@ -66,11 +66,11 @@ class Geometry:
 
 @functools.lru_cache(maxsize=256)
 def indices(geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
-    """Return which pixel each entry of the patches is, and which entries each pixel is.
+    """Return the pixel of each entry of the patches, and the entries of each pixel.
 
     Returns:
-        ``[H' W' P Q]``, with ``H W`` for entries outside of the image; and ``[H W, M]``, with ``H' W' P Q``
-        where a pixel is fewer than M entries.
+        ``[H' W' P Q]``, with ``H W`` for entries outside of the image; and ``[H W, M]``, filled with
+        ``H' W' P Q`` for pixels with fewer than M entries.
     """
     (height, width), (rows, columns) = geometry.size, map(geometry.along, range(2))
     inside = ((rows >= 0) & (rows < height))[:, None, :, None] & ((columns >= 0) & (columns < width))[
@@ -93,7 +93,7 @@ def patches(images: tf.Tensor, geometry: Geometry) -> tf.Tensor:
 
     Args:
         images: ``[N, H, W, C]``.
-        geometry: of the patches.
+        geometry: the geometry of the patches.
     """
     pixels, entries = indices(geometry)
     channels = images.shape[-1]
@@ -121,7 +121,7 @@ def _pair(pixels: np.ndarray, entries: np.ndarray) -> tuple[Linear, Linear]:
 
 
 def _with_zero(x: tf.Tensor) -> tf.Tensor:
-    """Return ``[N, M, C]`` with a row of zeros behind, which is what lies outside."""
+    """Return ``[N, M, C]`` with an additional row of zeros, for pixels outside of the image."""
     return tf.pad(x, [[0, 0], [0, 1], [0, 0]])
 
 

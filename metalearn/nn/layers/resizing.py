@@ -1,8 +1,8 @@
-"""Changes of an image's size with exact second derivatives.
+"""Resizing of images with exact second derivatives.
 
-The gradient of TensorFlow's bilinear resizing is registered as not differentiable, which makes second
-derivatives through it zero without a word; those of the other ways are missing. All of them are linear and
-act on rows and columns apart, so a pair of matrices says the same, and matrices have all derivatives.
+The gradient of TensorFlow's bilinear resizing is registered as not differentiable, which silently makes
+second derivatives through it zero; those of the other methods are missing. All methods are linear and
+separable, so they can be written as two matrix products, which have all derivatives.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _Resampling(keras.layers.Layer):
         self.interpolation, self.antialias = interpolation.lower(), bool(antialias)
 
     def _size(self, height: int | None, width: int | None) -> tuple[int | None, int | None]:
-        """Return height and width of the outputs, given those of the inputs."""
+        """Return the height and width of the outputs, given those of the inputs."""
         raise NotImplementedError
 
     def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
@@ -36,16 +36,16 @@ class _Resampling(keras.layers.Layer):
         return (*input_shape[:height], *size, *input_shape[width + 1 :])
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Resample images ``[N, height, width, channels]``, or as ``data_format`` says.
+        """Resample images ``[N, H, W, C]``, or ``[N, C, H, W]`` for ``"channels_first"``.
 
         Raises:
-            ValueError: if height or width are not known.
+            ValueError: if height or width are unknown.
         """
         height, width = self._axes(len(inputs.shape))
         sizes = inputs.shape[height], inputs.shape[width]
         if None in sizes:
             raise ValueError(
-                f"{self.name} takes images of known height and width, got {inputs.shape}: give both to "
+                f"{self.name} needs images of known height and width, got {inputs.shape}: give both to "
                 "keras.Input"
             )
         rows, columns = (
@@ -66,7 +66,7 @@ class _Resampling(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="metalearn")
 class UpSampling2D(_Resampling):
-    """Enlarge images by whole factors; ``keras.layers.UpSampling2D``, twice differentiable.
+    """Upsampling of images; ``keras.layers.UpSampling2D`` with exact second derivatives.
 
     Arguments are those of Keras. Height and width of the inputs have to be known.
     """
@@ -91,13 +91,13 @@ class UpSampling2D(_Resampling):
 
 @keras.saving.register_keras_serializable(package="metalearn")
 class Resizing(_Resampling):
-    """Bring images to one size; ``keras.layers.Resizing``, twice differentiable.
+    """Resizing of images; ``keras.layers.Resizing`` with exact second derivatives.
 
-    Arguments are those of Keras, with images alone (no boxes, no labels). Height and width of the inputs
-    have to be known.
+    Arguments are those of Keras; inputs can only be images (no boxes, no labels). Height and width of the
+    inputs have to be known.
 
     Raises:
-        ValueError: if the aspect ratio is to be kept by cropping or padding.
+        ValueError: if cropping or padding to keep the aspect ratio is requested.
     """
 
     def __init__(
@@ -119,8 +119,8 @@ class Resizing(_Resampling):
         ):
             if value:
                 raise ValueError(
-                    f"{name}={value!r} is not to be had with exact second derivatives: crop or pad in a "
-                    "layer of its own (CenterCrop, ZeroPadding2D) and resize plainly"
+                    f"{name}={value!r} is not supported with exact second derivatives: crop or pad in a "
+                    "separate layer (CenterCrop, ZeroPadding2D)"
                 )
         super().__init__(data_format, interpolation, antialias, **options)
         self.height, self.width = height, width
@@ -137,8 +137,8 @@ class Resizing(_Resampling):
 
 @functools.cache
 def _matrix(old: int, new: int, interpolation: str, antialias: bool) -> np.ndarray:
-    """Return the matrix ``[new, old]`` of a way to resize, asked column by column from Keras itself."""
-    with tf.init_scope():  # numbers, also where a graph is being traced
+    """Return the matrix ``[new, old]`` of a resizing method, obtained by resizing unit vectors with Keras."""
+    with tf.init_scope():  # computed eagerly, even if a graph is being traced
         columns = tf.reshape(tf.eye(old), [old, old, 1, 1])
         resized = keras.ops.image.resize(
             columns, (new, 1), interpolation=interpolation, antialias=antialias, data_format="channels_last"

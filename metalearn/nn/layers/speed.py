@@ -1,4 +1,4 @@
-"""The same model with the layers of this package that are faster in meta-gradients than Keras' own."""
+"""Replacement of Keras' layers by layers of this package with faster meta-gradients."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from metalearn.nn.layers.dense import Dense
 from metalearn.nn.layers.max_pooling import MaxPooling2D
 
 FASTER: dict[str, type[keras.Layer]] = {"Conv2D": Conv2D, "Dense": Dense, "MaxPooling2D": MaxPooling2D}
-"""By the names of Keras' layers."""
+"""The replacements, by the names of Keras' layers."""
 
 UNKNOWN = ("lora_rank", "quantization_config")
-"""Settings of Keras' layers that ours have not."""
+"""Settings of Keras' layers that the replacements do not support."""
 
 
 def fast(model: keras.Model) -> keras.Model:
-    """Return the model with convolutions, dense layers and max-pooling of this package in place of Keras'.
+    """Return the model with Keras' convolutions, dense layers and max-pooling replaced by faster ones.
 
     Functional and sequential models, nested in each other and with wrappers, are rebuilt from their
     configuration, with the same names, values of weights and keys of parameters. Layers with adapters (LoRA)
-    or quantisation, and what subclassed models make for themselves, stay as they are. Normalisation is
-    :func:`metalearn.layers.exact`'s affair.
+    or quantisation, and layers within subclassed models, are not replaced. Normalisation layers are replaced
+    by :func:`metalearn.layers.exact`.
 
     Args:
-        model: a built model; it is left as it is. Height and width of its images have to be known.
+        model: a built model, which is not changed. Height and width of its images have to be known.
 
     Returns:
         A new model that is not compiled.

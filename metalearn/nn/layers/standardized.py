@@ -1,9 +1,8 @@
-"""Normalisation of features over the other axes, with its first two derivatives in closed form.
+"""Normalisation of features over given axes, with its first two derivatives in closed form.
 
-Derived automatically, the meta-gradient of a small convolutional network spends more time in the sums and
-products of normalisation than in its convolutions. Closed forms take a third of the passes over the features.
-Each is made of its arguments alone, so that what it is made of is differentiated as well: derivatives of
-every order are exact.
+With automatic differentiation, the meta-gradient of a small convolutional network spends more time in
+normalisation than in convolutions. The closed forms take a third of the passes over the features. Each is
+a differentiable function of its arguments, so derivatives of every order are exact.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ def standardized(
     """Return ``y = gamma h + beta`` with ``h = (x - mean) r`` and ``r = 1 / sqrt(variance + epsilon)``.
 
     Args:
-        x: features of any shape; mean and variance are those over ``axes``.
-        gamma: of length 1 along ``axes``, as long as ``x`` along the others.
-        beta: likewise.
-        axes: counted from the front.
+        x: features of any shape, with their mean and variance over ``axes``.
+        gamma: a tensor of length 1 along ``axes`` and of the lengths of ``x`` along the others.
+        beta: a tensor of the same shape.
+        axes: non-negative numbers of axes.
         epsilon: above 0.
 
     Reference: Ioffe and Szegedy (2015), "Batch Normalization", algorithm 1 and section 3.
@@ -54,7 +53,7 @@ def standardized(
     def twice(
         x: tf.Tensor, gamma: tf.Tensor, to_y: tf.Tensor, v: tf.Tensor, w: tf.Tensor, u: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Return the cotangents of x, gamma and y', given v, w and u of what ``backward`` returns."""
+        """Return the cotangents of x, gamma and y', given those of ``backward``'s results, v, w and u."""
         h, r = parts(x)
         m, n = mean(to_y), mean(to_y * h)
         p, q, c = mean(v), mean(v * h), mean(to_y * v)
@@ -71,6 +70,6 @@ def standardized(
 
 
 def _count(x: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:
-    """Return N, the number of values that a mean is over."""
+    """Return N, the number of values of a mean."""
     shape = tf.shape(x)
     return tf.cast(tf.reduce_prod(tf.gather(shape, list(axes))), x.dtype)

@@ -1,4 +1,4 @@
-"""Kernel and bias of a layer: what Keras' layers take for them, and how they are made and kept."""
+"""Creation and configuration of the kernel and bias of a layer, with the arguments of Keras' layers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def add(layer: keras.layers.Layer, name: str, shape: Shape) -> keras.Variable:
 
 
 def config(layer: keras.layers.Layer) -> dict[str, Any]:
-    """Return what :func:`take` was given, the activation and its regularizer, as configurations hold them."""
+    """Return the arguments of :func:`take`, the activation and its regularizer in serialised form."""
     kept = {
         f"{name}_{kind}": module.serialize(getattr(layer, f"{name}_{kind}"))
         for kind, module in KINDS.items()

@@ -1,4 +1,4 @@
-"""Models: ordinary Keras models whose layers are named, so that their parameters have readable keys."""
+"""Keras models with named layers, so that their parameters have readable keys."""
 
 from metalearn.nn.models.context_mlp import context_mlp
 from metalearn.nn.models.conv4 import conv4

@@ -1,4 +1,4 @@
-"""The multilayer perceptron with context parameters."""
+"""A multilayer perceptron with context parameters."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def context_mlp(
     activation: str = "relu",
     dtype: str | None = None,
 ) -> keras.Model:
-    """Build a multilayer perceptron whose inputs are joined by a trainable vector: ``[x, context]``.
+    """Build a multilayer perceptron whose inputs are concatenated with a trainable vector: ``[x, context]``.
 
-    The vector is the parameter ``context/context``. Adapted alone (``adapted="context"``) it tells the
-    shared network which task it is in: CAVIA.
+    The vector is the parameter ``context/context``. In CAVIA only this vector is adapted
+    (``adapted="context"``); it identifies the task for the shared network.
 
     Args:
-        input_size: length of an input vector, at least 1.
-        hidden: width of each hidden layer, each at least 1.
-        output_size: length of an output vector, at least 1.
-        context: length of the vector, at least 1.
+        input_size: the length of an input vector, at least 1.
+        hidden: the width of each hidden layer, each at least 1.
+        output_size: the length of an output vector, at least 1.
+        context: the length of the context vector, at least 1.
         activation: any Keras activation.
-        dtype: of parameters and arithmetic, Keras' ``floatx`` unless given.
+        dtype: the type of parameters and arithmetic; Keras' ``floatx`` by default.
 
     Returns:
         A built model ``[N, input_size] -> [N, output_size]``.
@@ -72,5 +72,5 @@ class Context(keras.layers.Layer):
         return (*input_shape[:-1], input_shape[-1] + self.size)
 
     def get_config(self) -> dict[str, Any]:
-        """Return what the layer is made again from."""
+        """Return the arguments of the constructor."""
         return {**super().get_config(), "size": self.size}

@@ -30,28 +30,27 @@ def conv4(
     reduce      a block                                                before ``output``     used for
     ==========  =====================================================  ====================  ===============
     stride      3 x 3 convolution with stride 2                        mean over the image   Omniglot
-    pool        3 x 3 convolution, largest of 2 x 2 after the ReLU     all that is left      mini-ImageNet
+    pool        3 x 3 convolution, 2 x 2 max-pooling after the ReLU    flattened image       mini-ImageNet
     ==========  =====================================================  ====================  ===============
 
-    Kernels are drawn Glorot-uniform, biases are zero. The last kernel may start from zero as well: then the
-    first inner step compares a query with the support from the beginning, in the place of first having to
-    undo random outputs (Kao, Chiu and Chen 2022, "MAML is a Noisy Contrastive Learner in Classification").
-    What batch normalisation takes the statistics of is the learner's affair
-    (``MetaLearner(statistics=...)``), and has to be said beside every number.
+    Kernels are initialised Glorot-uniform, biases with zeros. The last kernel can be initialised with zeros
+    as well: the first inner step then compares a query with the support without the interference of random
+    outputs (Kao, Chiu and Chen 2022, "MAML is a Noisy Contrastive Learner in Classification"). The statistics
+    of batch normalisation are set by the learner (``MetaLearner(statistics=...)``); results depend on them.
 
     Args:
-        image: height, width and channels of an image; 84 x 84 x 3 in mini-ImageNet.
-        ways: classes, the length of an output, at least 2.
-        filters: of each convolution; 64 in the paper for Omniglot, 32 for mini-ImageNet.
+        image: the height, width and channels of an image; 84 x 84 x 3 in mini-ImageNet.
+        ways: the number of classes, at least 2.
+        filters: the filters of each convolution; 64 in the paper for Omniglot, 32 for mini-ImageNet.
         reduce: how a block halves the image: ``"stride"`` or ``"pool"``.
-        output: initializer of the last kernel: ``"glorot_uniform"`` or ``"zeros"``.
-        dtype: of parameters and arithmetic; Keras' ``floatx`` if not given.
+        output: the initializer of the last kernel: ``"glorot_uniform"`` or ``"zeros"``.
+        dtype: the type of parameters and arithmetic; Keras' ``floatx`` by default.
 
     Returns:
         A built model ``[N, H, W, C] -> [N, ways]`` (logits).
 
     Raises:
-        ValueError: if a size is not an integer of at least 1, ``reduce`` or ``output`` is not known, or the
+        ValueError: if a size is not an integer of at least 1, ``reduce`` or ``output`` is unknown, or the
             image is too small for four blocks.
 
     References: Vinyals et al. (2016), "Matching Networks for One Shot Learning", section 4.1; Finn, Abbeel
@@ -77,7 +76,7 @@ def conv4(
 
 
 def _require(image: Sequence[int], ways: int, filters: int, reduce: str, output: str) -> None:
-    """Raise ValueError for the first argument that cannot be."""
+    """Raise ValueError for the first invalid argument."""
     require_count("filters", filters)
     require_count("ways", ways, minimum=2)
     for name, given, known in (("reduce", reduce, KINDS), ("output", output, OUTPUTS)):
@@ -87,7 +86,7 @@ def _require(image: Sequence[int], ways: int, filters: int, reduce: str, output:
 
 
 def require_image(image: Sequence[int], smallest: int, remedy: str) -> None:
-    """Raise ValueError unless an image has height, width and channels, and is not too small for a network."""
+    """Raise ValueError unless an image has height, width and channels and is large enough for a network."""
     if isinstance(image, str) or len(tuple(image)) != 3:
         raise ValueError(f"image must be height, width and channels, got {image!r}")
     for name, size in zip(("height", "width", "channels"), image, strict=True):

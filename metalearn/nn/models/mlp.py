@@ -19,17 +19,17 @@ def mlp(
 ) -> keras.Model:
     """Build a multilayer perceptron; the defaults are the sinusoid regressor of MAML.
 
-    ``hidden_i = activation(hidden_{i-1} W_i + b_i)``, then a linear layer ``output``. Weights are drawn
-    Glorot-uniform, biases are zero.
+    ``hidden_i = activation(hidden_{i-1} W_i + b_i)``, then a linear layer ``output``. Weights are initialised
+    Glorot-uniform, biases with zeros.
 
     Args:
-        input_size: length of an input vector, at least 1.
-        hidden: width of each hidden layer, each at least 1; empty for a linear model.
-        output_size: length of an output vector, at least 1.
+        input_size: the length of an input vector, at least 1.
+        hidden: the width of each hidden layer, each at least 1; empty for a linear model.
+        output_size: the length of an output vector, at least 1.
         activation: any Keras activation. ``softsign`` has no second derivative in TensorFlow.
-        dtype: of parameters and arithmetic, Keras' ``floatx`` unless given; or a policy like
-            ``"mixed_bfloat16"``: hidden layers compute in bfloat16, parameters, their meta-gradient and the
-            output layer are in float32.
+        dtype: the type of parameters and arithmetic, Keras' ``floatx`` by default; or a policy like
+            ``"mixed_bfloat16"``, with which hidden layers compute in bfloat16, while parameters, their
+            meta-gradient and the output layer are in float32.
 
     Returns:
         A built model ``[N, input_size] -> [N, output_size]``.
@@ -50,7 +50,7 @@ def build_mlp(
     dtype: str,
     before: list[keras.layers.Layer],
 ) -> keras.Model:
-    """Build the network of :func:`mlp`, with the layers ``before`` ahead of the first."""
+    """Build the network of :func:`mlp` with additional first layers ``before``."""
     require_count("input_size", input_size)
     require_count("output_size", output_size)
     if not isinstance(hidden, Sequence) or isinstance(hidden, str):

@@ -11,7 +11,7 @@ from metalearn.nn.layers import BatchNormalization, Conv2D, Dense, MaxPooling2D
 from metalearn.nn.models.conv4 import require_image
 
 SLOPE = 0.1
-"""Of the leaky ReLU below zero."""
+"""The slope of the leaky ReLU below zero."""
 
 
 def resnet12(
@@ -28,17 +28,17 @@ def resnet12(
         h = lrelu(BN(conv(x)));  h = lrelu(BN(conv(h)));  h = BN(conv(h))         3 x 3, no biases
         y = max over 2 x 2 of lrelu(h + BN(conv(x)))                              1 x 1, no bias
 
-    with ``lrelu(z) = max(z, z/10)``. Kernels are drawn Glorot-uniform. What batch normalisation takes the
-    statistics of is the learner's affair (``MetaLearner(statistics=...)``). Deviation: the paper's DropBlock
-    and dropout are left out.
+    with ``lrelu(z) = max(z, z/10)``. Kernels are initialised Glorot-uniform. The statistics of batch
+    normalisation are set by the learner (``MetaLearner(statistics=...)``). Deviation: the paper's DropBlock
+    and dropout are omitted.
 
     Args:
-        image: height, width and channels of an image, halved by every block.
-        ways: classes, the length of an output, at least 2.
-        filters: of the convolutions of each block.
-        average: whether features are the mean over what is left of the image, 640 of them, instead of all
-            that is left, 16,000 of 84 x 84.
-        dtype: of parameters and arithmetic; Keras' ``floatx`` if not given.
+        image: the height, width and channels of an image; every block halves height and width.
+        ways: the number of classes, at least 2.
+        filters: the filters of the convolutions in each block.
+        average: whether the 640 features are means over the last image, instead of the flattened last image
+            with 16,000 features for 84 x 84.
+        dtype: the type of parameters and arithmetic; Keras' ``floatx`` by default.
 
     Returns:
         A built model ``[N, H, W, C] -> [N, ways]`` (logits), 12.4 million parameters before its last layer.

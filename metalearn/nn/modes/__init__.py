@@ -1,8 +1,8 @@
-"""How a model with batch statistics is called: in inner steps, and to judge it by queries.
+"""Modes: the statistics that normalisation layers use in inner steps and for queries.
 
-With s(B) the mean and variance over examples B of what a normalising layer is given, a mode says what
-normalises what. S are a task's support and Q its query examples, ``theta_k`` the parameters after k inner
-steps, a the layer's momentum, and m its moving statistics:
+s(B) are the mean and variance of a normalisation layer's inputs over examples B, S a task's support and Q its
+query examples, ``theta_k`` the parameters after k inner steps, a the layer's momentum, and m its moving
+statistics:
 
 =============  ============  ===========================================================================
 mode           inner step k  queries at theta_k
@@ -14,8 +14,8 @@ mode           inner step k  queries at theta_k
 ``…_affine``   the same, and scale and shift of step k, which the outer loop learns, in both columns
 =============  ============  ===========================================================================
 
-A model without batch statistics has the mode :class:`Plain`. Modes are frozen records that keep no model;
-:func:`mode` makes the one for a model.
+A model without batch statistics has the mode :class:`Plain`. Modes are frozen records that do not contain the
+model; :func:`mode` returns the mode for a model.
 """
 
 from metalearn.nn.modes.batch import Batch

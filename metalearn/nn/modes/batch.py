@@ -1,4 +1,4 @@
-"""The mode in which every call normalises with its own examples."""
+"""The mode in which every call normalises with the statistics of its examples."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from metalearn.types import Parameters, Structure
 
 @dataclasses.dataclass(frozen=True)
 class Batch(Mode):
-    """Every call normalises with the statistics of the examples that it is given.
+    """Every call normalises with the statistics of its own examples.
 
     ::
 
         inner step k:           s(S) at theta_k
         queries at theta_k:     s(Q) at theta_k
 
-    with s(B) the mean and variance over the examples B of what a layer is given. There is no state. What a
-    query is answered depends on the queries beside it (transduction): an accuracy is one of query batches
-    of that size and mixture of classes. Most published results on few-shot images are of this kind.
+    where s(B) are the mean and variance of a layer's inputs over the examples B. There is no state. The
+    prediction for a query depends on the other queries in its batch (transduction), so an accuracy belongs to
+    query batches of a certain size and mixture of classes. Most published results on few-shot images use this
+    mode.
 
     References: Nichol, Achiam and Schulman (2018), "On First-Order Meta-Learning Algorithms", section 6.1,
-    on transduction; Bronskill et al. (2020), "TaskNorm", where it is called transductive batch
-    normalisation.
+    on transduction; Bronskill et al. (2020), "TaskNorm", on transductive batch normalisation.
     """
 
     def inner(
@@ -39,7 +39,7 @@ class Batch(Mode):
         step: Step,
         noise: tf.Tensor | None,
     ) -> Trained:
-        """Call the model in training on the support."""
+        """Call the model in training mode on the support."""
         outputs, losses, _ = trained(model, parameters, {}, inputs, noise)
         return outputs, losses, state
 
@@ -52,5 +52,5 @@ class Batch(Mode):
         query_inputs: Structure,
         step: Step,
     ) -> Judged:
-        """Call the model in training on the queries."""
+        """Call the model in training mode on the queries."""
         return trained(model, parameters, {}, query_inputs)[:2]

@@ -1,4 +1,4 @@
-"""The two calls that modes are made of, with moving statistics in the place of the model's own."""
+"""The two calls of a model that modes use, with given moving statistics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from metalearn.types import Parameters, Structure
 
 
 def own_statistics(model: keras.Model, keys: Iterable[str]) -> Parameters:
-    """Return the model's own values of its moving statistics."""
+    """Return the current values of the model's moving statistics."""
     state = functional.state(model)
     return {key: state[key] for key in keys}
 
@@ -25,7 +25,7 @@ def trained(
     inputs: Structure,
     noise: tf.Tensor | None = None,
 ) -> tuple[Structure, tf.Tensor | None, Parameters]:
-    """Return outputs and losses of a training call, and the statistics after it."""
+    """Return the outputs and losses of a call in training mode, and the statistics after it."""
     before = {**functional.state(model), **statistics}
     outputs, losses, after = functional.call(
         model, parameters, inputs, state=before, training=True, noise=noise
@@ -34,6 +34,6 @@ def trained(
 
 
 def judged(model: keras.Model, parameters: Parameters, statistics: Parameters, inputs: Structure) -> Judged:
-    """Return outputs and losses of a call that is not for training: normalised with the statistics."""
+    """Return the outputs and losses of a call in inference mode, normalised with the statistics."""
     before = {**functional.state(model), **statistics}
     return functional.call(model, parameters, inputs, state=before)[:2]

@@ -1,4 +1,4 @@
-"""The choice of a mode by name, and what it asks of the model."""
+"""The choice of a mode by name, and its requirements for the model."""
 
 from __future__ import annotations
 
@@ -17,47 +17,46 @@ from metalearn.nn.names import layer_of
 from metalearn.nn.stateful import require_silence, seeded_layers, statistic_keys
 
 CHOICES = {
-    "batch": "every call normalises with its own examples, queries with each other (transductive)",
+    "batch": "every call normalises with the statistics of its examples (transductive for queries)",
     "support": "queries are normalised with the statistics of the support at the same parameters",
     "moving": "queries are normalised with moving statistics, which inner steps update as Keras' fit does",
-    "per_step": "as moving, with moving statistics of its own for each inner step (MAML++)",
-    "per_step_affine": "as per_step, with a scale and shift for each step, too, which no inner step moves",
+    "per_step": "as moving, with separate moving statistics for each inner step (MAML++)",
+    "per_step_affine": "as per_step, also with a scale and shift for each step, which are not adapted",
 }
-"""The modes of models with batch statistics by name, and what each does."""
+"""The modes of models with batch statistics by name, with descriptions."""
 
 
 def mode(name: str | None, model: keras.Model, steps: int) -> Mode:
-    """Return how a model is called in inner steps and on queries.
+    """Return the mode of a model.
 
     Args:
-        name: a key of :data:`CHOICES` for a model with batch statistics; None for one without, which has
-            nothing to choose.
+        name: a key of :data:`CHOICES` for a model with batch statistics, None for a model without.
         model: a built model.
-        steps: K, inner steps while meta-training, at least 0.
+        steps: K, the inner steps in meta-training, at least 0.
 
-    Returns:
+        Returns:
         A frozen record; see :class:`Batch`, :class:`Support`, :class:`Moving`, :class:`PerStep`,
         :class:`Plain`.
 
     Raises:
-        ValueError: if the model has batch statistics and no mode is named, naming the layers and the
-            choices; if a mode is named and the model has none; if the name is not known; if the mode asks
-            for what no layer has; if layers draw random numbers also outside of training.
+        ValueError: if the model has batch statistics but ``name`` is None, naming the layers and the choices;
+            if a mode is given for a model without batch statistics; if the name is unknown; if no layer
+            supports the mode; if layers draw random numbers also outside of training.
     """
     require_count("steps", steps, minimum=0)
     if name is not None and name not in CHOICES:
-        raise ValueError(f"statistics={name!r} is not known:\n{_listed()}")
+        raise ValueError(f"statistics={name!r} is unknown:\n{_listed()}")
     keys = tuple(statistic_keys(model))
     layers = ", ".join(dict.fromkeys(map(layer_of, keys)))
     if name is None and keys:
         raise ValueError(
-            f"model {model.name!r} has batch statistics ({layers}), and results depend on what normalises "
-            f"the queries: choose statistics=\n{_listed()}"
+            f"model {model.name!r} has batch statistics ({layers}), and results depend on how queries are "
+            f"normalised: choose statistics=\n{_listed()}"
         )
     if name is not None and not keys:
         raise ValueError(
             f"statistics={name!r} was chosen, but no layer of model {model.name!r} updates batch statistics "
-            "in training: leave it out"
+            "in training: omit it"
         )
     if name is None:
         return Plain(seeded=bool(seeded_layers(model)))
@@ -84,10 +83,9 @@ def _affine(model: keras.Model, statistics: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def needs_exact(mode: Mode) -> bool:
-    """Return whether derivatives of a mode's calls go through moments of a batch.
+    """Return whether the derivatives of a mode's calls pass through moments of a batch.
 
-    Second derivatives are then right only with layers that have them, such as
-    :class:`metalearn.layers.BatchNormalization`.
+    Second derivatives are then right only for layers like :class:`metalearn.layers.BatchNormalization`.
     """
     return not isinstance(mode, Plain)
 

@@ -1,4 +1,4 @@
-"""The momenta of a model's moving statistics, checked by calls on random numbers."""
+"""The momenta of a model's moving statistics, checked by calls with random numbers."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from metalearn.nn.tracing import input_spec
 from metalearn.types import Parameters, Structure
 
 UNKNOWN = 32
-"""Length of axes of the inputs that the model leaves open."""
+"""The length of input axes with unknown length."""
 
 TOLERANCE = 1e-3
 
 
 def momenta(model: keras.Model, statistics: Sequence[str]) -> tuple[tuple[str, float], ...]:
-    """Return the momentum a of each moving statistic, where a training call makes it ``a m + (1 - a) s``.
+    """Return the momentum a of each moving statistic m, which a training call updates to ``a m + (1 - a) s``.
 
     Args:
         model: a built model.
-        statistics: keys of its moving statistics.
+        statistics: the keys of its moving statistics.
 
     Raises:
-        ValueError: if the layer of one has no attribute ``momentum`` below 1, or its training call does
-            something else (batch renormalisation), naming the layer and the other modes.
+        ValueError: if a layer has no attribute ``momentum`` below 1, or its training call makes another
+            update (batch renormalisation), naming the layer and the other modes.
     """
     owners = {named.key: named.owner for named in named_variables(model)}
     found = {key: getattr(owners[key], "momentum", None) for key in statistics}
@@ -39,20 +39,20 @@ def momenta(model: keras.Model, statistics: Sequence[str]) -> tuple[tuple[str, f
     low, high = (_after(model, statistics, value) for value in (0.0, 1.0))
     other = [key for key, value in named if not np.allclose(high[key] - low[key], value, atol=TOLERANCE)]
     if other:
-        raise _refusal(other, owners, "do not move by momentum m + (1 - momentum) s in a training call")
+        raise _refusal(other, owners, "do not update m to momentum m + (1 - momentum) s in a training call")
     return tuple(named)
 
 
 def _refusal(keys: Iterable[str], owners: dict[str, keras.Layer], reason: str) -> ValueError:
     layers = {f"{layer_of(key)} ({type(owners[key]).__name__})": None for key in keys}
     return ValueError(
-        f"the mode 'support' takes the support's statistics from the moving ones, but {', '.join(layers)} "
+        f"the mode 'support' computes statistics from the moving ones, but {', '.join(layers)} "
         f"{reason}: choose 'batch', 'moving' or 'per_step'"
     )
 
 
 def _after(model: keras.Model, statistics: Sequence[str], value: float) -> Parameters:
-    """Return the statistics after a training call on random numbers that began with ``value`` in all."""
+    """Return the statistics after a training call on random numbers that starts from ``value`` in all."""
     state = functional.state(model)
     begin = {key: tf.fill(state[key].shape, tf.cast(value, state[key].dtype)) for key in statistics}
     called = functional.call(

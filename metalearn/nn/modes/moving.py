@@ -1,4 +1,4 @@
-"""The mode in which inner steps update moving statistics, which queries are normalised with."""
+"""The mode in which inner steps update moving statistics, and queries are normalised with these."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ class Moving(Mode):
         inner step k:           s(S) at theta_k,     m_{k+1} = a m_k + (1 - a) s(S)
         queries at theta_k:     m_k
 
-    with a the layer's momentum. Solving for a head moves m_0 likewise. The state is m, by key; a
-    trainer carries m_0, as the mean over tasks of their m_K, and the meta-gradient goes through m_K to the
-    parameters.
+    where a is the layer's momentum. The fit of a head also updates m_0. The state is m, by key. A trainer
+    carries m_0, the mean over tasks of m_K, and the meta-gradient passes through m_K to the parameters.
 
     Attributes:
-        statistics: keys of the moving statistics.
+        statistics: the keys of the moving statistics.
 
     References: Ioffe and Szegedy (2015), "Batch Normalization", algorithm 2; Bronskill et al. (2020),
     "TaskNorm", on conventional batch normalisation.
@@ -35,7 +34,7 @@ class Moving(Mode):
     statistics: tuple[str, ...]
 
     def initial(self, model: keras.Model) -> Structure:
-        """Return m_0: the model's own moving statistics."""
+        """Return m_0: the model's current moving statistics."""
         return own_statistics(model, self.statistics)
 
     def inner(
@@ -47,11 +46,11 @@ class Moving(Mode):
         step: Step,
         noise: tf.Tensor | None,
     ) -> Trained:
-        """Call the model in training on the support, and move the statistics."""
+        """Call the model in training mode on the support, and update the statistics."""
         return trained(model, parameters, state, inputs, noise)
 
     def solved(self, state: Structure, after: Parameters) -> Structure:
-        """Return the statistics as the training call on the support has moved them."""
+        """Return the statistics after the training call on the support."""
         return {key: after[key] for key in state}
 
     def query_statistics(

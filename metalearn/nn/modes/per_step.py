@@ -1,4 +1,4 @@
-"""The mode with moving statistics for every inner step."""
+"""The mode with separate moving statistics for every inner step."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from metalearn.types import Parameters, Structure
 
 @dataclasses.dataclass(frozen=True)
 class PerStep(Mode):
-    """Every inner step has moving statistics of its own: queries at theta_k are normalised with set k.
+    """Every inner step has its own moving statistics: queries at theta_k are normalised with set k.
 
     ::
 
         inner step k:           s(S) at theta_k,     m[k] <- a m[k] + (1 - a) s(S)
-        queries at theta_k:     a m[k] + (1 - a) s(S)        as step k, or observe, leaves m[k]
+        queries at theta_k:     a m[k] + (1 - a) s(S)        the m[k] after step k, or after observe
 
     for k = 0, ..., K, and with m[K] in steps after K. The state is m, by key, leaves ``[K+1, ...]``. A
-    trainer carries what ``observe`` returns at theta_K: no inner step updates m[K]. Scales and shifts
-    that are named in ``affine`` have a set for each k likewise, by which support and queries at theta_k are
-    scaled and shifted; the outer loop alone learns them.
+    trainer carries the result of ``observe`` at theta_K, because no inner step updates m[K]. The scales and
+    shifts named in ``affine`` also have a set for each k, which is used for support and queries at theta_k;
+    they are learned in the outer loop only.
 
     Attributes:
-        statistics: keys of the moving statistics.
-        steps: K, inner steps while meta-training, at least 0.
-        affine: keys of scales and shifts; empty for one of each for all steps, which the inner loop may move.
+        statistics: the keys of the moving statistics.
+        steps: K, the inner steps in meta-training, at least 0.
+        affine: the keys of scales and shifts; empty if all steps share them, in which case they may be
+            adapted.
 
     Reference: Antoniou, Edwards and Storkey (2019), "How to train your MAML", per-step batch normalisation
-    running statistics (BNRS), and weights and biases (BNWB). Deviation: theirs are K sets, and queries at
-    theta_{k+1} take set k.
+    running statistics (BNRS), and weights and biases (BNWB). Deviation: the paper has K sets, and queries at
+    theta_{k+1} use set k.
     """
 
     statistics: tuple[str, ...]
@@ -43,7 +44,7 @@ class PerStep(Mode):
     needs_support = True
 
     def initial(self, model: keras.Model) -> Structure:
-        """Return K + 1 copies of the model's own moving statistics."""
+        """Return K + 1 copies of the model's current moving statistics."""
         return self._copies(own_statistics(model, self.statistics))
 
     def spread(self, parameters: Parameters) -> Parameters:
@@ -63,7 +64,7 @@ class PerStep(Mode):
         step: Step,
         noise: tf.Tensor | None,
     ) -> Trained:
-        """Call the model in training on the support, and move the statistics of the step."""
+        """Call the model in training mode on the support, and update the statistics of the step."""
         outputs, losses, after = trained(model, parameters, self._set(state, step), inputs, noise)
         moved = {
             key: tf.where(self._chosen(leaf, step), after[key][None], leaf) for key, leaf in state.items()
@@ -73,7 +74,7 @@ class PerStep(Mode):
     def observe(
         self, model: keras.Model, parameters: Parameters, state: Structure, inputs: Structure, step: Step
     ) -> Structure:
-        """Move the statistics of the step by a training call on the support."""
+        """Update the statistics of the step by a training call on the support."""
         return self.inner(model, parameters, state, inputs, step, None)[2]
 
     def query_statistics(
@@ -84,7 +85,7 @@ class PerStep(Mode):
         support_inputs: Structure,
         step: Step,
     ) -> Parameters:
-        """Return those of the step, as ``observe`` leaves them."""
+        """Return the statistics of the step after ``observe``."""
         before = self._set(state, step)
         if not tf.nest.flatten(support_inputs):
             return before
@@ -99,7 +100,7 @@ class PerStep(Mode):
         query_inputs: Structure,
         step: Step,
     ) -> Judged:
-        """Call the model on the queries with the statistics of the step, as ``observe`` leaves them."""
+        """Call the model on the queries with the statistics of the step after ``observe``."""
         statistics = self.query_statistics(model, parameters, state, support_inputs, step)
         return judged(model, parameters, statistics, query_inputs)
 
@@ -107,7 +108,7 @@ class PerStep(Mode):
         return {key: tf.repeat(value[None], self.steps + 1, axis=0) for key, value in values.items()}
 
     def _set(self, sets: Structure, step: Step) -> Parameters:
-        """Return what one step has."""
+        """Return the set of one step."""
         # Not gather: its gradient with respect to the sets would be sparse.
         return {
             key: tf.reduce_sum(tf.where(self._chosen(leaf, step), leaf, tf.zeros_like(leaf)), axis=0)
@@ -115,6 +116,6 @@ class PerStep(Mode):
         }
 
     def _chosen(self, leaf: tf.Tensor, step: Step) -> tf.Tensor:
-        """Return which of the sets ``[K+1, ...]`` is that of a step, ``[K+1, 1, ...]``."""
+        """Return a mask ``[K+1, 1, ...]`` of the set of a step."""
         index = tf.minimum(tf.cast(step, tf.int32), self.steps)
         return tf.reshape(tf.range(self.steps + 1) == index, [-1] + [1] * (leaf.shape.rank - 1))

@@ -14,7 +14,7 @@ from metalearn.types import Parameters, Structure
 
 @dataclasses.dataclass(frozen=True)
 class Plain(Mode):
-    """For models without batch statistics: inner steps are training calls only if layers draw.
+    """The mode of models without batch statistics: inner steps are training calls only for random layers.
 
     Attributes:
         seeded: whether the model has layers that draw random numbers in training.
@@ -31,7 +31,7 @@ class Plain(Mode):
         step: Step,
         noise: tf.Tensor | None,
     ) -> Trained:
-        """Call the model on the support, in training if it is seeded."""
+        """Call the model on the support, in training mode if it is seeded."""
         outputs, losses, _ = functional.call(
             model, parameters, inputs, training=self.seeded, noise=noise if self.seeded else None
         )
@@ -46,5 +46,5 @@ class Plain(Mode):
         query_inputs: Structure,
         step: Step,
     ) -> Judged:
-        """Call the model on the queries, not in training."""
+        """Call the model on the queries in inference mode."""
         return functional.call(model, parameters, query_inputs)[:2]

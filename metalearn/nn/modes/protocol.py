@@ -1,4 +1,4 @@
-"""What every mode offers."""
+"""The protocol of modes."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ Trained: TypeAlias = "tuple[Structure, tf.Tensor | None, Structure]"
 
 
 class Mode(Protocol):
-    """How a model is called in inner steps, and to be judged: pure functions, differentiable through.
+    """The calls of a model in inner steps and for queries: pure, differentiable functions.
 
-    The model and its parameters, keyed as by :func:`metalearn.functional.parameters`, come first. ``state``
-    is what the inner loop carries beside the parameters: moving statistics by key, or ``()``. ``losses`` are
-    the sum of the model's losses in the call that gives the outputs, or None: see
-    :func:`metalearn.functional.call`. Inputs are those of a task's support or query examples, ``[N, ...]``.
-    A record that names this class as its base inherits a mode without a state.
+    The first arguments are the model and its parameters, keyed as :func:`metalearn.functional.parameters`.
+    ``state`` is the model's state in the inner loop: moving statistics by key, or ``()``. ``losses`` is the
+    sum of the model's losses in the call that computes the outputs, or None; see
+    :func:`metalearn.functional.call`. Inputs are those of a task's support or query examples, ``[N, ...]``. A
+    subclass inherits the defaults of a mode without a state.
 
     Attributes:
-        needs_support: whether ``outer`` and ``observe`` read the inputs of the support.
-        affine: keys of parameters that each inner step has a value of its own for, ``[K+1, ...]`` among the
-            meta-parameters. The inner loop moves none of them.
+        needs_support: whether ``outer`` and ``observe`` use the inputs of the support.
+        affine: the keys of parameters with a separate value for each inner step, ``[K+1, ...]`` in the
+            meta-parameters. They are not adapted.
     """
 
     needs_support: bool = False
     affine: tuple[str, ...] = ()
 
     def initial(self, model: keras.Model) -> Structure:
-        """Return the state before any training, from the model's own values."""
+        """Return the initial state, from the model's current values."""
         return ()
 
     def spread(self, parameters: Parameters) -> Parameters:
-        """Return the meta-parameters before any training, given the model's parameters."""
+        """Return the initial meta-parameters, given the model's parameters."""
         return parameters
 
     def at(self, parameters: Parameters, step: Step) -> Parameters:
-        """Return the model's parameters at inner step ``step``, as the other methods take them."""
+        """Return the model's parameters at inner step ``step``, for the other methods."""
         return parameters
 
     def inner(
@@ -55,25 +55,24 @@ class Mode(Protocol):
     ) -> Trained:
         """Return ``(outputs, losses, state)`` of the training call of inner step ``step``, from 0.
 
-        ``noise`` is the seed, ``[2]`` integers, of layers that draw; without it they are off.
+        ``noise`` is the seed, ``[2]`` integers, of random layers, which are disabled without it.
         """
         ...
 
     def solved(self, state: Structure, after: Parameters) -> Structure:
-        """Return the state after a head was solved for.
+        """Return the state after the fit of a head.
 
-        ``after`` is all non-trainable values after the training call on the support that gave the features;
-        before it they were ``query_statistics`` at step 0. All but ``moving`` keep the state.
+        ``after`` are all non-trainable values after the training call on the support that computed the
+        features; before it they were ``query_statistics`` at step 0. Only ``moving`` changes the state.
         """
         return state
 
     def observe(
         self, model: keras.Model, parameters: Parameters, state: Structure, inputs: Structure, step: Step
     ) -> Structure:
-        """Return the state that judging theta_step leaves, given the support's inputs.
+        """Return the state after evaluating theta_step, given the support's inputs.
 
-        It is what a trainer carries to the next tasks from the last step. All but ``per_step`` keep the
-        state.
+        A trainer carries the state of the last step to the next tasks. Only ``per_step`` changes the state.
         """
         return state
 
@@ -85,9 +84,10 @@ class Mode(Protocol):
         support_inputs: Structure,
         step: Step,
     ) -> Parameters:
-        """Return the moving statistics, by key, that queries at theta_step are normalised with.
+        """Return the moving statistics, by key, with which queries at theta_step are normalised.
 
-        Arguments are those of ``outer``; without inputs of a support, ``()``, as far as they are known then.
+        Arguments are those of ``outer``. Without inputs of a support, ``()``, the statistics that are known
+        then.
         """
         return {}
 
@@ -102,6 +102,6 @@ class Mode(Protocol):
     ) -> Judged:
         """Return ``(outputs, losses)`` of the queries at theta_step, given the state before ``observe``.
 
-        Layers that draw are off.
+        Random layers are disabled.
         """
         ...

@@ -22,14 +22,14 @@ class Support(Mode):
         inner step k:           s(S) at theta_k
         queries at theta_k:     s(S) at theta_k
 
-    A query's answer does not depend on other queries. There is no state. The statistics are got from a
-    training call on the support in which all moving statistics begin at zero: it leaves ``(1 - a) s(S)``
-    with a the layer's momentum.
+    The prediction for a query does not depend on other queries. There is no state. The statistics come from a
+    training call on the support with zeros as the initial moving statistics, which returns ``(1 - a) s(S)``,
+    where a is the layer's momentum.
 
     Attributes:
-        momenta: key of each moving statistic, and its momentum a.
+        momenta: the key of each moving statistic and its momentum a.
 
-    Reference: Bronskill et al. (2020), "TaskNorm", where it is called MetaBN.
+        Reference: Bronskill et al. (2020), "TaskNorm", where it is called MetaBN.
     """
 
     momenta: tuple[tuple[str, float], ...]
@@ -45,7 +45,7 @@ class Support(Mode):
         step: Step,
         noise: tf.Tensor | None,
     ) -> Trained:
-        """Call the model in training on the support."""
+        """Call the model in training mode on the support."""
         outputs, losses, _ = trained(model, parameters, {}, inputs, noise)
         return outputs, losses, state
 
@@ -57,7 +57,7 @@ class Support(Mode):
         support_inputs: Structure,
         step: Step,
     ) -> Parameters:
-        """Return those of a training call on the support; those of the model itself are of no meaning."""
+        """Return the statistics of a training call on the support."""
         if not tf.nest.flatten(support_inputs):
             return {}
         own = functional.state(model)
@@ -74,6 +74,6 @@ class Support(Mode):
         query_inputs: Structure,
         step: Step,
     ) -> Judged:
-        """Call the model in training on the support, then with its statistics on the queries."""
+        """Call the model in training mode on the support, then with its statistics on the queries."""
         statistics = self.query_statistics(model, parameters, state, support_inputs, step)
         return judged(model, parameters, statistics, query_inputs)

@@ -1,4 +1,4 @@
-"""Applications of gradients through learning: each a function that returns a learner of its problem."""
+"""Applications of gradients through learning: each is a function that returns a learner."""
 
 from metalearn.problems.applications.actor_critic import actor_critic
 from metalearn.problems.applications.cleaning import cleaning

@@ -1,4 +1,4 @@
-"""An actor-critic whose discount and bootstrapping are learned while it learns."""
+"""An actor-critic whose discount and bootstrapping parameters are meta-learned during its training."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def actor_critic(
     estimator: Estimator | None = None,
     seed: int = 0,
 ) -> BilevelLearner:
-    """Return the learner of the discount gamma and the lambda of an actor-critic's returns.
+    """Return a learner of the discount gamma and the trace decay lambda of an actor-critic's returns.
 
     ::
 
@@ -47,32 +47,33 @@ def actor_critic(
         inner loss = 1/N sum_nt [ -(g_t - v(s_t)) log pi(a_t) + (g_t - v(s_t))^2 / 2 ]
         outer loss = 1/N sum_nt [ -(g'_t - v(s_t)) log pi(a_t) ]
 
-    with rollouts of theta_0 in the inner loss, of theta_1 in the outer one, and g' of the discount
+    with rollouts of theta_0 in the inner loss and of theta_1 in the outer one; g' has the discount
     ``reference`` and a lambda of 1.
 
     Updates are semi-gradients: ``g - v`` in front of log pi and g in the square are constants with respect
-    to theta, and functions of gamma and lambda. An iteration is one update; ``MetaTrainer(carry=...)`` goes
-    on with the actor-critic in the next, on tasks that ``Rollouts(population=...)`` keeps. So the
-    meta-gradient is the paper's with a decay of 0: exact for one update on given trajectories, without its
-    effect on later ones. The outer loss is the negative mean return, discounted by the reference; it reports
-    ``return``, undiscounted, ``discount`` and ``trace``.
+    to theta, and functions of gamma and lambda. An iteration is one update; with ``MetaTrainer(carry=...)``
+    the next iteration continues from the updated actor-critic, on the fixed tasks of
+    ``Rollouts(population=...)``. The meta-gradient is therefore the paper's with a decay of 0: it is exact
+    for one update on given trajectories and ignores the effect on later ones. The outer loss is the negative
+    mean return with the discount ``reference``; it reports the undiscounted ``return``, ``discount`` and
+    ``trace``.
 
     Args:
-        environment: of the tasks.
-        model: a built Keras model, observations to means of actions (logits if discrete) and v.
-        rule: the inner update.
-        discount: gamma before training, in (0, 1); phi has its logit.
-        trace: lambda before training, in (0, 1); likewise.
-        reference: discount of the outer loss, in [0, 1].
-        deviation: of continuous actions.
-        estimator: of the meta-gradient; ``checkpointed()`` unless given.
-        seed: of the model's initial parameters, the same for every task.
+        environment: the environment of the tasks.
+        model: a built Keras model from observations to the means of actions (logits if discrete) and v.
+        rule: the inner update rule.
+        discount: the initial gamma, in (0, 1); phi contains its logit.
+        trace: the initial lambda, in (0, 1); phi contains its logit.
+        reference: the discount of the outer loss, in [0, 1].
+        deviation: the standard deviation of continuous actions.
+        estimator: the estimator of the meta-gradient; ``checkpointed()`` by default.
+        seed: the seed of the model's initial parameters, which are the same for every task.
 
     Raises:
         ValueError: if a number is out of range, or the model does not fit the environment.
 
     Reference: Xu, van Hasselt and Silver (2018), "Meta-Gradient Reinforcement Learning", section 1;
-    without its entropy bonus, and with a model that is not given gamma and lambda.
+    without its entropy bonus, and with a model that does not take gamma and lambda as inputs.
     """
     initial, rule = functional.initialize(model, seed), rules.get(rule)
     learned = {"discount": _logit("discount", discount), "trace": _logit("trace", trace)}

@@ -1,4 +1,4 @@
-"""Meta-losses that are the mean over a whole training."""
+"""Meta-losses that are means over all steps of a training."""
 
 from __future__ import annotations
 

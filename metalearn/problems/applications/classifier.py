@@ -14,13 +14,13 @@ from metalearn.types import Batch, Parameters, Structure
 
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-    """A model ``[N, ...] -> logits [N, C]`` without batch statistics and random draws.
+    """A model ``[N, ...] -> logits [N, C]`` without batch statistics and without random layers.
 
     Attributes:
-        model: any such built Keras model.
+        model: a built Keras model of this kind.
 
     Raises:
-        ValueError: if it is none, naming the layers and the remedy.
+        ValueError: if the model is not of this kind, naming the layers and the remedy.
     """
 
     model: keras.Model
@@ -49,21 +49,21 @@ class Classifier:
         return self.model.output_shape[1]
 
     def __call__(self, theta: Parameters, inputs: Structure) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return logits, and what the model adds to a loss (regularisers), a scalar."""
+        """Return the logits and the sum of the model's own losses (regularisers), a scalar."""
         logits, added, _ = functional.call(self.model, theta, inputs)
         return logits, tf.zeros([], logits.dtype) if added is None else tf.cast(added, logits.dtype)
 
 
 def consecutive(examples: Batch, step: int | tf.Tensor, size: int) -> tuple[Batch, tf.Tensor]:
-    """Return the mini-batch of an inner step and its rows: ``k size, k size + 1, ...``, over and over."""
+    """Return the mini-batch of inner step k and its rows ``k size, k size + 1, ...``, modulo their number."""
     rows = (step * size + tf.range(size)) % examples.targets.shape[0]
     return tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), examples), rows
 
 
 def require_classes(what: str, targets: tf.Tensor, classes: int) -> None:
-    """Raise ValueError, naming the remedy, if targets are no classes ``[N]`` from 0 to ``classes - 1``.
+    """Raise ValueError, naming the remedy, unless targets are classes ``[N]`` from 0 to ``classes - 1``.
 
-    Their values are judged where they are known: a learner shows those of the first task.
+    Values are checked only if they are known: a learner passes those of the first task.
     """
     if not targets.dtype.is_integer or targets.shape.rank != 1:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Data hyper-cleaning: a weight for each training example, learned by the loss on a few clean ones."""
+"""Data hyper-cleaning: a weight for each training example, learned from the loss on clean examples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from metalearn.problems.bilevel_learner import BilevelLearner
 from metalearn.types import Batch, Meta, Parameters, Rule, Structure, Task
 
 WRONG = "wrong"
-"""The part of ``Task.info`` that says which examples have a wrong label, ``[N]``: for the metric alone."""
+"""The key of ``Task.info`` for the mask ``[N]`` of examples with a wrong label; only the metric uses it."""
 
 
 def cleaning(
@@ -31,31 +31,31 @@ def cleaning(
     estimator: Estimator | None = None,
     seed: int = 0,
 ) -> BilevelLearner:
-    """Return the learner of the weights of training examples, some of which have a wrong label.
+    """Return a learner of the weights of training examples, some of which have wrong labels.
 
     ::
 
         inner loss = 1/B sum_{n in batch k} 2 sigmoid(weights_n) CE(y_n, f_theta(x_n))
         outer loss = 1/M sum_m CE(y_m, f_theta_K(x_m))                         over query examples, all clean
 
-    With ``weights = 0`` every example counts once: that is training on the labels as they are. The outer loss
-    reports ``accuracy``; and, for tasks whose ``info`` has the mask ``"wrong"``, ``f1``: of the examples
-    that count less than once, taken for those with a wrong label.
+    With ``weights = 0`` every example has weight 1, as in ordinary training. The outer loss reports
+    ``accuracy`` and, for tasks whose ``info`` has the mask ``"wrong"``, ``f1``: the F1 score of predicting
+    that the examples with a weight below 1 are those with a wrong label.
 
     Args:
         model: a built Keras model that returns logits.
-        examples: N, in the support ``(inputs [N, ...], classes [N])``.
-        rule: the inner update.
+        examples: N, the number of support examples ``(inputs [N, ...], classes [N])``.
+        rule: the inner update rule.
         steps: K.
-        batch: B, examples of an inner step, which divides N: step k takes rows ``k B, k B + 1, ...`` modulo
-            N, and goes on where an inner loop is carried. All of them unless given.
-        estimator: of the gradient with respect to ``phi = {"weights": [N]}``; ``checkpointed()`` unless
-            given.
-        seed: of the model's initial parameters, the same for every inner loop.
+        batch: B, the number of examples of an inner step, a divisor of N: step k takes rows ``k B, k B + 1,
+            ...`` modulo N, and k continues if the inner loop is carried. All examples by default.
+        estimator: the estimator of the gradient with respect to ``phi = {"weights": [N]}``;
+            ``checkpointed()`` by default.
+        seed: the seed of the model's initial parameters, which are the same for every inner loop.
 
     Raises:
-        ValueError: if a number is out of range, or the model is none that can be trained so; when it meets
-            its tasks, if they have other than N examples, or a class that the model has no output for.
+        ValueError: if a number is out of range or the model is not supported; when tasks are given, if they
+            do not have N examples, or have a class without an output of the model.
 
     Reference: Franceschi et al. (2017), "Forward and Reverse Gradient-Based Hyperparameter Optimization",
     section 5.1.
@@ -90,7 +90,7 @@ class Weighted:
         require_count("batch", self.size)
         if self.examples % self.size:
             raise ValueError(
-                f"batch={self.size} does not divide the {self.examples} examples: every step takes as many"
+                f"batch={self.size} does not divide the {self.examples} examples: choose a divisor"
             )
 
     def start(self, phi: Meta, task: Task) -> Parameters:
@@ -99,8 +99,8 @@ class Weighted:
         require_classes("cleaning", targets, self.classifier.classes)
         if targets.shape[0] != self.examples:
             raise ValueError(
-                f"cleaning: the support has {targets.shape[0]} examples, and examples={self.examples} have a "
-                "weight: give as many"
+                f"cleaning: the support has {targets.shape[0]} examples, but there are weights for "
+                f"examples={self.examples}: make the two numbers equal"
             )
         return tf.nest.map_structure(lambda leaf: tf.cast(leaf, phi["weights"].dtype), self.theta_0)
 
@@ -111,7 +111,7 @@ class Weighted:
     def inner_loss(
         self, theta: Parameters, phi: Meta, seen: tuple[Batch, tf.Tensor], state: Structure
     ) -> tf.Tensor:
-        """Return the weighted cross-entropy, and what the model adds."""
+        """Return the weighted cross-entropy plus the model's own losses."""
         (inputs, targets), rows = seen
         outputs, added = self.classifier(theta, inputs)
         weights = 2 * tf.sigmoid(tf.gather(phi["weights"], rows))
@@ -119,7 +119,7 @@ class Weighted:
         return losses.cross_entropy(soft, outputs) + added
 
     def outer_loss(self, theta: Parameters, phi: Meta, task: Task, state: Structure) -> Any:
-        """Return the cross-entropy of the query, accuracy, and F1 where the truth is known."""
+        """Return the cross-entropy of the query, the accuracy, and F1 if the wrong labels are known."""
         outputs, _ = self.classifier(theta, task.query.inputs)
         found = {"accuracy": metrics.accuracy(task.query.targets, outputs)}
         if isinstance(task.info, Mapping) and WRONG in task.info:
@@ -128,6 +128,6 @@ class Weighted:
 
 
 def f1(true: tf.Tensor, found: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Return ``2 TP / (number true + number found)`` of two masks ``[N]``; 0 where both are empty."""
+    """Return ``2 TP / (number true + number found)`` for two masks ``[N]``; 0 if both are empty."""
     both, one, other = (tf.reduce_sum(tf.cast(mask, dtype)) for mask in (true & found, true, found))
     return 2 * both / tf.maximum(one + other, 1)

@@ -1,4 +1,4 @@
-"""Weights of training examples by a network that rates them, and so rates examples that it has not seen."""
+"""Weights of training examples from a network that rates examples and generalises to new ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from metalearn.problems.bilevel_learner import BilevelLearner
 from metalearn.types import Batch, Meta, Parameters, Rule, Structure, Task
 
 UNSEEN = ("asked_labels", "asked_wrong")
-"""Parts of ``Task.info``: other labels of the query examples, and which of them are wrong, for the metric."""
+"""Keys of ``Task.info`` for the metric: other labels of the query examples, and the mask of wrong ones."""
 
 
 def datarater(
@@ -31,7 +31,7 @@ def datarater(
     estimator: Estimator | None = None,
     seed: int = 0,
 ) -> BilevelLearner:
-    """Return the learner of a network that weights training examples, some of which have a wrong label.
+    """Return a learner of a network that weights training examples, some of which have wrong labels.
 
     ::
 
@@ -39,29 +39,31 @@ def datarater(
         inner loss = sum_{n in batch k} softmax(score)_n CE(y_n, f_theta(x_n))
         outer loss = 1/M sum_m CE(y_m, f_theta_K(x_m))              over query examples, all clean
 
-    The outer loss reports ``accuracy``; and, for tasks whose ``info`` says which labels are wrong, ``auc``:
-    how probable it is that of two query examples, shown with the labels ``info["asked_labels"]``, one with
-    a right label scores above one with a wrong label (``info["asked_wrong"]``).
+    The outer loss reports ``accuracy`` and, for tasks whose ``info`` marks wrong labels, ``auc``: the
+    probability that a query example with a correct label scores higher than one with a wrong label, if query
+    examples have the labels ``info["asked_labels"]``, of which the mask ``info["asked_wrong"]`` are wrong.
 
     Args:
         model: a built Keras model that returns logits.
-        rater: likewise, of as many classes.
-        rule: the inner update.
+        rater: a built Keras model that returns scores for the same number of classes.
+        rule: the inner update rule.
         steps: K.
-        batch: B: step k takes the support's rows ``k B, k B + 1, ...`` modulo their number.
-        estimator: of the gradient with respect to ``phi = {"rater": ...}``; ``checkpointed()`` unless given.
-        seed: of both models' initial parameters, those of ``model`` the same for every inner loop.
+        batch: B; step k takes the support's rows ``k B, k B + 1, ...`` modulo their number.
+        estimator: the estimator of the gradient with respect to ``phi = {"rater": ...}``;
+            ``checkpointed()`` by default.
+        seed: the seed of both models' initial parameters; those of ``model`` are the same for every inner
+            loop.
 
     Raises:
-        ValueError: if a number is out of range, or the models do not fit each other or cannot be trained so;
-            when it meets its tasks, if there is a class that they have no output for.
+        ValueError: if a number is out of range, or the models are not supported or do not fit each other;
+            when tasks are given, if there is a class without an output of the models.
 
     Reference: Calian et al. (2025), "DataRater: Meta-Learned Dataset Curation", section 2.
     """
     classifier, judge, rule = Classifier(model), Classifier(rater), rules.get(rule)
     require_count("batch", batch)
     if judge.classes != classifier.classes:
-        raise ValueError(f"rater has {judge.classes} outputs and model {classifier.classes}: one for a class")
+        raise ValueError(f"rater has {judge.classes} outputs and model {classifier.classes}: make them equal")
     theta_0 = functional.initialize(model, seed)
     phi = {"rater": functional.initialize(rater, seed), "rule": rule.learnable(theta_0)}
 
@@ -97,14 +99,14 @@ class Rated:
         return tf.nest.map_structure(lambda leaf: tf.cast(leaf, dtype), self.theta_0)
 
     def inner_loss(self, theta: Parameters, phi: Meta, examples: Batch, state: Structure) -> tf.Tensor:
-        """Return the weighted cross-entropy, and what the model adds."""
+        """Return the weighted cross-entropy plus the model's own losses."""
         outputs, added = self.classifier(theta, examples.inputs)
         weights = examples.targets.shape[0] * tf.nn.softmax(self.scores(phi, *examples))
         soft = weights[:, None] * tf.one_hot(examples.targets, self.classifier.classes, dtype=outputs.dtype)
         return losses.cross_entropy(soft, outputs) + added
 
     def outer_loss(self, theta: Parameters, phi: Meta, task: Task, state: Structure) -> Any:
-        """Return the cross-entropy of the query, accuracy, and the AUC where the truth is known."""
+        """Return the cross-entropy of the query, the accuracy, and the AUC if the wrong labels are known."""
         inputs, targets = task.query
         outputs, _ = self.classifier(theta, inputs)
         require_classes("datarater", targets, self.classifier.classes)
@@ -116,7 +118,7 @@ class Rated:
 
 
 def auc(positive: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-    """Return the area under the ROC curve: ``P(score of a positive > that of a negative)``, ties for half.
+    """Return the area under the ROC curve, ``P(positive > negative) + P(positive = negative) / 2`` of scores.
 
     Args:
         positive: a mask ``[N]``; without positives or negatives the area is 0.

@@ -20,20 +20,20 @@ def dirac(
     start: tuple[float, float] = (1.0, 0.5),
     estimator: Estimator | None = None,
 ) -> BilevelLearner:
-    """Return the learner of the Dirac GAN: data at 0, a generator of one point phi, a discriminator psi x.
+    """Return a learner of the Dirac GAN: data at 0, a generator of one point phi, a discriminator psi x.
 
     ::
 
         discriminator: minimise softplus(-psi phi),   generator: minimise -softplus(-psi phi)
 
-    phi is a scalar, and so is ``theta["psi"]``. The equilibrium is at zero; alternating descent circles
-    around it for ever, and looking ahead spirals in. For ``carry="forever"`` in ``MetaTrainer``.
+    phi and ``theta["psi"]`` are scalars. The equilibrium is at zero; alternating descent circles around it
+    without converging, while an unrolled generator converges. Use ``carry="forever"`` in ``MetaTrainer``.
 
     Args:
-        unrolled: steps of the discriminator that the generator looks ahead, at least 0.
-        rule: of the discriminator, gradient descent at a rate of 0.1 unless given.
-        start: phi and psi at first.
-        estimator: ``first_order()`` unless given: it gives the same gradient as the exact ones, for less.
+        unrolled: the number of discriminator steps that the generator's loss is unrolled through, at least 0.
+        rule: the update rule of the discriminator; gradient descent with a rate of 0.1 by default.
+        start: the initial phi and psi.
+        estimator: ``first_order()`` by default, which equals the exact estimators here at lower cost.
 
     Raises:
         ValueError: if ``unrolled`` is negative, or the start is not finite.

@@ -1,4 +1,4 @@
-"""Dataset distillation: a few synthetic examples, learned so that training on them alone is enough."""
+"""Dataset distillation: a few synthetic training examples that replace a data set."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from metalearn.types import Batch, Meta, Parameters, Rule, Structure, Task
 def distillation(
     model: keras.Model, images: Batch, rule: Rule, steps: int = 20, estimator: Estimator | None = None
 ) -> BilevelLearner:
-    """Return the learner of synthetic examples that train a model from any initialisation.
+    """Return a learner of synthetic examples that train a model from any initialisation.
 
     ::
 
-        theta_0    ~ the model's initializers, anew for every task and iteration
+        theta_0    ~ the model's initializers, drawn anew for every task and iteration
         inner loss = 1/n sum_i CE(label_i, f_theta(image_i))
         outer loss = 1/M sum_m CE(y_m, f_theta_K(x_m))                         over query examples, real ones
 
@@ -34,16 +34,16 @@ def distillation(
 
     Args:
         model: a built Keras model that returns logits.
-        images: what learning starts with, such as one real image a class: inputs ``[n, ...]`` and their
-            classes ``[n]``, which stay.
-        rule: the inner update; numbers of it that are learned are learned beside the images.
+        images: the initial examples, for instance one real image of each class: inputs ``[n, ...]`` and
+            their classes ``[n]``, which are not learned.
+        rule: the inner update rule; its learned hyperparameters are learned together with the images.
         steps: K.
-        estimator: of the gradient with respect to ``phi = {"images": [n, ...]}``; ``checkpointed()`` unless
-            given.
+        estimator: the estimator of the gradient with respect to ``phi = {"images": [n, ...]}``;
+            ``checkpointed()`` by default.
 
     Raises:
-        ValueError: if the model is none that can be trained so, or the images do not fit it; when it meets
-            its tasks, if there is a class that the model has no output for.
+        ValueError: if the model is not supported or the images do not fit it; when tasks are given, if there
+            is a class without an output of the model.
 
     Reference: Wang et al. (2018), "Dataset Distillation", with random initialisations.
     """
@@ -83,7 +83,7 @@ def _require_images(model: keras.Model, inputs: np.ndarray, classes: int) -> Non
     if not needed.is_compatible_with(inputs.shape[1:]) or len(inputs) != classes:
         raise ValueError(
             f"images have the shape {inputs.shape} and {classes} classes: the model takes [n, "
-            f"{', '.join(map(str, needed))}], and each image has a class"
+            f"{', '.join(map(str, needed))}], and each image needs one class"
         )
     if not np.isfinite(inputs).all():
-        raise ValueError("images have NaN or infinity: learning cannot start with them")
+        raise ValueError("images contain NaN or infinity: learning cannot start from them")

@@ -28,25 +28,25 @@ def gaussians(
     estimator: Estimator | None = None,
     seed: int = 0,
 ) -> BilevelLearner:
-    """Return the learner of a generator that looks ahead through the discriminator's steps.
+    """Return a learner of a generator whose loss is unrolled through the discriminator's steps.
 
     ::
 
         D's loss = H(smoothing, D(real)) + H(0, D(G(noise))),   G's loss = -D's loss after K more steps of D
 
-    phi are the parameters of the generator. Support and query are dicts of ``real`` ``[N, 2]`` and ``noise``
-    ``[N, Z]``, as :class:`metalearn.tasks.Ring` draws them; the discriminator takes its step on the support,
-    and the generator looks ahead and is judged on the query. Use ``carry="forever"`` in ``MetaTrainer``. The
-    outer loss reports ``modes`` and ``share``, how the generated points cover the ``means`` of ``Task.info``.
+    phi contains the generator's parameters. Support and query are dicts of ``real`` ``[N, 2]`` and ``noise``
+    ``[N, Z]``, as :class:`metalearn.tasks.Ring` draws them. The discriminator's step uses the support; the
+    unrolled steps and the generator's loss use the query. Use ``carry="forever"`` in ``MetaTrainer``. The
+    outer loss reports ``modes`` and ``share``: how the generated points cover the ``means`` of ``Task.info``.
 
     Args:
         generator: ``[N, Z] -> [N, 2]``.
         discriminator: ``[N, 2] -> [N, 1]``, logits.
         unrolled: K, at least 0; 0 is an ordinary generative adversarial network.
-        rule: of the discriminator, ``adam(1e-4, beta_1=0.5)`` unless given.
+        rule: the update rule of the discriminator; ``adam(1e-4, beta_1=0.5)`` by default.
         smoothing: the target of real examples, above 0 and at most 1.
-        estimator: ``first_order()`` unless given: it gives the same gradient as the exact ones, for less.
-        seed: of the discriminator's initial parameters.
+        estimator: ``first_order()`` by default, which equals the exact estimators here at lower cost.
+        seed: the seed of the discriminator's initial parameters.
 
     Raises:
         ValueError: if a number is out of range or the models do not fit each other.
@@ -58,7 +58,7 @@ def gaussians(
     points, taken = generator.output_shape[-1], discriminator.input_shape[-1]
     if points != taken:
         raise ValueError(
-            f"the generator makes points of {points} numbers, and the discriminator takes {taken}"
+            f"the generator returns points of {points} numbers, but the discriminator takes {taken}"
         )
 
     def loss(theta: Parameters, phi: Meta, data: Any) -> tf.Tensor:
@@ -80,7 +80,7 @@ def gaussians(
 
 
 def _covered(generator: keras.Model, phi: Meta, task: Task) -> dict[str, tf.Tensor]:
-    """Return how the generated points cover the modes, if the task says where those are."""
+    """Return how the generated points cover the modes, if ``Task.info`` has their means."""
     if not isinstance(task.info, Mapping) or "means" not in task.info:
         return {}
     points = functional.apply(generator, phi, task.query["noise"])

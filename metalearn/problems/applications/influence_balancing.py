@@ -1,4 +1,4 @@
-"""Influence balancing: a parameter that moves the loss one way at once, and the other way in the end."""
+"""Influence balancing: a parameter whose short-term and long-term effects on the loss have opposite signs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from metalearn.problems.bilevel_learner import BilevelLearner
 from metalearn.types import Parameters, Rule, Structure
 
 PLUS, MINUS = 10, 13
-"""Components of the system that theta moves up and down."""
+"""The numbers of components of the system that theta increases and decreases."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,18 +43,18 @@ class LinearSystem(Rule):
 def influence_balancing(
     steps: int = 1, initial: float = 0.5, estimator: Estimator | None = None
 ) -> BilevelLearner:
-    """Return the learner of theta, whose optimum is -1/6, where short windows run away from it.
+    """Return a learner of theta, whose optimum is -1/6; short truncation windows make it diverge.
 
     ::
 
         s_{k+1} = A s_k + theta b,   s_0 = 0,      outer loss = (s_K[0] - 1)^2 / 2
 
-    With theta held still ``s[0]`` ends at ``-6 theta``; at once, one step of a larger theta moves it up.
+    With constant theta, ``s[0]`` converges to ``-6 theta``, while one step with a larger theta increases it.
 
     Args:
-        steps: of a window, at least 1.
-        initial: theta at first.
-        estimator: ``persistent_evolution(0.1, 500)`` unless given; for truncated windows one that
+        steps: the number of steps of a window, at least 1.
+        initial: the initial theta.
+        estimator: ``persistent_evolution(0.1, 500)`` by default; for truncated windows an estimator that
             differentiates, with ``carry="forever"`` in ``MetaTrainer``.
 
     Raises:
@@ -66,7 +66,7 @@ def influence_balancing(
     require_finite("initial", initial)
     problem = BilevelProblem(
         start=lambda theta, task: {"s": tf.zeros([PLUS + MINUS], theta.dtype)},
-        # The system does not descend; what its gradient is does not matter.
+        # The update ignores the gradient, so any loss that depends on theta will do.
         inner_loss=lambda inner, theta, batch, model: tf.reduce_sum(inner["s"]),
         outer_loss=lambda inner, theta, task, model: tf.square(inner["s"][0] - 1) / 2,
         rule=LinearSystem(),

@@ -1,4 +1,4 @@
-"""Logistic regression whose penalties, one a feature, are learned by the loss on other examples."""
+"""Logistic regression with one penalty for each feature, learned from the loss on held-out examples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from metalearn.types import Batch, Parameters, Rule
 def logistic(
     features: int, rule: Rule, steps: int = 100, estimator: Estimator | None = None, log_l2: float = 0.0
 ) -> BilevelLearner:
-    """Return the learner of the penalties of a logistic regression.
+    """Return a learner of the penalties of a logistic regression.
 
     ::
 
@@ -24,14 +24,15 @@ def logistic(
     with the cross-entropy ``CE(y, z) = log(1 + exp z) - y z``. The outer loss reports ``accuracy``.
 
     Args:
-        features: D, of inputs ``[N, D]``; targets are the integers 0 and 1, ``[N]``.
-        rule: the inner update.
+        features: D, the size of inputs ``[N, D]``; targets are the integers 0 and 1, ``[N]``.
+        rule: the inner update rule.
         steps: K.
-        estimator: of the gradient with respect to ``phi = {"log_l2": [D]}``; ``checkpointed()`` unless given.
-        log_l2: the logarithm of each penalty before training.
+        estimator: the estimator of the gradient with respect to ``phi = {"log_l2": [D]}``;
+            ``checkpointed()`` by default.
+        log_l2: the initial logarithm of each penalty.
 
     Raises:
-        ValueError: if a number is out of range; when it meets its tasks, if a class is neither 0 nor 1.
+        ValueError: if a number is out of range; when tasks are given, if a class is neither 0 nor 1.
 
     Reference: Grazzi et al. (2020), "On the Iteration Complexity of Hypergradient Computation", section 5;
     the example "logistic regression" of Betty (Choe et al. 2023).

@@ -1,4 +1,4 @@
-"""Training of a network whose schedules are learned by the loss on other examples, from any start."""
+"""Training of a network with hyperparameters or schedules learned from the loss on held-out examples."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from metalearn.types import Batch, Meta, Parameters, Rule, Structure, Task
 def network(
     model: keras.Model, rule: Rule, steps: int = 100, batch: int = 100, estimator: Estimator | None = None
 ) -> BilevelLearner:
-    """Return the learner of what a training's rule leaves open, such as a rate and a decay for each step.
+    """Return a learner of a training's hyperparameters, such as a rate and a decay for each step.
 
     ::
 
-        theta_0    ~ the model's initializers, anew for every task and iteration
+        theta_0    ~ the model's initializers, drawn anew for every task and iteration
         inner loss = 1/B sum_{n in batch k} CE(y_n, f_theta(x_n))                  over support examples
         outer loss = 1/M sum_m CE(y_m, f_theta_K(x_m))                             over query examples
 
-    phi is ``{"rule": ...}``, the numbers of the rule that are :func:`metalearn.rules.learned`. The outer loss
-    reports ``accuracy``.
+    phi is ``{"rule": ...}``, the hyperparameters of the rule that are :func:`metalearn.rules.learned`. The
+    outer loss reports ``accuracy``.
 
     Args:
         model: a built Keras model that returns logits.
-        rule: the inner update, of which something is learned; with ``learned(..., steps=K)`` a schedule.
+        rule: the inner update rule with learned hyperparameters; ``learned(..., steps=K)`` is a schedule.
         steps: K.
-        batch: B: step k takes the support's rows ``k B, k B + 1, ...`` modulo their number.
-        estimator: of the gradient; ``checkpointed()`` unless given.
+        batch: B; step k takes the support's rows ``k B, k B + 1, ...`` modulo their number.
+        estimator: the estimator of the gradient; ``checkpointed()`` by default.
 
     Raises:
-        ValueError: if nothing is learned, a number is out of range, or the model is none that can be trained
-            so; when it meets its tasks, if there is a class that the model has no output for.
+        ValueError: if nothing is learned, a number is out of range, or the model is not supported; when tasks
+            are given, if there is a class without an output of the model.
 
     Reference: Maclaurin, Duvenaud and Adams (2015), "Gradient-based Hyperparameter Optimization through
     Reversible Learning", section 3.1.
@@ -52,7 +52,7 @@ def network(
     require_count("batch", batch)
     phi = {"rule": rule.learnable(functional.parameters(model))}
     if not tf.nest.flatten(phi):
-        raise ValueError(f"nothing of the rule {rule!r} is learned: give it a metalearn.rules.learned(...)")
+        raise ValueError(f"the rule {rule!r} learns nothing: give it a metalearn.rules.learned(...)")
 
     def inner_loss(theta: Parameters, phi: Meta, examples: Batch, state: Structure) -> tf.Tensor:
         outputs, added = classifier(theta, examples.inputs)

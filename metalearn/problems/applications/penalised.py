@@ -1,4 +1,4 @@
-"""What regressions whose penalties are learned have in common."""
+"""The common part of regressions with learned penalties."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def penalised(
     estimator: Estimator | None,
     log_l2: float,
 ) -> BilevelLearner:
-    """Return the learner of a penalty for each weight of a linear model.
+    """Return a learner of a penalty for each weight of a linear model.
 
     ::
 
@@ -31,13 +31,14 @@ def penalised(
         outer loss = judged(w_K; query)
 
     Args:
-        features: D, weights ``theta["w"]``.
-        loss: of the weights on examples, a scalar.
-        judged: likewise, or with named scalars to report.
-        rule: the inner update.
+        features: D, the number of weights ``theta["w"]``.
+        loss: ``(theta, examples) -> scalar``.
+        judged: ``(theta, examples) -> scalar``, or ``(scalar, {name: scalar to report})``.
+        rule: the inner update rule.
         steps: K.
-        estimator: of the gradient with respect to ``phi = {"log_l2": [D]}``; ``checkpointed()`` for None.
-        log_l2: the logarithm of each penalty before training.
+        estimator: the estimator of the gradient with respect to ``phi = {"log_l2": [D]}``;
+            ``checkpointed()`` for None.
+        log_l2: the initial logarithm of each penalty.
 
     Raises:
         ValueError: if a number is out of range.

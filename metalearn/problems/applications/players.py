@@ -1,4 +1,4 @@
-"""Two players, of which the outer one looks ahead through steps that the inner one has not taken yet."""
+"""Two-player problems whose outer objective is unrolled through future steps of the inner player."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from metalearn.types import Inner, Meta, Parameters, Rule, Structure, Task
 
 
 class Ahead(NamedTuple):
-    """What looking ahead starts from beside theta: the rule's state after the step, and its number."""
+    """The state of the rule after the step, and the step's number: where the unrolled steps start."""
 
     rule: Structure
     step: tf.Tensor
@@ -29,7 +29,7 @@ def unrolled_players(
     unrolled: int,
     report: Callable[[Meta, Task], dict[str, tf.Tensor]] = lambda phi, task: {},
 ) -> BilevelProblem:
-    """Return the problem of an inner player that takes one step, and an outer one that looks further ahead.
+    """Return the problem of an inner player that takes one step, and an outer one with an unrolled objective.
 
     ::
 
@@ -37,22 +37,22 @@ def unrolled_players(
         L       = outer_loss(theta_1^(K), phi; query),   theta_1^(0) = theta_1
         theta_1^(k+1) = rule.update(grad inner_loss(theta_1^(k), phi; query), ...)
 
-    The gradient goes through the K steps ahead, not through the one that is taken: K = 0 is alternating
-    descent. ``MetaTrainer(..., carry="forever")`` keeps theta and the rule's state from iteration to
-    iteration, and the steps ahead begin with both.
+    The gradient passes through the K unrolled steps, but not through the step that is taken: K = 0 is
+    alternating descent. ``MetaTrainer(..., carry="forever")`` keeps theta and the rule's state from iteration
+    to iteration; the unrolled steps start from both.
 
     Args:
-        start: theta_0 of the first iteration.
+        start: returns theta_0 of the first iteration.
         inner_loss, outer_loss: ``(theta, phi, data) -> scalar``.
-        rule: of the inner player, no part of it learned.
+        rule: the update rule of the inner player, without learned hyperparameters.
         unrolled: K, at least 0.
         report: ``(phi, task) -> named scalars``.
 
     Raises:
         ValueError: if K is negative, or the rule learns something.
 
-    Reference: Metz et al. (2017), "Unrolled Generative Adversarial Networks", section 2.2; there, the steps
-    ahead begin before that step.
+    Reference: Metz et al. (2017), "Unrolled Generative Adversarial Networks", section 2.2, where the unrolled
+    steps start before that step.
     """
     rule = _given(rules.get(rule), start())
     ahead = BilevelProblem(

@@ -1,11 +1,12 @@
-"""Policies that adapt by their own rollouts.
+"""Policies that adapt to a task by policy gradients.
 
-The surrogate ``plain`` gives wrong meta-gradients: of a Gaussian bandit with mean 0.2, deviation 0.5,
-goal 1.2 and rate 0.1 the meta-gradient of the return's negative is -1.28; DiCE and LVC estimate that,
-and plain -1.6 with the baseline ``mean``, the first-order value, and -2.4 with ``none``.
+The surrogate ``plain`` gives wrong meta-gradients. For a Gaussian bandit with mean 0.2, standard deviation
+0.5, goal 1.2 and inner rate 0.1, the meta-gradient of the negative return is -1.28. DiCE and LVC estimate
+this value; ``plain`` estimates -1.6, the first-order value, with the baseline ``mean`` and -2.4 with
+``none``.
 
-``MetaTrainer`` has to be told ``check_derivatives=False``: the derivatives of a surrogate are on purpose
-not those of its value.
+Use ``MetaTrainer(check_derivatives=False)``: by design, the derivatives of a surrogate are not those of its
+value.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def policy(
     estimator: Estimator | None = None,
     radius: float | None = None,
 ) -> BilevelLearner:
-    """Return the learner of a policy's initial parameters, from which it adapts by policy gradients.
+    """Return a learner of a policy's initial parameters, from which it adapts by policy gradients.
 
     ::
 
@@ -62,28 +63,29 @@ def policy(
         outer loss   = -objective(theta_K; rollouts of theta_K)          on the query's noise
         objective    = 1/N sum_n sum_t discount^t s_nt A_nt + stop(mean discounted return)
 
-    of tasks as :class:`metalearn.tasks.Rollouts` draws them. A are generalised advantages, constants; the
-    factors s have the value 0, and as derivatives those of log-probabilities, see ``surrogate``. The outer
-    loss reports ``return``, the mean of the undiscounted one.
+    with tasks as :class:`metalearn.tasks.Rollouts` draws them. A are generalised advantages, which are
+    constants; the factors s have the value 0 and derivatives that depend on ``surrogate``. The outer loss
+    reports ``return``, the mean undiscounted return.
 
     Args:
-        environment: of the tasks.
-        model: a built Keras model, observations to means of actions, or to logits where they are discrete.
-        rule: the inner update.
+        environment: the environment of the tasks.
+        model: a built Keras model from observations to means of actions, or to logits of discrete ones.
+        rule: the inner update rule.
         steps: K.
-        surrogate: ``dice``; ``lvc``, of lower variance in second derivatives, with a bias; ``plain``; or
-            ``pathwise``, where the environment is differentiable: derivatives through rewards and states, of
-            a loop that is written out, so that the time to compile grows with the horizon.
+        surrogate: ``dice``; ``lvc``, whose second derivatives have a lower variance and a bias; ``plain``; or
+            ``pathwise`` for differentiable environments: derivatives through rewards and states. Its loop is
+            unrolled, so the compile time grows with the horizon.
         baseline: ``linear`` in features of observation and time, fitted to each batch; ``mean`` of the
-            batch at each step; ``none``.
-        discount: of rewards, in (0, 1].
+            batch at each step; or ``none``.
+        discount: the discount of rewards, in (0, 1].
         trace: lambda of generalised advantages, in [0, 1]; 1 for returns without bootstrapping.
-        normalized: whether advantages are divided by their deviation within the batch.
-        exploratory: whether the outer loss has the term of how the initial policy's rollouts are drawn, of
-            E-MAML; with ``plain`` alone, as the others' second derivatives contain it in expectation.
-        deviation: of continuous actions.
-        estimator: of the meta-gradient; ``checkpointed()`` unless given.
-        radius: KL divergence of an update by ``SGD(1.0)``, see :class:`metalearn.estimators.natural`.
+        normalized: whether advantages are divided by their standard deviation within the batch.
+        exploratory: whether the outer loss contains E-MAML's term for the sampling of the initial rollouts;
+            only with ``plain``, as the second derivatives of the others contain it in expectation.
+        deviation: the standard deviation of continuous actions.
+        estimator: the estimator of the meta-gradient; ``checkpointed()`` by default.
+        radius: the KL divergence of an update by ``SGD(1.0)``, see :class:`metalearn.estimators.natural`;
+            None for the plain meta-gradient.
 
     Raises:
         ValueError: if an option is not known, a number out of range, or the model does not fit the
@@ -122,7 +124,7 @@ def _learner(
 
 @dataclasses.dataclass(frozen=True)
 class _Objective:
-    """The losses of :func:`policy`, whose arguments these are."""
+    """The losses of :func:`policy`; the attributes are its arguments."""
 
     environment: Environment
     model: keras.Model
@@ -143,11 +145,11 @@ class _Objective:
         require_fraction("trace", self.trace)
         require_positive("deviation", self.deviation)
         if self.surrogate == PATHWISE and not spec.differentiable:
-            raise ValueError(f"surrogate={PATHWISE!r} needs derivatives, and {name} has none: take 'dice'")
+            raise ValueError(f"surrogate={PATHWISE!r} needs derivatives, but {name} has none: use 'dice'")
         if self.exploratory and self.surrogate != "plain":
             raise ValueError(
-                f"exploratory=True goes with surrogate='plain' alone: second derivatives of "
-                f"{self.surrogate!r} contain that term, which would count twice"
+                f"exploratory=True requires surrogate='plain': the second derivatives of "
+                f"{self.surrogate!r} contain that term already, so it would count twice"
             )
         require_sizes(self.environment, self.model)
 
@@ -162,7 +164,7 @@ class _Objective:
         loss, _, log_probabilities = self._loss(theta, episodes)
         if not self.exploratory:
             return loss
-        # Of all trajectories: each of them has moved theta.
+        # Summed over all trajectories, because all of them have influenced theta.
         return loss, score + tf.reduce_sum(SURROGATES["plain"](log_probabilities))
 
     def outer_loss(self, theta: Parameters, phi: Meta, task: Task, score: Structure) -> Any:

@@ -1,4 +1,4 @@
-"""Quadratic functions, to learn an optimizer on."""
+"""Quadratic functions as training tasks of a learned optimizer."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from metalearn.types import Meta, Parameters, Rule, Structure, Task
 def quadratics(
     size: int, rule: Rule, steps: int = 50, averaged: bool = False, estimator: Estimator | None = None
 ) -> BilevelLearner:
-    """Return the learner of a rule by what it makes of quadratic functions.
+    """Return a learner of an update rule from its performance on quadratic functions.
 
     ::
 
         inner loss = outer loss = |A (x - c)|^2 / 2,   x_0 = 0
 
-    of tasks as :class:`metalearn.tasks.Quadratics` draws them.
+    with tasks as :class:`metalearn.tasks.Quadratics` draws them.
 
     Args:
-        size: D, of x.
-        rule: the inner update, which learns something.
+        size: D, the size of x.
+        rule: the inner update rule, with learned hyperparameters or parameters.
         steps: K.
-        averaged: whether the meta-loss is the mean of those after steps 1 to K, not that after K alone.
-        estimator: of the gradient with respect to ``phi = {"rule": ...}``; ``checkpointed()`` unless given.
+        averaged: whether the meta-loss is the mean of the losses after steps 1 to K instead of that after K.
+        estimator: the estimator of the gradient with respect to ``phi = {"rule": ...}``;
+            ``checkpointed()`` by default.
 
     Raises:
-        ValueError: if a number is out of range, or nothing of the rule is learned.
+        ValueError: if a number is out of range, or the rule learns nothing.
 
     Reference: Andrychowicz et al. (2016), "Learning to learn by gradient descent by gradient descent",
     section 3.1.

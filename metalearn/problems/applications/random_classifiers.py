@@ -1,4 +1,4 @@
-"""Trainings of small classifiers of random width and initialisation, to learn an optimizer on."""
+"""Small classifiers of random width and initialisation as training tasks of a learned optimizer."""
 
 from __future__ import annotations
 
@@ -33,35 +33,36 @@ def random_classifiers(
     averaged: bool = False,
     estimator: Estimator | None = None,
 ) -> BilevelLearner:
-    """Return the learner of a rule by how it trains classifiers from scratch.
+    """Return a learner of an update rule from its performance in training classifiers from scratch.
 
     ::
 
         width ~ uniform on widths[0], ..., widths[1];   W_0, W_1 normal of variance 2 / D and 1 / width
-        f(x)       = W_1 relu(W_0 x + b_0) + b_1,  with ``width`` hidden units;  biases begin at 0
-        inner loss = CE of the B examples of step k, in their order, again from the first after the last
-        outer loss = CE of all query examples; or, with ``next_batch``, of what would be step K's
+        f(x)       = W_1 relu(W_0 x + b_0) + b_1,  with ``width`` hidden units;  biases start at 0
+        inner loss = CE of rows k B, k B + 1, ..., k B + B - 1 of the examples, modulo their number
+        outer loss = CE of all query examples; or, with ``next_batch``, of the examples of step K
 
-    Every inner loop draws its width and initial weights anew. All have the arrays of the largest width: the
-    units beyond a network's own do not reach its outputs. Networks are trained on the support, on the query
-    where tasks have no support: then the outer loss is the loss of training itself. It reports
-    ``accuracy`` on the query. With ``carry="forever"`` and ``next_batch``, a rule is learned while it trains
-    one network, by cross-validation: on the mini-batch that the next step is going to take.
+    Every inner loop draws its width and initial weights anew. All arrays have the largest width; the units
+    beyond a network's own width do not affect its outputs. Networks are trained on the support, or on the
+    query if tasks have no support: the outer loss is then the training loss. It reports ``accuracy`` on the
+    query. With ``carry="forever"`` and ``next_batch``, the rule is learned during the training of one network
+    from the loss on the next mini-batch, which the network has not been trained on yet.
 
     Args:
-        features: D, of inputs ``[N, D]``; targets are classes ``[N]``.
-        classes: C.
-        rule: the inner update, which learns something.
+        features: D, the size of inputs ``[N, D]``; targets are classes ``[N]``.
+        classes: C, the number of classes.
+        rule: the inner update rule, with learned hyperparameters or parameters.
         steps: K.
         widths: the smallest and the largest number of hidden units.
-        batch: B.
-        next_batch: whether the outer loss is on the next mini-batch, not on the query.
-        averaged: whether the meta-loss is the mean of those after steps 1 to K, not that after K alone.
-        estimator: of the gradient with respect to ``phi = {"rule": ...}``; ``checkpointed()`` unless given.
+        batch: B, the size of a mini-batch.
+        next_batch: whether the outer loss is that of the next mini-batch instead of the query.
+        averaged: whether the meta-loss is the mean of the losses after steps 1 to K instead of that after K.
+        estimator: the estimator of the gradient with respect to ``phi = {"rule": ...}``;
+            ``checkpointed()`` by default.
 
     Raises:
-        ValueError: if a number is out of range, or nothing of the rule is learned; when it meets its tasks,
-            if these have other features, or a class beyond C.
+        ValueError: if a number is out of range, or the rule learns nothing; when tasks are given, if they
+            have another number of features, or a class outside 0 to C - 1.
 
     Reference: after Metz et al. (2020), "Tasks, stability, architecture, and compute"; online, after Baydin
     et al. (2018), "Online Learning Rate Adaptation with Hypergradient Descent", with held-out examples.
@@ -82,7 +83,7 @@ def random_classifiers(
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """Functions of one task of :func:`random_classifiers`; the model's state is the width and the step."""
+    """The functions of one task of :func:`random_classifiers`; the state is the width and the step."""
 
     features: int
     classes: int
@@ -123,13 +124,13 @@ class Training:
         return {"width": width, "parameters": parameters}
 
     def start(self, phi: Meta, task: Task) -> Inner:
-        """Return the initial parameters; width and step are the model's state."""
+        """Return the initial parameters with the width and the step as the model's state."""
         drawn = task.support.noise
         inputs, targets = self._asked(task)
         require_classes("random_classifiers", targets, self.classes)
         if inputs.shape[1:] != [self.features]:
             raise ValueError(
-                f"random_classifiers: inputs have the shape {inputs.shape}, and features={self.features}: "
+                f"random_classifiers: inputs have the shape {inputs.shape}, but features={self.features}: "
                 f"give [N, {self.features}]"
             )
         dtype = tf.nest.flatten(phi)[0].dtype
@@ -145,7 +146,7 @@ class Training:
     def inner_loss(
         self, theta: Parameters, phi: Meta, seen: Batch, model: Structure
     ) -> tuple[tf.Tensor, Structure]:
-        """Return the cross-entropy of a mini-batch, and the state with one step more."""
+        """Return the cross-entropy of a mini-batch, and the state with the step increased by one."""
         loss = losses.cross_entropy(seen.targets, self._outputs(theta, seen.inputs, model))
         return loss, {**model, "step": model["step"] + 1}
 

@@ -1,4 +1,4 @@
-"""Ridge regression whose penalties, one a feature, are learned by the error on other examples."""
+"""Ridge regression with one penalty for each feature, learned from the error on held-out examples."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from metalearn.types import Batch, Parameters, Rule
 def ridge(
     features: int, rule: Rule, steps: int = 100, estimator: Estimator | None = None, log_l2: float = -2.0
 ) -> BilevelLearner:
-    """Return the learner of the penalties of a linear regression.
+    """Return a learner of the penalties of a linear regression.
 
     ::
 
         inner loss = 1/(2 N) sum_n (w x_n - y_n)^2 + 1/2 sum_d exp(log_l2_d) w_d^2,   w_0 = 0
         outer loss = 1/(2 M) sum_m (w_K x_m - y_m)^2                                  over query examples
 
-    The inner loss is quadratic, so its solution and the derivative of that are closed forms
+    The inner loss is quadratic, so its solution and the derivative of the solution have closed forms
     (``tests/metalearn/problems/applications/test_ridge.py``).
 
     Args:
-        features: D, of inputs ``[N, D]``; targets are numbers ``[N]``.
-        rule: the inner update.
+        features: D, the size of inputs ``[N, D]``; targets are numbers ``[N]``.
+        rule: the inner update rule.
         steps: K.
-        estimator: of the gradient with respect to ``phi = {"log_l2": [D]}``; ``checkpointed()`` unless given.
-        log_l2: the logarithm of each penalty before training.
+        estimator: the estimator of the gradient with respect to ``phi = {"log_l2": [D]}``;
+            ``checkpointed()`` by default.
+        log_l2: the initial logarithm of each penalty.
 
     Raises:
         ValueError: if a number is out of range.

@@ -15,7 +15,7 @@ from metalearn.sources.environments import Environment, Episodes, Spec
 from metalearn.types import Parameters, Structure, Task
 
 Network = Callable[[tf.Tensor], tf.Tensor]
-"""Observations ``[N, O]`` to what a distribution of actions is made from, ``[N, A]``."""
+"""Observations ``[N, O]`` to the parameters ``[N, A]`` of a distribution of actions."""
 
 
 class Trajectories(NamedTuple):
@@ -33,24 +33,27 @@ class Trajectories(NamedTuple):
 
 
 class Distribution(Protocol):
-    """Actions, given the outputs of a network."""
+    """A distribution of actions, given the outputs of a network."""
 
     def sample(self, outputs: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """Return actions ``[N, ...]`` for outputs ``[N, A]`` and noise ``[N, ...]``."""
         ...
 
     def log_probability(self, outputs: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
-        """Return ``[M]`` logarithms, up to a constant, for outputs ``[M, A]`` and actions ``[M, ...]``."""
+        """Return log-probabilities ``[M]`` of actions ``[M, ...]`` given ``[M, A]``, up to a constant."""
         ...
 
     def divergence(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Return the mean KL divergence from the outputs ``[M, A]`` as constants: 0, with a Hessian."""
+        """Return the mean KL divergence between stop_gradient(outputs) and outputs ``[M, A]``.
+
+        Its value and gradient are 0; its Hessian is the Fisher information.
+        """
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Gaussian:
-    """``N(outputs, deviation^2)``, independent in each number; noise is standard normal."""
+    """``N(outputs, deviation^2)``, independent in each component; the noise is standard normal."""
 
     deviation: float
 
@@ -63,34 +66,34 @@ class Gaussian:
         return tf.reduce_sum(tf.square(actions - outputs), -1) / (-2 * self.deviation**2)
 
     def divergence(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Return ``|stop(outputs) - outputs|^2 / (2 deviation^2)``, the mean."""
+        """Return the mean of ``|stop(outputs) - outputs|^2 / (2 deviation^2)``."""
         return -tf.reduce_mean(self.log_probability(outputs, tf.stop_gradient(outputs)))
 
 
 @dataclasses.dataclass(frozen=True)
 class Categorical:
-    """``softmax(outputs)``; noise is uniform."""
+    """``softmax(outputs)``; the noise is uniform."""
 
     def sample(self, outputs: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """Return the inverse of the distribution function at the noise, integers ``[N]``."""
+        """Return the inverse of the cumulative distribution function at the noise, integers ``[N]``."""
         below = tf.cumsum(tf.nn.softmax(outputs), 1)[:, :-1]
         return tf.reduce_sum(tf.cast(noise >= below, tf.int32), 1)
 
     def log_probability(self, outputs: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
         """Return the logarithm of the softmax at the actions."""
         chosen = tf.one_hot(actions, outputs.shape[-1], dtype=outputs.dtype)
-        # Not tf.nn.log_softmax, which would have to be vectorised over tasks by a fallback.
+        # Not tf.nn.log_softmax, which has no vectorised form without a fallback.
         return tf.reduce_sum(chosen * outputs, -1) - tf.reduce_logsumexp(outputs, -1)
 
     def divergence(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Return ``sum_a stop(p) (stop(log p) - log p)``, the mean."""
+        """Return the mean of ``sum_a stop(p) (stop(log p) - log p)``."""
         logarithms = outputs - tf.reduce_logsumexp(outputs, -1, keepdims=True)
         kept = tf.stop_gradient(logarithms)
         return tf.reduce_mean(tf.reduce_sum(tf.exp(kept) * (kept - logarithms), -1))
 
 
 def distribution_of(spec: Spec, deviation: float) -> Distribution:
-    """Return the distribution of an environment's actions; ``deviation`` is of continuous ones."""
+    """Return the distribution of an environment's actions; ``deviation`` applies to continuous ones."""
     return Categorical() if spec.discrete else Gaussian(deviation)
 
 
@@ -102,15 +105,15 @@ def rollout(
     *,
     differentiated: bool,
 ) -> Trajectories:
-    """Follow a policy in one task.
+    """Return the trajectories of a policy in one task.
 
     Args:
-        environment: that takes the steps.
-        network: of the policy.
-        distribution: of actions given its outputs.
-        episodes: of one task, noise ``[N, H, ...]``.
-        differentiated: whether derivatives go through actions and states; the loop is then written out, as
-            forward mode does not go through loops of the graph.
+        environment: the environment.
+        network: the policy's network.
+        distribution: the distribution of actions given the network's outputs.
+        episodes: those of one task, noise ``[N, H, ...]``.
+        differentiated: whether derivatives pass through actions and states; the loop is then unrolled,
+            because forward mode does not support loops in the graph.
     """
     noise, horizon = episodes.noise, episodes.noise.action.shape[-2]
     state, observation = environment.reset(episodes.task, noise.reset)
@@ -138,24 +141,24 @@ def rollout(
 
 
 def require_sizes(environment: Environment, model: keras.Model, values: int = 0) -> None:
-    """Raise ValueError unless a model's inputs are observations, and its outputs actions and ``values``."""
+    """Raise ValueError unless a model maps observations to actions and ``values`` further outputs."""
     spec, name = environment.spec, type(environment).__name__
     sizes = model.input_shape[-1], model.output_shape[-1]
     if sizes != (spec.observation, spec.actions + values):
-        beside = f" and {values} of a value" if values else ""
+        beside = f" and {values} for a value" if values else ""
         raise ValueError(
-            f"the model has {sizes[0]} inputs and {sizes[1]} outputs, but {name} has {spec.observation} "
-            f"numbers of an observation and {spec.actions} of an action{beside}: change the model's sizes"
+            f"the model has {sizes[0]} inputs and {sizes[1]} outputs, but {name} needs {spec.observation} "
+            f"for an observation and {spec.actions} for an action{beside}: change the model's sizes"
         )
 
 
 class Followed(NamedTuple):
-    """Trajectories of a policy, and what its derivatives are taken of.
+    """Trajectories of a policy, and the log-probabilities of their actions.
 
     Attributes:
-        trajectories: constants.
-        log_probabilities: of their actions, ``[N, H]``, a function of the parameters.
-        rest: outputs of the network beyond those of the actions, ``[N, H, R]``, likewise.
+        trajectories: the trajectories, as constants.
+        log_probabilities: those of their actions, ``[N, H]``, a function of the parameters.
+        rest: the further outputs of the network, ``[N, H, R]``, a function of the parameters.
     """
 
     trajectories: Trajectories
@@ -170,14 +173,14 @@ def followed(
     distribution: Distribution,
     episodes: Episodes,
 ) -> Followed:
-    """Follow the policy of ``theta`` in one task: its rollouts are constants, its log-probabilities are not.
+    """Return rollouts of the policy ``theta`` in one task as constants, and differentiable log-probabilities.
 
     Args:
-        environment: that takes the steps.
-        network: of parameters and observations; its first outputs are those of the actions.
-        theta: its parameters, whose type the episodes get.
-        distribution: of actions.
-        episodes: of one task.
+        environment: the environment.
+        network: ``(theta, observations) -> outputs``; the first outputs are those of the actions.
+        theta: the parameters of the network; the episodes are cast to their type.
+        distribution: the distribution of actions.
+        episodes: those of one task.
     """
     acting = tf.nest.map_structure(tf.stop_gradient, theta)
     size = environment.spec.actions
@@ -190,7 +193,7 @@ def followed(
     )
     found = Trajectories(*(tf.stop_gradient(each) for each in found))
     count, horizon = found.rewards.shape
-    # All steps in one call: the loop is not differentiated, and this is the one that is.
+    # One call for all steps: only this call is differentiated, not the loop.
     outputs = network(theta, tf.reshape(found.observations, [count * horizon, -1]))
     flat = tf.reshape(found.actions, [count * horizon, *found.actions.shape[2:]])
     log_probabilities = tf.reshape(distribution.log_probability(outputs[:, :size], flat), [count, horizon])
@@ -198,25 +201,26 @@ def followed(
 
 
 def batch_of(task: Task, step: int | tf.Tensor) -> Episodes:
-    """Return the episodes of inner step ``step``; beyond the last rollout, the first one's noise again."""
+    """Return the episodes of inner step ``step``, modulo the number of batches of noise."""
     noise = task.support.noise
     index = step % noise.action.shape[0]
-    # Not leaf[index], which has no vectorised form where step numbers differ by task.
+    # Not leaf[index], which has no vectorised form if step numbers differ between tasks.
     picked = tf.nest.map_structure(lambda leaf: tf.gather(leaf, index), noise)
     return task.support._replace(noise=picked)
 
 
 def cast(episodes: Episodes, dtype: tf.DType) -> Episodes:
-    """Return episodes with floating leaves of a type."""
+    """Return episodes with floating-point leaves cast to a type."""
     return tf.nest.map_structure(
         lambda leaf: as_type(leaf, dtype) if leaf.dtype.is_floating else leaf, episodes
     )
 
 
 def _put(array: tf.Tensor, value: tf.Tensor, step: int | tf.Tensor) -> tf.Tensor:
-    """Return ``[N, H, ...]`` with ``value`` in place of what is there at ``step``.
+    """Return ``[N, H, ...]`` with the entry at ``step`` replaced by ``value``.
 
-    Masks rather than TensorArrays: these have derivatives of every order and mode, vectorised or not.
+    It uses masks instead of a TensorArray, because they have derivatives of every order and mode, vectorised
+    or not.
     """
     horizon = array.shape[1]
     here = tf.reshape(tf.range(horizon) == step, [1, horizon] + [1] * (len(array.shape) - 2))

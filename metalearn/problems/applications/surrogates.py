@@ -1,4 +1,4 @@
-"""Objectives whose derivatives estimate those of the expected return, and baselines that they use."""
+"""Objectives whose derivatives estimate those of the expected return, and baselines for them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 Surrogate = Callable[[tf.Tensor], tf.Tensor]
-"""Log-probabilities ``[N, H]`` to factors ``[N, H]`` of the advantages, of the value 0."""
+"""Log-probabilities ``[N, H]`` to factors ``[N, H]`` of the advantages; the factors have the value 0."""
 
 Baseline = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-"""Observations ``[N, H, O]`` and returns to go ``[N, H]`` to values ``[N, H]``."""
+"""Observations ``[N, H, O]`` and rewards-to-go ``[N, H]`` to values ``[N, H]``."""
 
 RIDGE = 1e-5
-"""Of the least squares of :func:`linear`, relative to features of size 1."""
+"""Ridge penalty of the least squares of :func:`linear`, relative to features of size 1."""
 
 
 def dice(log_probabilities: tf.Tensor) -> tf.Tensor:
@@ -30,10 +30,10 @@ def dice(log_probabilities: tf.Tensor) -> tf.Tensor:
 
 
 def lvc(log_probabilities: tf.Tensor) -> tf.Tensor:
-    """Return ``box(lp_t) - 1``: first derivatives as of DiCE, second ones without terms of pairs of steps.
+    """Return ``box(lp_t) - 1``: the first derivatives of DiCE, and second ones without terms of two steps.
 
-    What is left out is ``2 sum_t A_t grad lp_t sum_{u<t} grad lp_u'``, made symmetric: most of the variance,
-    and, but for horizon 1, a bias.
+    The symmetric part of ``2 sum_t A_t grad lp_t sum_{u<t} grad lp_u'`` is omitted. It causes most of the
+    variance; without it the second derivatives are biased, except for horizon 1.
 
     Reference: Rothfuss et al. (2019), "ProMP: Proximal Meta-Policy Search", equation 8.
     """
@@ -41,7 +41,7 @@ def lvc(log_probabilities: tf.Tensor) -> tf.Tensor:
 
 
 def plain(log_probabilities: tf.Tensor) -> tf.Tensor:
-    """Return ``lp_t - stop(lp_t)``: first derivatives as of DiCE, and second ones that are wrong.
+    """Return ``lp_t - stop(lp_t)``: the first derivatives of DiCE, but wrong second derivatives.
 
     Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", equation 4 as implemented.
     """
@@ -53,7 +53,7 @@ SURROGATES: dict[str, Surrogate] = {"dice": dice, "lvc": lvc, "plain": plain}
 
 
 def box(x: tf.Tensor) -> tf.Tensor:
-    """Return 1, with the derivatives of ``exp``: ``exp(x - stop(x))``."""
+    """Return ``exp(x - stop(x))``, which is 1 with the derivatives of ``exp``."""
     return tf.exp(x - tf.stop_gradient(x))
 
 
@@ -63,12 +63,12 @@ def none(observations: tf.Tensor, to_go: tf.Tensor) -> tf.Tensor:
 
 
 def mean(observations: tf.Tensor, to_go: tf.Tensor) -> tf.Tensor:
-    """Return the mean of the returns to go at each step."""
+    """Return the mean of the rewards-to-go at each step."""
     return tf.broadcast_to(tf.reduce_mean(to_go, 0, keepdims=True), to_go.shape)
 
 
 def linear(observations: tf.Tensor, to_go: tf.Tensor) -> tf.Tensor:
-    """Return the least-squares fit of the returns to go by features of observation and time.
+    """Return the least-squares fit of the rewards-to-go to features of observation and time.
 
     The features are ``o``, ``o^2``, ``t``, ``t^2``, ``t^3`` and 1, with t from 0 to 1.
 
@@ -91,7 +91,7 @@ BASELINES: dict[str, Baseline] = {"linear": linear, "mean": mean, "none": none}
 
 
 def discounted(values: tf.Tensor, discount: float | tf.Tensor) -> tf.Tensor:
-    """Return ``sum_{u>=t} discount^(u-t) values_u``, ``[N, H]`` as the values are."""
+    """Return ``sum_{u>=t} discount^(u-t) values_u``, with the shape ``[N, H]`` of the values."""
     ahead = np.subtract.outer(np.arange(values.shape[1]), np.arange(values.shape[1]))
     weights = discount ** np.maximum(ahead, 0.0) * (ahead >= 0).astype(float)
     return tf.matmul(values, tf.cast(weights, values.dtype))
@@ -104,7 +104,7 @@ def advantages(
     discount: float | tf.Tensor,
     trace: float | tf.Tensor,
 ) -> tf.Tensor:
-    """Return generalised advantages ``[N, H]``, differentiable with respect to discount and trace above 0.
+    """Return generalised advantages ``[N, H]``, differentiable with respect to positive discount and trace.
 
     ::
 

@@ -1,4 +1,4 @@
-"""Environments in the graph, for policies that learn to adapt."""
+"""Environments for meta-reinforcement learning."""
 
 from metalearn.sources.environments.bandit import Bandit
 from metalearn.sources.environments.cart_pole import CartPole

@@ -1,4 +1,4 @@
-"""A bandit whose arms are the real numbers."""
+"""A bandit with the real numbers as arms."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from metalearn.types import Seed, Structure
 
 @dataclasses.dataclass(frozen=True)
 class Bandit:
-    """The reward of an action a is ``-(a - g)^2``; tasks differ in g. Observations are 0.
+    """A bandit in which an action a has the reward ``-(a - g)^2``; tasks differ in g. Observations are 0.
 
-    A Gaussian policy has ``E reward = -(mean - g)^2 - deviation^2``, so that all gradients are known.
+    A Gaussian policy has ``E reward = -(mean - g)^2 - deviation^2``, so all gradients have closed forms.
 
     Attributes:
-        goal: range of g.
+        goal: the range of g.
 
-    Raises:
-        ValueError: if ``goal`` is no range.
+        Raises:
+            ValueError: if ``goal`` is not a range.
     """
 
     goal: Range = (-1.0, 1.0)
@@ -32,7 +32,7 @@ class Bandit:
 
     @property
     def spec(self) -> Spec:
-        """One number in, one out."""
+        """The sizes: one number for an observation and for an action."""
         return Spec(observation=1, actions=1, differentiable=True)
 
     def draw(self, seed: Seed, tasks: int) -> Structure:
@@ -40,12 +40,12 @@ class Bandit:
         return {"goal": sample_uniform([tasks], seed, self.goal)}
 
     def reset(self, task: Structure, noise: tf.Tensor) -> tuple[Structure, tf.Tensor]:
-        """Return a state, and observations, of zeros."""
+        """Return a state and observations of zeros."""
         zeros = tf.zeros([noise.shape[0], 1], noise.dtype)
         return zeros, zeros
 
     def step(
         self, task: Structure, state: Structure, action: tf.Tensor, noise: tf.Tensor
     ) -> tuple[Structure, tf.Tensor, tf.Tensor]:
-        """Return the same state, and the rewards."""
+        """Return the unchanged state, observations and the rewards."""
         return state, state, -tf.square(action[:, 0] - task["goal"])

@@ -1,4 +1,4 @@
-"""A pole on a cart, as a differentiable function of the force."""
+"""A cart with a pole, as a differentiable function of the force."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from metalearn.sources.environments.protocol import Spec
 from metalearn.types import Seed, Structure
 
 GRAVITY, CART, POLE, SECONDS = 9.8, 1.0, 0.1, 0.02
-"""Acceleration, masses, and the time of a step."""
+"""Gravitational acceleration, masses, and the duration of a step."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CartPole:
-    """A pole to be kept upright near a place on the track; tasks differ in half of its length, and the place.
+    """A cart-pole near a goal position; tasks differ in half of the pole's length and in the position.
 
     ::
 
@@ -27,14 +27,15 @@ class CartPole:
         v'    = tmp - m l w' cos q / (M + m)
         r     = cos q - (x - g)^2
 
-    by Euler steps of 0.02 s from states in [-0.05, 0.05). The state (x, v, q, w) is observed, the task not.
+    with Euler steps of 0.02 s from states in [-0.05, 0.05). The state (x, v, q, w) is observed, the task is
+    not.
 
     Attributes:
-        length: range of l.
-        goal: range of the place g.
+        length: the range of l.
+        goal: the range of the position g.
 
-    Raises:
-        ValueError: if a range is none.
+        Raises:
+            ValueError: if ``length`` or ``goal`` is not a range.
 
     Reference: Barto, Sutton and Anderson (1983), "Neuronlike Adaptive Elements That Can Solve Difficult
     Learning Control Problems", where the force is one of two, and a fallen pole ends the trajectory.
@@ -49,11 +50,11 @@ class CartPole:
 
     @property
     def spec(self) -> Spec:
-        """Position, velocity, angle and its velocity are observed, a force is chosen."""
+        """The sizes: position, velocity, angle and angular velocity are observed; the action is a force."""
         return Spec(observation=4, actions=1, reset_noise=4, differentiable=True)
 
     def draw(self, seed: Seed, tasks: int) -> Structure:
-        """Draw lengths and places, ``[T]`` each."""
+        """Draw lengths and positions, ``[T]`` each."""
         first, second = split_seed(seed, 2)
         return {
             "length": sample_uniform([tasks], first, self.length),
@@ -61,7 +62,7 @@ class CartPole:
         }
 
     def reset(self, task: Structure, noise: tf.Tensor) -> tuple[Structure, tf.Tensor]:
-        """Return states near the upright one."""
+        """Return states near the upright position."""
         state = 0.1 * (noise - 0.5)
         return state, state
 

@@ -1,4 +1,4 @@
-"""Environments with the interface of Gymnasium, which run in Python, outside of the graph."""
+"""Environments with Gymnasium's interface, which run in Python outside of the graph."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from metalearn.sources.environments.protocol import Spec
 from metalearn.types import Seed, Structure
 
 KEPT = 1024
-"""Trajectories whose environments are kept, to take their next step without the ones before."""
+"""The number of cached environments, which take the next step without repeating the earlier ones."""
 
 SEEDS = 2**24
-"""Seeds of environments: as many as a uniform number of 32 bits tells apart."""
+"""The number of seeds of environments: as many as a uniform float32 can distinguish."""
 
 
 class _Followed:
-    """An environment of a trajectory, with the actions that it has taken so far."""
+    """The environment of a trajectory, with the actions so far."""
 
     def __init__(self, environment: Any, seed: int) -> None:
         self._environment, self._over = environment, False
@@ -32,7 +32,7 @@ class _Followed:
         self.observation, self.reward = environment.reset(seed=seed)[0], 0.0
 
     def take(self, action: np.ndarray) -> None:
-        """Take a step; beyond the end of an episode nothing changes, and the reward is 0."""
+        """Take a step; after the end of an episode nothing changes, and the reward is 0."""
         self.actions.append(action)
         self.reward = 0.0
         if not self._over:
@@ -44,24 +44,24 @@ class _Followed:
 
 @dataclasses.dataclass(frozen=True)
 class Gymnasium:
-    """Environments as those of Gymnasium: their steps run in Python, and have no derivatives.
+    """Environments with Gymnasium's interface: their steps run in Python and have no derivatives.
 
-    Any object will do that has ``reset(seed=...) -> (observation, info)``, ``step(action) -> (observation,
-    reward, terminated, truncated, info)``, ``observation_space`` and ``action_space``, each with a number
-    ``n`` or a ``shape``. After ``reset`` with a seed it has to be a function of its actions. Observations of
-    ``n`` are one-hot vectors; continuous actions are clipped to ``low`` and ``high`` of their space. Beyond
-    the end of an episode rewards are 0.
+    An environment is any object with ``reset(seed=...) -> (observation, info)``, ``step(action) ->
+    (observation, reward, terminated, truncated, info)``, ``observation_space`` and ``action_space``, each
+    with a number ``n`` or a ``shape``. After ``reset`` with a seed it has to be a deterministic function of
+    its actions. Observations from ``n`` values are one-hot vectors; continuous actions are clipped to ``low``
+    and ``high`` of their space. After the end of an episode rewards are 0.
 
-    For evaluation and for the surrogates that need no derivatives of the environment; programs run without
+    It supports evaluation and surrogates that need no derivatives of the environment. Programs run without
     XLA, one task after the other.
 
     Attributes:
         make: ``(**task) -> environment``, called for every trajectory.
-        horizon: the most steps of a trajectory, at least 1.
-        ranges: of the numbers that tasks differ in, which ``make`` is given by these names.
+        horizon: the largest number of steps of a trajectory, at least 1.
+        ranges: the ranges of the numbers in which tasks differ, by the argument names of ``make``.
 
-    Raises:
-        ValueError: if a number is out of range, or a space is none of these.
+        Raises:
+            ValueError: if a number is out of range, or a space has neither ``n`` nor ``shape``.
 
     Example:
         ::
@@ -96,16 +96,16 @@ class Gymnasium:
         object.__setattr__(self, "spec", spec)
 
     def draw(self, seed: Seed, tasks: int) -> Structure:
-        """Draw a number ``[T]`` from each range."""
+        """Draw a number for each range, ``[T]``."""
         seeds = split_seed(seed, len(self.ranges) + 1)
         drawn = {
             name: sample_uniform([tasks], each, given)
             for each, (name, given) in zip(seeds, self.ranges.items(), strict=False)
         }
-        return drawn or {"any": tf.zeros([tasks])}  # so that the number of tasks is known
+        return drawn or {"any": tf.zeros([tasks])}  # one leaf, so that the number of tasks is known
 
     def reset(self, task: Structure, noise: tf.Tensor) -> tuple[Structure, tf.Tensor]:
-        """Return the actions taken so far, none, and the first observations."""
+        """Return the state, which has no actions yet, and the first observations."""
         count = noise.shape[0]
         shape = [count, self.horizon] if self.spec.discrete else [count, self.horizon, self.spec.actions]
         state = {
@@ -147,7 +147,7 @@ class Gymnasium:
         return tf.ensure_shape(seen, [count, self.spec.observation]), tf.ensure_shape(reward, [count])
 
     def _at(self, values: tuple[float, ...], seed: int, actions: np.ndarray) -> tuple[np.ndarray, float]:
-        """Return the observation and the reward after some actions: a function of the arguments alone."""
+        """Return the observation and the reward after some actions, a pure function of the arguments."""
         followed = self._kept.pop((values, seed), None)
         if followed is None or not np.array_equal(followed.actions, actions[: len(followed.actions)]):
             followed = _Followed(self.make(**dict(zip(self.ranges, values, strict=True))), seed)
@@ -166,9 +166,9 @@ def _is_discrete(space: Any) -> bool:
 
 
 def _size(name: str, space: Any) -> int:
-    """Return the numbers of a space: its ``n``, or as many as its shape has."""
+    """Return the size of a space: its ``n``, or the number of entries of its shape."""
     if _is_discrete(space):
         return int(space.n)
     if getattr(space, "shape", None) is None:
-        raise ValueError(f"{name} must have a number n or a shape, as Discrete and Box have, got {space!r}")
+        raise ValueError(f"{name} must have a number n or a shape, like Discrete and Box, got {space!r}")
     return int(np.prod(space.shape))

@@ -1,4 +1,4 @@
-"""A point in the plane that has to find where to go."""
+"""Navigation of a point in the plane to an unknown goal."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from metalearn.sources.environments.protocol import Spec
 from metalearn.types import Seed, Structure
 
 LARGEST = 0.1
-"""Of a step, in each direction; an action of 1 is as large."""
+"""The largest step in each coordinate, which is the step of the action 1."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Navigation:
-    """A point that starts at the origin; tasks differ in the goal g, which is not observed.
+    """Navigation from the origin; tasks differ in the goal g, which is not observed.
 
     ::
 
@@ -25,13 +25,13 @@ class Navigation:
         r_t     = -|x_{t+1} - g|
 
     Attributes:
-        goal: range of both coordinates of g.
+        goal: the range of both coordinates of g.
 
-    Raises:
-        ValueError: if ``goal`` is no range.
+        Raises:
+            ValueError: if ``goal`` is not a range.
 
     Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", section 5.3, where actions are
-    not in units of 0.1, and an episode ends near the goal.
+    not in units of 0.1 and an episode ends near the goal.
     """
 
     goal: Range = (-0.5, 0.5)
@@ -41,7 +41,7 @@ class Navigation:
 
     @property
     def spec(self) -> Spec:
-        """The position is observed, a velocity is chosen."""
+        """The sizes: the position is observed; the action is a velocity."""
         return Spec(observation=2, actions=2, differentiable=True)
 
     def draw(self, seed: Seed, tasks: int) -> Structure:
@@ -56,8 +56,8 @@ class Navigation:
     def step(
         self, task: Structure, state: Structure, action: tf.Tensor, noise: tf.Tensor
     ) -> tuple[Structure, tf.Tensor, tf.Tensor]:
-        """Move, and return how far it still is."""
+        """Return the new positions, and the negative distances to the goal as rewards."""
         position = state + tf.clip_by_value(LARGEST * action, -LARGEST, LARGEST)
         square = tf.reduce_sum(tf.square(position - task["goal"]), 1)
-        # The square root has no derivative at 0.
+        # The square root has no finite derivative at 0.
         return position, position, -tf.sqrt(square + 1e-12)

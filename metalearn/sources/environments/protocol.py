@@ -1,4 +1,4 @@
-"""What an environment is: pure functions of one task, over all of its trajectories at once."""
+"""The protocol of environments: pure functions of one task for all of its trajectories."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from metalearn.types import Seed, Structure
 
 
 class Spec(NamedTuple):
-    """The sizes of what goes into an environment and comes out of it.
+    """The sizes of observations, actions and noise of an environment.
 
     Attributes:
-        observation: numbers of an observation.
-        actions: numbers of an action; of a discrete one, how many there are to choose from.
-        discrete: whether an action is one of a list.
-        reset_noise: uniform numbers in [0, 1) that ``reset`` takes for a trajectory.
-        step_noise: likewise ``step``.
+        observation: the size of an observation.
+        actions: the size of an action; for discrete actions, their number.
+        discrete: whether actions are discrete.
+        reset_noise: the number of uniform numbers in [0, 1) that ``reset`` needs for a trajectory.
+        step_noise: the number of uniform numbers in [0, 1) that ``step`` needs for a trajectory.
         differentiable: whether rewards have derivatives with respect to actions, also through states.
-        horizon: the most steps of a trajectory; None for any number.
+        horizon: the largest number of steps of a trajectory; None for no limit.
     """
 
     observation: int
@@ -33,11 +33,11 @@ class Spec(NamedTuple):
 
 @runtime_checkable
 class Environment(Protocol):
-    """A family of Markov decision processes, one a task.
+    """A family of Markov decision processes, one for each task.
 
-    The functions are of one task and of its N trajectories, and run in the graph. All that is random comes in
-    as noise, so that the same task and the same noise give the same trajectory. States are what the
-    environment likes: any nest with leaves ``[N, ...]``, of the same shapes and types after every step.
+    The functions are for one task and its N trajectories, and run in the graph. All randomness is passed as
+    noise, so the same task and noise give the same trajectory. A state is any nest with leaves ``[N, ...]``
+    whose shapes and types do not change in a step.
     """
 
     @property
@@ -46,14 +46,14 @@ class Environment(Protocol):
         ...
 
     def draw(self, seed: Seed, tasks: int) -> Structure:
-        """Return what tells tasks apart, leaves ``[T, ...]``: a pure function of the seed."""
+        """Return the parameters of tasks, leaves ``[T, ...]``, a pure function of the seed."""
         ...
 
     def reset(self, task: Structure, noise: tf.Tensor) -> tuple[Structure, tf.Tensor]:
         """Return the first states and observations ``[N, O]``.
 
         Args:
-            task: of one task, leaves without ``T``.
+            task: the parameters of one task, leaves without ``T``.
             noise: ``[N, reset_noise]``.
         """
         ...
@@ -64,8 +64,8 @@ class Environment(Protocol):
         """Return the next states, their observations ``[N, O]`` and the rewards ``[N]``.
 
         Args:
-            task: of one task.
-            state: as ``reset`` or the step before returned it.
+            task: the parameters of one task.
+            state: the state from ``reset`` or the previous step.
             action: ``[N, A]``; integers ``[N]`` if discrete.
             noise: ``[N, step_noise]``.
         """

@@ -1,4 +1,4 @@
-"""Tasks of an environment, with the noise that trajectories are made of."""
+"""Tasks of an environment with the noise of their trajectories."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from metalearn.sources.environments.protocol import Environment, Spec
 from metalearn.types import Seed, Structure, Task
 
 POPULATION_STREAM = 0x706F7075
-"""Folded into the seed of a training, for tasks that come again."""
+"""Folded into the seed of a training, for the tasks of a population."""
 
 TRIED = 2
-"""Trajectories that an environment is tried with."""
+"""The number of trajectories in the check of an environment."""
 
 
 class Noise(NamedTuple):
-    """What is random in N trajectories of H steps.
+    """The random numbers of N trajectories of H steps.
 
     Attributes:
-        reset: of the environment at first, uniform, ``[..., N, R]``.
-        step: of the environment in a step, uniform, ``[..., N, H, S]``.
-        action: of the policy: uniform ``[..., N, H, 1]`` if actions are discrete, else standard normal
+        reset: the uniform noise of the environment's initial states, ``[..., N, R]``.
+        step: the uniform noise of the environment's steps, ``[..., N, H, S]``.
+        action: the noise of the policy: uniform ``[..., N, H, 1]`` for discrete actions, else standard normal
             ``[..., N, H, A]``.
     """
 
@@ -36,7 +36,7 @@ class Noise(NamedTuple):
 
 
 class Episodes(NamedTuple):
-    """What makes trajectories of a policy: what the environment has drawn for the task, and noise."""
+    """The task's parameters and the noise, which determine the trajectories of a policy."""
 
     task: Structure
     noise: Noise
@@ -46,21 +46,22 @@ class Episodes(NamedTuple):
 class Rollouts:
     """Tasks of an environment with noise for rollouts: :class:`Episodes` as support and as query.
 
-    The noise of the support is that of ``batches`` rollouts, ``[T, B, N, ...]``: the policy after k inner
-    steps has one of its own, number ``k mod B``. That of the query, ``[T, N, ...]``, is another one.
+    The support has independent noise for ``batches`` rollouts, ``[T, B, N, ...]``: the policy after k inner
+    steps uses number ``k mod B``. The noise of the query, ``[T, N, ...]``, is independent of these.
 
     Attributes:
         environment: see :class:`metalearn.tasks.environments.Environment`.
-        trajectories: N of a rollout, at least 1.
-        horizon: H, steps of a trajectory, at least 1.
-        batches: B, at least 1: as many as the inner loop has steps.
-        population: n, number of different tasks of a training, which come in turn, or None: all differ. Where
-            an inner loop is carried from iteration to iteration, n has to be the meta-batch size, so that it
-            goes on with its task. Noise is drawn anew, and evaluations have tasks of their own.
+        trajectories: N, the number of trajectories of a rollout, at least 1.
+        horizon: H, the number of steps of a trajectory, at least 1.
+        batches: B, at least 1: the number of inner steps.
+        population: n, the number of different tasks of a training, which are used in cyclic order, or None if
+            all tasks differ. If an inner loop is carried from iteration to iteration, n has to be the
+            meta-batch size, so that each inner loop keeps its task. Noise is always drawn anew, and
+            evaluations have other tasks.
 
-    Raises:
-        ValueError: if a number is out of range; or if the environment, tried with one task, gives other
-            shapes than it says, or rewards that are not finite.
+        Raises:
+            ValueError: if a number is out of range; or if a trial of the environment with one task has other
+                shapes than its spec, or non-finite rewards.
 
     Example:
         ::
@@ -77,7 +78,7 @@ class Rollouts:
     def __post_init__(self) -> None:
         if not isinstance(self.environment, Environment):
             raise ValueError(
-                "environment must have spec, draw, reset and step, as an Environment has, "
+                "environment must have spec, draw, reset and step like an Environment, "
                 f"got {self.environment!r}"
             )
         for name in ("trajectories", "horizon", "batches"):
@@ -88,7 +89,7 @@ class Rollouts:
         if most is not None and self.horizon > most:
             raise ValueError(
                 f"horizon={self.horizon} is more than the {most} steps that "
-                f"{type(self.environment).__name__} allows: give it a larger horizon, or take a smaller one"
+                f"{type(self.environment).__name__} allows: increase its horizon, or use a smaller one"
             )
         with tf.init_scope():
             _try(self.environment)
@@ -127,7 +128,7 @@ def _noise(spec: Spec, shape: list[int], horizon: int, seed: Seed) -> Noise:
 
 
 def _try(environment: Environment) -> None:
-    """Raise ValueError unless one step has the shapes that the environment says, and finite rewards."""
+    """Raise ValueError unless one step has the shapes of the environment's spec, and finite rewards."""
     spec, name = environment.spec, type(environment).__name__
     task = tf.nest.map_structure(lambda leaf: leaf[0], environment.draw((0, 0), 1))
     noise = _noise(spec, [TRIED], 1, (0, 0))
@@ -141,14 +142,14 @@ def _try(environment: Environment) -> None:
     ):
         if found.shape != expected:
             raise ValueError(
-                f"{name}: {what} of shape {found.shape} for {TRIED} trajectories, its spec says {expected}"
+                f"{name}: {what} of shape {found.shape} for {TRIED} trajectories, but its spec has {expected}"
             )
     before, later = (
         tf.nest.map_structure(lambda leaf: (leaf.shape, leaf.dtype), each) for each in (state, after)
     )
     if before != later:
-        raise ValueError(f"{name}: step must return states as it takes them, {before}, but returns {later}")
+        raise ValueError(f"{name}: step must return states like its arguments, {before}, but returns {later}")
     if not np.isfinite(reward.numpy()).all():
         raise ValueError(
-            f"{name}: rewards must be finite numbers, but those of two first steps are {reward.numpy()}"
+            f"{name}: rewards must be finite numbers, but those of the first steps are {reward.numpy()}"
         )

@@ -1,4 +1,4 @@
-"""Markov decision processes of a few states, with tables of transitions and rewards."""
+"""Markov decision processes with few states and tables of transitions and rewards."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from metalearn.types import Seed, Structure
 
 @dataclasses.dataclass(frozen=True)
 class Tabular:
-    """Random tables: ``P(. | s, a)`` from a flat Dirichlet distribution, ``r(s, a)`` from ``N(1, 1)``.
+    """Random Markov decision processes: ``P(. | s, a)`` is flat-Dirichlet, ``r(s, a)`` is ``N(1, 1)``.
 
-    Trajectories begin in state 0; a state is observed as one-hot vector.
+    Trajectories start in state 0; states are observed as one-hot vectors.
 
     Attributes:
-        states: S, at least 1.
-        choices: A, actions to choose from, at least 2.
+        states: S, the number of states, at least 1.
+        choices: A, the number of actions, at least 2.
 
     Raises:
         ValueError: if a number is out of range.
 
     Reference: Duan et al. (2016), "RL^2: Fast Reinforcement Learning via Slow Reinforcement Learning",
-    section 3.1.2, where rewards have noise of their own.
+    section 3.1.2, where rewards are noisy.
     """
 
     states: int = 10
@@ -38,7 +38,7 @@ class Tabular:
 
     @property
     def spec(self) -> Spec:
-        """A state is observed, an action is chosen, and a number decides on the transition."""
+        """The sizes: a one-hot state, a discrete action, and one random number for the transition."""
         return Spec(self.states, self.choices, discrete=True, step_noise=1)
 
     def draw(self, seed: Seed, tasks: int) -> Structure:
@@ -57,8 +57,8 @@ class Tabular:
     def step(
         self, task: Structure, state: Structure, action: tf.Tensor, noise: tf.Tensor
     ) -> tuple[Structure, tf.Tensor, tf.Tensor]:
-        """Look up the reward, and the next state by the inverse of its distribution function."""
-        # One-hot products rather than look-ups: these have a vectorised form in every version of TensorFlow.
+        """Return the reward, and the next state from the inverse of its cumulative distribution function."""
+        # One-hot products instead of look-ups, as they have a vectorised form in every version of TensorFlow.
         chosen = tf.one_hot(action, self.choices, dtype=state.dtype)
         reward = tf.einsum("ns,na,sa->n", state, chosen, task["rewards"])
         chances = tf.einsum("ns,na,sak->nk", state, chosen, task["transitions"])

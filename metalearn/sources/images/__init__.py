@@ -1,4 +1,4 @@
-"""Tasks of images."""
+"""Sources of tasks with images."""
 
 from metalearn.sources.images.few_shot import FewShot
 

@@ -1,4 +1,4 @@
-"""Few-shot classification: tasks that choose classes of images, and images of each."""
+"""Few-shot classification of images: tasks of randomly selected classes and images."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from metalearn.sources.leaves import digest_of, fingerprint, joined
 from metalearn.types import Batch, Seed, Task
 
 FRACTIONS = (0.62, 0.785)
-"""Of the classes, where those for validation and those for the test begin: 150, 40 and 52 of 242."""
+"""The fractions at which validation and test classes start: 150, 40 and 52 of 242 classes."""
 
 TURNS = 4
-"""Quarter turns that make classes of a class."""
+"""The number of quarter turns of a class."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Episodes:
-    """Tasks of some classes of images. Made by :func:`FewShot`.
+    """Few-shot tasks from classes of images. Use :func:`FewShot` to create it.
 
     Attributes:
-        images: of all classes, one behind the other, in a variable, uint8 ``[sum D, H, W, C]``.
-        sizes: images of each class.
-        classes: those that tasks choose from.
-        ways: classes of a task.
-        shots: support images of a class.
-        queries: query images of a class.
-        rotations: whether the quarter turns of a class are classes of their own.
-        reflections: whether the mirror images of a class are classes of their own.
+        images: the concatenated images of all classes in a variable, uint8 ``[sum D, H, W, C]``.
+        sizes: the number of images of each class.
+        classes: the classes that tasks are drawn from.
+        ways: the number of classes of a task.
+        shots: the number of support images of a class.
+        queries: the number of query images of a class.
+        rotations: whether the quarter turns of a class are additional classes.
+        reflections: whether the mirror images of a class are additional classes.
         parts: the classes of each part, by its name.
     """
 
@@ -58,9 +58,9 @@ class Episodes:
             tasks: T, at least 1.
 
         Returns:
-            A task with inputs ``[T, N, H, W, C]`` from 0 to 1, in float32, N = ways shots in the support and
-            ways queries in the query; targets int32 ``[T, N]`` from 0 to ``ways - 1``, class after class; and
-            the numbers of the classes in ``info``, ``[T, ways]``.
+            A task with inputs ``[T, N, H, W, C]`` from 0 to 1, in float32, where N is ways shots in the
+            support and ways queries in the query; targets int32 ``[T, N]`` from 0 to ``ways - 1``, in the
+            order of classes; and the numbers of the classes in ``info``, ``[T, ways]``.
         """
         chosen, forms, rows = self._rows(seed, tasks)
         images = tf.cast(tf.gather(self.images, rows), tf.float32) / 255.0  # [T, ways, examples, H, W, C]
@@ -79,16 +79,16 @@ class Episodes:
         return Task(batch(slice(self.shots)), batch(slice(self.shots, None)), info=chosen)
 
     def split(self, part: str) -> Episodes:
-        """Return the tasks of the classes of a part; turns and mirror images are classes in training only.
+        """Return the source of a part's classes; turns and mirror images are classes in training only.
 
         Args:
             part: ``"train"``, ``"validation"`` or ``"test"``.
 
         Raises:
-            ValueError: if there is no such part, or it has fewer classes than a task takes.
+            ValueError: if there is no such part, or it has fewer classes than a task needs.
         """
         if part not in self.parts:
-            raise ValueError(f"there is no part {part!r}: it is one of {', '.join(self.parts)}")
+            raise ValueError(f"there is no part {part!r}: use one of {', '.join(self.parts)}")
         trained = part == "train"
         chosen = dataclasses.replace(
             self,
@@ -100,7 +100,7 @@ class Episodes:
         return chosen
 
     def fingerprint(self, seed: Seed, tasks: int) -> bytes:
-        """Return a digest of the images, which is computed once, and of their numbers in the tasks."""
+        """Return a digest of the images, which is computed once, and of the image indices of the tasks."""
         return fingerprint(self._digest, self._rows(seed, tasks))
 
     @functools.cached_property
@@ -109,11 +109,11 @@ class Episodes:
 
     @property
     def _forms(self) -> int:
-        """Classes that a class of images makes: its turns, and their mirror images."""
+        """The number of classes from one class of images: its turns, and their mirror images."""
         return (TURNS if self.rotations else 1) * (2 if self.reflections else 1)
 
     def _rows(self, seed: Seed, tasks: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Draw classes and forms, ``[T, ways]``, and the rows of their images, ``[T, ways, examples]``."""
+        """Draw classes and forms, ``[T, ways]``, and the indices of images, ``[T, ways, examples]``."""
         require_count("tasks", tasks)
         of_classes, of_images = split_seed(seed, 2)
         count, examples = len(self.classes), self.shots + self.queries
@@ -133,7 +133,7 @@ class Episodes:
         )
 
 
-def FewShot(  # noqa: N802 - a source by its name, like the families of regression
+def FewShot(  # noqa: N802 - capitalised like the other sources
     images: np.ndarray | Sequence[np.ndarray],
     ways: int = 5,
     shots: int = 1,
@@ -144,7 +144,7 @@ def FewShot(  # noqa: N802 - a source by its name, like the families of regressi
     split: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
     split_seed: int = 0,
 ) -> Episodes:
-    """Return the source of few-shot classification tasks that classes of images make.
+    """Return a source of few-shot classification tasks from classes of images.
 
     ::
 
@@ -152,28 +152,29 @@ def FewShot(  # noqa: N802 - a source by its name, like the families of regressi
         trainer = ml.MetaTrainer(learner, tasks.split("train"), ...)
         report = ml.evaluate(learner, trainer.meta, tasks.split("test"), num_tasks=600)
 
-    A task chooses ``ways`` different classes, gives them labels 0, 1, ... by chance, and chooses
-    ``shots + queries`` different images of each. A model needs at least ``ways`` outputs. More are
-    right as well, for example to train with more ways than are tested: they stand for classes that no
-    example has, the softmax is over all outputs, and an answer among them is wrong.
+    A task draws ``ways`` different classes with random labels 0, 1, ..., and ``shots + queries`` different
+    images of each. A model needs at least ``ways`` outputs. Additional outputs are allowed, for example to
+    train with more ways than in the test: they belong to classes without examples, the softmax is over all
+    outputs, and predicting such a class is an error.
 
     Args:
-        images: uint8; ``[classes, D, H, W, C]``, or a list of ``[D, H, W, C]`` for classes of other sizes.
-        ways: classes of a task, at least 2.
-        shots: support images of a class, at least 1.
-        queries: query images of a class, at least 1.
-        rotations: whether the turns of a class by 90, 180 and 270 degrees are classes of their own (Santoro
-            et al. 2016); of the parts, in ``split("train")`` only.
-        reflections: whether the mirror images of a class, and of its turns, are classes of their own; of the
-            parts, in ``split("train")`` only.
-        split: numbers of classes for training, validation and test; or the classes of each by name; if not
-            given, 62, 16.5 and 21.5 % of them. The parts share no class.
-        split_seed: of the choice of classes for the parts: the order of the SHA-256 of seed and class.
+        images: uint8; ``[classes, D, H, W, C]``, or a list of ``[D, H, W, C]`` for classes of different
+            sizes.
+        ways: the number of classes of a task, at least 2.
+        shots: the number of support images of a class, at least 1.
+        queries: the number of query images of a class, at least 1.
+        rotations: whether rotations of a class by 90, 180 and 270 degrees are additional classes (Santoro
+            et al. 2016); after a split in ``split("train")`` only.
+        reflections: whether the mirror images of a class and of its rotations are additional classes; after a
+            split in ``split("train")`` only.
+        split: the numbers of classes for training, validation and test; or the classes of each by name; by
+            default 62, 16.5 and 21.5 % of them. The parts are disjoint.
+        split_seed: the seed of the split, which uses the order of the SHA-256 of seed and class.
 
     Raises:
-        TypeError: if there is nothing in the images to go through.
-        ValueError: naming what cannot be: types and shapes, fewer classes than a task or the parts take,
-            fewer images than a task takes of a class.
+        TypeError: if ``images`` is not iterable.
+        ValueError: if types or shapes are wrong, there are fewer classes than a task or the parts need, or a
+            class has fewer images than a task needs.
 
     Reference: Vinyals et al. (2016), "Matching Networks for One Shot Learning", section 4.
     """
@@ -190,7 +191,7 @@ def FewShot(  # noqa: N802 - a source by its name, like the families of regressi
 def _arrays(
     images: np.ndarray | Sequence[np.ndarray], shots: int, queries: int, rotations: bool
 ) -> list[np.ndarray]:
-    """Return the images of each class; raise TypeError or ValueError for the first that cannot be."""
+    """Return the images of each class; raise TypeError or ValueError for the first invalid one."""
     try:
         arrays = [np.asarray(each) for each in images]
     except TypeError as error:
@@ -203,23 +204,23 @@ def _arrays(
     for number, each in enumerate(arrays):
         if each.dtype != np.uint8 or each.ndim != 4:
             raise ValueError(
-                f"class {number} holds {each.dtype} of shape {each.shape}: images have to be uint8 "
-                "[D, H, W, C], 0 to 255, C = 1 for grey ones"
+                f"class {number} has {each.dtype} of shape {each.shape}: images have to be uint8 "
+                "[D, H, W, C], 0 to 255, C = 1 for greyscale"
             )
         if each.shape[1:] != arrays[0].shape[1:]:
             raise ValueError(
                 f"class {number} has images of shape {each.shape[1:]}, class 0 of {arrays[0].shape[1:]}: "
-                "bring them to one size"
+                "resize them to one size"
             )
         if len(each) < shots + queries:
             raise ValueError(
-                f"class {number} has {len(each)} image{'s' * (len(each) != 1)}, and a task takes {shots} "
-                f"shots + {queries} queries = {shots + queries} different ones: lower them, or leave the "
+                f"class {number} has {len(each)} image{'s' * (len(each) != 1)}, but a task needs {shots} "
+                f"shots + {queries} queries = {shots + queries} different ones: lower them, or remove the "
                 "class out"
             )
     if rotations and arrays[0].shape[1] != arrays[0].shape[2]:
         raise ValueError(
-            f"turned images have to be square, these are {arrays[0].shape[1:3]}: rotations=False"
+            f"rotated images have to be square, these are {arrays[0].shape[1:3]}: use rotations=False"
         )
     return arrays
 
@@ -249,15 +250,15 @@ def _parts(
                 else f", and the class {twice[0]} twice" * bool(twice)
             )
             raise ValueError(
-                f"split has to give train, validation and test classes from 0 to {classes - 1}, none of them "
-                f"twice; it has {', '.join(parts)}{wrong}"
+                f"split needs train, validation and test with disjoint classes from 0 to {classes - 1}; "
+                f"it has {', '.join(parts)}{wrong}"
             )
         return parts
     counts = [int(each) for each in split]
     if len(counts) != len(names) or min(counts) < 0 or sum(counts) > classes:
         raise ValueError(
-            f"split={tuple(split)} has to be the numbers of classes for {', '.join(names)}, of {classes} "
-            "together at most"
+            f"split={tuple(split)} has to be the numbers of classes for {', '.join(names)}, at most "
+            f"{classes} in total"
         )
     order = sorted(range(classes), key=lambda each: hashlib.sha256(f"{seed} {each}".encode()).digest())
     starts = np.cumsum([0, *counts])
@@ -268,12 +269,12 @@ def _parts(
 
 
 def _turned(images: tf.Tensor, turns: tf.Tensor) -> tf.Tensor:
-    """Turn images ``[T, ways, examples, H, W, C]`` by quarter turns ``[T, ways]``."""
+    """Rotate images ``[T, ways, examples, H, W, C]`` by quarter turns ``[T, ways]``."""
     upside_down, mirrored = tf.reverse(images, [3]), tf.reverse(images, [4])
     swap = [0, 1, 2, 4, 3, 5]
     ways = [
         images,
-        tf.transpose(mirrored, swap),  # as np.rot90 turns: columns, last first, become rows
+        tf.transpose(mirrored, swap),  # like np.rot90: columns, in reverse order, become rows
         tf.reverse(upside_down, [4]),
         tf.transpose(upside_down, swap),
     ]

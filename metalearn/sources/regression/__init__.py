@@ -1,4 +1,4 @@
-"""Families of regression tasks that are given by a formula."""
+"""Families of regression tasks with a formula."""
 
 from metalearn.sources.regression.harmonic import Harmonic
 from metalearn.sources.regression.linear import Linear

@@ -1,4 +1,4 @@
-"""What the families of regression tasks share: their settings, their inputs, and a task put together."""
+"""The common parts of families of regression tasks: settings, inputs, and the construction of tasks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from metalearn.types import Batch, Task
 
 
 def settle(family: Any, *ranges: str) -> None:
-    """Check ``shots``, ``queries``, ``noise`` and the named ranges of a family; make tuples of the ranges.
+    """Check ``shots``, ``queries``, ``noise`` and the named ranges of a family; convert ranges to tuples.
 
     Raises:
         ValueError: naming the setting and its value.
@@ -34,10 +34,10 @@ def uniform_inputs(
 
     Args:
         tasks: T.
-        shots: support inputs of a task.
-        queries: query inputs of a task.
-        bounds: range of the inputs.
-        grid: query inputs evenly spaced over the range, ends included, in place of random ones.
+        shots: the number of support inputs of a task.
+        queries: the number of query inputs of a task.
+        bounds: the range of the inputs.
+        grid: whether query inputs are evenly spaced over the range, ends included, instead of random.
         seeds: one for the support, one for the query.
     """
     support = sample_uniform([tasks, shots, 1], seeds[0], bounds)
@@ -56,18 +56,18 @@ def assemble(
     seed: tf.Tensor,
     informed: bool,
 ) -> Task:
-    """Put tasks together.
+    """Return tasks.
 
     Args:
-        function: inputs ``[T, N, ...]`` to targets ``[T, N, 1]`` without noise.
-        parameters: what the tasks are made from, each ``[T, 1, ...]``; they become ``Task.info``.
-        inputs: of the support and of the query.
-        noise: standard deviation of what is added to the targets of the support. Those of the query are
-            never noisy: the error there is the distance to the truth, and 0 for who finds it.
-        seed: of the noise.
-        informed: whether the parameters are appended to every input, support and query: ``[T, N, 1 + D]``
-            for scalar inputs. A learner that is told the task has nothing to adapt to: the "oracle" of
-            Finn, Abbeel and Levine (2017), section 5.1.
+        function: a function from inputs ``[T, N, ...]`` to targets ``[T, N, 1]`` without noise.
+        parameters: the parameters of the tasks, each ``[T, 1, ...]``, which become ``Task.info``.
+        inputs: the inputs of the support and of the query.
+        noise: the standard deviation of Gaussian noise on the targets of the support. The targets of the
+            query have no noise, so the query error is the distance to the true function.
+        seed: the seed of the noise.
+        informed: whether the parameters are appended to every input of support and query, which becomes
+            ``[T, N, 1 + D]`` for scalar inputs. Such a learner knows the task and does not need to adapt: it
+            is the "oracle" of Finn, Abbeel and Levine (2017), section 5.1.
     """
     told = tf.concat(parameters, -1)
     support, query = map(function, inputs)

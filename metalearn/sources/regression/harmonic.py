@@ -1,4 +1,4 @@
-"""Sums of two sinusoids, an octave apart."""
+"""Sums of two sinusoids with a frequency ratio of two."""
 
 from __future__ import annotations
 
@@ -15,26 +15,28 @@ from metalearn.types import Seed, Task
 
 @dataclasses.dataclass(frozen=True)
 class Harmonic:
-    """Tasks ``y = a_1 sin(w x + b_1) + a_2 sin(2 w x + b_2)``, each seen around a place of its own.
+    """Tasks ``y = a_1 sin(w x + b_1) + a_2 sin(2 w x + b_2)``, each with inputs around its own centre.
 
     ``a_1, a_2 ~ N(0, 1)``, ``w ~ U[frequency]``, ``b_1, b_2 ~ U[phase]``, ``x ~ N(m, 1)`` with
-    ``m ~ U[centre]``. An input sees several periods of the function, so one task is hard to learn from few
-    examples alone. By the symmetry of the amplitudes nothing is better, without adapting, than to say 0;
-    its mean squared error is ``E[a_1^2]/2 + E[a_2^2]/2 = 1`` if the phases cover whole turns.
+    ``m ~ U[centre]``. The inputs span several periods of the function, so one task is hard to learn from few
+    examples. As the amplitudes are symmetric, the best predictor that does not adapt is 0, with a mean
+    squared error of ``E[a_1^2]/2 + E[a_2^2]/2 = 1`` if the range of phases is a multiple of 2 pi.
 
     Attributes:
-        shots: support examples of a task.
-        queries: query examples of a task.
-        frequency: range of w.
-        phase: range of b_1 and of b_2, in radians.
-        centre: range of m, the mean of a task's inputs.
-        grid: query inputs evenly spaced over [m - 2, m + 2], where 95 % of the inputs are, ends included, in
-            place of random ones.
-        noise: standard deviation of Gaussian noise on the targets of the support; the query's are the truth.
-        informed: append ``(a_1, a_2, w, b_1, b_2, m)`` to every input, which makes it ``[T, N, 7]``.
+        shots: the number of support examples of a task.
+        queries: the number of query examples of a task.
+        frequency: the range of w.
+        phase: the range of b_1 and of b_2, in radians.
+        centre: the range of m, the mean of a task's inputs.
+        grid: whether query inputs are evenly spaced over [m - 2, m + 2], which contains 95 % of the inputs,
+            ends included, instead of random.
+        noise: the standard deviation of Gaussian noise on the targets of the support; the query has none.
+        informed: whether ``(a_1, a_2, w, b_1, b_2, m)`` is appended to every input, which becomes ``[T, N,
+            7]``.
 
     Raises:
-        ValueError: if a count is not positive, the noise negative, or a range the wrong way round.
+        ValueError: if a count is not positive, the noise negative, or the ends of a range are in the wrong
+            order.
 
     Reference: Lacoste et al. (2018), "Uncertainty in Multitask Transfer Learning", with the ranges of
     torchmeta's ``Harmonic``, which has no noise either unless told.

@@ -1,4 +1,4 @@
-"""Linear regression in many dimensions, where all of meta-learning has a closed form."""
+"""Linear regression in many dimensions, for which meta-losses and meta-gradients have closed forms."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ class Linear:
 
     ``x ~ N(0, I)`` and ``w ~ N(mean 1, scale^2 I)`` in d = ``input_size`` dimensions.
 
-    For the model ``x . v`` and the mean squared error all is known. A predictor that does not adapt has
-    ``|v - mean|^2 + d scale^2``, at best ``d scale^2``: 10 under the defaults. One inner step of rate a on
-    N = ``shots`` examples with noise of deviation s leaves
+    For the model ``x . v`` and the mean squared error, everything has a closed form. A predictor that does
+    not adapt has the error ``|v - mean|^2 + d scale^2``, at best ``d scale^2``: 10 with the defaults. One
+    inner step with rate a on N = ``shots`` examples with noise of standard deviation s gives
 
         v_1 - w = (I - 2 a S)(v - w) + (2 a / N) X' e,    S = X' X / N,    E[S] = I,
         E[S^2] = I (N + d + 1) / N
 
-    so the expected loss after it, which MAML descends, is
+    so the expected loss after the step, which MAML minimises, is
 
         L(v) = g (|v - mean|^2 + d scale^2) + 4 a^2 s^2 d / N,    g = 1 - 4 a + 4 a^2 (N + d + 1) / N
 
-    with the meta-gradient ``2 g (v - mean)``, where first-order MAML has ``2 (1 - 2 a)(v - mean)``: the same
-    optimum, the mean, on another way. The best rate without noise is ``a = N / (2 (N + d + 1))``, and gives
-    ``g = (d + 1) / (N + d + 1)``. The best predictor of all is ridge regression towards the mean, of strength
-    ``s^2 / scale^2``.
+    with the meta-gradient ``2 g (v - mean)``; that of first-order MAML is ``2 (1 - 2 a)(v - mean)``, with the
+    same optimum, the mean. The best rate without noise is ``a = N / (2 (N + d + 1))``, with
+    ``g = (d + 1) / (N + d + 1)``. The optimal predictor is ridge regression towards the mean with the
+    strength ``s^2 / scale^2``.
 
     Attributes:
-        shots: support examples of a task.
-        queries: query examples of a task.
-        input_size: d, dimensions of x.
-        mean: of every weight.
-        scale: standard deviation of every weight.
-        noise: standard deviation of Gaussian noise on the targets of the support; the query's are the truth.
-        informed: append w to every input, which makes it ``[T, N, 2 d]``.
+        shots: the number of support examples of a task.
+        queries: the number of query examples of a task.
+        input_size: d, the dimension of x.
+        mean: the mean of every weight.
+        scale: the standard deviation of every weight.
+        noise: the standard deviation of Gaussian noise on the targets of the support; the query has none.
+        informed: whether w is appended to every input, which becomes ``[T, N, 2 d]``.
 
     Raises:
         ValueError: if a count or the scale is not positive, the noise negative, or the mean not finite.
 
     Reference: the moments of S are those of a Wishart matrix; Bernacchia (2021), "Meta-learning with negative
-    learning rates", has the loss of MAML on linear regression also for finitely many tasks.
+    learning rates", also has the loss of MAML on linear regression for finitely many tasks.
     """
 
     shots: int = 10

@@ -1,4 +1,4 @@
-"""Functions of several kinds in one distribution."""
+"""A distribution of tasks with several kinds of functions."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Formula(NamedTuple):
     """Functions ``y = scale shape(x - centre) + offset``.
 
     Attributes:
-        shape: element by element.
-        scale: name of the field that has its range.
-        centre: likewise; empty for 0.
-        offset: likewise; empty for 0.
+        shape: an elementwise function.
+        scale: the name of the field with the range of the scale.
+        centre: the name of the field with the range of the centre; empty for 0.
+        offset: the name of the field with the range of the offset; empty for 0.
         signed: whether the scale is negative in half of the tasks.
     """
 
@@ -52,37 +52,38 @@ class Multimodal:
 
         sinusoid    y = a sin(x - c)         a ~ U[amplitude], c ~ U[phase]
         linear      y = a x + b              a ~ U[slope], b ~ U[offset]
-        quadratic   y = +-a (x - c)^2 + b    a ~ U[curvature], c ~ U[centre], b ~ U[offset], both signs alike
+        quadratic   y = +-a (x - c)^2 + b    a ~ U[curvature], c ~ U[centre], b ~ U[offset], random sign
         l1          y = a |x - c| + b        a ~ U[slope], c ~ U[centre], b ~ U[offset]
         tanh        y = a tanh(x - c) + b    a ~ U[slope], c ~ U[centre], b ~ U[offset]
 
-    and ``x ~ U[inputs]``. An initialisation near all of them is near none: what methods are made for that
-    first ask which kind they see. Under the default ranges a predictor that always says 0 has mean squared
-    error (4.252 + 28 + 5.514 + 37 + 5.402) / 5 = 16.034; the best predictor that does not adapt, ``E[y | x] =
-    -2.55 (2/pi) cos(x) / 5``, has 15.984.
+    and ``x ~ U[inputs]``. No single initialisation is close to all kinds; methods for such distributions
+    first identify the kind. With the default ranges the predictor 0 has the mean squared error (4.252 + 28 +
+    5.514 + 37 + 5.402) / 5 = 16.034; the best predictor that does not adapt, ``E[y | x] = -2.55 (2/pi) cos(x)
+    / 5``, has 15.984.
 
     Attributes:
-        shots: support examples of a task.
-        queries: query examples of a task.
-        modes: which kinds: any of ``sinusoid, linear, quadratic, l1, tanh``, each once.
-        amplitude: range of a sinusoid's a.
-        phase: range of a sinusoid's c, in radians.
-        slope: range of a where it is a slope, and of tanh.
-        curvature: range of a parabola's ``|a|``.
-        centre: range of c, but for sinusoids.
-        offset: range of b.
-        inputs: range of x.
-        grid: query inputs evenly spaced over the range, ends included, in place of random ones.
-        noise: standard deviation of Gaussian noise on the targets of the support; the query's are the truth.
-        informed: append the parameters to every input: ``[T, N, M + 4]`` for M modes.
+        shots: the number of support examples of a task.
+        queries: the number of query examples of a task.
+        modes: the kinds of functions: any of ``sinusoid, linear, quadratic, l1, tanh``, each at most once.
+        amplitude: the range of a for sinusoids.
+        phase: the range of c for sinusoids, in radians.
+        slope: the range of a for ``linear``, ``l1`` and ``tanh``.
+        curvature: the range of a for ``quadratic``.
+        centre: the range of c, except for sinusoids.
+        offset: the range of b.
+        inputs: the range of x.
+        grid: whether query inputs are evenly spaced over the range, ends included, instead of random.
+        noise: the standard deviation of Gaussian noise on the targets of the support; the query has none.
+        informed: whether the parameters are appended to every input, which becomes ``[T, N, M + 4]`` for M
+            modes.
 
     Raises:
-        ValueError: if a count is not positive, the noise negative, a range the wrong way round, or the modes
-            are none, unknown or repeated.
+        ValueError: if a count is not positive, the noise negative, the ends of a range are in the wrong
+            order, or the modes are none, unknown or repeated.
 
     Reference: Vuorio et al. (2019), "Multimodal Model-Agnostic Meta-Learning via Task-Aware Modulation", the
-    ranges of the authors' code. They add the noise, 0.3, to the query too, which adds 0.09 to every error,
-    and put equally many tasks of each kind in a batch.
+    ranges of the authors' code. The authors add the noise, 0.3, also to the query, which adds 0.09 to every
+    error, and use the same number of tasks of each kind in a batch.
     """
 
     shots: int = 10
@@ -115,7 +116,7 @@ class Multimodal:
 
         Returns:
             A task with support leaves ``[T, shots, 1]``, query leaves ``[T, queries, 1]`` and parameters
-            ``[T, M + 3]``: which of the M modes it is, as 0 and 1, then a with its sign, c and b; float32.
+            ``[T, M + 3]``: the mode as a one-hot vector of length M, a with its sign, c and b; float32.
         """
         require_count("tasks", tasks)
         seeds = split_seed(seed, 8)

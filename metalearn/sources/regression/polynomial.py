@@ -16,26 +16,28 @@ from metalearn.types import Seed, Task
 class Polynomial:
     """Tasks ``y = c_0 + c_1 x + ... + c_degree x^degree``, each with its own coefficients.
 
-    ``c_i ~ U[coefficients]``, independently, and ``x ~ U[inputs]``. Under the default ranges nothing is
-    better, without adapting, than to say 0, as the coefficients are symmetric; its mean squared error is
-    ``(1/3) sum_i E[x^2i] = (1 + 9/3 + 81/5 + 729/7) / 3 = 41.448``. Most of it is at the ends of the
+    ``c_i ~ U[coefficients]``, independently, and ``x ~ U[inputs]``. With the default ranges, whose
+    coefficients are symmetric, the best predictor that does not adapt is 0, with a mean squared error of
+    ``(1/3) sum_i E[x^2i] = (1 + 9/3 + 81/5 + 729/7) / 3 = 41.448``. Most of it comes from the ends of the
     range, where the cubic term is up to 27.
 
     Attributes:
-        shots: support examples of a task.
-        queries: query examples of a task.
-        degree: highest power, at least 0.
-        coefficients: range of every c_i.
-        inputs: range of x.
-        grid: query inputs evenly spaced over the range, ends included, in place of random ones.
-        noise: standard deviation of Gaussian noise on the targets of the support; the query's are the truth.
-        informed: append the coefficients, c_0 first, to every input: ``[T, N, degree + 2]``.
+        shots: the number of support examples of a task.
+        queries: the number of query examples of a task.
+        degree: the highest power, at least 0.
+        coefficients: the range of every c_i.
+        inputs: the range of x.
+        grid: whether query inputs are evenly spaced over the range, ends included, instead of random.
+        noise: the standard deviation of Gaussian noise on the targets of the support; the query has none.
+        informed: whether the coefficients, c_0 first, are appended to every input, which becomes
+            ``[T, N, degree + 2]``.
 
     Raises:
-        ValueError: if a count is too small, the noise negative, or a range the wrong way round.
+        ValueError: if a count is too small, the noise negative, or the ends of a range are in the wrong
+            order.
 
-    Reference: after Finn and Levine (2018), "Meta-Learning and Universality", the experiment on depth, 40
-    shots with these ranges.
+    Reference: following Finn and Levine (2018), "Meta-Learning and Universality", the experiment on depth
+    with 40 shots and these ranges.
     """
 
     shots: int = 10

@@ -17,23 +17,25 @@ from metalearn.types import Seed, Task
 class Sinusoid:
     """Tasks ``y = A sin(x - phase)``, each with its own amplitude A and phase.
 
-    ``A ~ U[amplitude]``, ``phase ~ U[phase]``, ``x ~ U[inputs]``. A predictor that always says
-    0 has mean squared error ``E[A^2]/2 = 4.252`` under the default ranges; the best predictor that does
-    not adapt, ``E[y | x] = -2.55 (2/pi) cos x``, has 3.006.
+    ``A ~ U[amplitude]``, ``phase ~ U[phase]``, ``x ~ U[inputs]``. The predictor 0 has the mean squared error
+    ``E[A^2]/2 = 4.252`` with the default ranges; the best predictor that does not adapt,
+    ``E[y | x] = -2.55 (2/pi) cos x``, has 3.006.
 
     Attributes:
-        shots: support examples of a task.
-        queries: query examples of a task.
-        amplitude: range of A.
-        phase: range of the phase, in radians.
-        inputs: range of x.
-        grid: query inputs evenly spaced over the range, ends included, in place of random ones: the
-            usual way to evaluate.
-        noise: standard deviation of Gaussian noise on the targets of the support; the query's are the truth.
-        informed: append ``(A, phase)`` to every input, which makes it ``[T, N, 3]``: the paper's oracle.
+        shots: the number of support examples of a task.
+        queries: the number of query examples of a task.
+        amplitude: the range of A.
+        phase: the range of the phase, in radians.
+        inputs: the range of x.
+        grid: whether query inputs are evenly spaced over the range, ends included, instead of random, as is
+            usual in evaluation.
+        noise: the standard deviation of Gaussian noise on the targets of the support; the query has none.
+        informed: whether ``(A, phase)`` is appended to every input, which becomes ``[T, N, 3]``: the oracle
+            of the paper.
 
     Raises:
-        ValueError: if a count is not positive, the noise negative, or a range the wrong way round.
+        ValueError: if a count is not positive, the noise negative, or the ends of a range are in the wrong
+            order.
 
     Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", section 5.1.
     """

@@ -14,31 +14,33 @@ from metalearn.types import Seed, Task
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """Tasks ``y = high if x > location else low``, each with its own location, and levels if told.
+    """Tasks ``y = high if x > location else low``, each with its own location, and optionally levels.
 
     ``location ~ U[location]``, ``low ~ U[low]``, ``high ~ U[high]``, ``x ~ U[inputs]``; by default the step
-    is from -1 to 1. A discontinuity is what smooth models are bad at, and what few examples place badly.
+    is from -1 to 1. Smooth models approximate a discontinuity badly, and few examples determine its location
+    poorly.
 
-    Under the default ranges a predictor that always says 0 has mean squared error 1; the best predictor that
-    does not adapt, ``E[y | x] = clip(x / 2.5, -1, 1)``, has ``1 - (1/2 + 1/6) = 1/3``. Even the best one that
-    does adapt errs: between the two examples next to the step nothing is known.
+    With the default ranges the predictor 0 has the mean squared error 1; the best predictor that does not
+    adapt, ``E[y | x] = clip(x / 2.5, -1, 1)``, has ``1 - (1/2 + 1/6) = 1/3``. Even the optimal adapted
+    predictor has an error, because the location between the two closest examples is unknown.
 
     Attributes:
-        shots: support examples of a task.
-        queries: query examples of a task.
-        location: range of where the step is.
-        low: range of the level up to the step.
-        high: range of the level beyond it.
-        inputs: range of x.
-        grid: query inputs evenly spaced over the range, ends included, in place of random ones.
-        noise: standard deviation of Gaussian noise on the targets of the support; the query's are the truth.
-        informed: append ``(location, low, high)`` to every input, which makes it ``[T, N, 4]``.
+        shots: the number of support examples of a task.
+        queries: the number of query examples of a task.
+        location: the range of the location.
+        low: the range of the level up to the location.
+        high: the range of the level beyond the location.
+        inputs: the range of x.
+        grid: whether query inputs are evenly spaced over the range, ends included, instead of random.
+        noise: the standard deviation of Gaussian noise on the targets of the support; the query has none.
+        informed: whether ``(location, low, high)`` is appended to every input, which becomes ``[T, N, 4]``.
 
     Raises:
-        ValueError: if a count is not positive, the noise negative, or a range the wrong way round.
+        ValueError: if a count is not positive, the noise negative, or the ends of a range are in the wrong
+            order.
 
-    Reference: after Harrison, Sharma and Pavone (2018), "Meta-Learning Priors for Efficient Online Bayesian
-    Regression", whose code draws locations from [-2.5, 2.5] and has levels -1 and 1 (and adds noise).
+    Reference: following Harrison, Sharma and Pavone (2018), "Meta-Learning Priors for Efficient Online
+    Bayesian Regression", whose code draws locations from [-2.5, 2.5], has levels -1 and 1, and adds noise.
     """
 
     shots: int = 10

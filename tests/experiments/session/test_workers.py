@@ -172,7 +172,7 @@ def made():
 def test_what_cannot_be_shared_is_said(tmp_path, monkeypatch, capsys):
     """Before a process is started or waited for."""
     assert run(tmp_path, [*SHARED, "training.workers=3"]) == 2
-    assert "training: meta_batch_size=4 cannot be shared by workers=3" in capsys.readouterr().err
+    assert "training: meta_batch_size=4 cannot be divided by workers=3" in capsys.readouterr().err
     described = {"cluster": {"worker": ["a:1", "b:1", "c:1"]}, "task": {"type": "worker", "index": 0}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(described))
     assert run(tmp_path, SHARED) == 2

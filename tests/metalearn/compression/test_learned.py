@@ -216,7 +216,7 @@ def test_what_cannot_be_is_refused(linear, make, settings, message):
     model, parameters, _ = linear
     with pytest.raises(ValueError, match=message):
         make(model, parameters, **{"rule": "sgd", "steps": 1, **settings})
-    with pytest.raises(ValueError, match="and the model has"):
+    with pytest.raises(ValueError, match="but the model has"):
         C.quantization_problem(model, {}, bits=2, rule="sgd", steps=1)
 
 

@@ -96,7 +96,7 @@ def test_what_is_refused(data):
     for make, message in (
         (lambda: C.pruning(model, (x, y), 1.0, **sgd), "sparsity must be at least 0 and below 1, got 1"),
         (lambda: pruned(data, scores="size"), "scores must be one of uniform, magnitude"),
-        (lambda: C.pruning(model, (x * np.nan, y), 0.5, **sgd), "data have NaN"),
+        (lambda: C.pruning(model, (x * np.nan, y), 0.5, **sgd), "data contain NaN"),
         (lambda: C.pruning(model, (x, y + 9), 0.5, **sgd), "classes from 9"),
         (lambda: C.quantization(model, (x, y), 1, **sgd), "bits must be an integer of at least 2"),
         (lambda: C.soft_targets(model, model, (x, y), weight=1.0, **sgd), "weight must be above 0 and below"),
@@ -105,5 +105,5 @@ def test_what_is_refused(data):
         with pytest.raises(ValueError, match=message):
             make()
     learned = ml.rules.sgd(ml.rules.learned(0.1))
-    with pytest.raises(ValueError, match="here it trains a model: use numbers"):
+    with pytest.raises(ValueError, match="has learned hyperparameters, which pretraining needs as numbers"):
         C.pruning(model, (x, y), 0.5, rule=learned, steps=1)

@@ -78,5 +78,5 @@ def test_one_task_and_an_unknown_number():
     unknown = tf.function(
         ml.diagnostics.conflicts, input_signature=[tf.TensorSpec([None, 2])], autograph=False
     )
-    with pytest.raises(ValueError, match="number of tasks is not known"):
+    with pytest.raises(ValueError, match="number of tasks is unknown"):
         unknown(tf.ones([2, 2]))

@@ -29,7 +29,7 @@ def test_it_is_the_one_and_then_the_other(quadratic, published, in_graph, with_x
 
 def test_what_a_part_refuses_it_refuses():
     estimator = ml.estimators.annealed(ml.estimators.reptile(), THEN, 10)
-    with pytest.raises(ValueError, match="reptile has nothing for"):
+    with pytest.raises(ValueError, match="reptile cannot learn"):
         ml.MetaLearner(ml.models.mlp(), ml.losses.mse, ml.rules.sgd(), adapted="head", estimator=estimator)
 
 

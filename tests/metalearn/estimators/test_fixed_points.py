@@ -193,7 +193,7 @@ def test_residuals_of_a_loss():
 def test_a_model_with_a_state_needs_the_step():
     """Of the loss alone, how the state depends on the solution would be left out in silence."""
     tracking = Tracking(1)
-    with pytest.raises(ValueError, match=r"does not see how the model's state .*implicit\(of='step'\)"):
+    with pytest.raises(ValueError, match=r"ignores how the model's state .*implicit\(of='step'\)"):
         ml.estimators.implicit()(tracking.problem, tracking_phi(), tracking.tasks())
 
 
@@ -201,7 +201,7 @@ def test_a_model_with_a_state_needs_the_step():
     ("arguments", "message"),
     [
         ({"of": "rule"}, "of must be one of loss, step, got 'rule'"),
-        ({"of": "step", "scale": 0.1}, "scale is of the solver neumann"),
+        ({"of": "step", "scale": 0.1}, "scale belongs to the solver neumann"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

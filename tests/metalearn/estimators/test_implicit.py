@@ -149,7 +149,7 @@ def test_a_start_without_influence_is_named(sinusoids):
         ({"solver": "cholesky"}, "solver must be one of conjugate_gradient, neumann, got 'cholesky'"),
         ({"iterations": 0}, "iterations must be an integer of at least 1, got 0"),
         ({"damping": -1.0}, "damping .* must be a finite number above 0, got -1.0"),
-        ({"scale": 0.1}, "scale is of the solver neumann"),
+        ({"scale": 0.1}, "scale belongs to the solver neumann"),
         ({"solver": "neumann"}, "neumann needs scale, below 2 / "),
         ({"solver": "neumann", "scale": 0.0}, "scale must be a finite number above 0, got 0.0"),
     ],
@@ -209,5 +209,5 @@ def test_a_warm_start_goes_on_where_the_solver_ended(quadratic, quadratic_tasks,
 
 def test_a_warm_start_of_the_series_is_refused():
     """It sums up from zero."""
-    with pytest.raises(ValueError, match="warm_start is of the solver conjugate_gradient"):
+    with pytest.raises(ValueError, match="warm_start belongs to the solver conjugate_gradient"):
         ml.estimators.implicit("neumann", scale=0.1, warm_start=True)

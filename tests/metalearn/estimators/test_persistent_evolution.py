@@ -113,7 +113,7 @@ def test_a_training_goes_on_with_the_same_bits(quadratic, published, carried):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [((0.0, 1), "sigma"), ((0.1, 0), "pairs"), ((0.1, 1, 0), r"windows \(None for loops that never begin")],
+    [((0.0, 1), "sigma"), ((0.1, 0), "pairs"), ((0.1, 1, 0), r"windows \(None for loops that never restart")],
 )
 def test_bad_arguments_are_refused(arguments, message):
     """Each by its name."""
@@ -126,5 +126,5 @@ def test_a_carried_loop_is_refused(quadratic, published):
     meta, tasks = published
     one = {"p": meta["parameters"]["p"][None]}
     start = ml.types.Inner(one, {}, (), tf.zeros([1], tf.int32))
-    with pytest.raises(ValueError, match="no meaning for an inner loop that is continued"):
+    with pytest.raises(ValueError, match="does not support an inner loop that is continued"):
         ml.estimators.persistent_evolution(0.1, 1)(quadratic(1).problem, meta, tasks._replace(start=start))

@@ -62,14 +62,12 @@ def test_pulls_the_displacement_back_to_phi(quadratic, published):
 def test_what_is_not_adapted_is_refused(arguments, missing):
     """By the learner's constructor, with the names and the remedy."""
     settings = {"rule": ml.rules.sgd(), "estimator": ml.estimators.reptile(), **arguments}
-    with pytest.raises(
-        ValueError, match=rf"reptile has nothing for {missing}: .*adapted='all'.*checkpointed"
-    ):
+    with pytest.raises(ValueError, match=rf"reptile cannot learn {missing}: .*adapted='all'.*checkpointed"):
         ml.MetaLearner(ml.models.mlp(hidden=(2,)), ml.losses.mse, **settings)
 
 
 def test_a_problem_is_refused_when_it_is_called(quadratic, published):
     """The same check without a learner."""
     meta, tasks = published
-    with pytest.raises(ValueError, match="reptile has nothing for unused:"):
+    with pytest.raises(ValueError, match="reptile cannot learn unused:"):
         ml.estimators.reptile()(quadratic(1).problem, {**meta, "unused": tf.constant(1.0)}, tasks)

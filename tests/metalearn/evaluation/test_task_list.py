@@ -124,7 +124,7 @@ def test_one_data_set_is_never_drawn_in_parts(monkeypatch):
     source = ml.tasks.dataset((np.ones((4, 1)), np.ones((4, 1))))
     (first, chunk), *more = TaskList(source, 1, 0).chunks()
     assert (first, more, chunk.support.inputs.shape) == (0, [], (1, 4, 1))
-    with pytest.raises(ValueError, match=r"one data set is one task, and 2 are asked for"):
+    with pytest.raises(ValueError, match=r"one data set is one task, but 2 were requested"):
         TaskList(source, 2, 0)
 
 

@@ -205,7 +205,7 @@ class TestChoice:
         assert mode(None, dropped, 1) == Plain(seeded=True)
         assert not needs_exact(Plain())
         for name in NAMES:
-            with pytest.raises(ValueError, match=rf"'{name}' was chosen, but no layer .*: leave it out"):
+            with pytest.raises(ValueError, match=rf"'{name}' was chosen, but no layer .*: omit it"):
                 mode(name, ml.models.mlp(), 1)
 
     def test_batch_statistics_have_to_be_chosen(self, model):
@@ -214,7 +214,7 @@ class TestChoice:
             mode(None, model, 1)
         lines = str(raised.value).splitlines()[1:]
         assert [line.split(":")[0].strip() for line in lines] == [repr(name) for name in NAMES]
-        with pytest.raises(ValueError, match="statistics='mean' is not known"):
+        with pytest.raises(ValueError, match="statistics='mean' is unknown"):
             mode("mean", model, 1)
         with pytest.raises(ValueError, match="steps must be"):
             mode("batch", model, -1)
@@ -224,7 +224,7 @@ class TestChoice:
         [
             (lambda: LAYERS.SpectralNormalization(LAYERS.Dense(2), name="norm"), "have no momentum"),
             (lambda: LAYERS.BatchNormalization(momentum=1.0, name="norm"), "have no momentum below 1"),
-            (lambda: LAYERS.BatchNormalization(renorm=True, name="norm"), "do not move by momentum"),
+            (lambda: LAYERS.BatchNormalization(renorm=True, name="norm"), "do not update m to momentum m"),
         ],
     )
     def test_support_needs_a_momentum(self, norm, reason):

@@ -160,7 +160,8 @@ def test_one_task_is_not_taken_for_several():
     meta, tasks = learner.initialize(0), ml.tasks.Sinusoid(shots=5, queries=5).sample((0, 0), 2)
     one = tf.nest.map_structure(lambda x: x[0], ml.Task(*tasks[:2]))
     remedy = (
-        r"the shape \(5, 1\), which are the examples of one task.*lambda x: x\[None\], {}\), and take \[0\]"
+        r"the shape \(5, 1\), which for this model are the examples of one task"
+        r".*lambda x: x\[None\], {}\), and take \[0\]"
     )
     for call in (
         lambda: learner.adapt(meta, one.support),
@@ -185,6 +186,6 @@ def test_one_task_of_several_inputs():
     outputs = keras.layers.Dense(1)(given["a"]) + keras.layers.Dense(1)(keras.ops.mean(given["b"], 1))
     learner = ml.MetaLearner(keras.Model(given, outputs), "mse", "sgd", steps=0)
     support = ml.Batch({"a": tf.zeros((6, 2)), "b": tf.zeros((6, 4, 3))}, tf.zeros((6, 1)))
-    with pytest.raises(ValueError, match=r"have the shape \(6, 2\), \(6, 4, 3\), which are .* of one task"):
+    with pytest.raises(ValueError, match=r"have the shape \(6, 2\), \(6, 4, 3\), which .* of one task"):
         learner.adapt(learner.initialize(0), support)
     assert learner.adapt(learner.initialize(0), tf.nest.map_structure(lambda x: x[None], support))

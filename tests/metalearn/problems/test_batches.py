@@ -45,7 +45,7 @@ def test_tasks_may_be_at_different_steps(request, wrap, mapping):
 def test_support_of_another_shape_is_refused(shape):
     """The message shows the shape that is needed and the one that is there."""
     with pytest.raises(
-        ValueError, match=r"slices\(3\) needs support of a known shape \[T, 3, N, \.\.\.\]"
+        ValueError, match=r"slices\(3\) needs a support of the known shape \[T, 3, N, \.\.\.\]"
     ) as error:
         ml.problems.slices(3)(ml.Task(tf.zeros(shape), ()), 0)
     assert str(shape) in str(error.value)

@@ -192,7 +192,7 @@ def test_tasks_that_disagree_on_their_number_are_refused():
     """Two leaves are named."""
     tasks = ml.Task(tf.zeros((2, 3)), (tf.zeros((3, 1)),))
     learner = ml.BilevelLearner(shrinking(), start=tf.constant(0.4, tf.float64))
-    with pytest.raises(ValueError, match="support has 2 of them and query/0 has 3"):
+    with pytest.raises(ValueError, match="support has 2 and query/0 has 3"):
         learner.require_fit(tasks)
 
 

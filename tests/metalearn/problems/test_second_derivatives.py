@@ -182,7 +182,7 @@ def labelled(loss):
 def test_learned_labels_need_a_loss_that_has_their_derivative(loss):
     """TensorFlow's is exactly 0, and so was the meta-gradient."""
     learner, tasks = labelled(loss)
-    with pytest.raises(WrongDerivativesError, match=r"phi labels \(0 in place of .*losses.cross_entropy"):
+    with pytest.raises(WrongDerivativesError, match=r"phi labels \(0 instead of .*losses.cross_entropy"):
         check_second_derivatives(learner.posed(learner.initialize(0), tasks, (0, 0)))
 
 

@@ -152,7 +152,7 @@ def test_parameters_alone_do_not_answer(source, name):
     learner = learner_of(name, 1)
     tasks = source.sample((0, 0), 1)
     adapted = learner.adapt(start(learner), tasks.support)
-    with pytest.raises(ValueError, match=rf"statistics='{name}' outputs depend on more .*adapt returned"):
+    with pytest.raises(ValueError, match=rf"statistics='{name}' outputs depend on more .*result of adapt"):
         learner.predict(adapted.parameters, tasks.query.inputs)
 
 
@@ -216,7 +216,7 @@ class TestRefusals:
         assert all(f"  {name!r}: " in str(raised.value) for name in NAMES)
 
     def test_a_choice_without_batch_statistics(self):
-        with pytest.raises(ValueError, match=r"'moving' was chosen, but no layer .*: leave it out"):
+        with pytest.raises(ValueError, match=r"'moving' was chosen, but no layer .*: omit it"):
             learner_of("moving", 1, ml.models.mlp())
 
     def test_wrong_second_derivatives(self):
@@ -231,5 +231,5 @@ class TestRefusals:
 
     @pytest.mark.parametrize("name", ["support", "per_step"])
     def test_statistics_of_a_support_that_is_split(self, name):
-        with pytest.raises(ValueError, match=rf"statistics='{name}' are of the whole support.*'moving'"):
+        with pytest.raises(ValueError, match=rf"statistics='{name}' needs the whole support.*'moving'"):
             learner_of(name, 2, batch=ml.problems.slices(2))

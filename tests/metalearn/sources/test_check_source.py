@@ -53,11 +53,11 @@ def test_sources_that_keep_the_contract_pass(source):
         (object(), "object has no method sample"),
         (broken("sample", lambda self, seed, tasks: drawn((0, 0), tasks)), "it ignores the seed"),
         (broken("sample", without_check), r"sample\(seed, 0\) has to raise ValueError"),
-        (broken("spec", half), r"draws \['support/inputs', .*and specifies"),
-        (broken("spec", narrow), r"draws float32 \(1, 4, 1\) at support/inputs, and specifies"),
+        (broken("spec", half), r"draws \['support/inputs', .*but specifies"),
+        (broken("spec", narrow), r"draws float32 \(1, 4, 1\) at support/inputs, but specifies"),
         (broken("sample", clipped), "draws the tasks of training for the seed .* of evaluation"),
-        (broken("split", lambda self, part: None), r"split\('train'\) is no source"),
-        (broken("constant", True), "says that it is constant"),
+        (broken("split", lambda self, part: None), r"split\('train'\) is not a source"),
+        (broken("constant", True), "declares constant=True"),
     ],
 )
 def test_every_breach_is_named(source, message):

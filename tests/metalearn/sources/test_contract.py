@@ -47,7 +47,7 @@ def test_spec_and_bytes_without_drawing():
 def test_a_spec_of_its_own_is_taken():
     own = Sampler(None, in_graph=False, spec=lambda tasks: task(tf.zeros([tasks, 2, 1], tf.float64)))
     assert task_bytes(own) == 4 * 2 * 8
-    with pytest.raises(ValueError, match="needs a spec"):
+    with pytest.raises(ValueError, match="needs a method spec"):
         spec(Sampler(pure, in_graph=False), 1)
 
 
@@ -64,7 +64,7 @@ def test_a_spec_of_its_own_is_taken():
 def test_what_has_no_spec_is_explained(sample, message):
     with pytest.raises(ValueError, match=message):
         spec(Sampler(sample), 3)
-    with pytest.raises(ValueError, match="is no source of tasks"):
+    with pytest.raises(ValueError, match="is not a source of tasks"):
         spec(object(), 3)
 
 
@@ -127,15 +127,15 @@ def noise_from_numpy(seed, tasks):
 @pytest.mark.parametrize(
     ("sample", "message"),
     [
-        (own_generator, "same tasks whatever the second number .* called once, when the graph was built"),
-        (global_numpy, "same tasks whatever the second number"),
-        (python_random, "same tasks whatever the second number"),
-        (stateful, "other tasks when it is called with the same seed again"),
-        (stateful_with_seed, "other tasks when it is called with the same seed again"),
-        (ignores, "same tasks whatever the second number of the seed is: it ignores the seed"),
-        (ignores_iteration, "same tasks whatever the second number"),
-        (ignores_run, "same tasks whatever the first number"),
-        (noise_from_numpy, "query/targets otherwise in a graph than eagerly"),
+        (own_generator, "same tasks for every second number .* called once, when the graph was built"),
+        (global_numpy, "same tasks for every second number"),
+        (python_random, "same tasks for every second number"),
+        (stateful, "other tasks when it is called again with the same seed"),
+        (stateful_with_seed, "other tasks when it is called again with the same seed"),
+        (ignores, "same tasks for every second number of the seed: it ignores the seed"),
+        (ignores_iteration, "same tasks for every second number"),
+        (ignores_run, "same tasks for every first number"),
+        (noise_from_numpy, "another query/targets in a graph than eagerly"),
     ],
 )
 def test_samplers_that_are_not_pure_are_found_and_the_adapter_named(sample, message):
@@ -146,7 +146,7 @@ def test_samplers_that_are_not_pure_are_found_and_the_adapter_named(sample, mess
 
 def test_a_constant_source_says_so():
     check_sampler(Sampler(ignores, constant=True))
-    with pytest.raises(ValueError, match="says that it is constant, and draws other tasks"):
+    with pytest.raises(ValueError, match="declares constant=True, but draws other tasks"):
         check_sampler(Sampler(pure, constant=True))
 
 

@@ -76,10 +76,10 @@ def impure(seed, tasks):
 @pytest.mark.parametrize(
     ("sample", "message"),
     [
-        (impure, "impure draws other tasks when it is called with the same seed again"),
-        (lambda seed, tasks: lines((0, 0), tasks), "whatever the second number of the seed is"),
+        (impure, "impure draws other tasks when it is called again with the same seed"),
+        (lambda seed, tasks: lines((0, 0), tasks), "for every second number of the seed"),
         (lambda seed, tasks: lines(seed, 1), "for 3 tasks: every array needs the leading axis"),
-        (lambda seed, tasks: lines(seed, tasks)[0][0], "has to return ml.Task.*it returned ndarray"),
+        (lambda seed, tasks: lines(seed, tasks)[0][0], "has to return ml.Task.*but returned ndarray"),
         (3, r"takes a function sample\(seed, tasks\), got int"),
     ],
 )
@@ -90,7 +90,7 @@ def test_samplers_that_are_not_pure_are_refused(sample, message):
 
 def test_it_is_not_called_in_a_graph():
     source = from_function(lines)
-    with pytest.raises(ValueError, match="lines runs Python, which a graph would call once"):
+    with pytest.raises(ValueError, match="lines runs Python, which a graph would call only once"):
         tf.function(lambda seed: source.sample(seed, 2))(tf.constant([0, 0]))
     check_sampler(source)
 
@@ -102,7 +102,8 @@ def test_shapes_that_change_are_named():
 
     source = from_function(changing)
     with pytest.raises(
-        ValueError, match=r"drew float32 \(2, 1, 1\) at support/targets, and float32 \(2, 2, 1\)"
+        ValueError,
+        match=r"drew float32 \(2, 1, 1\) at support/targets, but its first tasks had float32 \(2, 2, 1\)",
     ):
         source.sample((0, 9), 2)
 

@@ -87,5 +87,5 @@ def test_what_cannot_be_is_refused(arguments, message):
 
 
 def test_more_tasks_than_one_are_refused():
-    with pytest.raises(ValueError, match=r"one task, and 25 are asked for: set meta_batch_size=1.*batch="):
+    with pytest.raises(ValueError, match=r"one task, but 25 were requested: set meta_batch_size=1.*batch="):
         dataset((X, Y)).sample((0, 0), 25)

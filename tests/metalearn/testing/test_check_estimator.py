@@ -125,10 +125,10 @@ def _doubled(result):
 
 
 WRONG = {
-    "no estimator": (estimators.checkpointed, "demands an estimator"),
+    "no estimator": (estimators.checkpointed, "requires an estimator"),
     "flag": (Changed(exact=None), "exact is True or False"),
     "residual names": (Changed(residuals="solver"), "residuals is a tuple of names"),
-    "choosy": (Choosy(), "refuses both: not with 2 leaves And: not with 1 leaves"),
+    "choosy": (Choosy(), "rejects both: not with 2 leaves And: not with 1 leaves"),
     "no pair": (Changed(change=lambda result, carry, seed: result), "returns .MetaGradient, carry."),
     "numbers": (
         Changed(change=lambda result, carry, seed: (float(result.loss[0]), carry)),
@@ -144,9 +144,9 @@ WRONG = {
                 inner=lambda result: result.inner._replace(step=tf.zeros_like(result.inner.step))
             )
         ),
-        "inner is the inner loop after its last step: not so step",
+        "inner is the inner loop after its last step: violated by step",
     ),
-    "no metrics": (Changed(change=_replacing(metrics=lambda result: {})), "metrics .*: not so largest"),
+    "no metrics": (Changed(change=_replacing(metrics=lambda result: {})), "metrics .*: violated by largest"),
     "undeclared residual": (
         Changed(change=_replacing(residual=lambda result: {"bias": result.loss})),
         "residual has the names in residuals: .. are declared, .'bias'. are returned",
@@ -156,11 +156,11 @@ WRONG = {
             change=_replacing(residual=lambda result: {"bias": tf.reduce_sum(result.loss)}),
             residuals=("bias",),
         ),
-        "residual is of each task",
+        "residual has the shape",
     ),
     "wrong mean": (
         Changed(change=_replacing(gradient=_doubled)),
-        "gradient is the mean of per_task over the tasks: not that of start",
+        "gradient is the mean of per_task over the tasks: violated by start",
     ),
     "type": (
         Changed(
@@ -179,20 +179,20 @@ WRONG = {
     "ignored seed": (Changed(change=_noisy), "it is pure: a second call"),
     "lost carry": (
         Changed(first=(0,), change=lambda result, carry, seed: (result, ())),
-        "what is carried keeps its structure in the first call",
+        "the carry keeps its structure in the first call",
     ),
     "growing carry": (
         Changed(first=0, change=lambda result, carry, seed: (result, carry[None])),
-        "what is carried keeps its structure in the first call: .* became",
+        "the carry keeps its structure in the first call: .* became",
     ),
-    "eager": (Changed(change=_eagerly_numbered), "an eager call gives what a graph gives"),
-    "mapping": (Favouring(), "tasks one after the other give what a vectorised map gives"),
+    "eager": (Changed(change=_eagerly_numbered), "results of an eager call equal those in a graph"),
+    "mapping": (Favouring(), "results of the sequential mapping equal those of the vectorised one"),
     "reptile says exact": (Changed(exact=True), "exact=True is the gradient of central differences"),
     "first order says exact": (
         Changed(EARLY, exact=True),
         "exact=True is the gradient of central differences",
     ),
-    "repr": (Unprintable(), "repr can be pasted back"),
+    "repr": (Unprintable(), "repr can be evaluated"),
     "hash": (Changed(first=[]), "a dataclass has a hash"),
 }
 

@@ -162,12 +162,12 @@ WRONG = {
         "the model's state after inner_loss has other parts",
     ),
     "noise": (posed(inner_loss=_noisy), "it is pure: a second call gives another inner_loss"),
-    "kind of step": (posed(batch=_by_kind_of_step), "batch gives the same for the step 0"),
-    "NumPy": (posed(outer_loss=_through_numpy), "works in a graph, tasks mapped 'auto'"),
-    "context": (posed(outer_loss=_by_context), "it differs in outer_loss of task 0"),
+    "kind of step": (posed(batch=_by_kind_of_step), "batch returns the same for the step 0"),
+    "NumPy": (posed(outer_loss=_through_numpy), "works in a graph with mapping='auto'"),
+    "context": (posed(outer_loss=_by_context), "outer_loss of task 0 differs"),
     "unused leaf": (
         posed(inner_loss=lambda theta, phi, batch, model: squares(theta["w"], batch)),
-        "every leaf of phi has an influence: none has strength",
+        "every leaf of phi has an effect: there is none of strength",
     ),
     "unused parameter": (
         posed(start=lambda phi, task: {"w": phi["start"], "v": phi["start"]}),
@@ -209,5 +209,5 @@ def test_tasks_and_phi_are_named():
     with pytest.raises(AssertionError, match="floating-point tensors: start is"):
         check_problem(posed(), {"start": tf.constant([1, 2, 3])}, tasks)
     uneven = tasks._replace(query=tf.nest.map_structure(lambda leaf: leaf[:1], tasks.query))
-    with pytest.raises(AssertionError, match="one leading axis of T tasks"):
+    with pytest.raises(AssertionError, match="a leading axis of the same length T"):
         check_problem(posed(), phi_of(), uneven)

@@ -1,4 +1,4 @@
-"""Environments of our own conform; each demand is missed by one that breaks it alone."""
+"""Environments of our own conform; each requirement is violated by an environment that fulfils all others."""
 
 import dataclasses
 
@@ -69,13 +69,13 @@ def test_ours_conform(environment):
     ("fault", "message"),
     [
         ("draw", "draw is a pure function of the seed"),
-        ("count", r"draw returns leaves \[T, ...\], of 3 tasks there are {1}"),
+        ("count", r"draw returns leaves \[T, ...\], but for 3 tasks it returns {1}"),
         ("impure", "equal noise gives equal trajectories"),
         ("mixed", "a trajectory does not depend on the others"),
         ("infinite", "rewards"),
-        ("state", "states and observations stay as reset returns them"),
-        ("narrow", "rewards are in float64 where the noise is, not in float32"),
-        ("derivative", "rewards depend on actions where the spec says differentiable=True"),
+        ("state", "states and observations keep the layout of reset"),
+        ("narrow", "rewards are in float64 if the noise is, not in float32"),
+        ("derivative", "rewards depend on actions if the spec has differentiable=True"),
         ("half", "derivatives equal differences"),
     ],
 )
@@ -85,5 +85,5 @@ def test_each_demand(fault, message):
 
 
 def test_what_rollouts_refuses():
-    with pytest.raises(AssertionError, match="demands what Rollouts does: environment must have spec"):
+    with pytest.raises(AssertionError, match="requires what Rollouts requires: environment must have spec"):
         check_environment(3)

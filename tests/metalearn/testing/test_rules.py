@@ -173,11 +173,11 @@ WRONG = {
                 s,
             )
         ),
-        "derivatives are finite where all gradients are 0",
+        "derivatives are finite if all gradients are 0",
     ),
     "division by zero": (
         stranger(update=_unlike(lambda rate, g, k: rate / tf.norm(g))),
-        "updates are finite where all gradients are 0",
+        "updates are finite if all gradients are 0",
     ),
     "tensor steps": (
         stranger(update=_unlike(lambda rate, g, k: rate * (2 if isinstance(k, int) else 1))),
@@ -187,7 +187,7 @@ WRONG = {
         stranger(descent_rates=lambda p, v, k: dict.fromkeys(p, 2 * v["rate"])),
         "with the descent_rates r",
     ),
-    "repr": (Unprintable(), "repr can be pasted back"),
+    "repr": (Unprintable(), "repr can be evaluated"),
     "equality": (Unequal(), "an equal copy is equal"),
     "hash": (Plain(notes=["a list"]), "has a hash"),
 }

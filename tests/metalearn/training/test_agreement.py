@@ -24,7 +24,7 @@ def test_a_compiler_s_fault_is_found_before_the_first_iteration():
     """And nothing is trained; told not to look, the trainer goes on."""
     trainer = trainer_of(wrong_in_a_graph)
     before = trainer.state()
-    with pytest.raises(ValueError, match=r"compiled program's meta-gradient is 0\.\d+ times its length away"):
+    with pytest.raises(ValueError, match=r"compiled meta-gradient differs .* by 0\.\d+ times its length"):
         trainer.run(1)
     for name, value in trainer.state().items():
         np.testing.assert_array_equal(value, before[name])

@@ -190,5 +190,5 @@ def test_bad_carries_are_refused(carry):
 
 def test_an_estimator_of_the_start_is_refused():
     """Reptile moves the start to where the loop ends, which has no meaning for a loop that goes on."""
-    with pytest.raises(ValueError, match="carry=2 has no meaning for the estimator reptile"):
+    with pytest.raises(ValueError, match="carry=2 is not supported by the estimator reptile"):
         trainer(Tracking(2), phi(decay=False), estimator=ml.estimators.reptile(), carry=2)

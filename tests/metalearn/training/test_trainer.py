@@ -236,7 +236,7 @@ def test_used_optimizers_are_refused():
 def test_models_that_do_not_fit_the_tasks_are_refused():
     """Both shapes are named before anything is compiled."""
     learner = ml.MetaLearner(ml.models.mlp(3, ()), ml.losses.mse, ml.rules.sgd())
-    with pytest.raises(ValueError, match=r"inputs of shape \(3,\), the tasks give \(1,\)"):
+    with pytest.raises(ValueError, match=r"inputs of shape \(3,\), the tasks have \(1,\)"):
         ml.MetaTrainer(learner, ml.tasks.Sinusoid(), keras.optimizers.SGD(0.1))
 
 

@@ -158,9 +158,9 @@ def test_workers_find_what_one_finds(name, count):
 
 
 def test_what_cannot_be_shared_is_said():
-    with pytest.raises(ValueError, match=r"meta_batch_size=6 cannot be shared by workers=4.*such as 4 or 8"):
+    with pytest.raises(ValueError, match=r"meta_batch_size=6 cannot be divided by workers=4.*such as 4 or 8"):
         trainer(linear(), Workers(0, 4))
-    with pytest.raises(ValueError, match=r"meta_batch_size=1 cannot be shared by workers=2.*such as 2"):
+    with pytest.raises(ValueError, match=r"meta_batch_size=1 cannot be divided by workers=2.*such as 2"):
         Workers(0, 2).share(1)
 
 
@@ -194,7 +194,7 @@ def test_a_lost_worker_is_said():
     def lost(_):
         raise tf.errors.UnavailableError(None, None, "Socket closed")
 
-    with pytest.raises(ml.WorkerLostError, match=r"worker 1 of 2 .* one has ended.*go on from the last"):
+    with pytest.raises(ml.WorkerLostError, match=r"worker 1 of 2 .* one has ended.*resume from the last"):
         Workers(1, 2, lost).from_chief([np.zeros(1)])
     with pytest.raises(ValueError, match="has not joined its workers"):
         Workers(1, 2).from_chief([np.zeros(1)])
@@ -207,5 +207,5 @@ def test_a_cluster_is_needed(monkeypatch):
     monkeypatch.setenv(
         "TF_CONFIG", '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}'
     )
-    with pytest.raises(ValueError, match="before anything else is done with TensorFlow"):
+    with pytest.raises(ValueError, match="before any other use of TensorFlow"):
         ml.workers.join()

@@ -224,7 +224,7 @@ def test_the_meta_gradient_goes_through_such_a_step(tasks, in_graph, statistics)
 
 def test_attention_is_no_keras_layer(tasks):
     learner = made(head=ml.heads.matching())
-    with pytest.raises(ValueError, match=r"matching\(scale=None\) goes by the examples.*learner.predict"):
+    with pytest.raises(ValueError, match=r"matching\(scale=None\) uses the examples.*learner.predict"):
         learner.to_keras(learner.initialize(0), tf.nest.map_structure(lambda x: x[0], tasks.support))
 
 

@@ -81,7 +81,10 @@ def test_losses_before_the_first_step_are_those_of_the_solution(learner, sinusoi
         ({"batch": ml.problems.slices(2)}, "batch"),
         ({"estimator": ml.estimators.reptile(), "adapted": "all"}, "reptile .* head"),
         ({"steps": -1}, "steps"),
-        ({"model": keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, "relu")])}, "no plain dense"),
+        (
+            {"model": keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, "relu")])},
+            "does not fit: a head needs",
+        ),
     ],
     ids=["adapted", "proximal", "batch", "reptile", "steps", "activation"],
 )

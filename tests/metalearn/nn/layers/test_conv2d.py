@@ -176,8 +176,8 @@ def test_models_are_those_of_keras():
         ({"filters": 0}, "filters"),
         ({"kernel_size": (3, 0)}, "kernel_size"),
         ({"padding": "full"}, "padding must be one of valid, same, got 'full'"),
-        ({"groups": 4}, "filters=6 cannot be cut into groups=4"),
-        ({"groups": 3}, "cannot cut the channels"),
+        ({"groups": 4}, "filters=6 cannot be divided into groups=4"),
+        ({"groups": 3}, "cannot divide the channels"),
         ({"kernel_size": 8}, "smaller than its filters"),
     ],
 )

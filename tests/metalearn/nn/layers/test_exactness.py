@@ -148,20 +148,23 @@ def with_a_layer_in_two_models():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: subclassed(Subclassed), r"norm \(LayerNormalization\): build .* with metalearn\.layers"),
+        (
+            lambda: subclassed(Subclassed),
+            r"norm \(LayerNormalization\) cannot be .* use the layers of metalearn\.layers",
+        ),
         (
             lambda: subclassed(WithoutConfiguration, 2),
-            r"no configuration\): build norm \(LayerNorm.* with meta",
+            r"no configuration\): create norm \(LayerNorm.* with meta",
         ),
         (with_an_operation, r"softsign \(keras\.ops, Softsign\)"),
-        (with_a_layer_in_two_models, r"share a layer does: build norm \(LayerNormalization\) with metalearn"),
+        (with_a_layer_in_two_models, r"share a layer: create norm \(LayerNormalization\) with metalearn"),
         (
             lambda: dense(LAYERS.SpectralNormalization(LAYERS.Dense(3))),
             "spectral_normalization.* no exact form",
         ),
         (
             lambda: dense(LAYERS.BatchNormalization(synchronized=True)),
-            r"\(synchronized=True is not to be had",
+            r"\(synchronized=True is not supported",
         ),
         (lambda: keras.Sequential([LAYERS.LayerNormalization()]), "is not built"),
     ],

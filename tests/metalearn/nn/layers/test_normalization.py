@@ -231,8 +231,8 @@ def test_channels_may_be_all_that_is_known_of_a_shape():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda layers: layers.BatchNormalization(renorm=True), "renorm=True .* leave it out"),
-        (lambda layers: layers.BatchNormalization(synchronized=True), "synchronized=True .* leave it out"),
+        (lambda layers: layers.BatchNormalization(renorm=True), "renorm=True .* omit it"),
+        (lambda layers: layers.BatchNormalization(synchronized=True), "synchronized=True .* omit it"),
         (lambda layers: layers.LayerNormalization(rms_scaling=True), "rms_scaling=True .*RMSNormalization"),
         (lambda layers: layers.GroupNormalization(0), r"groups .* at least 1, got 0"),
         (lambda layers: layers.GroupNormalization(3).build((2, 5, 4)), "groups=3 does not divide the 4"),

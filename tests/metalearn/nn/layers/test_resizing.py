@@ -92,7 +92,7 @@ def test_models_are_saved_and_loaded(make, tmp_path):
 
 def test_what_cannot_be_had_is_refused():
     for name in ("crop_to_aspect_ratio", "pad_to_aspect_ratio"):
-        with pytest.raises(ValueError, match=f"{name}=True .* crop or pad in a layer of its own"):
+        with pytest.raises(ValueError, match=f"{name}=True .* crop or pad in a separate layer"):
             ml.layers.Resizing(3, 3, **{name: True})
     model = keras.Sequential([keras.Input((None, None, 3)), ml.layers.UpSampling2D()])
     with pytest.raises(ValueError, match="known height and width"):

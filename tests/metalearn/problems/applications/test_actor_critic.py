@@ -123,7 +123,10 @@ def test_a_carried_actor_critic_learns_while_its_discount_does():
         ({"trace": -0.5}, r"trace must be a number in \[0, 1\], got -0.5"),
         ({"reference": 2.0}, r"reference must be a number in \[0, 1\], got 2.0"),
         ({"deviation": 0.0}, "deviation must be a finite number above 0"),
-        ({"outputs": 2}, "3 inputs and 2 outputs, but Tabular has 3 .* and 2 of an action and 1 of a value"),
+        (
+            {"outputs": 2},
+            "3 inputs and 2 outputs, but Tabular needs 3 .* 2 for an action and 1 for a value",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(options, message):

@@ -130,7 +130,7 @@ def test_what_cannot_be_is_refused():
         ml.problems.gaussians(*models, smoothing=0.0)
     with pytest.raises(ValueError, match="steps must be an integer of at least 0"):
         ml.problems.gaussians(*models, unrolled=-1)
-    with pytest.raises(ValueError, match="makes points of 1 numbers"):
+    with pytest.raises(ValueError, match="returns points of 1 numbers"):
         ml.problems.gaussians(models[1], models[1])
     with pytest.raises(ValueError, match="start must be a finite number"):
         ml.problems.dirac(start=(0.0, float("inf")))

@@ -239,9 +239,9 @@ def test_every_step_has_a_rollout_of_its_own():
         ({"baseline": "value"}, "baseline must be one of linear, mean, none, got 'value'"),
         ({"discount": 1.5}, r"discount must be a number in \[0, 1\], got 1.5"),
         ({"deviation": 0.0}, "deviation must be a finite number above 0"),
-        ({"exploratory": True}, "exploratory=True goes with surrogate='plain' alone"),
-        ({"surrogate": "pathwise"}, "needs derivatives, and Tabular has none"),
-        ({"model": (3, 2)}, "the model has 3 inputs and 2 outputs, but Tabular has 2 numbers"),
+        ({"exploratory": True}, "exploratory=True requires surrogate='plain'"),
+        ({"surrogate": "pathwise"}, "needs derivatives, but Tabular has none"),
+        ({"model": (3, 2)}, "the model has 3 inputs and 2 outputs, but Tabular needs 2 for an observation"),
     ],
 )
 def test_what_cannot_be_is_refused(options, message):

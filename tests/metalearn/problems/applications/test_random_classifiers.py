@@ -143,7 +143,7 @@ def test_what_cannot_be_is_refused(settings, message):
 
 def test_tasks_that_do_not_fit_are_refused():
     inputs, targets = examples(0)
-    with pytest.raises(ValueError, match="and features=4: give"):
+    with pytest.raises(ValueError, match="but features=4: give"):
         learner().require_fit(ml.Task((), ml.Batch(inputs[..., :2], targets)))
     with pytest.raises(ValueError, match="classes from"):
         learner().require_fit(ml.Task((), ml.Batch(inputs, targets + 1)))

@@ -153,7 +153,7 @@ def test_a_policy_is_trained_and_evaluated():
         ),
         (
             lambda: environments.Gymnasium(lambda: Walk(1.0, None), 3),
-            "action_space must have a number n or a shape, as Discrete and Box have, got None",
+            "action_space must have a number n or a shape, like Discrete and Box, got None",
         ),
         (
             lambda: ml.tasks.Rollouts(walks(), horizon=7),
@@ -161,7 +161,7 @@ def test_a_policy_is_trained_and_evaluated():
         ),
         (
             lambda: ml.problems.policy(walks(), ml.models.mlp(2, (), 2), surrogate="pathwise", rule="sgd"),
-            "surrogate='pathwise' needs derivatives, and Gymnasium has none",
+            "surrogate='pathwise' needs derivatives, but Gymnasium has none",
         ),
     ],
 )

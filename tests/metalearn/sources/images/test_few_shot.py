@@ -122,14 +122,14 @@ def test_the_digest_of_tasks_is_of_images_and_numbers():
     [
         (IMAGES, {"ways": 10}, "ways=10 are more than the 9 classes"),
         (IMAGES, {"ways": 1}, "ways"),
-        (IMAGES, {"shots": 3}, "class 0 has 5 images, and a task takes 3 shots [+] 3 queries"),
-        (IMAGES / 255, {}, "class 0 holds float64"),
-        (IMAGES[..., 0], {}, r"class 0 holds uint8 of shape \\(5, 4, 4\\)"),
+        (IMAGES, {"shots": 3}, "class 0 has 5 images, but a task needs 3 shots [+] 3 queries"),
+        (IMAGES / 255, {}, "class 0 has float64"),
+        (IMAGES[..., 0], {}, r"class 0 has uint8 of shape \\(5, 4, 4\\)"),
         ([IMAGES[0], IMAGES[1][:, :3]], {}, "class 1 has images of shape"),
         ([], {}, "no images"),
         (IMAGES, {"split": (5, 4, 3)}, "numbers of classes for train, validation, test"),
         (IMAGES, {"split": {"train": [0, 9], "validation": [], "test": []}}, "the class 9"),
-        (IMAGES[:, :, :3], {"rotations": True}, "turned images .* square"),
+        (IMAGES[:, :, :3], {"rotations": True}, "rotated images .* square"),
     ],
 )
 def test_what_cannot_be_is_refused(images, options, named):
@@ -173,7 +173,7 @@ def test_outputs_fewer_than_the_ways_are_refused():
 
 
 def test_a_part_that_is_not_there_is_refused():
-    with pytest.raises(ValueError, match="there is no part 'tests': it is one of train, validation, test"):
+    with pytest.raises(ValueError, match="there is no part 'tests': use one of train, validation, test"):
         source().split("tests")
     with pytest.raises(ValueError, match="ways=3 are more than the 2 classes of the part validation"):
         source(split=(4, 2, 3)).split("validation")
