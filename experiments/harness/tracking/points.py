@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from metalearn.checks import require_count
 from metalearn.training.errors import History
 from metalearn.types import Meta
 
 from .charts import in_groups
-from .windows import Window, Windows, length
 
 
 class Point(NamedTuple):
@@ -31,6 +31,9 @@ class Point(NamedTuple):
 class Points:
     """Makes points of the rows of a training, however many come at a time.
 
+    Windows start at multiples of ``interval``. One is cut short where rows begin (a resumed run) or end
+    (:meth:`rest`) within it, never moved.
+
     Args:
         interval: iterations of a window, at least 1.
         histogram_interval: iterations between meta-gradients, at least 1; there is at most one for each call.
@@ -43,9 +46,10 @@ class Points:
     """
 
     def __init__(self, interval: int, histogram_interval: int) -> None:
-        self._windows = Windows(interval)
+        require_count("interval", interval)
         require_count("histogram_interval", histogram_interval)
-        self._histogram_interval = histogram_interval
+        self._interval, self._histogram_interval = interval, histogram_interval
+        self._rows = pd.DataFrame()
         self._gradient: Meta | None = None
         self.end: int | None = None
 
@@ -58,26 +62,33 @@ class Points:
             gradient: of the last of them.
             seconds: that they took.
         """
-        rows = length(history)
-        if rows == 0:
+        rows = pd.DataFrame(history, dtype=np.float64)
+        if rows.empty:
             return []
         before = self.rest() if self.end not in (None, first) else []
-        self.end = first + rows
+        self.end = first + len(rows)
         if gradient is not None and self.end // self._histogram_interval > first // self._histogram_interval:
             self._gradient = gradient
-        columns = {**history, "seconds": np.full(rows, seconds / rows)}
-        return before + self._points(self._windows.add(first, columns))
+        rows = rows.set_axis(range(first, self.end)).assign(seconds=seconds / len(rows))
+        known = rows if self._rows.empty else pd.concat([self._rows, rows])
+        complete = known.index < self.end - self.end % self._interval
+        self._rows = known[~complete]
+        return before + self._points(known[complete])
 
     def rest(self) -> list[Point]:
         """Return the point of the rows since the last window, as a list of one, or none."""
-        return self._points(self._windows.rest())
+        rows, self._rows = self._rows, pd.DataFrame()
+        return self._points(rows)
 
-    def _points(self, windows: list[Window]) -> list[Point]:
+    def _points(self, rows: pd.DataFrame) -> list[Point]:
         points = []
-        for end, means in windows:
-            seconds = means.pop("seconds")
+        windows = rows.groupby(rows.index // self._interval).mean()
+        for window, means in windows.iterrows():
+            values = means.dropna().to_dict()  # losses that take passes of their own are not in all rows
+            seconds = values.pop("seconds")
             rate = {"iterations_per_second": 1 / seconds} if seconds > 0 else {}
-            points.append(Point(end, in_groups(means | rate), None))
+            end = min((window + 1) * self._interval, rows.index[-1] + 1)
+            points.append(Point(end, in_groups(values | rate), None))
         if points:
             points[-1] = points[-1]._replace(gradient=self._gradient)
             self._gradient = None
