@@ -22,8 +22,7 @@ from metalearn.types import Meta, Task
 from ..harness.config.build import build, build_learner, build_tasks
 from ..harness.config.trust import CONFIGS
 from ..harness.errors import UsageError
-
-Config = dict[str, Any]
+from ..harness.runs.identity import Config
 
 REFERENCE: Config = {"_target_": "metalearn.estimators.unrolled"}
 """Nested tapes: the textbook."""

@@ -14,13 +14,12 @@ import metalearn as ml
 from metalearn.callbacks import Callback
 
 from ..errors import UsageError, nearest
+from ..runs.identity import Config
 from ..runs.rundir import RunDirectory
 from ..tracking.tensorboard import tensorboard_tracker
 from ..tracking.trackers import Tracker, no_tracker
 from ..tracking.wandb import wandb_tracker
 from .targets import find
-
-Config = dict[str, Any]
 
 LONGEST_TAG = 64
 """Characters that W&B takes."""

@@ -12,9 +12,8 @@ from typing import Any
 from metalearn.sources import BLOCK_BYTES
 
 from ..errors import UsageError
+from ..runs.identity import Config
 from .build import build
-
-Config = dict[str, Any]
 
 NUMBER = 4
 """Bytes of a number."""

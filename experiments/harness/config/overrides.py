@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..errors import UsageError
 from ..runs import rundir
-from ..runs.rundir import Config, RunDirectory
+from ..runs.identity import Config
+from ..runs.rundir import RunDirectory
 from . import packages, schema
 from .settings import TAKEN
 

@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from ..errors import UsageError, nearest
+from ..runs.identity import Config
 from . import kinds, packages
 from .kinds import Kind, Setting
 from .part_settings import PARTS, PLACES
 from .settings import BACKENDS, TAKEN
-
-Config = dict[str, Any]
 
 OBJECTS = ("task", "model", "rule", "estimator", "optimizer")
 """Sections that describe an object to be built."""

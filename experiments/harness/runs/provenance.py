@@ -7,8 +7,7 @@ from typing import Any
 
 from . import code
 from .files import write_atomically
-
-Config = dict[str, Any]
+from .identity import Config
 
 
 def latest(manifest: Config) -> Any:

@@ -26,11 +26,10 @@ from ..figures import (
 )
 from ..figures import drawing as figures
 from ..runs import metrics
+from ..runs.identity import Config
 from ..runs.rundir import RunDirectory, read_manifest
 from .evolution import kept
 from .session import Session
-
-Config = dict[str, Any]
 
 WINDOW = 500
 """Iterations that a point of the training curves is the mean of."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -23,11 +22,10 @@ from ..errors import UsageError
 from ..figures import drawing as figures
 from ..runs import checkpoints, code, identity, provenance, rundir
 from ..runs.files import read_bytes, require_plain_folder, write_atomically, write_bytes, write_json
+from ..runs.identity import Config
 from ..runs.rundir import LARGEST_EVALUATION, RunDirectory
 from .pictures import draw, loss_by_step
 from .session import Session
-
-Config = dict[str, Any]
 
 TITLE = "Query loss after adaptation to fresh tasks"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 import traceback
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -22,6 +21,7 @@ from ..console import say, say_error
 from ..errors import FAILED, INTERRUPTED, UsageError
 from ..invocation import command
 from ..runs import files, identity, rundir
+from ..runs.identity import Config
 from ..runs.lock import locked
 from . import workers
 from .diagnosis import Diagnoses
@@ -31,8 +31,6 @@ from .results import conclude, digest
 from .resumption import require_own, require_same_code, resume, show_complete
 from .session import Session
 from .validation import Report, Validation
-
-Config = dict[str, Any]
 
 
 def train(config: Config, report: Report | None = None) -> int:

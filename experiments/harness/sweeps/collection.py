@@ -19,10 +19,9 @@ from ..config.packages import require
 from ..errors import UsageError
 from ..runs import arrays, identity, metrics, rundir
 from ..runs.files import MIB, WANDB, read_bytes, require_regular
+from ..runs.identity import Config
 from ..runs.rundir import LARGEST_EVALUATION, RunDirectory
 from . import definition
-
-Config = dict[str, Any]
 
 SEEDED = ("seed", *identity.WITHOUT_EFFECT)
 """Settings that runs of one configuration may differ in."""
