@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.util
-import io
 import itertools
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from rich.table import Table
 
@@ -88,17 +86,8 @@ WORKLOADS = (
 """Sections of the configuration, the setting of a workload's size, or several that are varied one at a time,
 programs, and what tables say."""
 
-COLUMNS = (
-    "program",
-    "steps",
-    "size",
-    "round",
-    "microseconds",
-    "cpu_microseconds",
-    "compile_seconds",
-    "megabytes",
-    "failure",
-)
+TIMES = ["microseconds", "cpu_microseconds"]
+"""Of a measurement, what each round has."""
 
 
 def benchmark(config: dict[str, Any]) -> int:
@@ -189,19 +178,11 @@ def _ratios(row: Measurement, first: Measurement) -> np.ndarray:
 
 
 def _csv(found: list[Measurement]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    writer.writerows(line for row in found for line in _lines(row))
-    return text.getvalue()
-
-
-def _lines(row: Measurement) -> Iterator[tuple[object, ...]]:
-    of_program = row.program, row.steps, row.size
-    if row.failure:
-        yield *of_program, "", "", "", "", "", row.failure
-    for index, times in enumerate(zip(row.microseconds, row.cpu_microseconds, strict=True)):
-        yield *of_program, index, *(f"{each:.3f}" for each in times), row.compile_seconds, row.megabytes, ""
+    """Return a line a round of each program, and one of each that failed."""
+    lines = pd.DataFrame(row._asdict() for row in found).explode(TIMES)
+    rounds = lines.groupby(level=0).cumcount().astype("Int64")
+    lines.insert(lines.columns.get_loc(TIMES[0]), "round", rounds.where(lines["failure"] == ""))
+    return lines.to_csv(index=False)
 
 
 def _figure(found: list[Measurement]) -> Figure:
