@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ..errors import UsageError
 from ..invocation import command
 from . import environment, identity, provenance
-from .files import MIB, read_bytes, sha256, write_atomically, write_json
+from .files import MIB, WANDB, read_bytes, sha256, write_bytes, write_json
 from .identity import Config
 
 FORMAT = 3
@@ -94,7 +95,7 @@ def locate(config: Config) -> RunDirectory:
 
 
 def create(run: RunDirectory, config: Config) -> None:
-    """Write configuration and manifest into the run's folder, which exists.
+    """Write configuration and manifest into the folder of a run, which is made if it does not exist.
 
     Raises:
         UsageError: if it cannot be written, or holds results that no manifest tells of.
@@ -103,32 +104,33 @@ def create(run: RunDirectory, config: Config) -> None:
         raise UsageError(
             f"{run.path} has results in it but no manifest.json: run.fresh=true starts beside it"
         )
-    try:
+    with writing(run.path):
         run.checkpoints.mkdir(exist_ok=True)
         run.figures.mkdir(exist_ok=True)
-        text = OmegaConf.to_yaml(OmegaConf.create(identity.kept(config)))
-        write_atomically(run.config, lambda file: file.write(text.encode()))
+        write_bytes(run.config, OmegaConf.to_yaml(OmegaConf.create(identity.kept(config))).encode())
         provenance.keep_uncommitted(run.uncommitted, config)
         _write_manifest(run, _new_manifest(config))
-    except OSError as error:
-        raise unwritable(run.path, error) from error
 
 
-def make(run: RunDirectory) -> None:
-    """Make the folder of a run, if it does not exist.
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Make the folder of a run or a sweep, if it does not exist, and write into it within.
 
     Raises:
         UsageError: if that cannot be done.
     """
     try:
-        run.path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
-        raise unwritable(run.path, error) from error
+        reason = f"cannot write to {path}: {error.strerror}; choose another paths.runs=<dir>"
+        raise UsageError(reason) from error
 
 
-def unwritable(path: Path, error: OSError) -> UsageError:
-    """Return the error that says that a run cannot be kept in a folder."""
-    return UsageError(f"cannot write to {path}: {error.strerror}; choose another paths.runs=<dir>")
+def below(folder: Path) -> list[Path]:
+    """Return the folders of all runs in a folder; W&B keeps configurations of its own in some."""
+    found = sorted({path.parent for path in folder.rglob("config.yaml")})
+    return [path for path in found if WANDB not in path.relative_to(folder).parts]
 
 
 def read(run: RunDirectory, packages: Sequence[str] = ()) -> tuple[Config, Config]:

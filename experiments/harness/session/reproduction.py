@@ -20,7 +20,6 @@ from ..config.preparation import prepare
 from ..console import say
 from ..errors import BAD_INPUT, FAILED, UsageError
 from ..runs import arrays, environment, metrics, provenance, rundir
-from ..runs.files import WANDB
 from ..runs.rundir import RunDirectory
 from . import workers
 from .results import digest, evaluate
@@ -55,8 +54,7 @@ def reproduce(folder: Path, until: int | None, packages: Sequence[str] = ()) -> 
     Raises:
         UsageError: if there is no run, or the only one cannot be read.
     """
-    found = sorted({each.parent for each in folder.rglob("config.yaml")})
-    paths = [path for path in found if WANDB not in path.relative_to(folder).parts]
+    paths = rundir.below(folder)
     if not paths:
         raise UsageError(f"run={folder} is not the folder of a run, nor are there any below it")
     if len(paths) == 1:

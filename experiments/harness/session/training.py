@@ -70,8 +70,8 @@ def _train_shared(config: Config, report: Report | None) -> int:
     if crew is not None and crew.index:
         return workers.follow(config, trainer, crew)
     callbacks = build_callbacks(config)
-    rundir.make(run)
-    files.require_plain_folder(run.path)
+    with rundir.writing(run.path):
+        files.require_plain_folder(run.path)
     try:
         with locked(run.path) as lock, workers.together(config, trainer, crew):
             files.sweep(run.path)

@@ -37,11 +37,8 @@ def write(place: Path, jobs: Sequence[Job]) -> None:
         }
         for job in jobs
     ]
-    try:
-        place.mkdir(parents=True, exist_ok=True)
+    with rundir.writing(place):
         write_json(place / FILE, {"format": FORMAT, "command": command(), "jobs": listed})
-    except OSError as error:
-        raise rundir.unwritable(place, error) from error
 
 
 def read(place: Path) -> list[Job]:

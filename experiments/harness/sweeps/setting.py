@@ -108,13 +108,9 @@ class Setting:
         Raises:
             UsageError: if it is being run, or the folder cannot be written to.
         """
-        try:
-            self.place.mkdir(parents=True, exist_ok=True)
+        with rundir.writing(self.place):
             require_plain_folder(self.place)
-            lock = locked(self.place, "end that process: this sweep is being run by it")
-        except OSError as error:
-            raise rundir.unwritable(self.place, error) from error
-        with lock:
+        with locked(self.place, "end that process: this sweep is being run by it"):
             yield
 
     def job(self, name: str, overrides: Sequence[str], trial: int | None = None, done: bool = False) -> Job:

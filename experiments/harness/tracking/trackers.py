@@ -52,12 +52,9 @@ class Tracker(Protocol):
         ...
 
 
-def no_tracker() -> Tracker:
-    """Return a tracker that keeps nothing."""
-    return _NoTracker()
+class NoTracker:
+    """A tracker that keeps nothing."""
 
-
-class _NoTracker:
     @staticmethod
     def _ignore(*_: object, **__: object) -> None:
         pass
@@ -81,7 +78,8 @@ class Dispensable:
             required: whether to raise what that raises.
             abandon: called when it is lost; may raise anything.
         """
-        self._tracker, self._abandon = no_tracker(), abandon
+        self._tracker: Tracker = NoTracker()
+        self._abandon = abandon
         with nullcontext() if required else self._dispensing():
             self._tracker = start()
 
@@ -102,7 +100,7 @@ class Dispensable:
                 raise
 
     def _lose(self, error: Exception) -> None:
-        self._tracker = no_tracker()
+        self._tracker = NoTracker()
         reason = str(error).partition("\n")[0]
         say(
             f"{type(error).__name__}: {reason}. The run goes on; its folder has all metrics",

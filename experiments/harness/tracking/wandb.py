@@ -17,7 +17,7 @@ from metalearn.types import Meta
 
 from .charts import STEP, after_steps, array_histogram, define, of_gradient, of_learned
 from .points import Point, Points
-from .trackers import Dispensable, Tracker, no_tracker
+from .trackers import Dispensable, NoTracker, Tracker
 
 MODES = ("offline", "online", "disabled")
 
@@ -72,7 +72,7 @@ def wandb_tracker(
         raise ValueError(f"mode={mode!r} is not one of {', '.join(MODES)}")
     points = Points(interval, histogram_interval)
     if mode == "disabled":
-        return no_tracker()
+        return NoTracker()
     directory.mkdir(parents=True, exist_ok=True)
     described = {"id": run_id, "name": name, "group": group, "project": project, "config": config}
 
