@@ -49,7 +49,7 @@ def glyphs(
         split: numbers of letters for training, validation and test.
         seed: of the drawings.
     """
-    return _few_shot(_glyphs(seed), ways, shots, queries, (rotations, reflections), split)
+    return _few_shot(_glyphs(seed), split, ways, shots, queries, rotations, reflections)
 
 
 def omniglot(
@@ -70,7 +70,7 @@ def omniglot(
 
     Reference: Lake, Salakhutdinov and Tenenbaum (2015), "Human-level concept learning".
     """
-    return _few_shot(_omniglot(path), ways, shots, queries, (rotations, reflections), split)
+    return _few_shot(_omniglot(path), split, ways, shots, queries, rotations, reflections)
 
 
 def folder(
@@ -100,16 +100,17 @@ def folder(
     if channels not in (1, 3):
         raise UsageError(f"channels={channels} must be 1 for grey images, or 3 for colours")
     classes = _folder(str(Path(path).resolve()), size, channels)
-    return _few_shot(classes, ways, shots, queries, (rotations, reflections), split)
+    return _few_shot(classes, split, ways, shots, queries, rotations, reflections)
 
 
 def _few_shot(
     classes: dict[str, np.ndarray],
+    split: Split,
     ways: int,
     shots: int,
     queries: int,
-    forms: tuple[bool, bool],
-    split: Split,
+    rotations: bool,
+    reflections: bool,
 ) -> ml.tasks.Source:
     for name, images in classes.items():
         if len(images) < shots + queries:
@@ -131,16 +132,8 @@ def _few_shot(
                     f"{unknown[0]}, which the set has not: leave it out, or name some of {some}"
                 )
             chosen[part] = [numbers[name] for name in names]
-    rotations, reflections = forms
-    return ml.tasks.FewShot(
-        list(classes.values()),
-        ways,
-        shots,
-        queries,
-        rotations=rotations,
-        reflections=reflections,
-        split=chosen,
-    )
+    forms = {"rotations": rotations, "reflections": reflections}
+    return ml.tasks.FewShot(list(classes.values()), ways, shots, queries, split=chosen, **forms)
 
 
 @functools.lru_cache(maxsize=2)

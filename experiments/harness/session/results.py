@@ -144,14 +144,9 @@ def _keep(folder: Path, evaluation: ml.Evaluation, config: Config, trainer: ml.M
         place.evaluation,
         {
             "steps": evaluation.steps.tolist(),
-            "mean": _finite_or_null(evaluation.mean),
-            "median": _finite_or_null(evaluation.median),
-            "ci95": _finite_or_null(evaluation.ci95),
+            **_stored(evaluation),
             "diverged": evaluation.diverged.tolist(),
-            "metrics": {
-                name: {part: _finite_or_null(getattr(curve, part)) for part in STORED}
-                for name, curve in evaluation.metrics.items()
-            },
+            "metrics": {name: _stored(curve) for name, curve in evaluation.metrics.items()},
             "num_tasks": evaluation.num_tasks,
             "tasks_hash": evaluation.tasks_hash,
             "metric": metric,
@@ -165,8 +160,13 @@ def _keep(folder: Path, evaluation: ml.Evaluation, config: Config, trainer: ml.M
     console.print(evaluation_table(evaluation, metric, TITLE, statistics))
 
 
-def _finite_or_null(values: np.ndarray) -> list[float | None]:
-    return [value if np.isfinite(value) else None for value in values.tolist()]
+def _stored(curve: ml.Evaluation | Curve) -> dict[str, list[float | None]]:
+    return {part: [*map(finite, getattr(curve, part).tolist())] for part in STORED}
+
+
+def finite(value: float) -> float | None:
+    """Return a number as JSON can have it."""
+    return value if np.isfinite(value) else None
 
 
 def show(run: RunDirectory, manifest: Config) -> None:

@@ -27,7 +27,7 @@ from . import workers
 from .diagnosis import Diagnoses
 from .evolution import Evolution
 from .pictures import draw_story
-from .results import conclude, digest
+from .results import conclude, digest, finite
 from .resumption import require_own, require_same_code, resume, show_complete
 from .session import Session
 from .validation import Report, Validation
@@ -146,7 +146,7 @@ def _work(session: Session, report: Report | None, started: float) -> int:
             end=rundir.now(),
             files=rundir.checksums(session.run),
             seconds={**known, "total": round(total, 2)} if trainer.iteration > first else known,
-            validation_loss=_finite(validation.loss),
+            validation_loss=finite(validation.loss),
             meta_parameters=sum(leaf.shape.num_elements() for leaf in tf.nest.flatten(trainer.meta)),
         )
     say(f"training took {seconds:.1f} s, everything {total:.1f} s; all of it is in {session.run.path}")
@@ -241,12 +241,7 @@ def _fail(session: Session, error: ml.NonFiniteError) -> int:
 
 def _give_up(session: Session, validation: Validation) -> int:
     session.tracker.finish()
-    session.note(status="pruned", end=rundir.now(), validation_loss=_finite(validation.loss))
+    session.note(status="pruned", end=rundir.now(), validation_loss=finite(validation.loss))
     iteration, loss = session.trainer.iteration, f"{validation.loss:.4g}"
     say(f"given up at iteration {iteration}: its validation loss is {loss}, others had less there")
     return 0
-
-
-def _finite(loss: float) -> float | None:
-    """Return a loss as JSON can have it."""
-    return loss if np.isfinite(loss) else None

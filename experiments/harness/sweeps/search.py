@@ -87,9 +87,9 @@ def _search(search: Search) -> None:
         definition.write(setting.place, _jobs(search))
         batch = [search.jobs[trial.number] for trial in _running(search)]
         results = execute(setting, batch)
-        told = results.interrupted or _tell_all(search, batch)
+        told = [] if results.interrupted else [_tell(search, job) for job in batch]
         # What could not be told will be run again: by the next command, when its cause is mended.
-        parts.append(results if told else dataclasses.replace(results, broken=True))
+        parts.append(results if all(told) else dataclasses.replace(results, broken=True))
     jobs = _jobs(search)
     definition.write(setting.place, jobs)
     setting.codes.append(summarize(setting, jobs, _together(jobs, parts), (*ENDED, "diverged")))
@@ -166,11 +166,6 @@ def _jobs(search: Search) -> list[Job]:
 
 def _shortened(key: str, value: Any) -> str:
     return f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
-
-
-def _tell_all(search: Search, batch: Sequence[Job]) -> bool:
-    ended = [_tell(search, job) for job in batch]
-    return all(ended)
 
 
 def _tell(search: Search, job: Job) -> bool:
