@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ import metalearn as ml
 
 from ..harness.errors import UsageError
 from ..harness.runs import arrays
-from ..harness.runs.files import write_atomically
+from ..harness.runs.files import users_cache, write_atomically
 from . import drawing, reading
 
 Split = Sequence[int] | Mapping[str, Sequence[str] | str] | None
@@ -145,15 +144,14 @@ def _glyphs(seed: int) -> dict[str, np.ndarray]:
         Path(drawing.__file__).read_text(encoding="utf-8"),
     )
     digest = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metalearn"
-    path = cache / f"glyphs-{digest}.npz"
+    path = users_cache() / f"glyphs-{digest}.npz"
     try:
         stored = arrays.read(path)
         return dict(zip(stored["letters"].tolist(), stored["images"], strict=True))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, UsageError):  # not there, damaged
         images, letters = drawing.draw(seed)
     try:
-        cache.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda file: np.savez(file, images=images, letters=np.array(letters)))
     except OSError:  # a cache that cannot be written to costs time, and nothing else
         pass

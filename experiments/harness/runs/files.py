@@ -125,6 +125,11 @@ def make_plain_folder(folder: Path) -> None:
     require_plain_folder(folder)
 
 
+def users_cache() -> Path:
+    """Return the folder for what this user's processes keep for each other, whether it exists or not."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metalearn"
+
+
 def sweep(folder: Path) -> None:
     """Remove what killed processes have left half written in a folder that nobody else writes to."""
     for path in folder.rglob(f".*{TEMPORARY}"):

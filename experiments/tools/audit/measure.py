@@ -100,7 +100,7 @@ def measure(case: Case) -> Row:
         except (ValueError, LookupError) as raised:
             return Row(case, np.nan, np.nan, operation_of(raised), "", np.nan, flagged)
         size = norm(numeric)
-        error = max((distance(product, numeric) / size for product in products), key=_badness)
+        error = float(np.max([distance(product, numeric) / size for product in products]))  # or NaN
         unmapped, map_error = _mapped(scalar, x, v, products[0])
         return Row(case, error, norm(resolution) / size, "", unmapped, map_error, flagged)
 
@@ -129,10 +129,9 @@ def _function_and_point(
 
     def function(x: Structure) -> tf.Tensor:
         leaves = iter(x["inputs"])
-        inputs = [next(leaves) if is_real else array for array, is_real in zip(drawn, real, strict=True)]
         inputs = [
-            tf.cast(value, keras.config.floatx()) if is_real else tf.constant(value)
-            for value, is_real in zip(inputs, real, strict=True)
+            tf.cast(next(leaves), keras.config.floatx()) if is_real else tf.constant(array)
+            for array, is_real in zip(drawn, real, strict=True)
         ]
         return call(*inputs, **{"parameters": x["parameters"]} if case.is_layer else {})
 
@@ -223,10 +222,6 @@ def distance(left: Structure, right: Structure) -> float:
 
 def norm(structure: Structure) -> float:
     return float(tf.linalg.global_norm(tf.nest.flatten(structure)))
-
-
-def _badness(error: float) -> float:
-    return np.inf if np.isnan(error) else error
 
 
 @contextmanager

@@ -94,12 +94,12 @@ def benchmark(config: dict[str, Any]) -> int:
     """Run the benchmark and keep it in ``<paths.runs>/benchmark/<time>/``; return the exit code."""
     place = Path(config["paths"]["runs"]) / "benchmark" / time.strftime("%Y-%m-%d_%H-%M-%S")
     found: list[Measurement] = []
-    limit = config["limit_seconds"]
     for section, size, programs, what in WORKLOADS:
         settings = config[section]
         there = [name for name, needs in programs.items() if importlib.util.find_spec(needs)]
         for each, steps in itertools.product(_sizes(settings, size), settings["inner_steps"]):
-            group = _measured(there, steps, each, settings["rounds"], limit)
+            with console.status(f"{len(there)} programs, {steps} inner steps, size {each}"):
+                group = side_by_side(there, steps, each, settings["rounds"], config["limit_seconds"])
             console.print(_table(what.format(steps=steps, size=each), group))
             found += group
     if sized := [row for row in found if row.program in SIZES]:
@@ -121,13 +121,6 @@ def _sizes(settings: dict[str, Any], size: str | tuple[str, ...]) -> list[int | 
     if isinstance(size, tuple):
         return [f"{name}={value}" for name in size for value in settings[name]]
     return settings[size] if isinstance(settings[size], list) else [settings[size]]
-
-
-def _measured(
-    programs: list[str], steps: int, size: int | str, rounds: int, limit: float
-) -> list[Measurement]:
-    with console.status(f"{len(programs)} programs, {steps} inner steps, size {size}"):
-        return side_by_side(programs, steps, size, rounds, limit)
 
 
 def _table(title: str, group: list[Measurement]) -> Table:
