@@ -10,6 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from metalearn.evaluation.task_list import EVALUATION_STREAM
+
 BLUE, ORANGE, VERMILLION, SKY, GREY = "#0072B2", "#E69F00", "#D55E00", "#56B4E9", "#6B6B6B"
 CYCLE = (BLUE, ORANGE, "#009E73", VERMILLION, SKY, "#CC79A7", GREY)
 """Told apart under every kind of colour blindness: the palette of Okabe and Ito (2008)."""
@@ -27,6 +29,12 @@ LOSSES: dict[tuple[str, str], dict[str, Any]] = {
     ("support", "after"): {"color": ORANGE, "linestyle": "-."},
 }
 """How losses of query and support, before and after adapting, look in all figures."""
+
+FRESH = (2, EVALUATION_STREAM)
+"""The seed of tasks that figures show, which no training draws."""
+
+STEPS = (0, 1)
+"""Inner steps after which figures of one task show it."""
 
 MOST_POINTS = 2000
 """Of a curve, beyond which its windows get longer."""
