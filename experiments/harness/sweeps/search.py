@@ -196,9 +196,9 @@ def _loss(run: RunDirectory) -> float:
 
 def _together(jobs: Sequence[Job], parts: Sequence[Results]) -> Results:
     """Return the results of all batches as one; trials of earlier commands are as they were."""
-    now = {str(job.run.path): state(job) for job in jobs}
-    before = {**now, **{path: each for part in reversed(parts) for path, each in part.before.items()}}
-    reasons = {path: reason for part in parts for path, reason in part.reasons.items()}
+    now = {job: state(job) for job in jobs}
+    before = {**now, **{job: each for part in reversed(parts) for job, each in part.before.items()}}
+    reasons = {job: reason for part in parts for job, reason in part.reasons.items()}
     return Results(before, now, reasons, any(part.interrupted for part in parts), _stopped(parts))
 
 
