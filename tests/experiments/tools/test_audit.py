@@ -157,7 +157,7 @@ def test_faults_are_seen():
 
 def row(name, error=1e-12, missing="", unmapped=""):
     case = Case(name, "core", abs, (normal(2),))
-    return Row(case, error, 0.0, missing, unmapped, 0.0, False)
+    return Row(case, error, missing, unmapped, 0.0, False)
 
 
 ROWS = [
