@@ -11,7 +11,7 @@ from metalearn.checks import require_count
 from metalearn.training.errors import History
 from metalearn.types import Meta
 
-from .charts import in_groups
+from .charts import in_groups, of_gradient
 
 
 class Point(NamedTuple):
@@ -20,12 +20,12 @@ class Point(NamedTuple):
     Attributes:
         end: iterations that are finished.
         values: means over the window, by names in groups.
-        gradient: a meta-gradient of the window, where a histogram of it is due.
+        spread: what has a histogram, by name: a meta-gradient of the window, where it is due.
     """
 
     end: int
     values: dict[str, float]
-    gradient: Meta | None
+    spread: dict[str, np.ndarray]
 
 
 class Points:
@@ -88,8 +88,8 @@ class Points:
             seconds = values.pop("seconds")
             rate = {"iterations_per_second": 1 / seconds} if seconds > 0 else {}
             end = min((window + 1) * self._interval, rows.index[-1] + 1)
-            points.append(Point(end, in_groups(values | rate), None))
-        if points:
-            points[-1] = points[-1]._replace(gradient=self._gradient)
+            points.append(Point(end, in_groups(values | rate), {}))
+        if points and self._gradient is not None:
+            points[-1] = points[-1]._replace(spread=of_gradient(self._gradient))
             self._gradient = None
         return points

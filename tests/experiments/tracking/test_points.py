@@ -29,9 +29,9 @@ def test_what_is_in_some_rows_only_is_the_mean_of_those_rows() -> None:
     rows = np.full(20, np.nan)
     rows[[0, 4]] = 1.0, 4.0
     points = Points(10, 1000).add(0, {"sparse": rows, "all": np.arange(20.0)}, None, 0.0)
-    assert points == [(10, {"sparse": 2.5, "all": 4.5}, None), (20, {"all": 14.5}, None)]
+    assert points == [(10, {"sparse": 2.5, "all": 4.5}, {}), (20, {"all": 14.5}, {})]
 
 
 def test_what_is_not_finite_is_not_hidden() -> None:
     points = Points(2, 1000).add(0, {"a": np.array([1.0, np.inf, 3.0, 5.0])}, None, 0.0)
-    assert points == [(2, {"a": np.inf}, None), (4, {"a": 4.0}, None)]
+    assert points == [(2, {"a": np.inf}, {}), (4, {"a": 4.0}, {})]
