@@ -13,7 +13,7 @@ import metalearn as ml
 from metalearn.callbacks import Call
 from metalearn.training.errors import History
 
-from ..app.terminal import Bar
+from ..app.terminal import bar
 from ..config import schema
 from ..config.build import failing_as
 from ..config.preparation import prepare
@@ -141,8 +141,8 @@ def _train(trainer: ml.MetaTrainer, stored: History, total: int) -> str | None:
         return 0 if difference else None
 
     try:
-        with Bar(0, total) as bar:
-            trainer.run(total, [ml.callbacks.progress(bar.advance), ml.callbacks.each(compare)])
+        with bar(0, total) as advance:
+            trainer.run(total, [ml.callbacks.progress(advance), ml.callbacks.each(compare)])
     except ml.NonFiniteError as error:
         found.append(str(error))
     return found[0] if found else None

@@ -14,7 +14,7 @@ from metalearn.callbacks import Call, Callback, CallbackError, each, progress
 
 from ..app import compile_cache
 from ..app.interrupts import interruptible
-from ..app.terminal import Bar, brief
+from ..app.terminal import bar, brief
 from ..config.build import build_callbacks, build_tracker
 from ..config.preparation import prepare
 from ..console import say, say_error
@@ -196,8 +196,8 @@ def _train(session: Session, validation: Validation) -> float:
             saved = time.perf_counter()
 
     session.lock.require()
-    with interruptible(session.leave) as interrupted, Bar(trainer.iteration, total) as bar:
-        between: list[Callback[ml.MetaTrainer]] = [each(record), progress(bar.advance)]
+    with interruptible(session.leave) as interrupted, bar(trainer.iteration, total) as advance:
+        between: list[Callback[ml.MetaTrainer]] = [each(record), progress(advance)]
         between += [each(leave), diagnoses, validation, Evolution(session), *session.callbacks, each(save)]
         try:
             if trainer.iteration < total and not _stopped(session):
