@@ -19,7 +19,6 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from ..config import packages
 from ..config.preparation import prepare
 from ..config.schema import resolve
 from ..errors import UsageError
@@ -89,11 +88,6 @@ class Setting:
     def place(self) -> Path:
         """The sweep's folder."""
         return Path(str(self.config.hydra.sweep.dir))
-
-    @property
-    def packages(self) -> list[str]:
-        """What the user trusts."""
-        return packages.trusted(self.config.packages)
 
     def parse(self, params: Mapping[str, object], arguments: Sequence[str]) -> list[Override]:
         """Return the overrides of a preset and of the command line, which replace those of the same key."""

@@ -11,6 +11,7 @@ from textwrap import shorten
 import numpy as np
 from rich.table import Table
 
+from ..config.packages import trusted
 from ..console import cell, print_table, say
 from ..errors import FAILED, INTERRUPTED
 from ..invocation import command, program
@@ -47,7 +48,7 @@ def summarize(setting: Setting, jobs: Sequence[Job], results: Results, ended: Se
         say(f"{job.name} ({job.run.path}): {shorten(reason, REASON)}", "  not complete:", "red")
     if open_jobs:
         say(f"go on with: {command()}")
-    _name_other_code(jobs, after, setting.packages)
+    _name_other_code(jobs, after, trusted(setting.config.packages))
     say(f"compare with: {shlex.join([*program('report'), f'runs={place}'])}")
     return INTERRUPTED if results.interrupted else FAILED if open_jobs else 0
 

@@ -92,20 +92,15 @@ class Dispensable:
 
     @contextmanager
     def _dispensing(self) -> Iterator[None]:
-        with suppress(Exception):
-            try:
-                yield
-            except Exception as error:
-                self._lose(error)
-                raise
-
-    def _lose(self, error: Exception) -> None:
-        self._tracker = NoTracker()
-        reason = str(error).partition("\n")[0]
-        say(
-            f"{type(error).__name__}: {reason}. The run goes on; its folder has all metrics",
-            "tracking stopped:",
-            "bold yellow",
-        )
-        with suppress(Exception):
-            self._abandon()
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - of whatever kind: the run goes on
+            self._tracker = NoTracker()
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            with suppress(Exception):
+                say(
+                    f"{reason}. The run goes on; its folder has all metrics",
+                    "tracking stopped:",
+                    "bold yellow",
+                )
+                self._abandon()
