@@ -14,7 +14,7 @@ from ..errors import UsageError
 from ..runs import rundir
 from ..runs.identity import Config
 from ..runs.rundir import RunDirectory
-from . import packages, schema
+from . import packages
 from .settings import TAKEN
 
 CHANGEABLE = ("task", "evaluation")
@@ -32,7 +32,7 @@ def changes(config: DictConfig, overrides: Sequence[str]) -> tuple[RunDirectory,
     Raises:
         UsageError: if there is no such run, or an override is of another section.
     """
-    run = RunDirectory(Path(schema.take(TAKEN["evaluate"]["run"].kind, "run", config.run)))
+    run = RunDirectory(Path(TAKEN["evaluate"]["run"].kind.take("run", config.run)))
     trusted = packages.trusted(config.packages)
     changed = OmegaConf.create(copy.deepcopy(rundir.read(run, trusted)[0]))
     parsed = OverridesParser.create().parse_overrides(list(overrides))

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..errors import UsageError, nearest
 from ..runs.identity import Config
 from . import kinds, packages
-from .kinds import Kind, Setting
+from .kinds import Setting
 from .part_settings import PARTS, PLACES
 from .settings import BACKENDS, TAKEN
 
@@ -72,7 +72,7 @@ def check(config: Any, command: str = "train") -> Config:
     checked = {}
     for key, value in config.items():
         if key in TAKEN[command]:
-            checked[key] = take(TAKEN[command][key].kind, key, value)
+            checked[key] = TAKEN[command][key].kind.take(key, value)
         else:
             checked[key] = _object(key, value) if key in OBJECTS else _section(key, value, TAKEN[command])
     for section in set(CHANGES) & set(checked):
@@ -90,18 +90,6 @@ def check(config: Any, command: str = "train") -> Config:
         checked["problem"] = _described("problem", checked["problem"])
     packages.require(checked, checked.get("packages", ()))
     return checked
-
-
-def take(kind: Kind, path: str, value: Any) -> Any:
-    """Return a value as it is used.
-
-    Raises:
-        UsageError: if it is not of a kind; naming its path.
-    """
-    try:
-        return kind.take(path, value)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 def declared(path: str, command: str = "train") -> Setting | None:
@@ -144,7 +132,7 @@ def leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 def _take(path: str, value: Any) -> Any:
     setting = declared(path)
-    return value if setting is None else take(setting.kind, path, value)
+    return value if setting is None else setting.kind.take(path, value)
 
 
 def _object(path: str, node: Any) -> Config:
@@ -176,7 +164,7 @@ def _section(section: str, node: Any, taken: Mapping[str, Setting]) -> Config:
     checked = {}
     for key, value in node.items():
         path = f"{section}.{key}"
-        checked[key] = take(taken[path].kind, path, value)
+        checked[key] = taken[path].kind.take(path, value)
         if isinstance(checked[key], dict) and "_target_" in checked[key]:
             checked[key] = _described(path, checked[key])
     return checked

@@ -12,8 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
-from metalearn.checks import require_count
-
+from ..config.kinds import SEED, integer
 from ..console import cell, print_table, say
 from ..errors import UsageError
 from ..runs import rundir
@@ -28,8 +27,8 @@ from .summary import summarize
 SHOWN = 5
 """Best trials in the closing table."""
 
-MOST = {"trials": 100_000, "parallel": 1000}
-"""Trials of a search, which remembers each, and those that are chosen and launched together."""
+KINDS = {"trials": integer(1, 100_000), "parallel": integer(1, 1000), "seed": SEED}
+"""Of settings: a search remembers all trials; those in parallel are chosen and launched together."""
 
 VALIDATIONS = 10
 """In a run, unless ``validation.interval`` says otherwise."""
@@ -67,14 +66,8 @@ def sweep(
     Raises:
         UsageError: if a setting cannot be.
     """
-    for key, minimum in (("trials", 1), ("parallel", 1), ("seed", 0)):
-        try:
-            require_count(f"hydra.sweeper.{key}", settings[key], minimum=minimum)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-    for key, most in MOST.items():
-        if settings[key] > most:
-            raise UsageError(f"hydra.sweeper.{key}={settings[key]} is more than {most}: give fewer")
+    for key, kind in KINDS.items():
+        kind.take(f"hydra.sweeper.{key}", settings[key])
     with setting.locked():
         _search(_begin(setting, params, arguments, settings))
 
