@@ -176,7 +176,7 @@ def show(run: RunDirectory, manifest: Config) -> None:
         UsageError: if it cannot be read.
     """
     rundir.require_unchanged(run, manifest, run.evaluation)
-    try:
+    with failing_as(f"{run.evaluation} cannot be read"):
         stored = json.loads(read_bytes(run.evaluation, LARGEST_EVALUATION))
         evaluation = ml.Evaluation(
             steps=np.array(stored["steps"]),
@@ -193,6 +193,4 @@ def show(run: RunDirectory, manifest: Config) -> None:
             },
         )
         table = evaluation_table(evaluation, str(stored["metric"]), TITLE, stored.get("statistics"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{run.evaluation} cannot be read: {error!r}") from error
     console.print(table)
