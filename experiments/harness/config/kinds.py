@@ -10,7 +10,7 @@ import dataclasses
 import functools
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from ..errors import UsageError
 
@@ -114,10 +114,7 @@ FRACTION = Kind("a number from 0 to 1", _number(ge=0, le=1))
 BELOW_ONE = Kind("a number from 0 to below 1", _number(ge=0, lt=1))
 NUMBER = Kind("a finite number", _number())
 SWITCH = Kind("true or false", Annotated[bool, Field(strict=True), BeforeValidator(_word)])
-TEXT = Kind(
-    "text that is not empty",
-    Annotated[str, Field(strict=True), StringConstraints(min_length=1, max_length=1000)],
-)
+TEXT = Kind("text that is not empty", Annotated[str, Field(strict=True, min_length=1, max_length=1000)])
 FOLDER_NAME = Kind(
     "a plain folder name of letters, digits, - and _",
     Annotated[str, Field(strict=True, max_length=100, pattern=r"^[A-Za-z0-9_-]+$")],

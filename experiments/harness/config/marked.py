@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import UsageError
-from ..runs.files import write_atomically
+from ..runs.files import write_bytes
 
 
 def marks(name: str) -> tuple[str, str]:
@@ -21,8 +21,7 @@ def write(path: Path, name: str, table: str) -> None:
     """
     before, after = require_place(path, name)
     begin, end = marks(name)
-    text = f"{before}{begin}\n{table}{end}{after}"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_bytes(path, f"{before}{begin}\n{table}{end}{after}".encode())
 
 
 def require_place(path: Path, name: str) -> tuple[str, str]:

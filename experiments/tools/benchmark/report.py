@@ -17,7 +17,7 @@ from rich.table import Table
 from ...harness.console import console, say
 from ...harness.figures import drawing as figures
 from ...harness.invocation import installation
-from ...harness.runs.files import write_atomically
+from ...harness.runs.files import write_bytes
 from .measure import Measurement, side_by_side
 from .workload import Size
 
@@ -109,7 +109,7 @@ def benchmark(config: dict[str, Any]) -> int:
     if missing:
         say(f"not installed, so left out: {', '.join(missing)} ({installation('benchmark')})")
     place.mkdir(parents=True)
-    write_atomically(place / "benchmark.csv", lambda file: file.write(_csv(found).encode()))
+    write_bytes(place / "benchmark.csv", _csv(found).encode())
     drawn = [row for row in found if row.program in ESTIMATORS and not row.failure]
     if drawn:
         figures.save(_figure(drawn), place / "estimators")
