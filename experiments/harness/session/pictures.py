@@ -120,11 +120,8 @@ def loss_by_step(evaluation: ml.Evaluation, config: Config) -> Figure:
     label = str(config["label"])
     if not config.get("problem"):
         label += f", K = {config['learner']['steps']} in training"
-    return figures.loss_by_step(
-        {label: (evaluation.steps, evaluation.mean, evaluation.ci95, evaluation.median)},
-        loss_name(config),
-        references(config),
-    )
+    curves = evaluation.steps, evaluation.mean, evaluation.ci95, evaluation.median
+    return figures.loss_by_step(label, curves, loss_name(config), references(config))
 
 
 def references(config: Config) -> dict[str, float]:
