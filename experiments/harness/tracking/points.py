@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from metalearn.checks import require_count
 from metalearn.training.errors import History
@@ -49,7 +49,8 @@ class Points:
         require_count("interval", interval)
         require_count("histogram_interval", histogram_interval)
         self._interval, self._histogram_interval = interval, histogram_interval
-        self._rows = pd.DataFrame()
+        self._names: list[str] = []
+        self._rows = np.empty([0, 0])
         self._gradient: Meta | None = None
         self.end: int | None = None
 
@@ -62,33 +63,37 @@ class Points:
             gradient: of the last of them.
             seconds: that they took.
         """
-        rows = pd.DataFrame(history, dtype=np.float64)
-        if rows.empty:
+        count = len(next(iter(history.values()), ()))
+        if count == 0:
             return []
         before = self.rest() if self.end not in (None, first) else []
-        self.end = first + len(rows)
+        self.end = first + count
         if gradient is not None and self.end // self._histogram_interval > first // self._histogram_interval:
             self._gradient = gradient
-        rows = rows.set_axis(range(first, self.end)).assign(seconds=seconds / len(rows))
-        known = rows if self._rows.empty else pd.concat([self._rows, rows])
-        complete = known.index < self.end - self.end % self._interval
-        self._rows = known[~complete]
-        return before + self._points(known[complete])
+        self._names = [*history, "seconds"]
+        rows = np.stack([*history.values(), np.full(count, seconds / count)], 1, dtype=np.float64)
+        self._rows = np.concatenate([self._rows, rows]) if len(self._rows) else rows
+        return before + self._points(self.end - self.end % self._interval, self.end)
 
     def rest(self) -> list[Point]:
         """Return the point of the rows since the last window, as a list of one, or none."""
-        rows, self._rows = self._rows, pd.DataFrame()
-        return self._points(rows)
+        return [] if self.end is None else self._points(self.end, self.end)
 
-    def _points(self, rows: pd.DataFrame) -> list[Point]:
+    def _points(self, until: int, end: int) -> list[Point]:
+        """Take away the rows before an iteration, of those that reach to ``end``, and return their points."""
+        first = end - len(self._rows)
+        taken, self._rows = np.split(self._rows, [max(until - first, 0)])
+        cuts = np.arange(self._interval - first % self._interval, len(taken), self._interval)
         points = []
-        windows = rows.groupby(rows.index // self._interval).mean()
-        for window, means in windows.iterrows():
-            values = means.dropna().to_dict()  # losses that take passes of their own are not in all rows
+        for rows in np.split(taken, cuts) if len(taken) else []:
+            first += len(rows)
+            # Losses that take passes of their own are not in all rows.
+            some = np.any(~np.isnan(rows), axis=0)
+            means = np.nanmean(rows[:, some], 0).tolist()
+            values = dict(zip(itertools.compress(self._names, some), means, strict=True))
             seconds = values.pop("seconds")
             rate = {"iterations_per_second": 1 / seconds} if seconds > 0 else {}
-            end = min((window + 1) * self._interval, rows.index[-1] + 1)
-            points.append(Point(end, in_groups(values | rate), {}))
+            points.append(Point(first, in_groups(values | rate), {}))
         if points and self._gradient is not None:
             points[-1] = points[-1]._replace(spread=of_gradient(self._gradient))
             self._gradient = None
