@@ -16,6 +16,7 @@ L = keras.layers
 OURS = ml.layers
 
 Layers = dict[str, Callable[[], Any]]
+ByInputs = dict[tuple[str, tuple[Draw, ...]], dict[str, Callable[..., Any]]]
 
 ROWS, SEQUENCE, IMAGE, VOLUME = normal(4, 6), normal(2, 3, 2), normal(2, 6, 6, 2), normal(2, 4, 4, 4, 2)
 
@@ -157,45 +158,43 @@ ONE_INPUT: dict[tuple[str, Draw], Layers] = {
 }
 """Layers by family and input."""
 
-OTHER: list[tuple[str, str, tuple[Draw, ...], Callable[..., Any]]] = [
-    ("Dot", "merging", (ROWS, ROWS), lambda a, b: L.Dot(1)([a, b])),
-    ("Attention", "attention", (SEQUENCE,), lambda x: L.Attention(use_scale=True)([x, x])),
-    ("Attention (concat)", "attention", (SEQUENCE,), lambda x: L.Attention(score_mode="concat")([x, x])),
-    ("AdditiveAttention", "attention", (SEQUENCE,), lambda x: L.AdditiveAttention()([x, x])),
-    ("MultiHeadAttention", "attention", (SEQUENCE,), lambda x: L.MultiHeadAttention(2, 3)(x, x)),
-    (
-        "MultiHeadAttention (flash_attention=False)",
-        "attention",
-        (SEQUENCE,),
-        lambda x: L.MultiHeadAttention(2, 3, flash_attention=False)(x, x),
-    ),
-    ("GroupQueryAttention", "attention", (SEQUENCE,), lambda x: L.GroupQueryAttention(3, 2, 1)(x, x)),
-    (
-        "ReversibleEmbedding",
-        "core",
-        (integers(2, 3, below=7),),
-        lambda x: (layer := L.ReversibleEmbedding(7, 3))(layer(x), reverse=True),
-    ),
-    (
-        "STFTSpectrogram",
-        "signals",
-        (normal(2, 40),),
-        lambda x: L.STFTSpectrogram(
+MERGING = ("Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply", "Subtract")
+
+
+def _merge(name: str, *tensors: Any) -> Any:
+    return getattr(L, name)()(list(tensors))
+
+
+OTHER: ByInputs = {
+    ("merging", (ROWS, ROWS)): {
+        **{name: partial(_merge, name) for name in MERGING},
+        "Dot": lambda a, b: L.Dot(1)([a, b]),
+    },
+    ("attention", (SEQUENCE,)): {
+        "Attention": lambda x: L.Attention(use_scale=True)([x, x]),
+        "Attention (concat)": lambda x: L.Attention(score_mode="concat")([x, x]),
+        "AdditiveAttention": lambda x: L.AdditiveAttention()([x, x]),
+        "MultiHeadAttention": lambda x: L.MultiHeadAttention(2, 3)(x, x),
+        "MultiHeadAttention (flash_attention=False)": lambda x: L.MultiHeadAttention(
+            2, 3, flash_attention=False
+        )(x, x),
+        "GroupQueryAttention": lambda x: L.GroupQueryAttention(3, 2, 1)(x, x),
+    },
+    ("core", (integers(2, 3, below=7),)): {
+        "ReversibleEmbedding": lambda x: (layer := L.ReversibleEmbedding(7, 3))(layer(x), reverse=True),
+    },
+    ("signals", (normal(2, 40),)): {
+        "STFTSpectrogram": lambda x: L.STFTSpectrogram(
             frame_length=16, frame_step=8, fft_length=16, window=None, trainable=True
         )(L.Reshape((40, 1))(x)),
-    ),
-    (
-        "MelSpectrogram",
-        "signals",
-        (normal(2, 64),),
-        lambda x: L.MelSpectrogram(
+    },
+    ("signals", (normal(2, 64),)): {
+        "MelSpectrogram": lambda x: L.MelSpectrogram(
             fft_length=16, sequence_stride=8, sampling_rate=100, num_mel_bins=4, min_freq=1.0
         )(x),
-    ),
-]
-"""Layers that are called otherwise than with one input: name, family, inputs, and a function of these."""
-
-MERGING = ("Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply", "Subtract")
+    },
+}
+"""Layers that are called otherwise than with one input, by family and inputs: functions of these."""
 
 SINGLE = (
     *("AdaptiveAveragePooling3D", "AdaptiveMaxPooling3D", "AveragePooling3D", "MaxPooling3D", "Resizing"),
@@ -227,21 +226,17 @@ EXCLUDED: dict[str, tuple[str, ...]] = {
 
 def layers() -> Iterator[Case]:
     """Yield every case whose layer this version of Keras has, and ours."""
-    found: list[tuple[str, str, tuple[Draw, ...], Callable[..., Any]]] = [
-        (name, family, (draw,), partial(_call, make))
+    one_input: ByInputs = {
+        (family, (draw,)): {name: partial(_call, make) for name, make in group.items()}
         for (family, draw), group in ONE_INPUT.items()
-        for name, make in group.items()
-    ]
-    found += [(name, "merging", (ROWS, ROWS), partial(_merge, name)) for name in MERGING]
-    for name, family, inputs, function in [*found, *OTHER]:
-        case = Case(name, family, function, inputs, True, bool({name, name.partition(" ")[0]} & {*SINGLE}))
-        if name.startswith("metalearn.") or hasattr(L, case.keras_name):
-            yield case
+    }
+    for (family, inputs), group in [*one_input.items(), *OTHER.items()]:
+        for name, function in group.items():
+            single = not {name, name.partition(" ")[0]}.isdisjoint(SINGLE)
+            case = Case(name, family, function, inputs, is_layer=True, single=single)
+            if name.startswith("metalearn.") or hasattr(L, case.keras_name):
+                yield case
 
 
 def _call(make: Callable[[], Any], tensor: Any) -> Any:
     return make()(tensor)
-
-
-def _merge(name: str, *tensors: Any) -> Any:
-    return getattr(L, name)()(list(tensors))
