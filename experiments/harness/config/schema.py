@@ -74,7 +74,7 @@ def check(config: Any, command: str = "train") -> Config:
         if key in TAKEN[command]:
             checked[key] = TAKEN[command][key].kind.take(key, value)
         else:
-            checked[key] = _object(key, value) if key in OBJECTS else _section(key, value, TAKEN[command])
+            checked[key] = _object(key, value) if key in OBJECTS else _section(key, value, command)
     for section in set(CHANGES) & set(checked):
         changes = {"_target_": checked["task"]["_target_"], **(checked[section]["task"] or {})}
         taken = _described(f"{section}.task", changes)
@@ -130,11 +130,6 @@ def leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
         yield from leaves(value, f"{path}.")
 
 
-def _take(path: str, value: Any) -> Any:
-    setting = declared(path)
-    return value if setting is None else setting.kind.take(path, value)
-
-
 def _object(path: str, node: Any) -> Config:
     if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
         raise UsageError(f"{path}={kinds.shown(node)} does not say what to build: it needs a _target_")
@@ -143,16 +138,24 @@ def _object(path: str, node: Any) -> Config:
 
 
 def _described(path: str, node: Config) -> Config:
-    """Return an object's settings as they are used, and those of objects in it."""
-    if not node["_target_"].startswith(LIBRARIES):
-        return node
-    checked = {key: _take(f"{path}.{key}", value) for key, value in node.items()}
-    inner = [key for key, value in checked.items() if isinstance(value, dict) and "_target_" in value]
-    return checked | {key: _described(f"{path}.{key}", checked[key]) for key in inner}
+    """Return an object's settings as they are used, if they are declared."""
+    return _checked(path, node, "train") if node["_target_"].startswith(LIBRARIES) else node
 
 
-def _section(section: str, node: Any, taken: Mapping[str, Setting]) -> Config:
-    keys = [path.partition(".")[2] for path in taken if path.startswith(f"{section}.")]
+def _checked(path: str, node: Config, command: str) -> Config:
+    """Return settings as they are used, and those of objects in them."""
+    checked = {}
+    for key, value in node.items():
+        place = f"{path}.{key}"
+        setting = declared(place, command)
+        taken = value if setting is None else setting.kind.take(place, value)
+        described = isinstance(taken, dict) and "_target_" in taken
+        checked[key] = _described(place, taken) if described else taken
+    return checked
+
+
+def _section(section: str, node: Any, command: str) -> Config:
+    keys = [path.partition(".")[2] for path in TAKEN[command] if path.startswith(f"{section}.")]
     if not isinstance(node, dict):
         raise UsageError(f"{section}={kinds.shown(node)} must be a section with {', '.join(keys)}")
     _require_known(f"{section}.", node, [f"{section}.{key}" for key in keys])
@@ -161,13 +164,7 @@ def _section(section: str, node: Any, taken: Mapping[str, Setting]) -> Config:
         if key not in node and f"{section}.{key}" not in OPTIONAL:
             raise UsageError(f"the configuration lacks {section}.{key}")
     _require_shallow(section, node)
-    checked = {}
-    for key, value in node.items():
-        path = f"{section}.{key}"
-        checked[key] = taken[path].kind.take(path, value)
-        if isinstance(checked[key], dict) and "_target_" in checked[key]:
-            checked[key] = _described(path, checked[key])
-    return checked
+    return _checked(section, node, command)
 
 
 def _require_known(prefix: str, node: Any, known: list[str]) -> None:
