@@ -5,7 +5,6 @@ Drawings of a letter differ in font, size, slant and turn, and are bent by a smo
 
 from __future__ import annotations
 
-import itertools
 import unicodedata
 from pathlib import Path
 
@@ -120,6 +119,8 @@ def _drawings(letter: str, fonts: Fonts, random: np.random.Generator) -> np.ndar
 
 def _bent(image: np.ndarray, linear: np.ndarray, shift: np.ndarray, bends: np.ndarray) -> np.ndarray:
     """Return the image at ``linear (p - centre - shift) + centre + bend(p)``, by bilinear interpolation."""
+    from scipy import ndimage  # which takes long to import for commands that draw nothing
+
     rows, columns = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32) - CANVAS / 2
     at = np.stack([columns - shift[0], rows - shift[1]])
     smooth = [
@@ -130,11 +131,4 @@ def _bent(image: np.ndarray, linear: np.ndarray, shift: np.ndarray, bends: np.nd
     ]
     x, y = np.einsum("ij,jrc->irc", linear, at) + CANVAS / 2 + np.stack(smooth)
     x, y = (np.clip(each, 0, CANVAS - 1.001) for each in (x, y))
-    column, row = x.astype(int), y.astype(int)
-    right, down = x - column, y - row
-    total = np.zeros_like(x)
-    for (i, part_down), (j, part_right) in itertools.product(
-        [(0, 1 - down), (1, down)], [(0, 1 - right), (1, right)]
-    ):
-        total += image[row + i, column + j] * part_down * part_right
-    return np.rint(total).astype(np.uint8)
+    return np.rint(ndimage.map_coordinates(image.astype(float), [y, x], order=1)).astype(np.uint8)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ import metalearn as ml
 
 from ..harness.errors import UsageError
 from ..harness.runs import arrays
-from ..harness.runs.files import write_atomically
+from ..harness.runs.files import users_cache, write_atomically
 from . import drawing, reading
 
 Split = Sequence[int] | Mapping[str, Sequence[str] | str] | None
@@ -49,7 +48,7 @@ def glyphs(
         split: numbers of letters for training, validation and test.
         seed: of the drawings.
     """
-    return _few_shot(_glyphs(seed), ways, shots, queries, (rotations, reflections), split)
+    return _few_shot(_glyphs(seed), split, ways, shots, queries, rotations, reflections)
 
 
 def omniglot(
@@ -70,7 +69,7 @@ def omniglot(
 
     Reference: Lake, Salakhutdinov and Tenenbaum (2015), "Human-level concept learning".
     """
-    return _few_shot(_omniglot(path), ways, shots, queries, (rotations, reflections), split)
+    return _few_shot(_omniglot(path), split, ways, shots, queries, rotations, reflections)
 
 
 def folder(
@@ -100,16 +99,17 @@ def folder(
     if channels not in (1, 3):
         raise UsageError(f"channels={channels} must be 1 for grey images, or 3 for colours")
     classes = _folder(str(Path(path).resolve()), size, channels)
-    return _few_shot(classes, ways, shots, queries, (rotations, reflections), split)
+    return _few_shot(classes, split, ways, shots, queries, rotations, reflections)
 
 
 def _few_shot(
     classes: dict[str, np.ndarray],
+    split: Split,
     ways: int,
     shots: int,
     queries: int,
-    forms: tuple[bool, bool],
-    split: Split,
+    rotations: bool,
+    reflections: bool,
 ) -> ml.tasks.Source:
     for name, images in classes.items():
         if len(images) < shots + queries:
@@ -131,16 +131,8 @@ def _few_shot(
                     f"{unknown[0]}, which the set has not: leave it out, or name some of {some}"
                 )
             chosen[part] = [numbers[name] for name in names]
-    rotations, reflections = forms
-    return ml.tasks.FewShot(
-        list(classes.values()),
-        ways,
-        shots,
-        queries,
-        rotations=rotations,
-        reflections=reflections,
-        split=chosen,
-    )
+    forms = {"rotations": rotations, "reflections": reflections}
+    return ml.tasks.FewShot(list(classes.values()), ways, shots, queries, split=chosen, **forms)
 
 
 @functools.lru_cache(maxsize=2)
@@ -152,15 +144,14 @@ def _glyphs(seed: int) -> dict[str, np.ndarray]:
         Path(drawing.__file__).read_text(encoding="utf-8"),
     )
     digest = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metalearn"
-    path = cache / f"glyphs-{digest}.npz"
+    path = users_cache() / f"glyphs-{digest}.npz"
     try:
         stored = arrays.read(path)
         return dict(zip(stored["letters"].tolist(), stored["images"], strict=True))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, UsageError):  # not there, damaged
         images, letters = drawing.draw(seed)
     try:
-        cache.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda file: np.savez(file, images=images, letters=np.array(letters)))
     except OSError:  # a cache that cannot be written to costs time, and nothing else
         pass

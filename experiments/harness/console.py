@@ -18,12 +18,12 @@ CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2
 
 def say(text: str, lead: str = "", style: str = "bold", to: Console = console) -> None:
     """Print a line, ``lead`` in a style before it."""
-    to.print(_line(text, lead, style))
+    to.print(Text.assemble((clean(lead), style), " " if lead and text else "", clean(text)))
 
 
 def say_error(text: str, lead: str = "") -> None:
     """Print a line to the standard error."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(_line(text, lead, "bold red"))
+    say(text, lead, "bold red", Console(stderr=True, highlight=False, soft_wrap=True))
 
 
 def clean(text: str) -> str:
@@ -46,7 +46,3 @@ def accept_any_text() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):  # what replaces them may not have it
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-
-
-def _line(text: str, lead: str, style: str) -> Text:
-    return Text.assemble((clean(lead), style), " " if lead and text else "", clean(text))

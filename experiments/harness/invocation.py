@@ -26,11 +26,6 @@ def command() -> str:
     return os.environ.get(COMMAND) or shlex.join(sys.argv)
 
 
-def typed(name: str) -> str:
-    """Return the command line of this process, which runs a command of ours."""
-    return shlex.join([*program(name), *sys.argv[1:]])
-
-
 def program(name: str) -> list[str]:
     """Return the words that call a command of ours in the way that this process was called."""
     script = Path(getattr(sys.modules["__main__"], "__file__", None) or "").name

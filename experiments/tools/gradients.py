@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 from omegaconf import OmegaConf
@@ -17,13 +16,14 @@ import metalearn as ml
 from metalearn.autodiff import central_differences
 from metalearn.estimators import Estimator
 from metalearn.execution.compiled import Compiled
+from metalearn.nest import flat, ravel
 from metalearn.types import Meta, Task
 
 from ..harness.config.build import build, build_learner, build_tasks
 from ..harness.config.trust import CONFIGS
 from ..harness.errors import UsageError
-
-Config = dict[str, Any]
+from ..harness.runs.identity import Config
+from .audit.measure import computing_in
 
 REFERENCE: Config = {"_target_": "metalearn.estimators.unrolled"}
 """Nested tapes: the textbook."""
@@ -42,6 +42,9 @@ EPSILON = 1e-6
 
 CALLS = 5
 """Timed calls, of which the median counts."""
+
+TWICE = ("mixed_mode", "frozen", "annealed")
+"""The older name of checkpointed, what is zero by design, and what is two of the others in turn."""
 
 
 class Row(NamedTuple):
@@ -115,20 +118,14 @@ def audit(config: Config) -> Audit:
 
 def estimators(config: Config) -> dict[str, Config]:
     """Return the configuration of each estimator in ``conf/estimator``, the chosen one as it is chosen."""
-    known = {
+    known: dict[str, Any] = {
         path.stem: OmegaConf.to_container(OmegaConf.load(path))
         for path in sorted((CONFIGS / "estimator").glob("*.yaml"))
+        if path.stem not in TWICE
     }
-    # Not the older name of checkpointed, what is zero by design, nor what is two of the others in turn.
-    distinct = {
-        name: each for name, each in known.items() if name not in ("mixed_mode", "frozen", "annealed")
-    }
-    chosen = (
-        {}
-        if config.get("problem")
-        else {config["estimator"]["_target_"].rpartition(".")[2]: config["estimator"]}
-    )
-    return {**distinct, "checkpointed": known["checkpointed"], **chosen}
+    if not config.get("problem"):
+        known[config["estimator"]["_target_"].rpartition(".")[2]] = config["estimator"]
+    return known
 
 
 def _in_double(config: Config) -> ml.Learner:
@@ -137,14 +134,8 @@ def _in_double(config: Config) -> ml.Learner:
     Raises:
         UsageError: if it cannot be built, or makes numbers of another type.
     """
-    floatx, policy = keras.config.floatx(), keras.config.dtype_policy()
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    try:
+    with computing_in("float64"):
         learner = build_learner({**config, "estimator": REFERENCE})
-    finally:
-        keras.config.set_floatx(floatx)
-        keras.config.set_dtype_policy(policy)
     others = {leaf.dtype.name for leaf in tf.nest.flatten(learner.initialize(0))} - {"float64"}
     if others:
         raise UsageError(
@@ -176,7 +167,7 @@ class _Program:
 
         def call() -> tuple[np.ndarray, float]:
             start = time.perf_counter()
-            gradient = _flat(self._call(meta, tasks)[1])
+            gradient = flat(self._call(meta, tasks)[1]).numpy()
             return gradient, time.perf_counter() - start
 
         gradient, first = call()
@@ -184,22 +175,11 @@ class _Program:
         return gradient, 1000 * later, first - later
 
 
-def _row(
-    name: str,
-    program: _Program,
-    exact: np.ndarray,
-    found: np.ndarray,
-    milliseconds: float,
-    compile_seconds: float,
-) -> Row:
-    return Row(
-        name=name,
-        exact=program.learner.estimator.exact,
-        error=float(np.linalg.norm(found - exact) / np.linalg.norm(exact)),
-        cosine=float(found @ exact / max(np.linalg.norm(found) * np.linalg.norm(exact), 1e-300)),
-        milliseconds=milliseconds,
-        compile_seconds=compile_seconds,
-    )
+def _row(name: str, program: _Program, exact: np.ndarray, found: np.ndarray, *times: float) -> Row:
+    lengths = np.linalg.norm(found) * np.linalg.norm(exact)
+    error = float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
+    cosine = float(found @ exact / max(lengths, 1e-300))
+    return Row(name, program.learner.estimator.exact, error, cosine, *times)
 
 
 def _against_differences(
@@ -207,17 +187,14 @@ def _against_differences(
 ) -> tuple[float, int]:
     """Return the largest error relative to the gradient's length, and the number of directions."""
     random = np.random.default_rng(0)
-    leaves, length = tf.nest.flatten(meta), float(np.linalg.norm(exact))
+    length, (_, unravel) = float(np.linalg.norm(exact)), ravel(meta)
     errors: list[float] = []
     for _ in range(ATTEMPTS):
         if len(errors) == DIRECTIONS:
             break
         along = random.normal(size=exact.shape)
         along /= np.linalg.norm(along)
-        parts = np.split(along, np.cumsum([leaf.shape.num_elements() for leaf in leaves])[:-1])
-        direction = tf.nest.pack_sequence_as(
-            meta, [tf.constant(part.reshape(leaf.shape)) for part, leaf in zip(parts, leaves, strict=True)]
-        )
+        direction = unravel(tf.constant(along))
         numeric, uncertainty = central_differences(lambda meta: loss(meta, tasks), meta, direction, EPSILON)
         if float(uncertainty) <= DIFFERENCES * length:
             errors.append(abs(float(numeric) - float(exact @ along)) / length)
@@ -242,7 +219,3 @@ def table(audit: Audit) -> Table:
         numbers = f"{row.error:.0e}", f"{row.cosine:.4f}", f"{row.milliseconds:.2f}"
         shown.add_row(row.name, *numbers, f"{row.compile_seconds:.1f}", verdict)
     return shown
-
-
-def _flat(gradient: Meta) -> np.ndarray:
-    return np.concatenate([np.ravel(leaf) for leaf in tf.nest.flatten(gradient)])

@@ -12,6 +12,6 @@ def short(tmp_path_factory):
     runs, stopped = tmp_path_factory.mktemp("short"), tmp_path_factory.mktemp("stopped")
     assert run(runs, SHORT) == 0
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(session, "Bar", stop_at(40, KeyboardInterrupt))
+        monkeypatch.setattr(session, "bar", stop_at(40, KeyboardInterrupt))
         assert run(stopped, SHORT) == 130
     return folder(runs), folder(stopped)

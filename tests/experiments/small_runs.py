@@ -16,7 +16,6 @@ from experiments.harness.config import build, preparation
 from experiments.harness.runs import checkpoints, metrics, rundir
 from experiments.harness.runs.rundir import RunDirectory
 from experiments.harness.session import results
-from experiments.harness.session import training as session
 from metalearn.evaluation import evaluation
 from metalearn.execution.compiled import Compiled
 
@@ -115,13 +114,21 @@ def content(run):
 def stop_at(iteration, error):
     """Return a progress bar at which something happens."""
 
-    class Stop(session.Bar):
-        def advance(self, now, history):
-            if now >= iteration:
-                raise error
-            super().advance(now, history)
+    def stop(now):
+        if now >= iteration:
+            raise error
 
-    return Stop
+    return bar_that(stop)
+
+
+def bar_that(act):
+    """Return a progress bar that does something, by the number of finished iterations, and shows nothing."""
+
+    @contextmanager
+    def bar(done, total):
+        yield lambda now, status: act(now)
+
+    return bar
 
 
 def read(run):

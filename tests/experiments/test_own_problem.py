@@ -77,7 +77,7 @@ def project(tmp_path_factory):
         path.write_text(yaml.safe_dump(page))
     own_project.forget()
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(session, "Bar", stop_at(4, KeyboardInterrupt))
+        monkeypatch.setattr(session, "bar", stop_at(4, KeyboardInterrupt))
         assert call(folder, "train", *OWN) == 130
     assert call(folder, "train", *OWN) == 0
     yield folder

@@ -28,7 +28,7 @@ def project(tmp_path_factory):
     assert len(own_project.make(folder)) == 8
     own_project.forget()
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(session, "Bar", stop_at(6, KeyboardInterrupt))
+        monkeypatch.setattr(session, "bar", stop_at(6, KeyboardInterrupt))
         assert call(folder, *TRAIN) == 130
     assert call(folder, *TRAIN) == 0
     assert call(folder, *TRAIN, "paths.runs=whole") == 0

@@ -22,7 +22,7 @@ from experiments.harness.runs import checkpoints, files, lock
 from experiments.harness.session import training as session
 from metalearn import diagnostics
 from tests.experiments import events
-from tests.experiments.small_runs import SETTINGS, SHORT, content, folder, read, run, stop_at
+from tests.experiments.small_runs import SETTINGS, SHORT, bar_that, content, folder, read, run, stop_at
 from tests.often import mostly_slow
 
 LONG = [*SETTINGS, "training.iterations=1000", "training.jit_compile=false", "training.carry=350"]
@@ -112,7 +112,7 @@ def test_diagnoses_change_nothing_and_are_made_once(short, tmp_path):
         monkeypatch.setattr(diagnostics, "measure", lambda learner, meta, *_: total(meta))
         monkeypatch.setattr(diagnostics, "evaluate", lambda measured: {"sum": measured})
         with pytest.MonkeyPatch.context() as stopping:
-            stopping.setattr(session, "Bar", stop_at(40, KeyboardInterrupt))
+            stopping.setattr(session, "bar", stop_at(40, KeyboardInterrupt))
             assert run(tmp_path, diagnosed) == 130
         assert run(tmp_path, diagnosed) == 0
     assert content(folder(tmp_path)) == content(short[0])
@@ -133,13 +133,12 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, short, capsys):
     """No file may grow beyond what the metrics have, and half a row. Given space, the bits are equal."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    class Fill(session.Bar):
-        def advance(self, now, history):
-            size = folder(tmp_path).metrics.stat().st_size
-            resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, before[1]))
+    def fill(now):
+        size = folder(tmp_path).metrics.stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, before[1]))
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(session, "Bar", Fill)
+        monkeypatch.setattr(session, "bar", bar_that(fill))
         try:
             assert run(tmp_path, SHORT) == 1
         finally:
@@ -170,11 +169,7 @@ def test_a_fault_is_kept_with_its_traceback(short, tmp_path, monkeypatch):
 
 
 def test_a_folder_that_vanishes_is_said(tmp_path, monkeypatch, capfd):
-    class Vanish(session.Bar):
-        def advance(self, now, history):
-            shutil.rmtree(tmp_path / "sinusoid")
-
-    monkeypatch.setattr(session, "Bar", Vanish)
+    monkeypatch.setattr(session, "bar", bar_that(lambda now: shutil.rmtree(tmp_path / "sinusoid")))
     assert run(tmp_path, SHORT) == 1
     captured = capfd.readouterr()
     assert ".lock: it was removed or replaced" in captured.out
@@ -185,17 +180,16 @@ def test_a_folder_that_vanishes_is_said(tmp_path, monkeypatch, capfd):
 def test_a_lock_that_is_taken_away_stops_its_owner_before_it_writes(short, tmp_path, capfd, replaced):
     """Whoever removed it may have started another process. Gone on with, the bits are equal."""
 
-    class Remove(session.Bar):
-        def advance(self, now, history):
-            if now >= 40:
-                (folder(tmp_path).path / ".lock").unlink()
-                if replaced:
-                    (folder(tmp_path).path / ".lock").write_text("process 1 on another")
-                written.append(folder(tmp_path).manifest.read_bytes())
+    def remove(now):
+        if now >= 40:
+            (folder(tmp_path).path / ".lock").unlink()
+            if replaced:
+                (folder(tmp_path).path / ".lock").write_text("process 1 on another")
+            written.append(folder(tmp_path).manifest.read_bytes())
 
     written = []
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(session, "Bar", Remove)
+        monkeypatch.setattr(session, "bar", bar_that(remove))
         assert run(tmp_path, SHORT) == 1
     captured = capfd.readouterr()
     assert ".lock: it was removed or replaced" in captured.out

@@ -115,7 +115,7 @@ def run_application(task: Callable[[DictConfig], int], config_name: str) -> None
     """
     # Hydra then raises its errors instead of printing them and exiting with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    os.environ[invocation.COMMAND] = invocation.typed(config_name)
+    os.environ[invocation.COMMAND] = shlex.join([*invocation.program(config_name), *sys.argv[1:]])
     console.accept_any_text()
     _find_plugins()
     application = Application(task, config_name)

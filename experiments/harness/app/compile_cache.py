@@ -29,6 +29,7 @@ from typing import NamedTuple
 
 from ..errors import UsageError
 from ..runs import code, processor
+from ..runs.files import sha256, users_cache
 
 VARIABLE = "METALEARN_COMPILE_CACHE"
 """The environment variable with the folder of the cache, or ``off``."""
@@ -72,7 +73,7 @@ class Cache(NamedTuple):
             for path in self.own.glob("*.pb"):
                 if path.stat().st_nlink == 1:  # and no link to what is in the store
                     with contextlib.suppress(FileExistsError):
-                        os.link(path, self.store / f"{path.name}.{_content(path)}")
+                        os.link(path, self.store / f"{path.name}.{sha256(path)}")
 
     def close(self) -> None:
         """Keep what is new, and remove the folder of this process."""
@@ -93,7 +94,7 @@ def opened() -> Cache | None:
     if given == "off" or FLAG in flags or not (flags or "-").lstrip().startswith("-"):  # or a file's name
         return None
     try:
-        root = Path(given) if given else _users_own()
+        root = Path(given) if given else users_cache()
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         _require_private(root)
         if shutil.disk_usage(root).free < FREE:
@@ -151,7 +152,7 @@ def _opened(root: Path) -> Cache:
         name, _, content = path.name.rpartition(".")
         with contextlib.suppress(FileNotFoundError):  # another process has removed it
             os.link(path, own / name)
-            if _content(own / name) != content:
+            if sha256(own / name) != content:
                 (own / name).unlink()
                 path.unlink()
     return Cache(store, own, os.getpid())
@@ -182,11 +183,6 @@ def _is_left(folder: Path) -> bool:
     return True
 
 
-def _users_own() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "metalearn"
-
-
 def _require_private(root: Path) -> None:
     """Raise OSError if others may put programs into a folder: they would be run."""
     status = root.stat()
@@ -201,7 +197,3 @@ def _digest() -> str:
     flags = [pair for pair in sorted(os.environ.items()) if pair[0].startswith(PREFIXES)]
     parts = known["libraries"], ours, flags, processor.described("model name"), processor.described("flags")
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
-
-
-def _content(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -100,35 +101,26 @@ def _shown(values: np.ndarray) -> list[str]:
     return [f"{value:.4f}" if np.isfinite(value) else "-" for value in values]
 
 
-class Bar:
-    """A live progress bar of meta-training; in a pipe, a line each tenth of the way."""
+@contextmanager
+def bar(done: int, total: int) -> Iterator[Callable[[int, str], None]]:
+    """Show a live progress bar of meta-training within; in a pipe, a line each tenth of the way.
 
-    def __init__(self, done: int, total: int) -> None:
-        self._total, self._first = total, done
-        self._next_line = done
-        self._progress = Progress(
-            TextColumn("meta-training"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[status]}"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal or console.quiet,
-        )
-        self._task = self._progress.add_task("", total=total, completed=done, status="compiling")
+    It gives a function of the iterations that are done, and how it goes.
+    """
+    columns = BarColumn(bar_width=None), MofNCompleteColumn(), TextColumn("{task.fields[status]}")
+    next_line, lines_apart = done, max(1, (total - done) // LINES_WHEN_PIPED)
+    with Progress(
+        *(TextColumn("meta-training"), *columns, TimeRemainingColumn()),
+        console=console,
+        disable=not console.is_terminal or console.quiet,
+    ) as shown:
+        task = shown.add_task("", total=total, completed=done, status="compiling")
 
-    def __enter__(self) -> Bar:
-        self._progress.start()
-        return self
+        def advance(done: int, status: str) -> None:
+            nonlocal next_line
+            shown.update(task, completed=done, status=status)
+            if not console.is_terminal and (done >= next_line or done == total):
+                console.print(f"iteration {done}/{total}  {status}")
+                next_line = done + lines_apart
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def advance(self, done: int, status: str) -> None:
-        """Show that ``done`` iterations are done, and how it goes."""
-        self._progress.update(self._task, completed=done, status=status)
-        if not console.is_terminal and (done >= self._next_line or done == self._total):
-            console.print(f"iteration {done}/{self._total}  {status}")
-            self._next_line = done + max(1, (self._total - self._first) // LINES_WHEN_PIPED)
+        yield advance

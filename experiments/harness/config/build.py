@@ -14,13 +14,12 @@ import metalearn as ml
 from metalearn.callbacks import Callback
 
 from ..errors import UsageError, nearest
+from ..runs.identity import Config
 from ..runs.rundir import RunDirectory
 from ..tracking.tensorboard import tensorboard_tracker
-from ..tracking.trackers import Tracker, no_tracker
+from ..tracking.trackers import NoTracker, Tracker
 from ..tracking.wandb import wandb_tracker
 from .targets import find
-
-Config = dict[str, Any]
 
 LONGEST_TAG = 64
 """Characters that W&B takes."""
@@ -162,7 +161,7 @@ def build_tracker(config: Config, run: RunDirectory, iteration: int = 0) -> Trac
     if config["tracking"]["backend"] == "tensorboard":
         return _call(tensorboard_tracker, {**described, "iteration": iteration, **settings}, "tracking")
     if config["tracking"]["backend"] == "none" or settings["mode"] == "disabled":
-        return no_tracker()
+        return NoTracker()
     settings["name"] = f"{settings['name'] or default} {run.path.name}"
     parts = ("task", "problem") if config.get("problem") else ("task", "estimator")
     tags = [config["label"], *(config[part]["_target_"].rpartition(".")[2] for part in parts)]

@@ -10,7 +10,9 @@ import dataclasses
 import functools
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
+
+from ..errors import UsageError
 
 LARGEST = 2**31 - 1
 """Of counts and seeds: TensorFlow counts iterations, and is seeded, by integers of 32 bits."""
@@ -38,12 +40,12 @@ class Kind:
         """Return a value as it is used.
 
         Raises:
-            ValueError: naming path, value and what it may be.
+            UsageError: if it is not of this kind, naming path, value and what it may be.
         """
         try:
             return self._adapter.validate_python(value)
         except (ValidationError, RecursionError) as error:
-            raise ValueError(f"{path}={shown(value)} must be {self.text}") from error
+            raise UsageError(f"{path}={shown(value)} must be {self.text}") from error
 
 
 class Setting(NamedTuple):
@@ -76,13 +78,7 @@ def either(first: Kind, second: Kind) -> Kind:
 
 def one_of(*words: str) -> Kind:
     """Return the kind of some words."""
-
-    def known(value: str) -> str:
-        if value not in words:
-            raise ValueError
-        return value
-
-    return Kind(f"one of {', '.join(words)}", Annotated[str, Field(strict=True), AfterValidator(known)])
+    return Kind(f"one of {', '.join(words)}", Literal[words])
 
 
 def _word(value: object) -> object:
@@ -99,8 +95,9 @@ def _described(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _integer(minimum: int) -> Any:
-    return Annotated[int, Field(strict=True, ge=minimum, le=LARGEST)]
+def integer(least: int, most: int = LARGEST) -> Kind:
+    """Return the kind of integers between two bounds."""
+    return Kind(f"an integer from {least} to {most}", Annotated[int, Field(strict=True, ge=least, le=most)])
 
 
 def _number(**bounds: Any) -> Any:
@@ -108,22 +105,16 @@ def _number(**bounds: Any) -> Any:
 
 
 _NUMBER = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-_INTEGER = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
 
-SEED = Kind(f"an integer from 0 to {LARGEST}", _integer(0))
-COUNT = Kind(f"an integer from 1 to {LARGEST}", _integer(1))
-COUNT_OR_ZERO = SEED
-TWO_OR_MORE = Kind(f"an integer from 2 to {LARGEST}", _integer(2))
+SEED = COUNT_OR_ZERO = integer(0)
+COUNT, TWO_OR_MORE = integer(1), integer(2)
 POSITIVE = Kind("a finite number above 0", _number(gt=0))
 POSITIVE_OR_ZERO = Kind("a finite number of at least 0", _number(ge=0))
 FRACTION = Kind("a number from 0 to 1", _number(ge=0, le=1))
 BELOW_ONE = Kind("a number from 0 to below 1", _number(ge=0, lt=1))
 NUMBER = Kind("a finite number", _number())
 SWITCH = Kind("true or false", Annotated[bool, Field(strict=True), BeforeValidator(_word)])
-TEXT = Kind(
-    "text that is not empty",
-    Annotated[str, Field(strict=True), StringConstraints(min_length=1, max_length=1000)],
-)
+TEXT = Kind("text that is not empty", Annotated[str, Field(strict=True, min_length=1, max_length=1000)])
 FOLDER_NAME = Kind(
     "a plain folder name of letters, digits, - and _",
     Annotated[str, Field(strict=True, max_length=100, pattern=r"^[A-Za-z0-9_-]+$")],
@@ -138,7 +129,8 @@ FRACTIONS = Kind(
     Annotated[list[_number(ge=0, lt=1)], Field(max_length=100)],  # type: ignore[misc]
 )
 COUNTS = Kind(
-    "a list of integers of at least 1, like [40, 40]", Annotated[list[_INTEGER], Field(max_length=1000)]
+    "a list of integers of at least 1, like [40, 40]",
+    Annotated[list[COUNT.type], Field(max_length=1000)],  # type: ignore[name-defined]
 )
 METRICS = Kind(
     "a list of names of metrics, like [accuracy]",
@@ -146,11 +138,11 @@ METRICS = Kind(
 )
 SIZES = Kind(
     "four integers from 0, examples of the inner loss, the outer loss, validation and test",
-    Annotated[list[_integer(0)], Field(min_length=4, max_length=4)],  # type: ignore[misc]
+    Annotated[list[SEED.type], Field(min_length=4, max_length=4)],  # type: ignore[name-defined]
 )
 SPLIT = Kind(
     "three numbers of classes, or for train, validation and test each a list of names or a CSV file",
-    Annotated[list[_integer(0)], Field(min_length=3, max_length=3)] | dict[str, list[str] | str],  # type: ignore[misc]
+    Annotated[list[SEED.type], Field(min_length=3, max_length=3)] | dict[str, list[str] | str],  # type: ignore[name-defined]
 )
 NAMES = Kind("a list of names", Annotated[list[str], Field(strict=True, min_length=1, max_length=100)])
 PACKAGES = Kind(

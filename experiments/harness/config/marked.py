@@ -5,17 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import UsageError
-from ..runs.files import write_atomically
+from ..runs.files import write_bytes
 
 
 def marks(name: str) -> tuple[str, str]:
     """Return the two marks."""
     return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-
-
-def require_place(path: Path, name: str) -> None:
-    """Raise UsageError unless the file can be read and has each mark once, in order."""
-    _parts(path, name)
 
 
 def write(path: Path, name: str, table: str) -> None:
@@ -24,13 +19,17 @@ def write(path: Path, name: str, table: str) -> None:
     Raises:
         UsageError: as :func:`require_place`.
     """
-    before, after = _parts(path, name)
+    before, after = require_place(path, name)
     begin, end = marks(name)
-    text = f"{before}{begin}\n{table}{end}{after}"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_bytes(path, f"{before}{begin}\n{table}{end}{after}".encode())
 
 
-def _parts(path: Path, name: str) -> tuple[str, str]:
+def require_place(path: Path, name: str) -> tuple[str, str]:
+    """Return what a file has before and after the marks.
+
+    Raises:
+        UsageError: unless it can be read and has each mark once, in order.
+    """
     begin, end = marks(name)
     try:
         text = path.read_text(encoding="utf-8")

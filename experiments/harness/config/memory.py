@@ -12,9 +12,8 @@ from typing import Any
 from metalearn.sources import BLOCK_BYTES
 
 from ..errors import UsageError
+from ..runs.identity import Config
 from .build import build
-
-Config = dict[str, Any]
 
 NUMBER = 4
 """Bytes of a number."""
@@ -45,7 +44,7 @@ def estimate(config: Config) -> dict[str, float]:
     """Return a lower bound of the bytes of each thing that can be large, by the settings that decide."""
     task, evaluation = config["task"], {**config["task"], **(config["evaluation"].get("task") or {})}
     tasks, steps = config["training"]["meta_batch_size"], config["learner"]["steps"]
-    inputs = max(1, _count(task.get("input_size"), 1), _count(config["model"].get("input_size"), 1))
+    inputs = max(1, _count(task.get("input_size")), _count(config["model"].get("input_size")))
     width = inputs + TARGETS
     parameters = _parameters(config["model"], inputs)
     asked = config["evaluation"]
@@ -81,7 +80,7 @@ def available() -> int:
 
 
 def _examples(task: Mapping[str, Any]) -> int:
-    return _count(task.get("shots"), 1) + _count(task.get("queries"), 1)
+    return _count(task.get("shots")) + _count(task.get("queries"))
 
 
 def _in_block(tasks: int, numbers: int) -> int:
@@ -94,12 +93,13 @@ def _parameters(model: Mapping[str, Any], inputs: int) -> int:
     hidden = model.get("hidden")
     if not isinstance(hidden, list) or not all(isinstance(width, int) for width in hidden):
         return 0
-    widths = [inputs, *hidden, _count(model.get("output_size"), 1)]
+    widths = [inputs, *hidden, _count(model.get("output_size"))]
     return sum((before + 1) * after for before, after in pairwise(widths))
 
 
-def _count(value: Any, otherwise: int) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else otherwise
+def _count(value: Any) -> int:
+    """Return a setting that is a number; 1 for any other."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else 1
 
 
 def _size(size: float) -> str:

@@ -12,8 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..errors import UsageError
 from ..runs import rundir
-from ..runs.rundir import Config, RunDirectory
-from . import packages, schema
+from ..runs.identity import Config
+from ..runs.rundir import RunDirectory
+from . import packages
 from .settings import TAKEN
 
 CHANGEABLE = ("task", "evaluation")
@@ -31,7 +32,7 @@ def changes(config: DictConfig, overrides: Sequence[str]) -> tuple[RunDirectory,
     Raises:
         UsageError: if there is no such run, or an override is of another section.
     """
-    run = RunDirectory(Path(schema.take(TAKEN["evaluate"]["run"].kind, "run", config.run)))
+    run = RunDirectory(Path(TAKEN["evaluate"]["run"].kind.take("run", config.run)))
     trusted = packages.trusted(config.packages)
     changed = OmegaConf.create(copy.deepcopy(rundir.read(run, trusted)[0]))
     parsed = OverridesParser.create().parse_overrides(list(overrides))

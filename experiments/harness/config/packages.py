@@ -49,10 +49,7 @@ def trusted(value: Any) -> list[str]:
     value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
     found: list[str] = []
     for path, names in (("packages", value), (VARIABLE, os.environ.get(VARIABLE) or [])):
-        try:
-            taken = kinds.PACKAGES.take(path, names)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
+        taken = kinds.PACKAGES.take(path, names)
         for name in taken:
             if name.partition(".")[0] in NOT_THEIRS:
                 raise UsageError(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import metalearn as ml
 from metalearn.evaluation.query_batches import batched
 from metalearn.evaluation.task_list import EVALUATION_STREAM
 from metalearn.sources.protocol import is_constant
 
+from ..runs.identity import Config
 from . import memory
 from .build import build_callbacks, build_tasks, build_trainer, failing_as, judged, takes
-
-Config = dict[str, Any]
 
 DEFAULTS = ("queries", "grid")
 """Changes of the task that are asked for by default; tasks without such a setting pass them over: inputs of

@@ -5,6 +5,9 @@ from __future__ import annotations
 from . import kinds
 from .kinds import Setting, one_of, optional
 
+OBJECTS = ("model", "rater", "teacher", "generator", "discriminator", "rule", "estimator", "environment")
+"""Parts of problems that are described as objects."""
+
 PROBLEM: dict[str, Setting] = {
     "problem.features": Setting(kinds.COUNT, "of an input"),
     "problem.log_l2": Setting(kinds.NUMBER, "logarithm of each penalty before training"),
@@ -44,18 +47,6 @@ PROBLEM: dict[str, Setting] = {
     "problem.deviation": Setting(kinds.POSITIVE, "of continuous actions"),
     "problem.radius": Setting(optional(kinds.POSITIVE), "of the trust region; null for none"),
     "problem.start": Setting(kinds.RANGE, "generator and discriminator at first"),
-    **{
-        f"problem.{part}": Setting(kinds.OBJECT, f"the {part} of the problem")
-        for part in (
-            "model",
-            "rater",
-            "teacher",
-            "generator",
-            "discriminator",
-            "rule",
-            "estimator",
-            "environment",
-        )
-    },
+    **{f"problem.{part}": Setting(kinds.OBJECT, f"the {part} of the problem") for part in OBJECTS},
 }
 """By their paths."""

@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from ..errors import UsageError, nearest
+from ..runs.identity import Config
 from . import kinds, packages
-from .kinds import Kind, Setting
+from .kinds import Setting
 from .part_settings import PARTS, PLACES
 from .settings import BACKENDS, TAKEN
-
-Config = dict[str, Any]
 
 OBJECTS = ("task", "model", "rule", "estimator", "optimizer")
 """Sections that describe an object to be built."""
@@ -73,9 +72,9 @@ def check(config: Any, command: str = "train") -> Config:
     checked = {}
     for key, value in config.items():
         if key in TAKEN[command]:
-            checked[key] = take(TAKEN[command][key].kind, key, value)
+            checked[key] = TAKEN[command][key].kind.take(key, value)
         else:
-            checked[key] = _object(key, value) if key in OBJECTS else _section(key, value, TAKEN[command])
+            checked[key] = _object(key, value) if key in OBJECTS else _section(key, value, command)
     for section in set(CHANGES) & set(checked):
         changes = {"_target_": checked["task"]["_target_"], **(checked[section]["task"] or {})}
         taken = _described(f"{section}.task", changes)
@@ -91,18 +90,6 @@ def check(config: Any, command: str = "train") -> Config:
         checked["problem"] = _described("problem", checked["problem"])
     packages.require(checked, checked.get("packages", ()))
     return checked
-
-
-def take(kind: Kind, path: str, value: Any) -> Any:
-    """Return a value as it is used.
-
-    Raises:
-        UsageError: if it is not of a kind; naming its path.
-    """
-    try:
-        return kind.take(path, value)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 def declared(path: str, command: str = "train") -> Setting | None:
@@ -143,11 +130,6 @@ def leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
         yield from leaves(value, f"{path}.")
 
 
-def _take(path: str, value: Any) -> Any:
-    setting = declared(path)
-    return value if setting is None else take(setting.kind, path, value)
-
-
 def _object(path: str, node: Any) -> Config:
     if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
         raise UsageError(f"{path}={kinds.shown(node)} does not say what to build: it needs a _target_")
@@ -156,16 +138,24 @@ def _object(path: str, node: Any) -> Config:
 
 
 def _described(path: str, node: Config) -> Config:
-    """Return an object's settings as they are used, and those of objects in it."""
-    if not node["_target_"].startswith(LIBRARIES):
-        return node
-    checked = {key: _take(f"{path}.{key}", value) for key, value in node.items()}
-    inner = [key for key, value in checked.items() if isinstance(value, dict) and "_target_" in value]
-    return checked | {key: _described(f"{path}.{key}", checked[key]) for key in inner}
+    """Return an object's settings as they are used, if they are declared."""
+    return _checked(path, node, "train") if node["_target_"].startswith(LIBRARIES) else node
 
 
-def _section(section: str, node: Any, taken: Mapping[str, Setting]) -> Config:
-    keys = [path.partition(".")[2] for path in taken if path.startswith(f"{section}.")]
+def _checked(path: str, node: Config, command: str) -> Config:
+    """Return settings as they are used, and those of objects in them."""
+    checked = {}
+    for key, value in node.items():
+        place = f"{path}.{key}"
+        setting = declared(place, command)
+        taken = value if setting is None else setting.kind.take(place, value)
+        described = isinstance(taken, dict) and "_target_" in taken
+        checked[key] = _described(place, taken) if described else taken
+    return checked
+
+
+def _section(section: str, node: Any, command: str) -> Config:
+    keys = [path.partition(".")[2] for path in TAKEN[command] if path.startswith(f"{section}.")]
     if not isinstance(node, dict):
         raise UsageError(f"{section}={kinds.shown(node)} must be a section with {', '.join(keys)}")
     _require_known(f"{section}.", node, [f"{section}.{key}" for key in keys])
@@ -174,13 +164,7 @@ def _section(section: str, node: Any, taken: Mapping[str, Setting]) -> Config:
         if key not in node and f"{section}.{key}" not in OPTIONAL:
             raise UsageError(f"the configuration lacks {section}.{key}")
     _require_shallow(section, node)
-    checked = {}
-    for key, value in node.items():
-        path = f"{section}.{key}"
-        checked[key] = take(taken[path].kind, path, value)
-        if isinstance(checked[key], dict) and "_target_" in checked[key]:
-            checked[key] = _described(path, checked[key])
-    return checked
+    return _checked(section, node, command)
 
 
 def _require_known(prefix: str, node: Any, known: list[str]) -> None:

@@ -12,17 +12,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from metalearn import Learner, MetaLearner
-from metalearn.evaluation.task_list import EVALUATION_STREAM
 from metalearn.problems.bilevel import whole_support
 from metalearn.sources import Source
 from metalearn.types import Meta, Task
 
-from .axes import BLUE, LEGEND, ORANGE, SKY, VERMILLION, tidy
+from .axes import BLUE, FRESH, LEGEND, ORANGE, SKY, VERMILLION, tidy
 
 GRADES = ((":", SKY), ("-.", "#2A93CF"), ("--", BLUE), ("-", "#002B45"))
 
-CANDIDATES = 100
-"""Tasks that those to be drawn are chosen from."""
+SHOTS, STEPS = (5, 10), (0, 1, 10)
+"""Support points, a row of panels each, and inner steps, a line each."""
+
+SHOWN, CANDIDATES = 3, 100
+"""Tasks in a row, and those that they are chosen from."""
 
 GRIDDED = {"shots", "queries", "grid"}
 """Settings of tasks whose queries can be spread evenly over the axis of their inputs."""
@@ -48,15 +50,7 @@ class AdaptationCase(NamedTuple):
     predictions: dict[int, np.ndarray]
 
 
-def adaptation_cases(
-    learner: Learner,
-    meta: Meta,
-    tasks: Source,
-    shots: Sequence[int] = (5, 10),
-    steps: Sequence[int] = (0, 1, 10),
-    count: int = 3,
-    seed: int = 2,
-) -> list[AdaptationCase]:
+def adaptation_cases(learner: Learner, meta: Meta, tasks: Source) -> list[AdaptationCase]:
     """Adapt to fresh tasks and return what :func:`adaptation` draws.
 
     Of many tasks, they are those whose targets have a small, a middle, ... and the largest range: what fails,
@@ -66,10 +60,6 @@ def adaptation_cases(
         learner: of a model with one input and one output.
         meta: trained meta-parameters.
         tasks: a distribution that can put its query points on a ``grid``.
-        shots: support points, a row of panels each.
-        steps: inner steps, a line each.
-        count: tasks for each number of shots.
-        seed: of the tasks, which no training draws.
 
     Returns:
         The cases, those of the first number of shots first; none if this is not regression of one
@@ -87,29 +77,29 @@ def adaptation_cases(
     # Without XLA: run once for each number of shots, it would compile for longer than it saves.
     @tf.function(autograph=False)
     def predictions(meta: Meta, tasks: Task) -> tf.Tensor:
-        fitted = [learner.adapt(meta, tasks.support, step) for step in steps]
+        fitted = [learner.adapt(meta, tasks.support, step) for step in STEPS]
         return tf.stack([learner.predict(each, tasks.query.inputs) for each in fitted], 1)
 
     cases: list[AdaptationCase] = []
-    for number in shots:
+    for number in SHOTS:
         distribution = dataclasses.replace(gridded, shots=number, queries=200, grid=True)
-        drawn = distribution.sample((seed, EVALUATION_STREAM), CANDIDATES)
+        drawn = distribution.sample(FRESH, CANDIDATES)
         examples = drawn.support, drawn.query
         leaves = tf.nest.flatten(examples)
         if len(leaves) != 4 or any(leaf.shape.rank != 3 or leaf.shape[-1] != 1 for leaf in leaves):
             return []
-        drawn, examples = tf.nest.map_structure(_choose(drawn.query.targets, count), (drawn, examples))
+        drawn, examples = tf.nest.map_structure(_choose(drawn.query.targets), (drawn, examples))
         outputs = predictions(meta, drawn).numpy()[..., 0]
         support, (inputs, truth) = tf.nest.map_structure(lambda leaf: leaf.numpy()[..., 0], examples)
-        lines = [dict(zip(steps, output, strict=True)) for output in outputs]
-        cases += map(AdaptationCase, [number] * count, inputs, truth, *support, lines)
+        lines = [dict(zip(STEPS, output, strict=True)) for output in outputs]
+        cases += map(AdaptationCase, [number] * SHOWN, inputs, truth, *support, lines)
     return cases
 
 
-def _choose(targets: tf.Tensor, count: int) -> Callable[[tf.Tensor], tf.Tensor]:
+def _choose(targets: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
     """Return what picks tasks out of all: from a small range of their targets to the largest."""
     order = np.argsort(np.ptp(targets.numpy(), axis=(1, 2)), kind="stable")
-    chosen = order[(np.linspace(1, 0.1, count)[::-1] * (len(order) - 1)).astype(int)]
+    chosen = order[(np.linspace(1, 0.1, SHOWN)[::-1] * (len(order) - 1)).astype(int)]
     return lambda leaf: tf.gather(leaf, chosen)
 
 

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 
 from metalearn import Learner, MetaLearner
 from metalearn.attacks import Robust
-from metalearn.evaluation.task_list import EVALUATION_STREAM
 from metalearn.sources import Source
 from metalearn.types import Meta
 
+from .axes import FRESH
 from .episodes import image, pictured
 
 SHOWN = 8
@@ -38,20 +38,17 @@ class Attacked(NamedTuple):
     accuracies: list[float]
 
 
-def attacked(learner: Learner, meta: Meta, tasks: Source, seed: int = 2) -> Attacked | None:
+def attacked(learner: Learner, meta: Meta, tasks: Source) -> Attacked | None:
     """Attack the queries of a fresh task; return what :func:`draw` draws, or None if there are no judges.
 
     Args:
         learner: one that is judged by attacks, of a Keras model.
         meta: trained meta-parameters.
         tasks: that it is evaluated on.
-        seed: of the task, which no training draws.
     """
     if not isinstance(learner, Robust) or not learner.judges or not isinstance(learner.learner, MetaLearner):
         return None
-    support, query = tf.nest.map_structure(lambda leaf: leaf[0], tasks.sample((seed, EVALUATION_STREAM), 1))[
-        :2
-    ]
+    support, query, *_ = tf.nest.map_structure(lambda leaf: leaf[0], tasks.sample(FRESH, 1))
     shown = pictured(query.inputs.numpy())
     if shown is None or not query.targets.dtype.is_integer:
         return None

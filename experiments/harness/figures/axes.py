@@ -6,8 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from metalearn.evaluation.task_list import EVALUATION_STREAM
 
 BLUE, ORANGE, VERMILLION, SKY, GREY = "#0072B2", "#E69F00", "#D55E00", "#56B4E9", "#6B6B6B"
 CYCLE = (BLUE, ORANGE, "#009E73", VERMILLION, SKY, "#CC79A7", GREY)
@@ -26,6 +29,12 @@ LOSSES: dict[tuple[str, str], dict[str, Any]] = {
     ("support", "after"): {"color": ORANGE, "linestyle": "-."},
 }
 """How losses of query and support, before and after adapting, look in all figures."""
+
+FRESH = (2, EVALUATION_STREAM)
+"""The seed of tasks that figures show, which no training draws."""
+
+STEPS = (0, 1)
+"""Inner steps after which figures of one task show it."""
 
 MOST_POINTS = 2000
 """Of a curve, beyond which its windows get longer."""
@@ -63,12 +72,10 @@ def mark_leaving(axes: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, c
 
 def window_means(values: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the middle and the mean of each window, of what is finite in it; NaN where nothing is."""
-    starts = np.arange(0, len(values), window_in_use(len(values), window))
-    finite = np.isfinite(values)
-    sums = np.add.reduceat(np.where(finite, values, 0.0).astype(np.float64), starts)
-    counts = np.add.reduceat(finite.astype(np.float64), starts)
-    means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-    return (starts + np.append(starts[1:], len(values)) - 1) / 2, means
+    finite = np.where(np.isfinite(values), values, np.nan).astype(np.float64)
+    rows = pd.DataFrame({"place": np.arange(len(values)), "value": finite})
+    means = rows.groupby(rows["place"] // window_in_use(len(values), window)).mean()
+    return means["place"].to_numpy(), means["value"].to_numpy()
 
 
 def window_in_use(rows: int, window: int) -> int:

@@ -16,12 +16,11 @@ from metalearn.training.errors import History
 
 from ..runs.files import write_bytes
 from .axes import (
+    BLUE,
     GREY,
     LEGEND,
     LOSSES,
-    MARKERS,
     log_scale,
-    look,
     looks,
     mark_leaving,
     plain,
@@ -54,43 +53,36 @@ def save(figure: Figure, path: Path, kinds: Sequence[str] = ("png", "pdf")) -> d
 
 
 def loss_by_step(
-    evaluations: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]],
-    metric: str,
-    references: Mapping[str, float],
+    name: str, curves: Sequence[np.ndarray], metric: str, references: Mapping[str, float]
 ) -> Figure:
     """Draw query loss against inner steps; where an interval goes beyond the axis, that is marked.
 
     Args:
-        evaluations: by name, steps, mean, half width of the 95 % interval and median, as of ``ml.evaluate``.
+        name: of what was evaluated.
+        curves: steps, mean, half width of the 95 % interval and median, as of ``ml.evaluate``.
         metric: what the loss is called.
         references: losses to compare with, by name.
     """
     figure = Figure(figsize=(8.4 if references else 7.2, 4.8), layout="constrained")
     axes = figure.subplots()
-    starts = [*references.values()]
-    drawn = [np.array(starts)]
-    for index, (name, (steps, mean, half, median)) in enumerate(evaluations.items()):
-        mean, half = positive(mean), np.nan_to_num(np.asarray(half, float), posinf=0)
-        style, marker = look(index), MARKERS[index % len(MARKERS)]
-        axes.fill_between(steps, mean - half, mean + half, color=style["color"], alpha=0.22, linewidth=0)
-        axes.plot(steps, mean, marker=marker, markersize=5, linewidth=1.8, label=plain(name), **style)
-        median_style = {**style, "linestyle": (0, (1, 1)), "linewidth": 1.2}
-        axes.plot(steps, positive(median), label=plain(f"{name}: median"), **median_style)
-        # An interval that reaches 0 has no place on a logarithmic axis.
-        drawn += [np.maximum(mean - half, mean / 5), mean + half, positive(median)]
-        starts += mean[:1].tolist()
+    steps, mean, half, median = (np.asarray(curve, float) for curve in curves)
+    shown, bar, starts = positive(mean), np.nan_to_num(half, posinf=0), [*references.values()]
+    axes.fill_between(steps, shown - bar, shown + bar, color=BLUE, alpha=0.22, linewidth=0)
+    axes.plot(steps, shown, "o-", color=BLUE, markersize=5, linewidth=1.8, label=plain(name))
+    dotted: dict[str, Any] = {"color": BLUE, "linestyle": (0, (1, 1)), "linewidth": 1.2}
+    axes.plot(steps, positive(median), label=plain(f"{name}: median"), **dotted)
     y = f"{metric.upper() if len(metric) < 4 else metric.replace('_', ' ')}, mean, 95 % interval and median"
     tidy(axes, "Query loss after adapting to new tasks", "inner gradient steps", y)
-    log_scale(axes, drawn, ceiling=10 * np.nanmax([*starts, 0]) or np.inf)
-    for index, (steps, mean, half, _) in enumerate(evaluations.values()):
-        ends = np.asarray(mean, float) - half, np.asarray(mean, float) + half
-        mark_leaving(axes, np.asarray(steps), *ends, look(index)["color"])
+    # An interval that reaches 0 has no place on a logarithmic axis.
+    drawn = [np.array(starts), np.maximum(shown - bar, shown / 5), shown + bar, positive(median)]
+    log_scale(axes, drawn, ceiling=10 * np.nanmax([*starts, *shown[:1], 0]) or np.inf)
+    mark_leaving(axes, steps, mean - half, mean + half, BLUE)
     (low, high), place = axes.get_ylim(), 1.06
-    for name, value in sorted(references.items(), key=lambda item: -item[1]):
+    for predictor, value in sorted(references.items(), key=lambda item: -item[1]):
         axes.axhline(value, color=GREY, linestyle=(0, (6, 3)), linewidth=1, zorder=1)
         place = min(np.log(value / low) / np.log(high / low), place - 0.06)  # beside its line, or else lower
-        axes.text(1.01, place, f"{name}: {value:g}", transform=axes.transAxes, va="center", fontsize=9)
-    figure.legend(loc="outside lower center", ncols=1 + (max(map(len, evaluations)) < 35), **LEGEND)
+        axes.text(1.01, place, f"{predictor}: {value:g}", transform=axes.transAxes, va="center", fontsize=9)
+    figure.legend(loc="outside lower center", ncols=1 + (len(name) < 35), **LEGEND)
     return figure
 
 

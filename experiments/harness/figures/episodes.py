@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,12 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from metalearn import MetaLearner
-from metalearn.evaluation.task_list import EVALUATION_STREAM
 from metalearn.problems.bilevel import whole_support
 from metalearn.sources import Source
 from metalearn.types import Batch, Meta, Structure
 
-from .axes import BLUE, VERMILLION
+from .axes import BLUE, FRESH, STEPS, VERMILLION
 
 MOST_WAYS, SHOWN = 10, 3
 """Classes that can be drawn beside each other, and queries of each."""
@@ -38,9 +36,7 @@ class Episode(NamedTuple):
     accuracies: dict[int, float]
 
 
-def episode(
-    learner: object, meta: Meta, tasks: Source, steps: Sequence[int] = (0, 1), seed: int = 2
-) -> Episode | None:
+def episode(learner: object, meta: Meta, tasks: Source) -> Episode | None:
     """Adapt to a fresh task; return what :func:`draw` draws, or None if it does not classify images.
 
     The queries of the task are answered together, as in an evaluation.
@@ -49,12 +45,10 @@ def episode(
         learner: that was trained.
         meta: trained meta-parameters.
         tasks: of classes that training has not seen.
-        steps: inner steps after which the queries are answered.
-        seed: of the task, which no training draws.
     """
     if not isinstance(learner, MetaLearner) or learner.batch is not whole_support:
         return None
-    task = tasks.sample((seed, EVALUATION_STREAM), 1)
+    task = tasks.sample(FRESH, 1)
     if not _are_images(task.support) or not _are_images(task.query):
         return None
     ways = int(tf.reduce_max(task.query.targets)) + 1
@@ -64,7 +58,7 @@ def episode(
     if ways > MOST_WAYS or not all(map(len, known)) or len({*map(len, first)}) != 1:
         return None
     answers, accuracies = {}, {}
-    for step in steps:
+    for step in STEPS:
         fitted = learner.adapt(meta, task.support, step)
         given = np.argmax(learner.predict(fitted, task.query.inputs).numpy()[0], -1)
         answers[step], accuracies[step] = given[np.stack(first)], float(np.mean(given == classes))

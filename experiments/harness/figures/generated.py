@@ -6,29 +6,27 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from metalearn.evaluation.task_list import EVALUATION_STREAM
 from metalearn.nn import functional
 from metalearn.sources import Source
 from metalearn.types import Meta
 
-from .axes import BLUE, GREY
+from .axes import BLUE, FRESH, GREY
 
 BATCHES = 4
 """Mini-batches that are drawn."""
 
 
-def generated(generator: object, meta: Meta, tasks: Source, seed: int = 2) -> dict[str, np.ndarray] | None:
+def generated(generator: object, meta: Meta, tasks: Source) -> dict[str, np.ndarray] | None:
     """Return points of the data and of a generator, each ``[N, 2]``, or None if they are no such points.
 
     Args:
         generator: whose parameters ``meta`` are.
         meta: trained meta-parameters.
         tasks: dicts of ``real`` points and ``noise``.
-        seed: of the mini-batches, which no training draws.
     """
     if not isinstance(generator, keras.Model) or {*functional.parameters(generator)} != {*meta}:
         return None
-    query = tasks.sample((seed, EVALUATION_STREAM), BATCHES).query
+    query = tasks.sample(FRESH, BATCHES).query
     if not isinstance(query, dict) or {*query} != {"real", "noise"}:
         return None
     real, noise = (query[name].numpy().reshape(-1, query[name].shape[-1]) for name in ("real", "noise"))

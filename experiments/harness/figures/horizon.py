@@ -10,12 +10,11 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from metalearn import Learner, diagnostics, estimators
-from metalearn.evaluation.task_list import EVALUATION_STREAM
 from metalearn.sources import Source
 from metalearn.sources.protocol import is_constant
 from metalearn.types import Meta
 
-from .axes import LEGEND, look, tidy
+from .axes import FRESH, LEGEND, look, tidy
 
 TASKS, CALLS = 8, 50
 
@@ -35,18 +34,17 @@ class Horizon(NamedTuple):
     estimates: dict[str, tuple[float, float]]
 
 
-def measured(learner: Learner, metas: Mapping[str, Meta], tasks: Source, seed: int = 2) -> Horizon:
+def measured(learner: Learner, metas: Mapping[str, Meta], tasks: Source) -> Horizon:
     """Diagnose the inner loops of fresh tasks.
 
     Args:
         learner: of any problem.
         metas: meta-parameters by name; estimates are compared at the last.
         tasks: that it is evaluated on.
-        seed: of the tasks, which no training draws.
     """
-    drawn, growth = tasks.sample((seed, EVALUATION_STREAM), 1 if is_constant(tasks) else TASKS), {}
+    drawn, growth = tasks.sample(FRESH, 1 if is_constant(tasks) else TASKS), {}
     for name, meta in metas.items():
-        problem, phi, posed = learner.posed(meta, drawn, (seed, 0))
+        problem, phi, posed = learner.posed(meta, drawn, (FRESH[0], 0))
         grown = tf.function(diagnostics.cotangent_growth, autograph=False)
         growth[name] = grown(problem, phi, posed).numpy()
     one = tf.nest.map_structure(lambda leaf: leaf[:1], posed)

@@ -56,7 +56,8 @@ def meta_gradients(iterations: np.ndarray, rows: Rows, meta_batch_size: int, tit
     """
     figure = Figure(figsize=(13.5, 7.6), layout="constrained")
     panels = figure.subplots(2, 3, sharex=True).ravel()
-    panels[0].set_xlim(*_limits(iterations))
+    margin = max(0.03 * float(np.ptp(iterations)), 0.5)
+    panels[0].set_xlim(iterations[0] - margin, iterations[-1] + margin)
     figure.suptitle("What the meta-gradient is doing" + (f": {title}" if title else ""), fontsize=15)
     page = _Page(iterations, rows)
     page.losses(panels[0])
@@ -173,11 +174,6 @@ class _Page:
             look: dict[str, Any] = {"color": color, "ls": style, "lw": 1.8, "marker": "o", "ms": 3.5}
             panel.plot(self._iterations, values, label=label, **look)
         panel.legend(**SMALL)
-
-
-def _limits(iterations: np.ndarray) -> tuple[float, float]:
-    margin = max(0.03 * float(np.ptp(iterations)), 0.5)
-    return iterations[0] - margin, iterations[-1] + margin
 
 
 def _typical(values: np.ndarray) -> float:

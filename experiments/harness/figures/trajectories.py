@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -12,13 +12,12 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 import metalearn as ml
-from metalearn.evaluation.task_list import EVALUATION_STREAM
 from metalearn.nn import functional
 from metalearn.problems.applications.rollout import Gaussian, rollout
 from metalearn.sources import Source
 from metalearn.types import Meta
 
-from .axes import BLUE, GREY, VERMILLION
+from .axes import BLUE, FRESH, GREY, STEPS, VERMILLION
 
 SHOWN = 3
 """Tasks that are drawn."""
@@ -42,8 +41,6 @@ def trajectories(
     tasks: Source,
     make_model: Callable[[], keras.Model],
     deviation: float,
-    steps: Sequence[int] = (0, 1),
-    seed: int = 2,
 ) -> Paths | None:
     """Return trajectories of a policy in tasks that no training draws, or None if it does not navigate.
 
@@ -53,8 +50,6 @@ def trajectories(
         tasks: of the evaluation.
         make_model: returns the policy's model.
         deviation: of its actions.
-        steps: inner steps to draw the trajectories after.
-        seed: of the tasks.
     """
     if not isinstance(tasks, ml.tasks.Rollouts):
         return None
@@ -63,10 +58,10 @@ def trajectories(
         learner, ml.BilevelLearner
     ):
         return None
-    drawn = tasks.sample((seed, EVALUATION_STREAM), SHOWN)
+    drawn = tasks.sample(FRESH, SHOWN)
     network = functools.partial(functional.apply, make_model())
     positions = {}
-    for count in steps:
+    for count in STEPS:
         inner, _ = learner.adapt(meta, drawn, count)
         paths = []
         for task in range(SHOWN):

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from ..figures.axes import GREY, ORANGE, SKY, VERMILLION, plain
+from ..figures.axes import GREY, ORANGE, SKY, VERMILLION, plain, tidy
 from .panels import readable, short
 from .table import Table
 
@@ -60,11 +60,8 @@ def comparison(table: Table, references: Mapping[str, float]) -> Figure:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_xlabel(plain(f"{table.first['metric'].upper()}, mean over seeds and 95 % t interval"))
-    axes.set_title(plain(f"{table.setting}\n{others}".strip()), fontsize=13)
-    axes.grid(axis="both", color="#DDDDDD", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    measured = f"{table.first['metric'].upper()}, mean over seeds and 95 % t interval"
+    tidy(axes, plain(f"{table.setting}\n{others}".strip()), plain(measured))
     _explain(figure, table, references)
     return figure
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from pathlib import Path
 from typing import IO
@@ -46,11 +47,8 @@ def _require_whole(path: Path, member: zipfile.ZipInfo, file: IO[bytes]) -> None
     if version not in read_header:
         raise UsageError(f"{path}: {member.filename} has a format of arrays that is not read: {version}")
     shape, _, dtype = read_header[version](file)
-    count = 1
-    for length in shape:
-        count *= length
     there = member.file_size - file.tell()
-    if dtype.hasobject or min(shape, default=0) < 0 or count * dtype.itemsize != there:
+    if dtype.hasobject or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != there:
         raise UsageError(
             f"{path}: {member.filename} is said to be {dtype} {shape}, which the {there} bytes there are not"
         )

@@ -60,7 +60,7 @@ def open_plain(path: Path, flags: int, mode: str, **settings: Any) -> IO[Any]:
     """
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     try:
-        _require_regular(path, descriptor)
+        _size(path, os.fstat(descriptor))
         return os.fdopen(descriptor, mode, **settings)
     except BaseException:
         os.close(descriptor)
@@ -74,11 +74,8 @@ def read_bytes(path: Path, limit: int) -> bytes:
         OSError: if it cannot be opened.
         UsageError: if it is larger, or a pipe, a device or the like: it is not read then.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        size = _require_regular(path, descriptor)
-        if size > limit:
-            raise UsageError(f"{path} has {size} bytes, of a file of its kind at most {limit} are read")
+    with _opened(path) as file:
+        _size(path, os.fstat(file.fileno()), limit)
         return file.read(limit)
 
 
@@ -89,10 +86,7 @@ def require_regular(path: Path, limit: int) -> int:
         OSError: if it cannot be opened.
         UsageError: as :func:`read_bytes`.
     """
-    size = _require_mode(path, path.stat())
-    if size > limit:
-        raise UsageError(f"{path} has {size} bytes, of a file of its kind at most {limit} are read")
-    return size
+    return _size(path, path.stat(), limit)
 
 
 def require_plain_folder(folder: Path) -> None:
@@ -131,6 +125,11 @@ def make_plain_folder(folder: Path) -> None:
     require_plain_folder(folder)
 
 
+def users_cache() -> Path:
+    """Return the folder for what this user's processes keep for each other, whether it exists or not."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metalearn"
+
+
 def sweep(folder: Path) -> None:
     """Remove what killed processes have left half written in a folder that nobody else writes to."""
     for path in folder.rglob(f".*{TEMPORARY}"):
@@ -140,20 +139,23 @@ def sweep(folder: Path) -> None:
 def sha256(path: Path, size: int | None = None) -> str:
     """Return the SHA-256 of a regular file, or of its first ``size`` bytes."""
     total, left = hashlib.sha256(), size
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        _require_regular(path, descriptor)
+    with _opened(path) as file:
+        _size(path, os.fstat(file.fileno()))
         while part := file.read(MIB if left is None else min(MIB, left)):
             total.update(part)
             left = None if left is None else left - len(part)
     return total.hexdigest()
 
 
-def _require_regular(path: Path, descriptor: int) -> int:
-    return _require_mode(path, os.fstat(descriptor))
+def _opened(path: Path) -> IO[bytes]:
+    """Open whatever a path leads to, without waiting for what would be written into a pipe."""
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
 
 
-def _require_mode(path: Path, found: os.stat_result) -> int:
+def _size(path: Path, found: os.stat_result, limit: float = float("inf")) -> int:
+    """Return the size of a regular file; raise UsageError for anything else, and for a larger one."""
     if not stat.S_ISREG(found.st_mode):
         raise UsageError(f"{path} is no file: it is not read")
+    if found.st_size > limit:
+        raise UsageError(f"{path} has {found.st_size} bytes, of a file of its kind at most {limit} are read")
     return found.st_size

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 Config = dict[str, Any]
+"""A configuration, or a part of one, as plain data."""
 
 WITHOUT_EFFECT = ("label", "tracking", "diagnostics", "paths", "run")
 """Settings that cannot change a result."""

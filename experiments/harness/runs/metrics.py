@@ -13,9 +13,8 @@ from metalearn.callbacks.csv import header, lines
 from metalearn.training.errors import History
 
 from ..errors import UsageError
+from .checkpoints import State
 from .files import MIB, open_plain, require_regular, sha256
-
-State = dict[str, np.ndarray]
 
 SIZE, CONTENT = "bytes", "sha256"
 """Entries of a checkpoint, below the file's name: where the file ended, and the checksum of what it held."""

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from . import code
-from .files import write_atomically
-
-Config = dict[str, Any]
+from .files import write_bytes
+from .identity import Config
 
 
 def latest(manifest: Config) -> Any:
@@ -28,4 +27,4 @@ def keep_uncommitted(path: Path, config: Config) -> None:
     if text:
         earlier = len(list(path.parent.glob(f"{path.stem}*{path.suffix}")))
         place = path.with_stem(f"{path.stem}-{earlier + 1}") if earlier else path
-        write_atomically(place, lambda file: file.write(f"{text}\n".encode(errors="replace")))
+        write_bytes(place, f"{text}\n".encode(errors="replace"))

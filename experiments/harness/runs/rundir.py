@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 from ..errors import UsageError
 from ..invocation import command
 from . import environment, identity, provenance
-from .files import MIB, read_bytes, sha256, write_atomically, write_json
+from .files import MIB, WANDB, read_bytes, sha256, write_bytes, write_json
+from .identity import Config
 
 FORMAT = 3
 """Version of the layout of a run's folder."""
@@ -28,7 +30,15 @@ KINDS = {"status": str, "identity": str, "config": str, "iteration": int, "after
 LARGEST_CONFIG, LARGEST_MANIFEST, LARGEST_EVALUATION = MIB, 16 * MIB, 256 * MIB
 """Bytes of files that are read."""
 
-Config = dict[str, Any]
+
+class _Inside:
+    """A path inside the folder of a run, by its name there."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, run: RunDirectory, _: object = None) -> Path:
+        return run.path / self._name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,75 +47,37 @@ class RunDirectory:
 
     path: Path
 
-    @property
-    def config(self) -> Path:
-        """The resolved configuration."""
-        return self.path / "config.yaml"
-
-    @property
-    def manifest(self) -> Path:
-        """What made the run, and how far it is."""
-        return self.path / "manifest.json"
-
-    @property
-    def uncommitted(self) -> Path:
-        """Changes to the code since its last commit, if there were any."""
-        return self.path / "uncommitted.diff"
-
-    @property
-    def metrics(self) -> Path:
-        """One row an iteration."""
-        return self.path / "metrics.csv"
-
-    @property
-    def diagnostics(self) -> Path:
-        """One row a diagnosis of the meta-gradient, if any were asked for."""
-        return self.path / "diagnostics.csv"
-
-    @property
-    def validation(self) -> Path:
-        """One row a validation, if any were asked for."""
-        return self.path / "validation.csv"
-
-    @property
-    def evaluation(self) -> Path:
-        """The final evaluation."""
-        return self.path / "evaluation.json"
-
-    @property
-    def evaluations(self) -> Path:
-        """Evaluations beside the final one."""
-        return self.path / "evaluations"
-
-    @property
-    def losses(self) -> Path:
-        """Each evaluation task's loss at each step."""
-        return self.path / "evaluation.npz"
+    config = _Inside("config.yaml")
+    """The resolved configuration."""
+    manifest = _Inside("manifest.json")
+    """What made the run, and how far it is."""
+    uncommitted = _Inside("uncommitted.diff")
+    """Changes to the code since its last commit, if there were any."""
+    metrics = _Inside("metrics.csv")
+    """One row an iteration."""
+    diagnostics = _Inside("diagnostics.csv")
+    """One row a diagnosis of the meta-gradient, if any were asked for."""
+    validation = _Inside("validation.csv")
+    """One row a validation, if any were asked for."""
+    evaluation = _Inside("evaluation.json")
+    """The final evaluation."""
+    evaluations = _Inside("evaluations")
+    """Evaluations beside the final one."""
+    losses = _Inside("evaluation.npz")
+    """Each evaluation task's loss at each step."""
+    error = _Inside("error.txt")
+    """The traceback of the fault that the run ended with, if it did."""
+    checkpoints = _Inside("checkpoints")
+    """The trainer's states."""
+    evolution = _Inside("evolution")
+    """Images that are learned, after some of the iterations."""
+    figures = _Inside("figures")
+    """PNG files."""
 
     @property
     def appended(self) -> tuple[Path, ...]:
         """Files that grow while the run goes on, and are cut when it goes back."""
         return self.metrics, self.diagnostics, self.validation
-
-    @property
-    def error(self) -> Path:
-        """The traceback of the fault that the run ended with, if it did."""
-        return self.path / "error.txt"
-
-    @property
-    def checkpoints(self) -> Path:
-        """The trainer's states."""
-        return self.path / "checkpoints"
-
-    @property
-    def evolution(self) -> Path:
-        """Images that are learned, after some of the iterations."""
-        return self.path / "evolution"
-
-    @property
-    def figures(self) -> Path:
-        """PNG files."""
-        return self.path / "figures"
 
 
 def locate(config: Config) -> RunDirectory:
@@ -123,7 +95,7 @@ def locate(config: Config) -> RunDirectory:
 
 
 def create(run: RunDirectory, config: Config) -> None:
-    """Write configuration and manifest into the run's folder, which exists.
+    """Write configuration and manifest into the folder of a run, which is made if it does not exist.
 
     Raises:
         UsageError: if it cannot be written, or holds results that no manifest tells of.
@@ -132,32 +104,33 @@ def create(run: RunDirectory, config: Config) -> None:
         raise UsageError(
             f"{run.path} has results in it but no manifest.json: run.fresh=true starts beside it"
         )
-    try:
+    with writing(run.path):
         run.checkpoints.mkdir(exist_ok=True)
         run.figures.mkdir(exist_ok=True)
-        text = OmegaConf.to_yaml(OmegaConf.create(identity.kept(config)))
-        write_atomically(run.config, lambda file: file.write(text.encode()))
+        write_bytes(run.config, OmegaConf.to_yaml(OmegaConf.create(identity.kept(config))).encode())
         provenance.keep_uncommitted(run.uncommitted, config)
         _write_manifest(run, _new_manifest(config))
-    except OSError as error:
-        raise unwritable(run.path, error) from error
 
 
-def make(run: RunDirectory) -> None:
-    """Make the folder of a run, if it does not exist.
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Make the folder of a run or a sweep, if it does not exist, and write into it within.
 
     Raises:
         UsageError: if that cannot be done.
     """
     try:
-        run.path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
-        raise unwritable(run.path, error) from error
+        reason = f"cannot write to {path}: {error.strerror}; choose another paths.runs=<dir>"
+        raise UsageError(reason) from error
 
 
-def unwritable(path: Path, error: OSError) -> UsageError:
-    """Return the error that says that a run cannot be kept in a folder."""
-    return UsageError(f"cannot write to {path}: {error.strerror}; choose another paths.runs=<dir>")
+def below(folder: Path) -> list[Path]:
+    """Return the folders of all runs in a folder; W&B keeps configurations of its own in some."""
+    found = sorted({path.parent for path in folder.rglob("config.yaml")})
+    return [path for path in found if WANDB not in path.relative_to(folder).parts]
 
 
 def read(run: RunDirectory, packages: Sequence[str] = ()) -> tuple[Config, Config]:

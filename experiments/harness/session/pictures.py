@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from matplotlib.figure import Figure
 
 import metalearn as ml
-from metalearn.sources import Source
 
 from ..config.build import build, build_tasks, judged, loss_name
 from ..config.preparation import tasks_of
@@ -26,11 +25,10 @@ from ..figures import (
 )
 from ..figures import drawing as figures
 from ..runs import metrics
+from ..runs.identity import Config
 from ..runs.rundir import RunDirectory, read_manifest
 from .evolution import kept
 from .session import Session
-
-Config = dict[str, Any]
 
 WINDOW = 500
 """Iterations that a point of the training curves is the mean of."""
@@ -47,91 +45,12 @@ REFERENCES = {
 evaluation; the sinusoid's are the well-known ones for random inputs, at most 0.01 lower."""
 
 
-class Trained(NamedTuple):
-    """What figures of a problem are drawn from.
-
-    Attributes:
-        learner: that was trained.
-        meta: trained meta-parameters.
-        tasks: of the evaluation.
-        config: of the run.
-        run: where it is.
-    """
-
-    learner: ml.Learner
-    meta: ml.types.Meta
-    tasks: Source
-    config: Config
-    run: RunDirectory
-
-    @property
-    def protocol(self) -> str:
-        """Shots and inner steps in training, to be said in a figure."""
-        shots = self.config["task"].get("shots")
-        return f"{shots} shot{'s' * (shots != 1)}, K = {self.config['learner']['steps']}"
-
-    def part(self, name: str) -> Any:
-        """Return an object that the configuration of the problem describes, or None."""
-        settings, packages = self.config.get("problem") or {}, self.config.get("packages", ())
-        return build(settings.get(name), f"problem.{name}", packages)
-
-
-def _adaptation(of: Trained) -> Figure | None:
-    cases = adaptation.adaptation_cases(of.learner, of.meta, build_tasks(of.config))
-    return adaptation.adaptation(cases, of.protocol) if cases else None
-
-
-def _episode(of: Trained) -> Figure | None:
-    found = episodes.episode(of.learner, of.meta, of.tasks)
-    return episodes.draw(found, of.protocol) if found else None
-
-
-def _attacked(of: Trained) -> Figure | None:
-    found = attacked.attacked(judged(of.config, of.learner), of.meta, of.tasks)
-    return attacked.draw(found) if found else None
-
-
-def _distilled(of: Trained) -> Figure | None:
-    found = distilled.distilled(of.learner, of.meta, of.config["seed"], kept(of.run))
-    return distilled.draw(found) if found else None
-
-
-def _generated(of: Trained) -> Figure | None:
-    found = generated.generated(of.part("generator"), of.meta, of.tasks)
-    return generated.draw(found) if found else None
-
-
-def _trajectories(of: Trained) -> Figure | None:
-    deviation = (of.config.get("problem") or {}).get("deviation", 0.0)
-    found = trajectories.trajectories(of.learner, of.meta, of.tasks, lambda: of.part("model"), deviation)
-    return trajectories.draw(found) if found else None
-
-
-def _horizon(of: Trained) -> Figure | None:
-    if not of.config["diagnostics"]["horizon"]:
-        return None
-    metas = {"before": of.learner.initialize(of.config["seed"]), "learned": of.meta}
-    return horizon.draw(horizon.measured(of.learner, metas, of.tasks))
-
-
-OF_PROBLEMS: dict[str, Callable[[Trained], Figure | None]] = {
-    "adaptation": _adaptation,
-    "episode": _episode,
-    "attacked": _attacked,
-    "distilled": _distilled,
-    "generated": _generated,
-    "trajectories": _trajectories,
-    "horizon": _horizon,
-}
-"""Figures by name; each is None of a problem that it does not suit."""
-
-
 def draw(session: Session, evaluation: ml.Evaluation) -> dict[str, Path]:
     """Draw the figures of a run and return where each was written."""
-    run, trainer, config = session.run, session.trainer, session.config
+    run, config = session.run, session.config
     history = metrics.read(run.metrics)
     window = max(1, min(WINDOW, len(history["outer/loss"]) // 20))
-    drawn: dict[str, Figure | None] = {
+    drawn = {
         "loss_by_step": loss_by_step(evaluation, config),
         "training_curves": figures.training_curves(history, window),
         "meta_gradient_norms": figures.meta_gradient_norms(history, window),
@@ -139,10 +58,44 @@ def draw(session: Session, evaluation: ml.Evaluation) -> dict[str, Path]:
     if reported.named(history, evaluation):
         speed = (read_manifest(run) or {}).get("milliseconds_per_iteration")
         drawn["metrics"] = reported.metrics(history, evaluation, window, speed)
-    trained = Trained(trainer.learner, trainer.meta, tasks_of(config, "evaluation"), config, run)
-    drawn |= {name: make(trained) for name, make in OF_PROBLEMS.items()}
-    paths = {name: _save(figure, run, name) for name, figure in drawn.items() if figure is not None}
-    return paths | draw_story(run, config)
+    drawn |= _of_problem(session)
+    return {name: _save(figure, run, name) for name, figure in drawn.items()} | draw_story(run, config)
+
+
+def _of_problem(session: Session) -> dict[str, Figure]:
+    """Return the figures that suit the problem of a run: nothing is found for those that do not."""
+    config, settings = session.config, session.config.get("problem") or {}
+    learner, meta, tasks = session.trainer.learner, session.trainer.meta, tasks_of(config, "evaluation")
+    shots, steps = config["task"].get("shots"), config["learner"]["steps"]
+    protocol = f"{shots} shot{'s' * (shots != 1)}, K = {steps}"
+
+    def part(name: str) -> Any:
+        return build(settings.get(name), f"problem.{name}", config.get("packages", ()))
+
+    found: dict[str, tuple[Any, Callable[[Any], Figure]]] = {
+        "adaptation": (
+            adaptation.adaptation_cases(learner, meta, build_tasks(config)),
+            lambda cases: adaptation.adaptation(cases, protocol),
+        ),
+        "episode": (episodes.episode(learner, meta, tasks), lambda task: episodes.draw(task, protocol)),
+        "attacked": (attacked.attacked(judged(config, learner), meta, tasks), attacked.draw),
+        "distilled": (
+            distilled.distilled(learner, meta, config["seed"], kept(session.run)),
+            distilled.draw,
+        ),
+        "generated": (generated.generated(part("generator"), meta, tasks), generated.draw),
+        "trajectories": (
+            trajectories.trajectories(
+                learner, meta, tasks, lambda: part("model"), settings.get("deviation", 0.0)
+            ),
+            trajectories.draw,
+        ),
+    }
+    drawn = {name: make(data) for name, (data, make) in found.items() if data}
+    if config["diagnostics"]["horizon"]:
+        metas = {"before": learner.initialize(config["seed"]), "learned": meta}
+        drawn["horizon"] = horizon.draw(horizon.measured(learner, metas, tasks))
+    return drawn
 
 
 def draw_story(run: RunDirectory, config: Config) -> dict[str, Path]:
@@ -167,11 +120,8 @@ def loss_by_step(evaluation: ml.Evaluation, config: Config) -> Figure:
     label = str(config["label"])
     if not config.get("problem"):
         label += f", K = {config['learner']['steps']} in training"
-    return figures.loss_by_step(
-        {label: (evaluation.steps, evaluation.mean, evaluation.ci95, evaluation.median)},
-        loss_name(config),
-        references(config),
-    )
+    curves = evaluation.steps, evaluation.mean, evaluation.ci95, evaluation.median
+    return figures.loss_by_step(label, curves, loss_name(config), references(config))
 
 
 def references(config: Config) -> dict[str, float]:

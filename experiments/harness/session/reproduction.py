@@ -13,14 +13,13 @@ import metalearn as ml
 from metalearn.callbacks import Call
 from metalearn.training.errors import History
 
-from ..app.terminal import Bar
+from ..app.terminal import bar
 from ..config import schema
 from ..config.build import failing_as
 from ..config.preparation import prepare
 from ..console import say
 from ..errors import BAD_INPUT, FAILED, UsageError
 from ..runs import arrays, environment, metrics, provenance, rundir
-from ..runs.files import WANDB
 from ..runs.rundir import RunDirectory
 from . import workers
 from .results import digest, evaluate
@@ -55,8 +54,7 @@ def reproduce(folder: Path, until: int | None, packages: Sequence[str] = ()) -> 
     Raises:
         UsageError: if there is no run, or the only one cannot be read.
     """
-    found = sorted({each.parent for each in folder.rglob("config.yaml")})
-    paths = [path for path in found if WANDB not in path.relative_to(folder).parts]
+    paths = rundir.below(folder)
     if not paths:
         raise UsageError(f"run={folder} is not the folder of a run, nor are there any below it")
     if len(paths) == 1:
@@ -143,8 +141,8 @@ def _train(trainer: ml.MetaTrainer, stored: History, total: int) -> str | None:
         return 0 if difference else None
 
     try:
-        with Bar(0, total) as bar:
-            trainer.run(total, [ml.callbacks.progress(bar.advance), ml.callbacks.each(compare)])
+        with bar(0, total) as advance:
+            trainer.run(total, [ml.callbacks.progress(advance), ml.callbacks.each(compare)])
     except ml.NonFiniteError as error:
         found.append(str(error))
     return found[0] if found else None

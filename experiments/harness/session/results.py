@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -23,11 +22,10 @@ from ..errors import UsageError
 from ..figures import drawing as figures
 from ..runs import checkpoints, code, identity, provenance, rundir
 from ..runs.files import read_bytes, require_plain_folder, write_atomically, write_bytes, write_json
+from ..runs.identity import Config
 from ..runs.rundir import LARGEST_EVALUATION, RunDirectory
 from .pictures import draw, loss_by_step
 from .session import Session
-
-Config = dict[str, Any]
 
 TITLE = "Query loss after adaptation to fresh tasks"
 
@@ -146,14 +144,9 @@ def _keep(folder: Path, evaluation: ml.Evaluation, config: Config, trainer: ml.M
         place.evaluation,
         {
             "steps": evaluation.steps.tolist(),
-            "mean": _finite_or_null(evaluation.mean),
-            "median": _finite_or_null(evaluation.median),
-            "ci95": _finite_or_null(evaluation.ci95),
+            **_stored(evaluation),
             "diverged": evaluation.diverged.tolist(),
-            "metrics": {
-                name: {part: _finite_or_null(getattr(curve, part)) for part in STORED}
-                for name, curve in evaluation.metrics.items()
-            },
+            "metrics": {name: _stored(curve) for name, curve in evaluation.metrics.items()},
             "num_tasks": evaluation.num_tasks,
             "tasks_hash": evaluation.tasks_hash,
             "metric": metric,
@@ -167,8 +160,13 @@ def _keep(folder: Path, evaluation: ml.Evaluation, config: Config, trainer: ml.M
     console.print(evaluation_table(evaluation, metric, TITLE, statistics))
 
 
-def _finite_or_null(values: np.ndarray) -> list[float | None]:
-    return [value if np.isfinite(value) else None for value in values.tolist()]
+def _stored(curve: ml.Evaluation | Curve) -> dict[str, list[float | None]]:
+    return {part: [*map(finite, getattr(curve, part).tolist())] for part in STORED}
+
+
+def finite(value: float) -> float | None:
+    """Return a number as JSON can have it."""
+    return value if np.isfinite(value) else None
 
 
 def show(run: RunDirectory, manifest: Config) -> None:
@@ -178,7 +176,7 @@ def show(run: RunDirectory, manifest: Config) -> None:
         UsageError: if it cannot be read.
     """
     rundir.require_unchanged(run, manifest, run.evaluation)
-    try:
+    with failing_as(f"{run.evaluation} cannot be read"):
         stored = json.loads(read_bytes(run.evaluation, LARGEST_EVALUATION))
         evaluation = ml.Evaluation(
             steps=np.array(stored["steps"]),
@@ -195,6 +193,4 @@ def show(run: RunDirectory, manifest: Config) -> None:
             },
         )
         table = evaluation_table(evaluation, str(stored["metric"]), TITLE, stored.get("statistics"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{run.evaluation} cannot be read: {error!r}") from error
     console.print(table)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..console import say
 from ..errors import UsageError
 from ..runs import checkpoints, code, files, identity, metrics, provenance, rundir
+from ..runs.identity import Config
 from ..runs.lock import locked
 from ..runs.rundir import RunDirectory
 from .results import restore, set_aside, show
 from .session import Session
-
-Config = dict[str, Any]
 
 
 def require_own(run: RunDirectory, config: Config, manifest: Config) -> None:

@@ -15,7 +15,7 @@ from ..invocation import command
 from ..runs import checkpoints, identity, metrics, rundir
 from ..runs.lock import Lock
 from ..runs.rundir import RunDirectory
-from ..tracking.trackers import Tracker, no_tracker
+from ..tracking.trackers import NoTracker, Tracker
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Session:
     trainer: ml.MetaTrainer
     lock: Lock
     callbacks: Sequence[Callback[ml.MetaTrainer]] = ()
-    tracker: Tracker = dataclasses.field(default_factory=no_tracker)
+    tracker: Tracker = dataclasses.field(default_factory=NoTracker)
 
     def note(self, **changes: Any) -> None:
         """Change entries of the manifest."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 import traceback
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,24 +14,23 @@ from metalearn.callbacks import Call, Callback, CallbackError, each, progress
 
 from ..app import compile_cache
 from ..app.interrupts import interruptible
-from ..app.terminal import Bar, brief
+from ..app.terminal import bar, brief
 from ..config.build import build_callbacks, build_tracker
 from ..config.preparation import prepare
 from ..console import say, say_error
 from ..errors import FAILED, INTERRUPTED, UsageError
 from ..invocation import command
 from ..runs import files, identity, rundir
+from ..runs.identity import Config
 from ..runs.lock import locked
 from . import workers
 from .diagnosis import Diagnoses
 from .evolution import Evolution
 from .pictures import draw_story
-from .results import conclude, digest
+from .results import conclude, digest, finite
 from .resumption import require_own, require_same_code, resume, show_complete
 from .session import Session
 from .validation import Report, Validation
-
-Config = dict[str, Any]
 
 
 def train(config: Config, report: Report | None = None) -> int:
@@ -72,8 +70,8 @@ def _train_shared(config: Config, report: Report | None) -> int:
     if crew is not None and crew.index:
         return workers.follow(config, trainer, crew)
     callbacks = build_callbacks(config)
-    rundir.make(run)
-    files.require_plain_folder(run.path)
+    with rundir.writing(run.path):
+        files.require_plain_folder(run.path)
     try:
         with locked(run.path) as lock, workers.together(config, trainer, crew):
             files.sweep(run.path)
@@ -148,7 +146,7 @@ def _work(session: Session, report: Report | None, started: float) -> int:
             end=rundir.now(),
             files=rundir.checksums(session.run),
             seconds={**known, "total": round(total, 2)} if trainer.iteration > first else known,
-            validation_loss=_finite(validation.loss),
+            validation_loss=finite(validation.loss),
             meta_parameters=sum(leaf.shape.num_elements() for leaf in tf.nest.flatten(trainer.meta)),
         )
     say(f"training took {seconds:.1f} s, everything {total:.1f} s; all of it is in {session.run.path}")
@@ -198,8 +196,8 @@ def _train(session: Session, validation: Validation) -> float:
             saved = time.perf_counter()
 
     session.lock.require()
-    with interruptible(session.leave) as interrupted, Bar(trainer.iteration, total) as bar:
-        between: list[Callback[ml.MetaTrainer]] = [each(record), progress(bar.advance)]
+    with interruptible(session.leave) as interrupted, bar(trainer.iteration, total) as advance:
+        between: list[Callback[ml.MetaTrainer]] = [each(record), progress(advance)]
         between += [each(leave), diagnoses, validation, Evolution(session), *session.callbacks, each(save)]
         try:
             if trainer.iteration < total and not _stopped(session):
@@ -243,12 +241,7 @@ def _fail(session: Session, error: ml.NonFiniteError) -> int:
 
 def _give_up(session: Session, validation: Validation) -> int:
     session.tracker.finish()
-    session.note(status="pruned", end=rundir.now(), validation_loss=_finite(validation.loss))
+    session.note(status="pruned", end=rundir.now(), validation_loss=finite(validation.loss))
     iteration, loss = session.trainer.iteration, f"{validation.loss:.4g}"
     say(f"given up at iteration {iteration}: its validation loss is {loss}, others had less there")
     return 0
-
-
-def _finite(loss: float) -> float | None:
-    """Return a loss as JSON can have it."""
-    return loss if np.isfinite(loss) else None

@@ -9,8 +9,8 @@ import numpy as np
 import metalearn as ml
 from metalearn.callbacks import Call, Watch
 
+from ..config.build import failing_as
 from ..config.preparation import number, tasks_of
-from ..errors import UsageError
 from ..runs import metrics
 from .session import Session
 
@@ -44,12 +44,9 @@ class Validation:
         self._last = metrics.last_iteration(session.run.validation)
         tasks = tasks_of(session.config, "validation")
         count = number(tasks, settings["tasks"])
-        try:
-            self._evaluate = ml.evaluator(
-                session.trainer.learner, tasks, count, settings["steps"], settings["seed"]
-            )
-        except ValueError as error:
-            raise UsageError(f"validation: {error}") from error
+        with failing_as("validation"):
+            chosen = count, settings["steps"], settings["seed"]
+            self._evaluate = ml.evaluator(session.trainer.learner, tasks, *chosen)
 
     def begin(self, trainer: ml.MetaTrainer, end: int) -> Watch:
         """See :class:`metalearn.callbacks.Callback`."""

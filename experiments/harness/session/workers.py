@@ -22,8 +22,7 @@ from ..config.build import failing_as
 from ..console import console
 from ..errors import FAILED, UsageError
 from ..runs import code, identity
-
-Config = dict[str, Any]
+from ..runs.identity import Config
 
 PATIENCE_SECONDS = {True: 5, False: 60}
 """Time that other processes have to end in once one has: the chief, or another that the chief has to miss."""

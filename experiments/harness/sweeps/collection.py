@@ -18,11 +18,10 @@ from ..config.build import failing_as
 from ..config.packages import require
 from ..errors import UsageError
 from ..runs import arrays, identity, metrics, rundir
-from ..runs.files import MIB, WANDB, read_bytes, require_regular
+from ..runs.files import MIB, read_bytes, require_regular
+from ..runs.identity import Config
 from ..runs.rundir import LARGEST_EVALUATION, RunDirectory
 from . import definition
-
-Config = dict[str, Any]
 
 SEEDED = ("seed", *identity.WITHOUT_EFFECT)
 """Settings that runs of one configuration may differ in."""
@@ -70,11 +69,7 @@ def collect(folder: Path, packages: Sequence[str] | None = None) -> Collection:
     Raises:
         UsageError: if there is no run, or none but those that name code of other packages.
     """
-    jobs = definition.read(folder)
-    # W&B keeps configurations of its own.
-    known = sorted({path.parent for path in folder.rglob("config.yaml")} if not jobs else [])
-    below = [path for path in known if WANDB not in path.relative_to(folder).parts]
-    paths = [job.run.path for job in jobs] or below
+    paths = [job.run.path for job in definition.read(folder)] or rundir.below(folder)
     if not paths:
         raise UsageError(f"runs={folder} has no runs in it: train some, or give the folder that they are in")
     found = read(paths, folder, packages)

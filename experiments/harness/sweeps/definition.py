@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..config.build import failing_as
 from ..errors import UsageError
 from ..invocation import command
 from ..runs import rundir
@@ -37,11 +38,8 @@ def write(place: Path, jobs: Sequence[Job]) -> None:
         }
         for job in jobs
     ]
-    try:
-        place.mkdir(parents=True, exist_ok=True)
+    with rundir.writing(place):
         write_json(place / FILE, {"format": FORMAT, "command": command(), "jobs": listed})
-    except OSError as error:
-        raise rundir.unwritable(place, error) from error
 
 
 def read(place: Path) -> list[Job]:
@@ -53,13 +51,11 @@ def read(place: Path) -> list[Job]:
     path = place / FILE
     if not path.exists():
         return []
-    try:
+    with failing_as(f"{path} cannot be read"):
         stored = json.loads(read_bytes(path, LARGEST))
         if stored["format"] != FORMAT:
             raise UsageError(f"{path} has format {stored['format']!r}, this version reads {FORMAT}")
         return [_job(place, entry) for entry in stored["jobs"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UsageError(f"{path} cannot be read: {error!r}") from error
 
 
 def _job(place: Path, entry: dict[str, object]) -> Job:

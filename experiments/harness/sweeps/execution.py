@@ -39,16 +39,16 @@ class Results:
     """How jobs ended.
 
     Attributes:
-        before: the state of each run before, by its path.
+        before: the state of each run before.
         after: and now.
         reasons: why a run is not complete, as far as is known.
         interrupted: whether somebody stopped the sweep.
         broken: whether the launcher did.
     """
 
-    before: dict[str, str]
-    after: dict[str, str]
-    reasons: dict[str, str]
+    before: dict[Job, str]
+    after: dict[Job, str]
+    reasons: dict[Job, str]
     interrupted: bool
     broken: bool
 
@@ -70,9 +70,9 @@ def state(job: Job) -> str:
 
 def execute(setting: Setting, jobs: Sequence[Job]) -> Results:
     """Launch the jobs that have not ended, and return how all of them stand."""
-    before = {str(job.run.path): state(job) for job in jobs}
-    left = [job for job in jobs if before[str(job.run.path)] not in ENDED]
-    reasons: dict[str, str] = {}
+    before = {job: state(job) for job in jobs}
+    left = [job for job in jobs if before[job] not in ENDED]
+    reasons: dict[Job, str] = {}
     interrupted, broken, failures = False, False, 0
     while left and not interrupted and not broken:
         try:
@@ -90,17 +90,16 @@ def execute(setting: Setting, jobs: Sequence[Job]) -> Results:
             left = still
             if left and not broken:
                 say(f"{len(left)} jobs have not ended, and are launched again")
-    left = [job for job in jobs if before[str(job.run.path)] not in ENDED]
-    after = {str(job.run.path): state(job) for job in jobs}
+    left = [job for job in jobs if before[job] not in ENDED]
+    after = {job: state(job) for job in jobs}
     for job in left:
-        path = str(job.run.path)
-        if after[path] not in ENDED:
-            reasons.setdefault(path, _reason(job, after[path]))
+        if after[job] not in ENDED:
+            reasons.setdefault(job, _reason(job, after[job]))
     return Results(before, after, reasons, interrupted, broken)
 
 
-def _launch(setting: Setting, jobs: Sequence[Job]) -> dict[str, str]:
-    """Launch jobs and return why some are not complete, by the paths of their runs."""
+def _launch(setting: Setting, jobs: Sequence[Job]) -> dict[Job, str]:
+    """Launch jobs and return why some are not complete."""
     try:
         returned = setting.launcher.launch([job.overrides for job in jobs], initial_job_idx=0)
         outcomes = [each.return_value for each in returned]
@@ -109,7 +108,7 @@ def _launch(setting: Setting, jobs: Sequence[Job]) -> dict[str, str]:
     finally:
         console.quiet = False  # jobs that stopped printing may have run in this process
     return {
-        str(job.run.path): outcome.message
+        job: outcome.message
         for job, outcome in zip(jobs, outcomes, strict=True)
         if isinstance(outcome, Outcome) and outcome.message
     }
@@ -133,7 +132,7 @@ def _terminable() -> Iterator[None]:
 
 
 @contextmanager
-def _watched(jobs: Sequence[Job], before: dict[str, str]) -> Iterator[None]:
+def _watched(jobs: Sequence[Job], before: dict[Job, str]) -> Iterator[None]:
     """Show how many jobs have ended, and a line for each; they themselves print nothing."""
     left, shown = threading.Event(), Console(highlight=False, soft_wrap=True)
     say(f"{len(jobs)} jobs of {len(before)} to run")

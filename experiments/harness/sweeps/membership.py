@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from ..console import console
+from ..runs.identity import Config
 from . import definition
 from .setting import Job
-
-Config = dict[str, Any]
 
 
 def own_job() -> tuple[Path, Job] | None:

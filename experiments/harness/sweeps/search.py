@@ -12,8 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
-from metalearn.checks import require_count
-
+from ..config.kinds import SEED, integer
 from ..console import cell, print_table, say
 from ..errors import UsageError
 from ..runs import rundir
@@ -28,8 +27,8 @@ from .summary import summarize
 SHOWN = 5
 """Best trials in the closing table."""
 
-MOST = {"trials": 100_000, "parallel": 1000}
-"""Trials of a search, which remembers each, and those that are chosen and launched together."""
+KINDS = {"trials": integer(1, 100_000), "parallel": integer(1, 1000), "seed": SEED}
+"""Of settings: a search remembers all trials; those in parallel are chosen and launched together."""
 
 VALIDATIONS = 10
 """In a run, unless ``validation.interval`` says otherwise."""
@@ -67,14 +66,8 @@ def sweep(
     Raises:
         UsageError: if a setting cannot be.
     """
-    for key, minimum in (("trials", 1), ("parallel", 1), ("seed", 0)):
-        try:
-            require_count(f"hydra.sweeper.{key}", settings[key], minimum=minimum)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-    for key, most in MOST.items():
-        if settings[key] > most:
-            raise UsageError(f"hydra.sweeper.{key}={settings[key]} is more than {most}: give fewer")
+    for key, kind in KINDS.items():
+        kind.take(f"hydra.sweeper.{key}", settings[key])
     with setting.locked():
         _search(_begin(setting, params, arguments, settings))
 
@@ -87,9 +80,9 @@ def _search(search: Search) -> None:
         definition.write(setting.place, _jobs(search))
         batch = [search.jobs[trial.number] for trial in _running(search)]
         results = execute(setting, batch)
-        told = results.interrupted or _tell_all(search, batch)
+        told = [] if results.interrupted else [_tell(search, job) for job in batch]
         # What could not be told will be run again: by the next command, when its cause is mended.
-        parts.append(results if told else dataclasses.replace(results, broken=True))
+        parts.append(results if all(told) else dataclasses.replace(results, broken=True))
     jobs = _jobs(search)
     definition.write(setting.place, jobs)
     setting.codes.append(summarize(setting, jobs, _together(jobs, parts), (*ENDED, "diverged")))
@@ -168,11 +161,6 @@ def _shortened(key: str, value: Any) -> str:
     return f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
 
 
-def _tell_all(search: Search, batch: Sequence[Job]) -> bool:
-    ended = [_tell(search, job) for job in batch]
-    return all(ended)
-
-
 def _tell(search: Search, job: Job) -> bool:
     """Tell the study how a trial ended, and say whether it did.
 
@@ -201,9 +189,9 @@ def _loss(run: RunDirectory) -> float:
 
 def _together(jobs: Sequence[Job], parts: Sequence[Results]) -> Results:
     """Return the results of all batches as one; trials of earlier commands are as they were."""
-    now = {str(job.run.path): state(job) for job in jobs}
-    before = {**now, **{path: each for part in reversed(parts) for path, each in part.before.items()}}
-    reasons = {path: reason for part in parts for path, reason in part.reasons.items()}
+    now = {job: state(job) for job in jobs}
+    before = {**now, **{job: each for part in reversed(parts) for job, each in part.before.items()}}
+    reasons = {job: reason for part in parts for job, reason in part.reasons.items()}
     return Results(before, now, reasons, any(part.interrupted for part in parts), _stopped(parts))
 
 

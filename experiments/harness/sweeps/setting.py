@@ -19,7 +19,6 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from ..config import packages
 from ..config.preparation import prepare
 from ..config.schema import resolve
 from ..errors import UsageError
@@ -90,11 +89,6 @@ class Setting:
         """The sweep's folder."""
         return Path(str(self.config.hydra.sweep.dir))
 
-    @property
-    def packages(self) -> list[str]:
-        """What the user trusts."""
-        return packages.trusted(self.config.packages)
-
     def parse(self, params: Mapping[str, object], arguments: Sequence[str]) -> list[Override]:
         """Return the overrides of a preset and of the command line, which replace those of the same key."""
         lines = [*(f"{key}={value}" for key, value in params.items()), *arguments]
@@ -108,13 +102,9 @@ class Setting:
         Raises:
             UsageError: if it is being run, or the folder cannot be written to.
         """
-        try:
-            self.place.mkdir(parents=True, exist_ok=True)
+        with rundir.writing(self.place):
             require_plain_folder(self.place)
-            lock = locked(self.place, "end that process: this sweep is being run by it")
-        except OSError as error:
-            raise rundir.unwritable(self.place, error) from error
-        with lock:
+        with locked(self.place, "end that process: this sweep is being run by it"):
             yield
 
     def job(self, name: str, overrides: Sequence[str], trial: int | None = None, done: bool = False) -> Job:

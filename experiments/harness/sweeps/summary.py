@@ -11,6 +11,7 @@ from textwrap import shorten
 import numpy as np
 from rich.table import Table
 
+from ..config.packages import trusted
 from ..console import cell, print_table, say
 from ..errors import FAILED, INTERRUPTED
 from ..invocation import command, program
@@ -36,18 +37,18 @@ def summarize(setting: Setting, jobs: Sequence[Job], results: Results, ended: Se
         ended: states in which nothing is left to do.
     """
     before, after, place = results.before, results.after, setting.place
-    counts = Counter(_kind(before[path], after[path], ended) for path in after)
+    counts = Counter(_kind(before[job], after[job], ended) for job in after)
     parts = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
     if all(job.trial is None for job in jobs):  # a search shows its best trials instead
         print_table(_losses(jobs[:MOST], results, ended), WIDTH)
     say(f"{parts}; listed in {place}/sweep.json", f"{len(after)} jobs:")
-    open_jobs = [job for job in jobs if after[str(job.run.path)] not in ended]
+    open_jobs = [job for job in jobs if after[job] not in ended]
     for job in open_jobs:
-        reason = results.reasons.get(str(job.run.path), "")
+        reason = results.reasons.get(job, "")
         say(f"{job.name} ({job.run.path}): {shorten(reason, REASON)}", "  not complete:", "red")
     if open_jobs:
         say(f"go on with: {command()}")
-    _name_other_code(jobs, after, setting.packages)
+    _name_other_code(jobs, after, trusted(setting.config.packages))
     say(f"compare with: {shlex.join([*program('report'), f'runs={place}'])}")
     return INTERRUPTED if results.interrupted else FAILED if open_jobs else 0
 
@@ -62,20 +63,17 @@ def _losses(jobs: Sequence[Job], results: Results, ended: Sequence[str]) -> Tabl
     for heading in ("job", *("before" if step == 0 else f"after {step}" for step in steps), "how it ended"):
         table.add_column(heading, justify="right" if heading.startswith(("before", "after")) else "left")
     for job, losses in zip(jobs, means[steps].to_numpy(), strict=True):
-        path = str(job.run.path)
         texts = ["-" if np.isnan(loss) else f"{loss:.4g}" for loss in losses]
-        now = results.after[path]
-        table.add_row(
-            cell(job.name), *texts, _kind(results.before[path], now, ended) if now in ended else now
-        )
+        now = results.after[job]
+        table.add_row(cell(job.name), *texts, _kind(results.before[job], now, ended) if now in ended else now)
     return table
 
 
-def _name_other_code(jobs: Sequence[Job], after: Mapping[str, str], packages: Sequence[str]) -> None:
+def _name_other_code(jobs: Sequence[Job], after: Mapping[Job, str], packages: Sequence[str]) -> None:
     """Say which complete runs were made by other code than that of now."""
     other = {}
     for job in jobs:
-        if after[str(job.run.path)] == "complete":
+        if after[job] == "complete":
             config, manifest = rundir.read(job.run, packages)
             other[job.name] = provenance.changes(config, manifest)
     named = [f"{name} ({code.summary(lines)})" for name, lines in other.items() if lines]

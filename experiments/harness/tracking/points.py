@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -10,8 +11,7 @@ from metalearn.checks import require_count
 from metalearn.training.errors import History
 from metalearn.types import Meta
 
-from .charts import in_groups
-from .windows import Window, Windows, length
+from .charts import in_groups, of_gradient
 
 
 class Point(NamedTuple):
@@ -20,16 +20,19 @@ class Point(NamedTuple):
     Attributes:
         end: iterations that are finished.
         values: means over the window, by names in groups.
-        gradient: a meta-gradient of the window, where a histogram of it is due.
+        spread: what has a histogram, by name: a meta-gradient of the window, where it is due.
     """
 
     end: int
     values: dict[str, float]
-    gradient: Meta | None
+    spread: dict[str, np.ndarray]
 
 
 class Points:
     """Makes points of the rows of a training, however many come at a time.
+
+    Windows start at multiples of ``interval``. One is cut short where rows begin (a resumed run) or end
+    (:meth:`rest`) within it, never moved.
 
     Args:
         interval: iterations of a window, at least 1.
@@ -43,9 +46,11 @@ class Points:
     """
 
     def __init__(self, interval: int, histogram_interval: int) -> None:
-        self._windows = Windows(interval)
+        require_count("interval", interval)
         require_count("histogram_interval", histogram_interval)
-        self._histogram_interval = histogram_interval
+        self._interval, self._histogram_interval = interval, histogram_interval
+        self._names: list[str] = []
+        self._rows = np.empty([0, 0])
         self._gradient: Meta | None = None
         self.end: int | None = None
 
@@ -58,27 +63,38 @@ class Points:
             gradient: of the last of them.
             seconds: that they took.
         """
-        rows = length(history)
-        if rows == 0:
+        count = len(next(iter(history.values()), ()))
+        if count == 0:
             return []
         before = self.rest() if self.end not in (None, first) else []
-        self.end = first + rows
+        self.end = first + count
         if gradient is not None and self.end // self._histogram_interval > first // self._histogram_interval:
             self._gradient = gradient
-        columns = {**history, "seconds": np.full(rows, seconds / rows)}
-        return before + self._points(self._windows.add(first, columns))
+        self._names = [*history, "seconds"]
+        rows = np.stack([*history.values(), np.full(count, seconds / count)], 1, dtype=np.float64)
+        self._rows = np.concatenate([self._rows, rows]) if len(self._rows) else rows
+        return before + self._points(self.end - self.end % self._interval, self.end)
 
     def rest(self) -> list[Point]:
         """Return the point of the rows since the last window, as a list of one, or none."""
-        return self._points(self._windows.rest())
+        return [] if self.end is None else self._points(self.end, self.end)
 
-    def _points(self, windows: list[Window]) -> list[Point]:
+    def _points(self, until: int, end: int) -> list[Point]:
+        """Take away the rows before an iteration, of those that reach to ``end``, and return their points."""
+        first = end - len(self._rows)
+        taken, self._rows = np.split(self._rows, [max(until - first, 0)])
+        cuts = np.arange(self._interval - first % self._interval, len(taken), self._interval)
         points = []
-        for end, means in windows:
-            seconds = means.pop("seconds")
+        for rows in np.split(taken, cuts) if len(taken) else []:
+            first += len(rows)
+            # Losses that take passes of their own are not in all rows.
+            some = np.any(~np.isnan(rows), axis=0)
+            means = np.nanmean(rows[:, some], 0).tolist()
+            values = dict(zip(itertools.compress(self._names, some), means, strict=True))
+            seconds = values.pop("seconds")
             rate = {"iterations_per_second": 1 / seconds} if seconds > 0 else {}
-            points.append(Point(end, in_groups(means | rate), None))
-        if points:
-            points[-1] = points[-1]._replace(gradient=self._gradient)
+            points.append(Point(first, in_groups(values | rate), {}))
+        if points and self._gradient is not None:
+            points[-1] = points[-1]._replace(spread=of_gradient(self._gradient))
             self._gradient = None
         return points

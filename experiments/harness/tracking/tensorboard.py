@@ -17,7 +17,7 @@ from metalearn.training.errors import History
 from metalearn.types import Meta
 
 from ..runs.files import TEMPORARY
-from .charts import after_steps, finite, of_gradient, of_learned
+from .charts import after_steps, finite, of_learned
 from .points import Point, Points
 from .trackers import Dispensable, Tracker
 
@@ -99,18 +99,17 @@ class _TensorBoardTracker:
             tf.summary.text(name, text)
 
     def log(self, first_iteration: int, history: History, gradient: Meta | None, seconds: float) -> None:
-        self._write_points(self._points.add(first_iteration, history, gradient, seconds))
+        self._write(self._points.add(first_iteration, history, gradient, seconds))
 
     def diagnosis(self, iteration: int, row: dict[str, float], learned: dict[str, np.ndarray]) -> None:
-        self._write_points([*self._points.rest(), Point(iteration, row, None)])
-        self._write(iteration, {}, of_learned(learned))
+        self._write([*self._points.rest(), Point(iteration, row, of_learned(learned))])
 
     def divergence(self, reason: str) -> None:
         self.text("divergence", reason)
 
     def evaluation(self, evaluation: Evaluation, metric: str) -> None:
         with self._now() as end:
-            self._write(end, after_steps(evaluation, metric), {})
+            self._write([Point(end, after_steps(evaluation, metric), {})])
 
     def figures(self, paths: dict[str, Path]) -> None:
         with self._now():
@@ -121,30 +120,27 @@ class _TensorBoardTracker:
         pass  # it is in the folder beside the events
 
     def finish(self, exit_code: int = 0) -> None:
-        self._write_points(self._points.rest())
+        self._write(self._points.rest())
         self._writer.close()
 
     @contextmanager
     def _now(self) -> Iterator[int]:
         """Write what the context makes at the last iteration, after its points."""
-        self._write_points(self._points.rest())
+        self._write(self._points.rest())
         end = self._points.end or 0
         with self._writer.as_default(end):
             yield end
         self._writer.flush()
 
-    def _write_points(self, points: list[Point]) -> None:
-        for end, values, gradient in points:
-            self._write(end, values, {} if gradient is None else of_gradient(gradient))
-        self._writer.flush()
-
-    def _write(self, iteration: int, values: dict[str, float], spread: dict[str, np.ndarray]) -> None:
-        """Write one event; as many as there are names take ten times as long."""
+    def _write(self, points: list[Point]) -> None:
+        """Write one event for each; as many as there are names take ten times as long."""
         from tensorboard.plugins.histogram.summary_v2 import histogram_pb
         from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
-        summaries = [scalar_pb(name, value) for name, value in values.items()]
-        summaries += [histogram_pb(name, finite(value)) for name, value in spread.items()]
-        joined = b"".join(each.SerializeToString() for each in summaries)  # appends the values of each
-        with self._writer.as_default(iteration):
-            tf.summary.experimental.write_raw_pb(joined)
+        for end, values, spread in points:
+            summaries = [scalar_pb(name, value) for name, value in values.items()]
+            summaries += [histogram_pb(name, finite(value)) for name, value in spread.items()]
+            joined = b"".join(each.SerializeToString() for each in summaries)  # appends the values of each
+            with self._writer.as_default(end):
+                tf.summary.experimental.write_raw_pb(joined)
+        self._writer.flush()

@@ -52,12 +52,9 @@ class Tracker(Protocol):
         ...
 
 
-def no_tracker() -> Tracker:
-    """Return a tracker that keeps nothing."""
-    return _NoTracker()
+class NoTracker:
+    """A tracker that keeps nothing."""
 
-
-class _NoTracker:
     @staticmethod
     def _ignore(*_: object, **__: object) -> None:
         pass
@@ -81,7 +78,8 @@ class Dispensable:
             required: whether to raise what that raises.
             abandon: called when it is lost; may raise anything.
         """
-        self._tracker, self._abandon = no_tracker(), abandon
+        self._tracker: Tracker = NoTracker()
+        self._abandon = abandon
         with nullcontext() if required else self._dispensing():
             self._tracker = start()
 
@@ -94,20 +92,15 @@ class Dispensable:
 
     @contextmanager
     def _dispensing(self) -> Iterator[None]:
-        with suppress(Exception):
-            try:
-                yield
-            except Exception as error:
-                self._lose(error)
-                raise
-
-    def _lose(self, error: Exception) -> None:
-        self._tracker = no_tracker()
-        reason = str(error).partition("\n")[0]
-        say(
-            f"{type(error).__name__}: {reason}. The run goes on; its folder has all metrics",
-            "tracking stopped:",
-            "bold yellow",
-        )
-        with suppress(Exception):
-            self._abandon()
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - of whatever kind: the run goes on
+            self._tracker = NoTracker()
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            with suppress(Exception):
+                say(
+                    f"{reason}. The run goes on; its folder has all metrics",
+                    "tracking stopped:",
+                    "bold yellow",
+                )
+                self._abandon()

@@ -15,9 +15,9 @@ from metalearn.evaluation.evaluation import Evaluation
 from metalearn.training.errors import History
 from metalearn.types import Meta
 
-from .charts import STEP, after_steps, array_histogram, define, of_gradient, of_learned
+from .charts import STEP, after_steps, array_histogram, define, of_learned
 from .points import Point, Points
-from .trackers import Dispensable, Tracker, no_tracker
+from .trackers import Dispensable, NoTracker, Tracker
 
 MODES = ("offline", "online", "disabled")
 
@@ -72,7 +72,7 @@ def wandb_tracker(
         raise ValueError(f"mode={mode!r} is not one of {', '.join(MODES)}")
     points = Points(interval, histogram_interval)
     if mode == "disabled":
-        return no_tracker()
+        return NoTracker()
     directory.mkdir(parents=True, exist_ok=True)
     described = {"id": run_id, "name": name, "group": group, "project": project, "config": config}
 
@@ -119,8 +119,7 @@ class _WandbTracker:
         self._log_points(self._points.add(first_iteration, history, gradient, seconds))
 
     def diagnosis(self, iteration: int, row: dict[str, float], learned: dict[str, np.ndarray]) -> None:
-        self._log_points(self._points.rest())
-        self._run.log({STEP: iteration, **row, **_histograms(of_learned(learned))}, step=iteration)
+        self._log_points([*self._points.rest(), Point(iteration, row, of_learned(learned))])
 
     def divergence(self, reason: str) -> None:
         if self._mode == "online":  # offline there is nobody to be called
@@ -154,9 +153,9 @@ class _WandbTracker:
             self._run.finish(exit_code=exit_code)
 
     def _log_points(self, points: list[Point]) -> None:
-        for end, values, gradient in points:
-            spread = {} if gradient is None else _histograms(of_gradient(gradient))
-            self._run.log({STEP: end, **values, **spread}, step=end)
+        for end, values, spread in points:
+            histograms = {name: array_histogram(each) for name, each in spread.items()}
+            self._run.log({STEP: end, **values, **histograms}, step=end)
 
     def _log_event(self, row: dict[str, Any]) -> None:
         """Log something of now: in the row of the last iteration, which stays open until the next one."""
@@ -165,10 +164,6 @@ class _WandbTracker:
         known = {} if end is None else {STEP: end}
         with _environment(self._directory, self._mode):
             self._run.log({**known, **row}, step=end)
-
-
-def _histograms(values: dict[str, np.ndarray]) -> dict[str, Any]:
-    return {name: array_histogram(each) for name, each in values.items()}
 
 
 @contextmanager

@@ -16,44 +16,42 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 
-class GridSweeper(Sweeper):
+class _FromHydra(Sweeper):
+    """What both take from Hydra."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Note the name of the package that the application is of, and what the sweep is made in."""
+        application: Any = task_function
+        self._harness = type(application).__module__.partition(".app.")[0]
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+        application.began = True
+        self._module("app.quiet").import_tensorflow()
+        setting = self._module("sweeps.setting").Setting
+        self._setting = setting(hydra_context.config_loader, launcher, config, application.codes)
+
+    def _module(self, name: str) -> Any:
+        return importlib.import_module(f"{self._harness}.{name}")
+
+
+class GridSweeper(_FromHydra):
     """Every combination of the values given: ``hydra/sweeper=grid``."""
 
     def __init__(self, params: Mapping[str, Any] | None) -> None:
         self._params = dict(params or {})
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what Hydra hands to every sweeper."""
-        self._harness, self._setting = _setting(hydra_context, task_function, config)
-
     def sweep(self, arguments: list[str]) -> None:
         """Run the jobs; the exit code goes to the application."""
-        importlib.import_module(f"{self._harness}.sweeps.grid").sweep(self._setting, self._params, arguments)
+        self._module("sweeps.grid").sweep(self._setting, self._params, arguments)
 
 
-class OptunaSweeper(Sweeper):
+class OptunaSweeper(_FromHydra):
     """Combinations that a sampler of Optuna chooses: ``hydra/sweeper=optuna``."""
 
     def __init__(self, params: Mapping[str, Any] | None, **settings: Any) -> None:
         self._params, self._settings = dict(params or {}), settings
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what Hydra hands to every sweeper."""
-        self._harness, self._setting = _setting(hydra_context, task_function, config)
-
     def sweep(self, arguments: list[str]) -> None:
         """Run the trials; the exit code goes to the application."""
-        search = importlib.import_module(f"{self._harness}.sweeps.search")
-        search.sweep(self._setting, self._params, arguments, self._settings)
-
-
-def _setting(context: HydraContext, task: Any, config: DictConfig) -> tuple[str, Any]:
-    """Return the name of the package that the application ``task`` is of, and what the sweep is made in."""
-    harness = type(task).__module__.partition(".app.")[0]
-    launcher = Plugins.instance().instantiate_launcher(
-        hydra_context=context, task_function=task, config=config
-    )
-    task.began = True
-    importlib.import_module(f"{harness}.app.quiet").import_tensorflow()
-    setting = importlib.import_module(f"{harness}.sweeps.setting")
-    return harness, setting.Setting(context.config_loader, launcher, config, task.codes)
+        self._module("sweeps.search").sweep(self._setting, self._params, arguments, self._settings)

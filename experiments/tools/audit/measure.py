@@ -38,7 +38,6 @@ class Row(NamedTuple):
     Attributes:
         case: what was measured.
         error: of Hessian-vector products by inputs and weights, relative, the larger of the two modes.
-        resolution: estimated error of the differences, relative.
         missing: what has no derivative, or ``""``.
         unmapped: why ``tf.vectorized_map`` fails over tasks, or ``""``.
         map_error: relative difference between products that are mapped and those that are not.
@@ -47,7 +46,6 @@ class Row(NamedTuple):
 
     case: Case
     error: float
-    resolution: float
     missing: str
     unmapped: str
     map_error: float
@@ -93,16 +91,16 @@ def measure(case: Case) -> Row:
 
         v = tf.nest.map_structure(lambda leaf: tf.constant(random.uniform(-1, 1, leaf.shape)), x)
         try:
-            numeric, resolution = ml.derivatives.central_differences(
+            numeric, _ = ml.derivatives.central_differences(
                 lambda x: _gradient(scalar, x), x, v, STEP[precision(case)]
             )
             products = [ml.derivatives.hvp(scalar, x, v, mode) for mode in MODES]
         except (ValueError, LookupError) as raised:
-            return Row(case, np.nan, np.nan, operation_of(raised), "", np.nan, flagged)
+            return Row(case, np.nan, operation_of(raised), "", np.nan, flagged)
         size = norm(numeric)
-        error = max((distance(product, numeric) / size for product in products), key=_badness)
+        error = float(np.max([distance(product, numeric) / size for product in products]))  # or NaN
         unmapped, map_error = _mapped(scalar, x, v, products[0])
-        return Row(case, error, norm(resolution) / size, "", unmapped, map_error, flagged)
+        return Row(case, error, "", unmapped, map_error, flagged)
 
 
 def _function_and_point(
@@ -129,10 +127,9 @@ def _function_and_point(
 
     def function(x: Structure) -> tf.Tensor:
         leaves = iter(x["inputs"])
-        inputs = [next(leaves) if is_real else array for array, is_real in zip(drawn, real, strict=True)]
         inputs = [
-            tf.cast(value, keras.config.floatx()) if is_real else tf.constant(value)
-            for value, is_real in zip(inputs, real, strict=True)
+            tf.cast(next(leaves), keras.config.floatx()) if is_real else tf.constant(array)
+            for array, is_real in zip(drawn, real, strict=True)
         ]
         return call(*inputs, **{"parameters": x["parameters"]} if case.is_layer else {})
 
@@ -223,10 +220,6 @@ def distance(left: Structure, right: Structure) -> float:
 
 def norm(structure: Structure) -> float:
     return float(tf.linalg.global_norm(tf.nest.flatten(structure)))
-
-
-def _badness(error: float) -> float:
-    return np.inf if np.isnan(error) else error
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,7 +79,10 @@ def measure_orders(case: Case) -> Orders:
         function = _bent(case)
         errors: list[float] = []
         for order in range(1, 3 if case.single else 4):
-            before = partial(_before, function, v=v, order=order)
+
+            def before(x: list[tf.Tensor], order: int = order - 1) -> Any:
+                return _filled(x, _derivative(function, x, v, order))
+
             try:
                 with explained():
                     found = _derivative(function, x, v, order)
@@ -132,11 +134,6 @@ def _derivative(
         if order > 1:
             value = _along(x, value, v)
     return dense(tape.gradient(value, x))
-
-
-def _before(function: Callable[[list[tf.Tensor]], tf.Tensor], x: Any, v: list[tf.Tensor], order: int) -> Any:
-    """Return what the derivative of an order is the slope of."""
-    return _filled(x, _derivative(function, x, v, order - 1))
 
 
 def _along(x: list[tf.Tensor], gradient: Any, v: list[tf.Tensor]) -> tf.Tensor:

@@ -15,9 +15,8 @@ from rich.table import Table
 from ...harness.config import marked
 from ...harness.console import console, print_table, say
 from .cases import Case
-from .excluded import EXCLUDED
 from .functions import activations, losses
-from .layers import layers
+from .layers import EXCLUDED, layers
 from .measure import EXACT, NONE, Row, measure
 from .sections import SECTIONS, Section
 

@@ -76,8 +76,5 @@ def adam(gradients: Any, state: Any) -> tuple[Any, Any]:
     first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, gradients)
     second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, second, gradients)
     scale = OUTER_RATE * jnp.sqrt(1 - 0.999**count) / (1 - 0.9**count)
-    return jax.tree.map(lambda m, v: -scale * m / (jnp.sqrt(v) + 1e-7), first, second), (
-        first,
-        second,
-        count,
-    )
+    updates = jax.tree.map(lambda m, v: -scale * m / (jnp.sqrt(v) + 1e-7), first, second)
+    return updates, (first, second, count)

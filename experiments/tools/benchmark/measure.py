@@ -37,10 +37,10 @@ class Measurement(NamedTuple):
     program: str
     steps: int
     size: int | str
-    microseconds: np.ndarray
-    cpu_microseconds: np.ndarray
-    compile_seconds: float
-    megabytes: float
+    microseconds: np.ndarray = np.empty(0)
+    cpu_microseconds: np.ndarray = np.empty(0)
+    compile_seconds: float = np.nan
+    megabytes: float = np.nan
     failure: str = ""
 
     @property
@@ -79,7 +79,7 @@ def side_by_side(
         for worker in running.values():
             worker.stop()
     return [
-        Measurement(name, steps, size, np.empty(0), np.empty(0), np.nan, np.nan, failures[name])
+        Measurement(name, steps, size, failure=failures[name])
         if name in failures
         else _measurement(name, steps, size, firsts[name], rows[name])
         for name in programs

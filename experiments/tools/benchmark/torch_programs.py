@@ -7,18 +7,7 @@ from typing import Any
 
 import torch
 
-from .workload import (
-    AMPLITUDE,
-    INNER_RATE,
-    INPUTS,
-    OUTER_RATE,
-    PHASE,
-    QUERIES,
-    SHOTS,
-    TASKS,
-    Program,
-    layer_sizes,
-)
+from .workload import AMPLITUDE, INNER_RATE, INPUTS, OUTER_RATE, PHASE, QUERIES, SHOTS, TASKS, Program, Size
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -152,7 +141,7 @@ def _sample() -> Batch:
 
 def _model(width: int) -> torch.nn.Module:
     torch.manual_seed(0)
-    first, second, last = (torch.nn.Linear(*sizes) for sizes in layer_sizes(width))
+    first, second, last = (torch.nn.Linear(*sizes) for sizes in Size(width).layers())
     return torch.nn.Sequential(first, torch.nn.ReLU(), second, torch.nn.ReLU(), last)
 
 

@@ -63,12 +63,3 @@ def parsed(text: str) -> int | Size:
     if text.isdecimal():
         return int(text)
     return Size(**{name: int(value) for name, _, value in (part.partition("=") for part in text.split(","))})
-
-
-Builder = Callable[[int, "int | Size"], Program]
-"""``(inner steps, size) -> Program``: width of the two hidden layers, or support images of a class."""
-
-
-def layer_sizes(width: int) -> list[tuple[int, int]]:
-    """Return inputs and outputs of every layer."""
-    return Size(width).layers()

@@ -24,33 +24,31 @@ def learner() -> ml.MetaLearner:
 
 def test_adaptation_cases_are_what_the_learner_does(learner: ml.MetaLearner) -> None:
     meta, tasks = learner.initialize(seed=0), ml.tasks.Sinusoid()
-    cases = adaptation.adaptation_cases(learner, meta, tasks, shots=(5, 10), steps=(0, 1, 3), count=2, seed=4)
-    assert [case.shots for case in cases] == [5, 5, 10, 10]
-    for shots, found in ((5, cases[:2]), (10, cases[2:])):
-        drawn = dataclasses.replace(tasks, shots=shots, queries=200, grid=True).sample((4, -1), 100)
+    cases = adaptation.adaptation_cases(learner, meta, tasks)
+    assert [case.shots for case in cases] == [5, 5, 5, 10, 10, 10]
+    for shots, found in ((5, cases[:3]), (10, cases[3:])):
+        drawn = dataclasses.replace(tasks, shots=shots, queries=200, grid=True).sample((2, -1), 100)
         ranges = np.ptp(drawn.query.targets, axis=(1, 2))
-        chosen = np.argsort(ranges)[[9, 99]]
+        chosen = np.argsort(ranges)[[9, 54, 99]]
         drawn = tf.nest.map_structure(functools.partial(tf.gather, indices=chosen), drawn)
         for index, case in enumerate(found):
             np.testing.assert_allclose(case.inputs, np.linspace(-5, 5, 200), rtol=1e-5)
             np.testing.assert_array_equal(case.truth, drawn.query.targets[index, :, 0])
             np.testing.assert_array_equal(case.support_inputs, drawn.support.inputs[index, :, 0])
             np.testing.assert_array_equal(case.support_targets, drawn.support.targets[index, :, 0])
-            assert list(case.predictions) == [0, 1, 3]
-        for step in (0, 1, 3):
+            assert list(case.predictions) == [0, 1, 10]
+        for step in (0, 1, 10):
             fitted = learner.adapt(meta, drawn.support, step)
             outputs = learner.predict(fitted.parameters, drawn.query.inputs)[..., 0]
             got = [case.predictions[step] for case in found]
             np.testing.assert_allclose(got, outputs, rtol=1e-4, atol=1e-5)
-    assert not np.allclose(cases[0].predictions[0], cases[0].predictions[3])
+    assert not np.allclose(cases[0].predictions[0], cases[0].predictions[10])
 
 
 def test_adaptation_cases_with_shared_parameters() -> None:
     learner = ml.MetaLearner(ml.models.mlp(), loss=ml.losses.mse, rule=ml.rules.sgd(), adapted="output/*")
-    (case,) = adaptation.adaptation_cases(
-        learner, learner.initialize(0), ml.tasks.Sinusoid(), shots=(3,), count=1
-    )
-    assert case.predictions[10].shape == (200,)
+    cases = adaptation.adaptation_cases(learner, learner.initialize(0), ml.tasks.Sinusoid())
+    assert [case.predictions[10].shape for case in cases] == [(200,)] * 6
 
 
 def test_other_problems_have_no_adaptation_cases(learner: ml.MetaLearner) -> None:

@@ -25,13 +25,13 @@ def learner() -> ml.MetaLearner:
 
 def test_it_is_what_the_learner_answers(learner: ml.MetaLearner, tasks: ml.tasks.Source) -> None:
     meta = learner.initialize(0)
-    shown = episodes.episode(learner, meta, tasks, steps=(0, 3), seed=5)
+    shown = episodes.episode(learner, meta, tasks)
     assert shown is not None
-    drawn = tasks.sample((5, -1), 1)
+    drawn = tasks.sample((2, -1), 1)
     images = drawn.query.inputs.numpy()[0].reshape(3, 4, 5, 5, 1)
     np.testing.assert_array_equal(shown.queries, images[:, :3])
     np.testing.assert_array_equal(shown.support, drawn.support.inputs.numpy()[0].reshape(3, 2, 5, 5, 1)[:, 0])
-    for step in (0, 3):
+    for step in (0, 1):
         fitted = learner.adapt(meta, drawn.support, step)
         given = np.argmax(learner.predict(fitted, drawn.query.inputs)[0], -1).reshape(3, 4)
         np.testing.assert_array_equal(shown.answers[step], given[:, :3])

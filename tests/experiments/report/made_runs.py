@@ -30,7 +30,6 @@ def make_run(folder, label, seed, per_task, status="complete", curve=(4.0, 2.0),
     config |= {"rule": {"_target_": "metalearn.rules.sgd", "learning_rate": 0.01}, "evaluation": {"seed": 1}}
     config |= {"training": {"iterations": 100}, "tracking": {"group": f"{label}{seed}"}, **changes}
     run = RunDirectory(folder / f"{identity.digest(config)}-{status}")
-    rundir.make(run)
     rundir.create(run, config)
     lines = [f"{index},0,{loss}" for index, loss in enumerate(curve)]
     run.metrics.write_text("\n".join(["iteration,inner/loss,outer/loss", *lines, ""]))

@@ -23,7 +23,6 @@ def config(tmp_path):
 
 
 def make(run, config):
-    rundir.make(run)
     rundir.create(run, config)
 
 

@@ -50,7 +50,7 @@ def test_it_is_an_evaluation_on_its_own_tasks(validated, short):
 @pytest.mark.slow
 def test_rows_are_written_once_whatever_happens(validated, tmp_path):
     with pytest.MonkeyPatch.context() as stopping:
-        stopping.setattr(session, "Bar", stop_at(40, KeyboardInterrupt))
+        stopping.setattr(session, "bar", stop_at(40, KeyboardInterrupt))
         assert run(tmp_path, VALIDATED) == 130
     assert run(tmp_path, VALIDATED) == 0
     assert rows(folder(tmp_path)) == rows(validated)

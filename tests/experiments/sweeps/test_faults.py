@@ -25,7 +25,6 @@ def stand_in(monkeypatch):
     def train(config, report=None):
         asked.append(config)
         run = rundir.locate(config)
-        rundir.make(run)
         later = identity.afterwards(config)
         pretend(run, config, status="complete", validation_loss=1.0, afterwards=later)
         return 0
@@ -77,7 +76,6 @@ def test_a_full_disk_leaves_a_trial_to_be_run_again(tmp_path, monkeypatch, capfd
 
     def full(config, report=None):
         run = rundir.locate(config)
-        rundir.make(run)
         pretend(run, config, status="running")
         return 1
 

@@ -14,9 +14,8 @@ from experiments.harness.app.application import run_application
 from experiments.harness.config.marked import marks
 from experiments.tools.audit import report
 from experiments.tools.audit.cases import Case, normal
-from experiments.tools.audit.excluded import EXCLUDED
 from experiments.tools.audit.functions import LOSSES, UTILITIES, functions_of
-from experiments.tools.audit.layers import layers
+from experiments.tools.audit.layers import EXCLUDED, layers
 from experiments.tools.audit.measure import EXACT, NONE, WRONG, Row, measure
 from experiments.tools.audit.report import MARK, cases, markdown, terminal_table
 from experiments.tools.audit.sections import SECTIONS
@@ -157,7 +156,7 @@ def test_faults_are_seen():
 
 def row(name, error=1e-12, missing="", unmapped=""):
     case = Case(name, "core", abs, (normal(2),))
-    return Row(case, error, 0.0, missing, unmapped, 0.0, False)
+    return Row(case, error, missing, unmapped, 0.0, False)
 
 
 ROWS = [

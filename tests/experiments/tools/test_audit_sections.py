@@ -87,7 +87,7 @@ def test_steps_are_constant_and_no_fault(functions):
 
 
 def test_every_operation_has_one_name():
-    names = [name for _, calls in LISTED for name in calls]
+    names = [name for calls in LISTED.values() for name in calls]
     assert len(names) == len(set(names))
     assert not {name for names in EXCLUDED.values() for name in names} & set(names)
 

@@ -18,7 +18,7 @@ import wandb
 from matplotlib.figure import Figure
 
 from experiments.harness.tracking import trackers as tracking
-from experiments.harness.tracking.trackers import Tracker, no_tracker
+from experiments.harness.tracking.trackers import NoTracker, Tracker
 from metalearn import Evaluation
 from tests.experiments.tracking.test_wandb import GRADIENT, make_history, start
 from tests.experiments.wandb_log import read
@@ -86,7 +86,7 @@ def test_a_tracker_that_does_not_start_is_done_without_offline(capfd: pytest.Cap
         tracking.Dispensable(start, required=True)
 
 
-@pytest.mark.parametrize("make", [no_tracker, lambda: start(Path("nowhere"), mode="disabled")])
+@pytest.mark.parametrize("make", [NoTracker, lambda: start(Path("nowhere"), mode="disabled")])
 def test_a_tracker_that_keeps_nothing(make: Any) -> None:
     tracker = make()
     tracker.log(0, make_history(3), GRADIENT, 1.0)
