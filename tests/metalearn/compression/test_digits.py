@@ -98,6 +98,18 @@ def contenders(training, start, trained, digits):
     }
 
 
+def curved(training, trained, digits):
+    """Return the scores of optimal brain damage, and the surgeon, of trained weights."""
+
+    def function(theta):
+        return ml.functional.apply(training.model, theta, digits.both[0])
+
+    def loss(logits):
+        return ml.losses.cross_entropy(digits.both[1], logits)
+
+    return C.damage(function, loss, trained), C.surgeon(function, loss, trained)
+
+
 @pytest.mark.slow
 def test_sparsities():
     """Half of the weights are not missed, 98 % are, 5 seeds; ``-s`` shows the table."""
@@ -106,9 +118,14 @@ def test_sparsities():
         digits = Digits(seed)
         start = ml.functional.initialize(training.model, seed)
         trained = training(start, digits.both, ones(start))
-        for name, (origin, scores) in contenders(training, start, trained, digits).items():
-            for sparsity in (0.5, 0.8, 0.9, 0.95, 0.98):
-                retrained = training(origin, digits.both, C.masks(scores, sparsity))
+        damage, surgeon = curved(training, trained, digits)
+        cases = contenders(training, start, trained, digits) | {"damage": (trained, damage)}
+        for sparsity in (0.5, 0.8, 0.9, 0.95, 0.98):
+            begun = {name: (origin, C.masks(scores, sparsity)) for name, (origin, scores) in cases.items()}
+            masks = C.masks(surgeon.scores, sparsity)
+            begun["surgeon"] = surgeon.remove(masks), masks
+            for name, (origin, masks) in begun.items():
+                retrained = training(origin, digits.both, masks)
                 found.setdefault((name, sparsity), []).append(training.accuracy(retrained, digits.test))
     for case, values in found.items():
         print(*case, f"{np.mean(values):.3f}", *(f"{x:.3f}" for x in interval(values)))  # noqa: T201
