@@ -1,4 +1,4 @@
-"""What figures share: means over windows, against NumPy, and a logarithmic axis."""
+"""Common parts of figures: means over windows, compared with NumPy, and a logarithmic axis."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Few lines in one panel, many in one each, and names that are drawn as they are."""
+"""Few lines share a panel, many have one each, and names are drawn literally."""
 
 from itertools import pairwise
 
