@@ -1,4 +1,4 @@
-"""The arrows between the parts of the package, the sizes of its modules, and what it exports."""
+"""The dependencies between the parts of the package, the sizes of its modules, and its exports."""
 
 import ast
 import graphlib

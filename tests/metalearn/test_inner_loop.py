@@ -1,4 +1,4 @@
-"""What an inner loop carries: starts that are given, loops that go on, the state of a model."""
+"""The state of an inner loop: given starts, continued loops, the state of a model."""
 
 import dataclasses
 import itertools

@@ -99,7 +99,7 @@ def test_a_run_is_the_same_again(tmp_path, capfd):
 
 @pytest.mark.slow
 def test_killed_it_ends_with_equal_bits(tmp_path):
-    """A run with statistics, scales and shifts of inner steps is killed by SIGKILL; the result is the same."""
+    """A run with statistics, scales and shifts of steps is killed by SIGKILL; the result is the same."""
     random = np.random.default_rng(0)
     patterns = random.integers(0, 200, (10, 1, 28, 28, 1))
     images = (patterns + random.integers(0, 50, (10, 20, 28, 28, 1))).astype(np.uint8)

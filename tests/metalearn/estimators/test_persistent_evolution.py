@@ -1,4 +1,4 @@
-"""Persistent evolution: right over windows, where truncation is not; its particles; its carry."""
+"""Persistent evolution: unbiased over windows, unlike truncation; its particles; its carry."""
 
 import dataclasses
 
@@ -62,7 +62,7 @@ def test_influence_balancing():
 
 
 def test_pairs_begin_anew_at_different_times(quadratic, published):
-    """Four pairs, four windows: in every call one begins anew, with its noise; the loop at phi after four."""
+    """Four pairs, four windows: in each call one pair restarts with its noise; the loop at phi after four."""
     meta, tasks = published
     estimator, problem = ml.estimators.persistent_evolution(0.1, 4, windows=4), quadratic(1).problem
     carry = estimator.init(problem, meta, tasks)

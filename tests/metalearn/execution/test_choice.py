@@ -1,4 +1,4 @@
-"""What ``"auto"`` stands for: the vectorised form of a whole program, or the sequential one."""
+"""The meaning of ``"auto"``: the vectorised form of a whole program, or the sequential one."""
 
 import logging
 
@@ -15,7 +15,7 @@ VALUES = tf.constant([[1.0, 2.0], [3.0, 4.0]])
 
 @pytest.fixture(autouse=True)
 def anew():
-    """Let every test log what others have logged before."""
+    """Reset the record of logged messages for every test."""
     choice.log_once.cache_clear()
 
 

@@ -1,4 +1,4 @@
-"""Programs are built in the fastest way that can be built."""
+"""The choice of mapping and compiler of programs."""
 
 import numpy as np
 import pytest
@@ -70,7 +70,7 @@ def test_a_fault_at_run_time_is_no_reason_for_another_way():
 
 
 def test_a_full_disk_is_no_reason_for_another_way(monkeypatch):
-    """XLA keeps what it compiles; another compiler would change bits without a word."""
+    """With XLA, other errors do not change the compiler, which would silently change bits."""
 
     def full(*_):
         raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")

@@ -1,4 +1,4 @@
-"""Which parameters are adapted: the patterns, that nothing is lost, and what learners make of them."""
+"""Selection of adapted parameters: patterns, completeness, and learners with them."""
 
 import keras
 import numpy as np

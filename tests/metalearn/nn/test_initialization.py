@@ -1,4 +1,4 @@
-"""Fresh parameters: every variable from its own initializer, equal in every process, or refused by name."""
+"""Initial parameters: every variable from its own initializer, equal in every process, or an error."""
 
 import hashlib
 import inspect

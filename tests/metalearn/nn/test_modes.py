@@ -108,7 +108,7 @@ def assert_state_equals(name, state, sets):
 
 
 def test_the_modes_differ(model, task):
-    """The losses of one task are far apart: no mode stands in for another."""
+    """The losses of one task differ between all modes."""
     losses = []
     for name in NAMES:
         chosen = mode(name, model, 2)
@@ -185,7 +185,7 @@ class TestChoice:
     """By name, for models that have something to choose, and for no others."""
 
     def test_records(self, model):
-        """Equal settings are equal, and a record can be pasted back."""
+        """Equal settings are equal, and ``repr`` can be evaluated."""
         expected = {
             "batch": Batch(),
             "support": Support(tuple((key, MOMENTUM) for key in STATISTICS)),

@@ -1,4 +1,4 @@
-"""Random draws: a pure function of the seed that is given, and off without one."""
+"""Random layers: a pure function of the given seed, and disabled without one."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Which models are known to have no vectorised form: building them shows that it is so."""
+"""Models that are known to have no vectorised form, which is confirmed by building them."""
 
 import keras
 import pytest

@@ -1,4 +1,4 @@
-"""The bilevel problem on a quadratic, where everything has a closed form."""
+"""The bilevel problem for a quadratic, for which all results have closed forms."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The learner of any bilevel problem: trained, evaluated, and refused with the remedy."""
+"""The learner of any bilevel problem: training, evaluation, and errors with remedies."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""What a Keras model holds takes part: its own losses, loaded weights and frozen layers, against NumPy."""
+"""A Keras model's own losses, loaded weights and frozen layers are used; compared with NumPy."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Outer losses of their own, metrics, losses by name, and classifiers, through every public entry."""
+"""Separate outer losses, metrics, losses by name, and classifiers, in all public functions."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Wrong derivatives are refused when a learner meets its tasks, right ones pass: each against float64."""
+"""The check of derivatives: wrong ones are rejected, right ones pass, compared in float64."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Learners of models with batch statistics against NumPy: meta-gradient, evaluation and answers by mode."""
+"""Learners of models with batch statistics compared with NumPy: meta-gradient, evaluation and predictions."""
 
 import keras
 import numpy as np

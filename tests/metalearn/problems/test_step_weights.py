@@ -1,4 +1,4 @@
-"""Step weights: the numbers of the paper's code, and how a learner uses them."""
+"""Step weights: the values of the paper's code, and their use in a learner."""
 
 import numpy as np
 import pytest

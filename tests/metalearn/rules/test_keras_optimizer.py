@@ -118,7 +118,7 @@ def test_configurations_hold_wrapped_rules_and_schedules():
 
 
 class Own:
-    """A rule of somebody's own."""
+    """A user-defined rule."""
 
     def learnable(self, parameters):
         return {}

@@ -1,4 +1,4 @@
-"""Tasks from arrays: where each example comes from, how often, and what is refused."""
+"""Tasks from arrays: the origin and frequency of examples, and errors."""
 
 import numpy as np
 import pytest

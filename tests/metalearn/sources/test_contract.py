@@ -1,4 +1,4 @@
-"""Shapes without drawing, and samplers that are no pure functions of their seed."""
+"""Shapes without drawing, and samplers that are not pure functions of their seed."""
 
 import dataclasses
 import random

@@ -1,4 +1,4 @@
-"""Python samplers outside the graph: pure, checked, and drawn ahead."""
+"""Python samplers outside the graph: purity, checks, and prefetching."""
 
 import itertools
 import threading

@@ -189,6 +189,6 @@ def test_bad_carries_are_refused(carry):
 
 
 def test_an_estimator_of_the_start_is_refused():
-    """Reptile moves the start to where the loop ends, which has no meaning for a loop that goes on."""
+    """Reptile moves the start towards the adapted parameters, which is meaningless for a continued loop."""
     with pytest.raises(ValueError, match="carry=2 is not supported by the estimator reptile"):
         trainer(Tracking(2), phi(decay=False), estimator=ml.estimators.reptile(), carry=2)

@@ -1,4 +1,4 @@
-"""Meta-training: what a run computes, and that it does not depend on how it is cut."""
+"""Meta-training: the results of a run, which do not depend on its division into calls."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Heads that are solved for, on classes: each against NumPy, its meta-gradient against differences."""
+"""Heads for classification: each compared with NumPy, its meta-gradient with differences."""
 
 import keras
 import numpy as np
@@ -60,7 +60,7 @@ def svm_by_scipy(features, labels):
 
 
 def rows_by_numpy(features, labels):
-    """What stands in the place of a layer: rows of length 2, and the one-hot classes."""
+    """The fitted tensors: rows of length 2, and the one-hot classes."""
     return np.stack([2 * row / np.sqrt(row @ row) for row in features]), np.eye(WAYS)[labels]
 
 

@@ -1,4 +1,4 @@
-"""Weights of examples: their gradient against NumPy, what is found, and what is refused."""
+"""Weights of examples: their gradient compared with NumPy, detection of wrong labels, and errors."""
 
 import keras
 import numpy as np

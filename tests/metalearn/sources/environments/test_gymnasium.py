@@ -1,4 +1,4 @@
-"""Environments in Python: against their own steps, in training, and Gymnasium's where it is installed."""
+"""Environments in Python: compared with their own steps, in training, and Gymnasium's if it is installed."""
 
 import types
 

@@ -1,4 +1,4 @@
-"""Few-shot classification: which classes, which images, which labels; and what cannot be."""
+"""Few-shot classification: classes, images and labels of tasks; and errors."""
 
 import re
 

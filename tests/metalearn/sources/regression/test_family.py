@@ -1,4 +1,4 @@
-"""What holds for every family: purity, shapes, noise, what the informed see, and the checks of settings."""
+"""Properties of every family: purity, shapes, noise, informed inputs, and checks of settings."""
 
 import dataclasses
 import math

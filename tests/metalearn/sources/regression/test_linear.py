@@ -1,4 +1,4 @@
-"""Linear regression: the rule, least squares, and the closed form of MAML's loss and gradient."""
+"""Linear regression: the formula, least squares, and the closed form of MAML's loss and gradient."""
 
 import math
 

@@ -104,7 +104,7 @@ def test_reference_errors():
 
 
 def test_grid_spaces_the_queries_evenly():
-    """Every task is asked at the same points, ends included; the support stays as it was."""
+    """All tasks have the same query inputs, ends included; the support is unchanged."""
     random, grid = (ml.tasks.Sinusoid(queries=101, inputs=(-4, 6), grid=on) for on in (False, True))
     batch = grid.sample((0, 0), 3)
     expected = np.tile(np.linspace(-4, 6, 101)[None, :, None], [3, 1, 1])
