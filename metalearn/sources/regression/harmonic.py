@@ -39,7 +39,7 @@ class Harmonic:
             order.
 
     Reference: Lacoste et al. (2018), "Uncertainty in Multitask Transfer Learning", with the ranges of
-    torchmeta's ``Harmonic``, which has no noise either unless told.
+    torchmeta's ``Harmonic``, which also has no noise by default.
     """
 
     shots: int = 10
