@@ -153,7 +153,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, short, capsys):
 
 
 def test_a_fault_is_kept_with_its_traceback(short, tmp_path, monkeypatch):
-    """In the run's folder, until the run goes on."""
+    """It stays in the run's folder until the run is resumed."""
     _, stopped = short
     shutil.copytree(stopped.path, tmp_path / "sinusoid" / stopped.path.name)
     with monkeypatch.context() as broken:

@@ -19,7 +19,7 @@ TRIALS = [*SEARCH, RATE, "hydra.sweeper.trials=2"]
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """Training that leaves manifests alone, and the configurations that it was asked for."""
+    """A mock training that writes only manifests, and its requested configurations."""
     asked = []
 
     def train(config, report=None):

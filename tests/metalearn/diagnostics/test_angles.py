@@ -38,7 +38,7 @@ def test_numbers():
 
 
 def test_lengths_of_parts(run):
-    """Those of each row as a part, and the rows at length 1, to 1e-6; a NaN stays within its part."""
+    """The lengths of each part, and parts of length 1, to 1e-6; a NaN does not affect other parts."""
     rows = {f"row_{index}": row for index, row in enumerate(tf.unstack(ROWS))}
     vector = flat(rows)
     found, directions = run(lambda vector: lengths(vector, rows))(vector)

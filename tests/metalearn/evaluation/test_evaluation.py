@@ -101,7 +101,7 @@ def test_the_list_of_an_oracle_is_that_of_the_others(report):
 
 
 def test_many_tasks_are_evaluated_in_parts(learner, report, monkeypatch):
-    """Three, three and one at once give what seven at once give, and the same hash."""
+    """Chunks of three, three and one tasks give the same results and hash as one of seven."""
     monkeypatch.setattr(task_list, "TASKS_AT_ONCE", 3)
     parts = ml.evaluate(learner, learner.initialize(0), TASKS, num_tasks=NUM_TASKS, steps=STEPS, seed=1)
     np.testing.assert_allclose(parts.per_task, report.per_task, rtol=1e-5)

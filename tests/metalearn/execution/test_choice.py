@@ -44,7 +44,7 @@ def test_programs_are_built_in_one_way():
 
 
 def test_what_a_mapping_stands_for():
-    """A mapping that is given stays, unless everything is to be sequential."""
+    """A given mapping is kept, unless everything has to be sequential."""
     assert resolved("auto") == "auto"
     with auto_is("vectorized"):
         assert [resolved(each) for each in ("auto", "sequential")] == ["vectorized", "sequential"]

@@ -41,7 +41,7 @@ def strings(value):
     ],
 )
 def test_the_first_that_can_be_built(function, expected, way):
-    """Known after tracing, except for what XLA alone fails at."""
+    """Known after tracing, except for failures of XLA's compilation."""
     program = Compiled(function)
     assert (program.mapping, program.jit_compile) == ("auto", None)
     program.build(VALUES)
@@ -110,7 +110,7 @@ def test_a_function_s_own_fault_is_raised_as_it_is():
 
 
 def test_other_shapes_are_mapped_alike():
-    """A call with more tasks is traced anew, in the way that was chosen."""
+    """A call with more tasks is traced again with the same choice."""
     program = Compiled(mapped(tf.nn.l2_loss))
     program(VALUES)
     np.testing.assert_allclose(program(tf.ones((3, 2))), [1.0, 1.0, 1.0])

@@ -67,7 +67,7 @@ def as_tensors(task):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("trained", "steps"), [(1, 1), (3, 3), (3, 2), (1, 3)])
 def test_losses_and_gradients_are_those_of_the_program(model, task, name, trained, steps):
-    """Trained for some steps, judged at theta_steps: values to 1e-12, gradients to 1e-9 of their size."""
+    """Evaluated at theta_steps after some steps: values to 1e-12, gradients to 1e-9 of their size."""
     chosen = mode(name, model, trained)
     state = chosen.initial(model)
     rng = np.random.default_rng(2)
@@ -165,7 +165,7 @@ def test_modes_can_be_mapped_over_tasks(model, in_graph, name):
 
 
 class Sampled(keras.Layer):
-    """A layer of other origin that draws, asked or not."""
+    """A user-defined layer that draws random numbers in training and inference."""
 
     def __init__(self):
         super().__init__()

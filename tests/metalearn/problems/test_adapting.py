@@ -87,7 +87,7 @@ def test_a_model_that_is_trained_by_hand_is_the_one_that_is_returned(make):
     mostly_slow(["batch", "support", "moving", "per_step", "per_step_affine"], "per_step_affine"),
 )
 def test_answers_of_models_with_batch_statistics(statistics):
-    """What predict gives for the queries of a task, the model gives; each query alone but for ``batch``."""
+    """The model's outputs equal those of predict for a task's queries, one by one except for ``batch``."""
     learner = ml.MetaLearner(
         network(), "mse", ml.rules.sgd(RATE), 2, statistics=statistics, initialize="model"
     )

@@ -40,7 +40,7 @@ def quadratic(steps):
 
 
 def meta_parameters():
-    """Return phi: the starting point alone."""
+    """Return phi, which is the starting point."""
     return {"parameters": {"p": tf.constant(START)}, "rule": {}}
 
 

@@ -205,7 +205,7 @@ class Spare(keras.layers.Layer):
 @pytest.mark.parametrize("adapted", ["all", "output/*"])
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_unused_parameters_are_named(name, adapted):
-    """A parameter that the loss does not touch raises, adapted or shared, and it alone is named."""
+    """A parameter on which the loss does not depend is an error that names only this parameter."""
     layers = [keras.layers.Dense(2, name="hidden"), Spare(name="spare"), keras.layers.Dense(1, name="output")]
     learner = ml.MetaLearner(
         keras.Sequential([keras.Input((1,)), *layers]),

@@ -92,7 +92,7 @@ def test_a_hundred_steps_of_fit_are_those_of_the_rule(rule):
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras
 def test_it_is_saved_with_a_model(tmp_path):
-    """Training goes on from a file as it would have: equal configurations, states and bits."""
+    """Training resumes from a file as without interruption: equal configurations, states and bits."""
     model, rule = network(), rules.momentum(rules.learned(0.01, positive=True))
     model.compile(rules.to_keras(rule, values_of(rule, model), name="mine"), "mse", jit_compile=False)
     model.fit(X, Y, BATCH, 1, verbose=0, shuffle=False)

@@ -207,7 +207,7 @@ def test_attention_is_that_of_a_loop(tasks):
 
 
 def test_inner_steps_move_what_is_attended_to(tasks):
-    """The rows alone, not the targets."""
+    """Only the rows, not the targets."""
     learner = made(head=ml.heads.matching(2.0))
     meta = learner.initialize(0)
     before, after = (learner.adapt(meta, tasks.support, steps) for steps in (0, 1))

@@ -69,7 +69,7 @@ def test_the_tasks_of_a_seed_never_change():
     inputs=st.tuples(st.floats(-100, 100, width=32), st.floats(0, 100, width=32)),
 )
 def test_ranges_are_respected(seed, amplitude, inputs):
-    """Inputs lie in their range and targets within the amplitude, whatever the seed and the ranges."""
+    """Inputs are in their range and targets within the amplitude, for every seed and range."""
     low, high = inputs[0], inputs[0] + inputs[1]
     tasks = ml.tasks.Sinusoid(amplitude=(0, amplitude), inputs=(low, high)).sample(seed, 3)
     for batch in (tasks.support, tasks.query):
