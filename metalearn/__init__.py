@@ -71,5 +71,5 @@ __all__ = [
 
 
 def __dir__() -> list[str]:
-    """Return the public names alone: packages within this one are reached by them."""
+    """Return only the public names."""
     return sorted(__all__)

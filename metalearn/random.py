@@ -39,12 +39,12 @@ SCRAMBLING_KEY = 0x02461E293EC8F720
 """The key with which TensorFlow scrambles seeds (``stateless_random_ops.cc``)."""
 
 _share: ContextVar[tuple[int, int]] = ContextVar("share", default=(0, 1))
-"""Which of how many equal shares of a meta-batch the tasks are that a program is built for."""
+"""The index and the number of the equal shares of a meta-batch, for the program that is being built."""
 
 
 @contextmanager
 def of_share(index: int, count: int) -> Iterator[None]:
-    """Let the tasks of what is built within be share ``index`` of ``count`` of a meta-batch."""
+    """Within the context, build programs for share ``index`` of ``count`` equal shares of a meta-batch."""
     token = _share.set((index, count))
     try:
         yield
@@ -53,14 +53,14 @@ def of_share(index: int, count: int) -> Iterator[None]:
 
 
 def by_task(draw: Callable[[int], Structure], tasks: int, axis: int = 0) -> Structure:
-    """Return what is drawn for tasks: for a share of a meta-batch its part of the whole draw.
+    """Return random numbers for tasks; for a share of a meta-batch, its part of the complete draw.
 
-    So a task has the same noise whichever process works on it.
+    Therefore the noise of a task does not depend on the process that computes it.
 
     Args:
-        draw: draws for a number of tasks.
-        tasks: T, those at hand.
-        axis: that of the tasks in what is drawn.
+        draw: ``T -> nest``, which draws for T tasks.
+        tasks: T, the number of tasks of this process.
+        axis: the axis of tasks in the result of ``draw``.
     """
     index, count = _share.get()
     if count == 1:

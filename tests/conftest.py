@@ -1,4 +1,4 @@
-"""What all tests share: a quiet TensorFlow, and helpers handed out as fixtures."""
+"""Common settings of all tests: a quiet TensorFlow, and helpers as fixtures."""
 
 import gc
 import os
@@ -18,9 +18,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish():
-    """Spare the garbage collector what was imported, and let it look at graphs less often.
+    """Exclude imported objects from garbage collection, and collect less often.
 
-    They are many objects: it took a tenth of the time.
+    There are many such objects: collection took a tenth of the time.
     """
     gc.collect()
     gc.freeze()
@@ -29,9 +29,9 @@ def pytest_collection_finish():
 
 @pytest.fixture(scope="session", autouse=True)
 def one_stack_for_all_operations():
-    """Give every operation of a graph the same stack trace, for a twelfth of the time of all tests.
+    """Give every operation of a graph the same stack trace, which saves a twelfth of the time of all tests.
 
-    TensorFlow walks the stack, which is deep under pytest, for every operation that it puts into a graph.
+    TensorFlow records the stack, which is deep under pytest, for every operation of a graph.
     """
     from tensorflow.python.util import tf_stack
 
@@ -51,7 +51,7 @@ def as_float64():
 
 @pytest.fixture(scope="session")
 def as_vector():
-    """Return a function that joins all leaves of a structure, keeping ``axes`` leading axes, in NumPy."""
+    """Return a function that concatenates the leaves of a structure in NumPy, with ``axes`` leading axes."""
     import numpy as np
     import tensorflow as tf
 
@@ -64,7 +64,7 @@ def as_vector():
 
 @pytest.fixture(scope="session")
 def in_graph():
-    """Return a function that wraps another one in a graph, without XLA: no loop is traced twice."""
+    """Return a function that wraps another one in a graph without XLA, so that no loop is traced twice."""
     import tensorflow as tf
 
     return lambda function: tf.function(function, autograph=False)
@@ -88,10 +88,10 @@ def sinusoids(as_float64):
 
 @pytest.fixture(scope="session")
 def compiles(tmp_path_factory):
-    """Return a function that calls another one and says whether XLA compiled anything meanwhile.
+    """Return a function that calls another one and returns whether XLA compiled anything.
 
-    XLA's CPU compiler leaves an event of this name in the trace of TensorFlow's profiler. That sees what
-    tracing counts cannot: a program compiled anew because a value was taken for a constant.
+    XLA's CPU compiler adds an event with this name to the trace of TensorFlow's profiler. Unlike counting
+    traces, it shows programs that are compiled again because a value was treated as a constant.
     """
     import tensorflow as tf
 

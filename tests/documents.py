@@ -32,7 +32,7 @@ def passages(document):
 
 
 def spans(passage):
-    """Return what stands between backticks in a passage, line breaks as spaces."""
+    """Return the texts between backticks in a passage, with line breaks as spaces."""
     return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", passage)]
 
 
@@ -45,11 +45,11 @@ def typed(words):
 def settings_in(document, sections):
     """Yield ``(span, command, overrides)`` for every command and every list of settings in a document's text.
 
-    Settings without an experiment are of the experiment that the passage named before them, if any.
+    Settings without an experiment belong to the experiment that was named before them in the passage, if any.
 
     Args:
         document: a page.
-        sections: what the first word of a setting may begin with; other assignments are Python's.
+        sections: the possible first words of settings; other assignments are Python code.
     """
     for passage in passages(document):
         context = []
@@ -73,5 +73,5 @@ def settings_in(document, sections):
 
 
 def files_of_tests(document):
-    """Return the path of every file of tests that a document names."""
+    """Return the paths of the test files that a document names."""
     return re.findall(r"tests/[\w/]+\.py", document.read_text())

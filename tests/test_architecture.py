@@ -1,4 +1,4 @@
-"""The arrows between the parts of the package, the sizes of its modules, and what it exports."""
+"""The dependencies between the parts of the package, the sizes of its modules, and its exports."""
 
 import ast
 import graphlib
@@ -143,7 +143,7 @@ def is_abstract(definition):
 
 
 def is_mixin(definition):
-    """Return whether a class has nothing but methods of Python's own: it cannot stand alone."""
+    """Return whether a class has only special methods, so that it cannot be used alone."""
     methods = [node.name for node in definition.body if isinstance(node, ast.FunctionDef)]
     assigned = any(isinstance(node, ast.Assign | ast.AnnAssign) for node in definition.body)
     dunder = all(name.startswith("__") and name != "__init__" for name in methods)
@@ -169,7 +169,7 @@ def test_no_class_has_a_concrete_base():
 
 
 def test_layer_bases_are_bases():
-    """The exceptions are of layers alone, and are still needed."""
+    """The exceptions are only layers, and are still needed."""
     bases = {
         ast.unparse(base)
         for path, tree in modules().items()

@@ -1,4 +1,4 @@
-"""What is installed: every source file and page of configuration, under names of our own, with a command."""
+"""The installed files: every source file and configuration page, under the project's names."""
 
 import configparser
 import re

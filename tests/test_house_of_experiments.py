@@ -1,4 +1,4 @@
-"""The packages of ``experiments`` import downwards only, and hold their sizes."""
+"""The packages of ``experiments`` import downwards only, and their modules are small."""
 
 import ast
 import pathlib

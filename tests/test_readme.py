@@ -1,4 +1,4 @@
-"""Every command and example of README and pages, run: on fewer iterations, in this environment."""
+"""Every command and example of README and pages runs, with fewer iterations, in this environment."""
 
 import importlib
 import re

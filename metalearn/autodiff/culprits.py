@@ -54,12 +54,12 @@ KNOWN: dict[str, Culprit] = {
     "keras.layers.GroupNormalization": _layer("GroupNormalization"),
     "keras.layers.LayerNormalization": _layer("LayerNormalization"),
     "keras.layers.MaxPooling2D": Culprit(
-        "under XLA, the second derivative takes the wrong one of near entries in float32; float64 has none",
+        "under XLA, the second derivative confuses close entries in float32, and is missing in float64",
         "use metalearn.layers.MaxPooling2D, or compile without XLA (jit_compile=False)",
     ),
     "keras.layers.Resizing": _layer("Resizing"),
     "keras.layers.SpectralNormalization": Culprit(
-        "the second derivative is wrong by design: it takes singular vectors for constants",
+        "the second derivative is wrong by design: singular vectors are treated as constants",
         "leave it out, or use the estimator first_order",
     ),
     "keras.layers.UpSampling2D": Culprit(

@@ -61,7 +61,7 @@ def _fails(function: Callable[[], object]) -> bool:
     """Return whether a function raises an error."""
     try:
         function()
-    except Exception:  # noqa: BLE001 - of whatever kind
+    except Exception:  # noqa: BLE001 - of any kind
         return True
     return False
 
@@ -90,7 +90,7 @@ def _without_derivative(operation: str, forward: bool) -> str:
     """Return the message for an operation without a registered gradient."""
     if operation.startswith("Xla"):
         return (
-            f"TensorFlow has no derivative of {operation}, which XLA makes of slices and concatenations: "
+            f"TensorFlow has no derivative of {operation}, which XLA uses for slices and concatenations: "
             "compile without XLA (jit_compile=False)"
         )
     if operation == "SymbolicGradient":

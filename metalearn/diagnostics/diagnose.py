@@ -102,7 +102,10 @@ def measure(
     lanczos_iterations: int = 8,
     reference: Estimator | None = None,
 ) -> Measured:
-    """Return the measurements for :func:`diagnose`, which take most of its time."""
+    """Return the measurements for :func:`diagnose`, which take most of its time.
+
+    Arguments and errors are those of :func:`diagnose`.
+    """
     # Outside the graph that is being traced, because a learner stores tensors.
     with tf.init_scope():
         exact = _with(learner, estimator=reference or checkpointed())

@@ -17,8 +17,8 @@ CACHE_BYTES = 7 * 2**18
 """The largest size of the values of a chunk: most of a second-level cache of 2 MiB."""
 
 FEWEST = 16
-"""The smallest number of tasks in a chunk, except one: sums over 5 tasks, as XLA compiles them, take more
-than twice the time of those over 25, or of 25 single tasks."""
+"""The smallest number of tasks in a chunk, except one: as XLA compiles them, sums over 5 tasks take more than
+twice the time per task of those over 25 tasks, or over one."""
 
 
 def size_of_chunk(tasks: int, bytes_of_task: int) -> int:

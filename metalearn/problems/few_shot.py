@@ -148,7 +148,11 @@ class MetaLearner:
         return self._meta(initial)
 
     def posed(self, meta: Meta, tasks: Task, seed: Seed) -> Posed:
-        """Return the bilevel problem of this learner at ``meta``, with phi and tasks for it."""
+        """Return the bilevel problem of this learner at ``meta``, with phi and tasks for it.
+
+        Raises:
+            ValueError: if the inputs of the support have no axis of tasks.
+        """
         adapting.require_task_axis(self._functions, "support", tasks.support)
         problem = self._problem(meta, tf.convert_to_tensor(seed)[1])
         if self._seeded:

@@ -58,7 +58,7 @@ def require_hyperparameter(allowed: Range, name: str, value: object) -> None:
         ValueError: naming the hyperparameter, its value and the allowed values.
     """
     if isinstance(value, Learned):
-        hint = f"; where it starts in there, {allowed.remedy} keeps what is learned in there"
+        hint = f"; for an initial value in this range, {allowed.remedy} keeps the learned value in it"
         require_in(allowed, f"{name}=learned(initial)", value.initial, hint)
     elif isinstance(value, Real):
         require_in(allowed, name, value)

@@ -72,7 +72,7 @@ class RuleOptimizer(keras.optimizers.Optimizer):
         if isinstance(needed, dict) and (not isinstance(values, dict) or set(values) != set(needed)):
             has = sorted(values) if isinstance(values, dict) else type(values).__name__
             raise ValueError(
-                f"{rule!r} learns {sorted(needed) or 'nothing'}, and values have {has}: give what was "
+                f"{rule!r} learns {sorted(needed) or 'nothing'}, but values have {has}: give what was "
                 "learned, such as trainer.meta['rule']"
             )
         super().__init__(learning_rate=1.0, name=name)
@@ -88,8 +88,8 @@ class RuleOptimizer(keras.optimizers.Optimizer):
     @learning_rate.setter
     def learning_rate(self, learning_rate: Any) -> None:
         raise ValueError(
-            f"the rate of this optimizer is that of {self._rule!r}: give the rule another, or a schedule, "
-            "and leave out callbacks that set learning_rate"
+            f"the rate of this optimizer is that of {self._rule!r}: change the rule's rate, or use a "
+            "schedule, and omit callbacks that set learning_rate"
         )
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
@@ -121,13 +121,13 @@ class RuleOptimizer(keras.optimizers.Optimizer):
             self.build(variables)
         if list(map(id, variables)) != list(map(id, self._trainable_variables)):
             raise ValueError(
-                "the variables are not those that this optimizer began with: make another, ml.rules.to_keras"
+                "the variables are not those of this optimizer's first call: make another, ml.rules.to_keras"
             )
         absent = [each.path for each, gradient in zip(variables, grads, strict=True) if gradient is None]
         if absent:
             raise ValueError(
-                f"{', '.join(absent)} got no gradient, and a rule moves all variables together: the loss has "
-                "to depend on it, or it has to be frozen (trainable = False)"
+                f"{', '.join(absent)} has no gradient, but a rule updates all variables together: the loss "
+                "has to depend on it, or it has to be frozen (trainable = False)"
             )
         moved, state = self._rule.update(
             self._named(variables, dense(list(grads))),
@@ -161,8 +161,8 @@ class RuleOptimizer(keras.optimizers.Optimizer):
             return [f"{index:06d}" for index in range(len(variables))]
         if len(self._keys) != len(variables):
             raise ValueError(
-                f"to_keras was given a model of {len(self._keys)} trainable variables, "
-                f"{', '.join(self._keys)}, and there are {len(variables)} to train: give it this model"
+                f"to_keras was given a model with {len(self._keys)} trainable variables, "
+                f"{', '.join(self._keys)}, but there are {len(variables)} to train: give it this model"
             )
         return self._keys
 
@@ -179,7 +179,7 @@ class RuleOptimizer(keras.optimizers.Optimizer):
         first = dict([next(iter(parameters.items()))])
         if self._keys is None and _shapes(needed) != _shapes(self._rule.learnable(first)):
             raise ValueError(
-                f"what {type(self._rule).__name__} learns is of each variable: tell which is which, "
+                f"the learned values of {type(self._rule).__name__} differ by variable: pass the model, "
                 "to_keras(rule, values, model)"
             )
         expected, found = _shapes(needed), _shapes(self._values)
@@ -210,8 +210,8 @@ def _encoded(setting: Any) -> Any:
     if isinstance(setting, Record):
         if getattr(_exported(), type(setting).__name__, None) is not type(setting):
             raise ValueError(
-                f"{setting!r} is no rule of metalearn.rules, so its configuration cannot be stored: save "
-                "weights alone, and make the optimizer anew by to_keras"
+                f"{setting!r} is not a rule of metalearn.rules, so its configuration cannot be stored: save "
+                "only weights, and create the optimizer again with to_keras"
             )
         fields = {name: _encoded(value) for name, value in arguments(setting).items()}
         return {RECORD: type(setting).__name__, "settings": fields}
@@ -221,7 +221,7 @@ def _encoded(setting: Any) -> Any:
         return keras.saving.serialize_keras_object(setting)
     if setting is None or isinstance(setting, (bool, int, float, str, np.generic)):
         return setting.item() if isinstance(setting, np.generic) else setting
-    raise ValueError(f"{setting!r} has no configuration that could be stored: make the optimizer anew")
+    raise ValueError(f"{setting!r} has no configuration that could be stored: create the optimizer again")
 
 
 def _decoded(setting: Any) -> Any:

@@ -51,7 +51,7 @@ class kfo(Record, Rule):
         ValueError: if the rate is not positive and finite, or learned for each element.
 
     Reference: Arnold, Iqbal and Sha (2021), "When MAML Can Adapt Fast and How to Assist When It Cannot", as
-    in their published code: linear transforms; some results of the paper are of networks with hidden layers.
+    in their published code: linear transforms; some results of the paper use networks with hidden layers.
     """
 
     learning_rate: Hyperparameter
@@ -61,7 +61,7 @@ class kfo(Record, Rule):
         require_hyperparameter(POSITIVE, "learning_rate", self.learning_rate)
         if isinstance(self.learning_rate, Learned) and self.learning_rate.per == "element":
             raise ValueError(
-                "learning_rate=learned(per='element') does not go with kfo, whose matrices move by the same "
+                "learning_rate=learned(per='element') is not supported by kfo, whose matrices have the same "
                 "rate as a variable: choose per='variable' or 'scalar'"
             )
 

@@ -53,6 +53,9 @@ class Arrays:
 
         Returns:
             A task with support leaves ``[T, shots, ...]`` and query leaves ``[T, queries, ...]``.
+
+        Raises:
+            ValueError: if ``tasks`` is not a positive integer.
         """
         support, query = self._rows(seed, tasks)
         return Task(support=self._of(support), query=self._of(query))

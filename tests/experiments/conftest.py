@@ -1,11 +1,11 @@
-"""Runs that several files of tests look at."""
+"""Runs that several test files use."""
 
 import pytest
 
 
 @pytest.fixture(scope="session")
 def short(tmp_path_factory):
-    """A short run that nothing happened to, and one that stopped at iteration 40, with two checkpoints."""
+    """A short complete run, and one that stopped at iteration 40, with two checkpoints."""
     from experiments.harness.session import training as session
     from tests.experiments.small_runs import SHORT, folder, run, stop_at
 

@@ -1,4 +1,4 @@
-"""Reading the events of a run as TensorBoard does."""
+"""Reading of the events of a run with TensorBoard's reader."""
 
 import contextlib
 import logging

@@ -1,4 +1,4 @@
-"""The project of the guide's example, written to a folder, and commands that are called in it."""
+"""The example project of the guide, written to a folder, and commands that run in it."""
 
 import re
 import shlex

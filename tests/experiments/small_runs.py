@@ -1,4 +1,4 @@
-"""Small runs of the training command in this process, and what is left of them."""
+"""Small runs of the training command in this process, and their files."""
 
 import copy
 import functools
@@ -34,9 +34,9 @@ def _trainer(described):
 
 
 def built(config):
-    """Return the trainer of a configuration as it is before the first iteration, with its program kept.
+    """Return the trainer of a configuration before the first iteration, with its program cached.
 
-    Runs that meet different faults have the same program, and building it takes longer than they do.
+    Tests of different faults use the same program, and building it takes most of the time.
     """
     parts = ("model", "rule", "estimator", "learner", "task", "optimizer", "seed", "training", "run")
     given = [part for part in (*parts, "problem", "packages") if part in config]
@@ -50,9 +50,9 @@ def built(config):
 
 @contextmanager
 def quick_programs(as_traced=True):
-    """Keep programs, evaluate without XLA, and run graphs as they are traced: all bits within are alike.
+    """Cache programs, evaluate without XLA, and run graphs without optimisation, consistently within a test.
 
-    Unless ``as_traced``, training has the bits that it has for a user.
+    Without ``as_traced``, training has the same bits as for users.
     """
     options = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": as_traced})
@@ -105,14 +105,14 @@ def folder(runs):
 
 
 def content(run):
-    """Return what may not depend on how often a run was stopped."""
+    """Return the parts of a run that must not depend on interruptions."""
     manifest = json.loads(run.manifest.read_text())
     assert manifest["status"] == "complete"
     return manifest["parameters_digest"], run.metrics.read_bytes(), run.evaluation.read_bytes()
 
 
 def stop_at(iteration, error):
-    """Return a progress bar at which something happens."""
+    """Return a progress bar that calls a function."""
 
     def stop(now):
         if now >= iteration:
@@ -132,7 +132,7 @@ def bar_that(act):
 
 
 def read(run):
-    """Return all that a run that goes on, or is shown, reads of its folder."""
+    """Return all files of a run's folder that are read when it is resumed or shown."""
     config, manifest = rundir.read(run)
     if manifest["status"] == "complete":
         for path in (run.metrics, run.evaluation, run.losses):

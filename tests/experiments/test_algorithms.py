@@ -1,4 +1,4 @@
-"""Every algorithm of ``conf/algorithm``, found by its YAML: its gradient, what it adapts, what it learns."""
+"""Every algorithm of ``conf/algorithm``: its gradient, adapted parameters and learned parameters."""
 
 import dataclasses
 import json
@@ -72,7 +72,7 @@ class Double:
 
 @pytest.fixture(scope="module")
 def by_nested_tapes(in_graph):
-    """Return a function that gives the gradient of a configuration whatever its estimator, each once."""
+    """Return a function that computes the gradient of a configuration with any estimator, with a cache."""
     found = {}
 
     def compute(config, meta, tasks):
@@ -86,10 +86,10 @@ def by_nested_tapes(in_graph):
 
 
 def test_an_iteration_is_right_and_moves_what_it_should(config, by_nested_tapes, as_vector):
-    """Inside, the adapted parameters; outside, every meta-parameter, and nothing else.
+    """The inner loop changes exactly the adapted parameters, the outer loop exactly the meta-parameters.
 
-    The gradient of an exact estimator is that of nested tapes to 1e-9, in float64; others are finite, and
-    right to say that they are not exact.
+    The gradient of an exact estimator equals that of nested tapes to 1e-9 in float64; others are finite and
+    correctly declare that they are not exact.
     """
     double = {**config, "model": {**config["model"], "dtype": "float64"}}
     learner = build_learner(double)

@@ -1,4 +1,4 @@
-"""The experiments of applications, as commands: small ones always, those of the targets when asked."""
+"""The experiments of applications as commands: small ones by default, the full ones as slow tests."""
 
 import json
 
@@ -74,7 +74,7 @@ WIDE = ["learner.attack.bounds=[-9,9]", "evaluation.attacks.bounds=[-9,9]"]
 
 
 def test_a_run_is_judged_by_attacks(tmp_path, capfd, blots):
-    """By those of the evaluation, whatever it was trained with."""
+    """The attacks are those of the evaluation, independent of training."""
     assert run(tmp_path / "runs", [*ADVERSARIAL, blots, *WIDE, "evaluation.attacks.radii=[0,5]"]) == 0
     found = evaluation(tmp_path / "runs", "adversarial")["metrics"]
     assert set(found) == {"accuracy", "accuracy@0", "accuracy@5"}
@@ -122,7 +122,7 @@ def reached(runs, experiment, *arguments):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_half_of_the_labels_wrong(tmp_path, seed):
-    """Of digits: F1 of at least 0.9, and within 1.5 points of training on the right half alone."""
+    """On digits: F1 of at least 0.9, and within 1.5 points of training on the correct half only."""
     seeds = f"seed={seed}", f"task.seed={seed}"
     found, noisy, oracle, clean = (
         reached(tmp_path, f"cleaning/digits{which}", *seeds) for which in ("", "_noisy", "_oracle", "_clean")
@@ -163,7 +163,7 @@ def test_schedules_help(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_wrong_labels_of_unseen_examples(tmp_path, seed):
-    """The area under the ROC curve among test images, half of them shown with a wrong label."""
+    """The area under the ROC curve for test images, half of which have a wrong label."""
     assert reached(tmp_path, "cleaning/datarater", f"seed={seed}", f"task.seed={seed}")["auc"] >= 0.9
 
 

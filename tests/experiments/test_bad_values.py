@@ -1,4 +1,4 @@
-"""Every setting of the training command with values that mostly cannot be: one line says so, no traceback."""
+"""Every setting of the training command with mostly invalid values: a message of one line, no traceback."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ PATHS = [described.path for described in schema.describe(defaults())]
 @pytest.mark.slow
 @pytest.mark.parametrize("path", [*PATHS, *OTHERS])
 def test_no_value_gets_a_traceback(path, tmp_path, capfd, monkeypatch):
-    """Of values that are taken, the first are trained with; the others are built."""
+    """The first accepted values are used in a training; for the others, objects are built."""
     monkeypatch.chdir(tmp_path)  # where paths.runs=abc leads
     go_on, trained = session._go_on, []
 

@@ -1,4 +1,4 @@
-"""Runs under code that has changed since: noticed, told, and never mixed without the user's word for it."""
+"""Runs whose code has changed: detected, reported, and never mixed without the user's consent."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ CHANGED = "metalearn/sources/regression/sinusoid.py"
 
 @pytest.fixture
 def changed(monkeypatch):
-    """Another amplitude of the sinusoid, as far as digests know."""
+    """A change of code that is simulated by another digest."""
     files = code._files
 
     def edited(package):
@@ -40,7 +40,7 @@ def test_a_complete_run_says_that_other_code_made_it(short, tmp_path, changed, c
 
 
 def test_a_stopped_run_asks_before_it_mixes_two_programs(short, tmp_path, changed, capfd):
-    """Refused and nothing changed; with the user's word it goes on, records both, and is shown as mixed."""
+    """It is rejected unchanged; with the user's consent it resumes, records both, and is marked as mixed."""
     copy = copied(short[1], tmp_path)
     before = {path: path.read_bytes() for path in copy.path.rglob("*") if path.is_file()}
     assert run(tmp_path, SHORT) == 2
@@ -97,7 +97,7 @@ def test_packages_that_a_configuration_names_are_code_of_the_run(tmp_path, monke
 
 
 def test_uncommitted_changes_have_untracked_files(tmp_path, monkeypatch):
-    """As a diff from which they can be made again; not what is ignored, large, no code, or a link."""
+    """Changes are stored as a diff that can be applied, without ignored or large files, others and links."""
 
     def git(*arguments):
         identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]

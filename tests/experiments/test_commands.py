@@ -1,4 +1,4 @@
-"""Before anything else, every command sets threads and determinism, and only then imports TensorFlow."""
+"""Every command sets threads and determinism before it imports TensorFlow."""
 
 import os
 import subprocess

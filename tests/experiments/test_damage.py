@@ -1,4 +1,4 @@
-"""Folders of runs that were changed: each change is noticed, or recovered from."""
+"""Changed folders of runs: each change is detected, or the run recovers from it."""
 
 import itertools
 import os
@@ -30,7 +30,7 @@ MUTATIONS = {
 def test_what_was_changed_is_noticed_or_recovered_from(
     short, readable, tmp_path_factory, name, mutation, place, bit
 ):
-    """Of a complete and of a stopped run: never another value, never an error that is not for the user."""
+    """For a complete and a stopped run there is never another value, nor an internal error."""
     for original in short:
         copy = RunDirectory(tmp_path_factory.mktemp("copy") / original.path.name)
         shutil.copytree(original.path, copy.path)
@@ -55,7 +55,7 @@ def file(run, name):
 
 @pytest.fixture(scope="module")
 def readable(short, tmp_path_factory):
-    """What may be read of each run: with the newest checkpoint, and with the one before."""
+    """The valid results of each run: with the newest checkpoint, and with the previous one."""
     found = {original: [] for original in short}
     for original, kept in itertools.product(short, (2, 1)):
         copy = RunDirectory(tmp_path_factory.mktemp("copy") / "run")

@@ -1,4 +1,4 @@
-"""What only concerns the evaluation never trains again, and an evaluation that fails loses no training."""
+"""Settings of the evaluation never cause a new training, and a failed evaluation loses no training."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ OTHERWISE = [*SHORT, "evaluation.steps=3", "evaluation.task.queries=7"]
 
 @pytest.fixture
 def copy(short, tmp_path):
-    """A complete run to do with as one likes."""
+    """A complete run that a test may change."""
     shutil.copytree(short[0].path, tmp_path / "sinusoid" / short[0].path.name)
     return folder(tmp_path)
 
@@ -35,7 +35,7 @@ def stored(run):
 
 
 def test_a_complete_run_is_evaluated_otherwise_and_back(copy, untrained, tmp_path, capfd):
-    """The first evaluation is kept aside; asked for again it has the same bits."""
+    """The first evaluation is stored separately; requested again, it has the same bits."""
     before = content(copy)
     first = stored(copy)
     assert run(tmp_path, OTHERWISE) == 0
@@ -73,7 +73,7 @@ def test_an_evaluation_that_fails_can_be_repeated_otherwise(short, tmp_path, mon
 
 @pytest.mark.parametrize("again", [False, True])
 def test_interrupted_in_the_evaluation_it_says_how_to_go_on(copy, tmp_path, monkeypatch, capfd, again):
-    """By Ctrl-C: at once where it is pressed again; otherwise the evaluation has seconds to end."""
+    """By Ctrl-C: immediately if it is pressed again; otherwise the evaluation has a few seconds to end."""
     before = content(copy)
 
     def interrupt(*_):

@@ -1,4 +1,4 @@
-"""The experiments of learned optimizers: every page, a run that is killed, and what is claimed."""
+"""The experiments of learned optimizers: every page, a killed run, and the published results."""
 
 import json
 import os
@@ -89,7 +89,7 @@ def tuned(page, rule, *overrides):
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RATES)
 def test_a_learned_optimizer_is_better_than_tuned_adam_within_its_horizon(page):
-    """On problems that neither has seen: the 95 % t interval of the difference over five seeds is below 0.
+    """On held-out problems, the 95 % t interval of the difference over five seeds is below 0.
 
     ``-s`` shows all losses, those of falling rates and those beyond the horizon, too.
     """
@@ -110,7 +110,7 @@ def test_a_learned_optimizer_is_better_than_tuned_adam_within_its_horizon(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_makes_a_learner(page):
-    """With other rules, too: those that the page's own are compared with."""
+    """Also with the rules of the baselines."""
     rules = ("sgd", "momentum", "adam") if page.endswith("_tuned") else (None,)
     for rule in rules:
         learner = build_learner(composed(page, *([] if rule is None else [f"rule={rule}"])))
@@ -127,7 +127,7 @@ def test_pages_of_rules_have_all_settings(name):
 
 @pytest.mark.slow
 def test_killed_while_learning_online_it_ends_with_equal_bits(tmp_path):
-    """By SIGKILL, twice, in the middle of an inner loop that is carried for ever."""
+    """It is killed twice by SIGKILL, in the middle of an inner loop that is carried without restart."""
     random, classes = np.random.default_rng(0), np.arange(90) % 10
     inputs = random.normal(size=(10, 64))[classes] + 0.1 * random.normal(size=(90, 64))
     np.savez(tmp_path / "blots.npz", inputs=inputs, targets=classes)

@@ -1,4 +1,4 @@
-"""Callbacks of the user's, named by a configuration: they follow a run, may end it, and may fail."""
+"""User-defined callbacks in a configuration: they follow a run, may stop it, and may fail."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A bilevel problem of the user's, of data without shots: every command takes it in the place of a model."""
+"""A user-defined bilevel problem with data without shots, in all commands."""
 
 import numpy as np
 import pytest

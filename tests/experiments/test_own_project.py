@@ -1,4 +1,4 @@
-"""The guide's project, outside the tree: every command takes its parts as ours, if they are trusted."""
+"""The guide's project in another folder: all commands accept its parts if they are trusted."""
 
 import json
 import re
@@ -23,7 +23,7 @@ WITHOUT_TRUST = [word for word in TRAIN if word != "packages=mylab"]
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """The project with a run that was interrupted and went on, beside one that was not stopped."""
+    """The project with a run that was interrupted and resumed, and an uninterrupted one."""
     folder = tmp_path_factory.mktemp("project")
     assert len(own_project.make(folder)) == 8
     own_project.forget()
@@ -83,7 +83,7 @@ def test_it_is_swept_and_reported(project, capfd):
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "reproduce", "report", "check_gradients"])
 def test_without_trust_nothing_of_it_is_run(project, capfd, command):
-    """Whatever the run or a file says: one message, exit code 2."""
+    """For any content of the run or a file there is one message and exit code 2."""
     run = only_run(project).path.relative_to(project)
     own_project.forget()
     arguments = {"evaluate": [f"run={run}"], "reproduce": [f"run={run}"], "report": ["runs=runs/waves"]}
@@ -104,7 +104,7 @@ def test_the_environment_trusts_as_the_command_line_does(project, monkeypatch, c
 
 
 def test_a_run_and_a_file_cannot_trust(project, tmp_path, capfd):
-    """What a stored configuration says of packages is passed over, and a file that says so is refused."""
+    """Packages in a stored configuration are ignored, and a file that sets them is rejected."""
     shutil.copytree(only_run(project).path, tmp_path / "run")
     with (tmp_path / "run" / "config.yaml").open("a") as file:
         file.write("packages: [mylab]\n")

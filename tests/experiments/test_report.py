@@ -1,4 +1,4 @@
-"""The command: its table against one computed by hand, missing runs and a single seed included."""
+"""The report command: its table equals one computed by hand, also for missing runs and a single seed."""
 
 import re
 import sys
@@ -32,7 +32,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """Spare the time for figures."""
+    """Skip figures, to save time."""
     monkeypatch.setattr(write, "_draw", lambda *_: [])
 
 
@@ -98,7 +98,7 @@ def test_figures_are_written_and_on_the_page(folder, monkeypatch, capfd):
 
 @pytest.mark.usefixtures("undrawn")
 def test_lists_of_tasks_have_files_of_their_own_inside_the_folder(folder, monkeypatch, capfd):
-    """Whatever an experiment is called."""
+    """For any name of an experiment."""
     make_run(folder / "more", "new", 0, [[1, 1]] * 2)
     make_run(folder / "more", "maml", 0, [[1, 1]] * 4, name="../../[red]")
     assert execute(monkeypatch, capfd, f"runs={folder}")[0] == 0
@@ -134,7 +134,7 @@ def test_bad_input_gets_one_clear_message(folder, monkeypatch, capfd, arguments,
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_run_of_code_that_is_not_trusted_is_left_out_and_named(folder, monkeypatch, capfd):
-    """The others are reported, and the exit code is 2; with the user's word for it, it is one of them."""
+    """The others are reported, and the exit code is 2; with the user's consent it is included."""
     make_run(folder, "theirs", 0, [[4, 1], [2, 3], [3, 2]], task={"_target_": "lab_of_theirs.Task"})
     code, captured = execute(monkeypatch, capfd, f"runs={folder}")
     assert code == 2

@@ -1,4 +1,4 @@
-"""Runs below a folder as frames: which have numbers, which belong together, and why others are left out."""
+"""Data frames of the runs in a folder: results, groups, and reasons for excluded runs."""
 
 import numpy as np
 import pandas as pd
@@ -104,7 +104,7 @@ def test_configurations_that_differ_are_told_apart(folder):
 
 
 def test_a_seed_counts_once_and_has_one_shape(folder):
-    """A run that was started again beside the first says nothing of chance."""
+    """A second run with equal settings is not another sample."""
     make_run(folder / "again", "maml", 0, [[9, 9]] * 3)
     make_run(folder, "maml", 2, [[9, 9]] * 4)
     runs = results.load(folder)

@@ -1,4 +1,4 @@
-"""A learning rate for each of 10 000 steps: what the page of results says."""
+"""A learned rate for each of 10 000 steps: the published results."""
 
 import hydra
 import numpy as np
@@ -25,10 +25,10 @@ def composed(seed):
 
 @pytest.mark.slow
 def test_learned_rates_leave_out_wrong_labels():
-    """Five seeds, test images: the loss of learned rates is below those of the best constant and cosine.
+    """With five seeds, the test loss of learned rates is below that of the best constant and cosine.
 
-    The 95 % t intervals of the differences over seeds are below 0. Baselines are tuned by the outer loss, as
-    the schedule is, with as many forward passes; the initial weights of the evaluation are others.
+    The 95 % t intervals of the differences over seeds are below 0. The baselines are tuned with the outer
+    loss, like the schedule, and with as many forward passes; the evaluation has other initial weights.
     """
     pytest.importorskip("sklearn")
     found = {"learned": [], "constant": [], "cosine": []}

@@ -1,4 +1,4 @@
-"""Runs that come from strangers: nothing of theirs is run, followed or waited for."""
+"""Untrusted runs: nothing in them is executed, followed or waited for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.often import mostly_slow
 
 @pytest.fixture
 def stopped(short, tmp_path):
-    """A stopped run to go on with."""
+    """A stopped run that can be resumed."""
     shutil.copytree(short[1].path, tmp_path / "sinusoid" / short[1].path.name)
     return folder(tmp_path)
 
@@ -38,7 +38,7 @@ def stopped(short, tmp_path):
     ),
 )
 def test_links_in_a_run_are_not_followed_for_writing(stopped, tmp_path, capfd, name):
-    """The file or folder that a link leads to stays as it is."""
+    """The target of a link is not changed."""
     place, target = stopped.path / name, tmp_path / "elsewhere"
     if place.is_dir():
         shutil.move(place, target)
@@ -56,7 +56,7 @@ def test_links_in_a_run_are_not_followed_for_writing(stopped, tmp_path, capfd, n
 
 @pytest.mark.parametrize("name", ["config.yaml", "manifest.json", "metrics.csv"])
 def test_what_is_no_file_is_not_waited_for(stopped, tmp_path, capfd, name):
-    """A pipe that nobody writes to: by whoever goes on, evaluates or reproduces."""
+    """A pipe without a writer, when a run is resumed, evaluated or reproduced."""
     (stopped.path / name).unlink()
     os.mkfifo(stopped.path / name)
     for command in (evaluate, reproduce):
@@ -67,7 +67,7 @@ def test_what_is_no_file_is_not_waited_for(stopped, tmp_path, capfd, name):
 
 
 def test_a_report_and_a_reproduction_of_many_pass_over_a_bad_run(short, tmp_path, capfd):
-    """Bad ones are named, and the good one is in the table, and compared."""
+    """Invalid ones are reported, and the valid one is in the table and is compared."""
     runs = tmp_path / "runs"
     for name in ("good", "pipe", "large", "strange"):
         shutil.copytree(short[0].path, runs / name)

@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped, or lose their disk: the same command ends them with equal bits."""
+"""Runs that are killed, stopped, or lose their disk: the same command completes them with equal bits."""
 
 import csv
 import errno
@@ -31,7 +31,7 @@ LONG = [*SETTINGS, "training.iterations=1000", "training.jit_compile=false", "tr
 
 @contextmanager
 def process(runs, arguments=LONG):
-    """Start the command, and wait until it has trained: it says so."""
+    """Start the command, and wait until it reports that it has trained."""
     command = [sys.executable, "-m", "experiments.train", *arguments, f"paths.runs={runs}"]
     environment = {**os.environ, "PYTHONPATH": ".", "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as started:
@@ -44,14 +44,14 @@ def process(runs, arguments=LONG):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A long run that nothing happened to."""
+    """A long uninterrupted run."""
     runs = tmp_path_factory.mktemp("whole")
     assert run(runs, LONG, as_traced=False) == 0
     return content(folder(runs))
 
 
 def test_killed_and_stopped_it_ends_with_equal_bits(tmp_path, whole):
-    """By SIGKILL, with checkpoints written all the time, and by SIGTERM, which is not waited for long."""
+    """By SIGKILL, with checkpoints written continuously, and by SIGTERM, which ends the run soon."""
     with process(tmp_path) as started:
         time.sleep(0.2)
         started.kill()
@@ -102,9 +102,9 @@ def test_the_number_of_threads_does_not_matter(tmp_path, monkeypatch, threads):
 
 
 def test_diagnoses_change_nothing_and_are_made_once(short, tmp_path):
-    """Of a run that stops where a diagnosis is due, at a checkpoint that is older; in TensorBoard, too.
+    """A run stops when diagnostics are due, after an older checkpoint; also for TensorBoard.
 
-    The diagnosis is a sum of weights here: the true one takes long to build, and has its own tests.
+    The diagnostics are replaced by a sum of weights, because the actual ones take long to build.
     """
     diagnosed = [each for each in SHORT if each != "tracking=none"]
     diagnosed += ["diagnostics.interval=20", "tracking=tensorboard", "tracking.interval=1"]
@@ -130,7 +130,7 @@ def total(meta):
 
 
 def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, short, capsys):
-    """No file may grow beyond what the metrics have, and half a row. Given space, the bits are equal."""
+    """No file may exceed the size of the metrics plus half a row. With more space, the bits are equal."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill(now):
@@ -153,7 +153,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, short, capsys):
 
 
 def test_a_fault_is_kept_with_its_traceback(short, tmp_path, monkeypatch):
-    """In the run's folder, until the run goes on."""
+    """It stays in the run's folder until the run is resumed."""
     _, stopped = short
     shutil.copytree(stopped.path, tmp_path / "sinusoid" / stopped.path.name)
     with monkeypatch.context() as broken:
@@ -178,7 +178,7 @@ def test_a_folder_that_vanishes_is_said(tmp_path, monkeypatch, capfd):
 
 @pytest.mark.parametrize("replaced", mostly_slow([False, True], True))
 def test_a_lock_that_is_taken_away_stops_its_owner_before_it_writes(short, tmp_path, capfd, replaced):
-    """Whoever removed it may have started another process. Gone on with, the bits are equal."""
+    """Another process may have been started. After resuming, the bits are equal."""
 
     def remove(now):
         if now >= 40:
@@ -220,7 +220,7 @@ def test_the_manifest_has_the_iteration_of_the_newest_checkpoint(short):
 
 
 def test_an_update_that_overflows_is_not_made(tmp_path, capfd):
-    """Loss and gradient are finite, the parameters after it are not: named, and those before it are kept."""
+    """Loss and gradient are finite, but new parameters are not: they are named, and the old ones are kept."""
     overflowing = "optimizer={_target_: keras.optimizers.SGD, learning_rate: 3e38}"
     assert run(tmp_path, [*SHORT, overflowing, "task.amplitude=[50,50]"]) == 1
     captured = capfd.readouterr()
@@ -233,7 +233,7 @@ def test_an_update_that_overflows_is_not_made(tmp_path, capfd):
 
 
 def test_a_folder_that_can_no_longer_be_written_to_is_said(short, tmp_path, monkeypatch, capfd):
-    """A stand-in for a file system that is mounted anew: permissions do not bind every user."""
+    """A mock of a remounted file system, because permissions do not restrict every user."""
     _, stopped = short
     shutil.copytree(stopped.path, tmp_path / "sinusoid" / stopped.path.name)
     before = read(folder(tmp_path))

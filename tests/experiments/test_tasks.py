@@ -1,4 +1,4 @@
-"""Every task of ``conf/task`` from the command line: it fits the model, and its references are true."""
+"""Every task of ``conf/task`` from the command line fits the model and has the right reference losses."""
 
 import json
 import math
@@ -71,7 +71,7 @@ def configured(run):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_default_model_takes_the_task(name, configured):
-    """``task=…`` alone is enough: the input size follows, and runs go to a folder of the task's name."""
+    """``task=…`` is sufficient: it sets the input size and the folder of runs."""
     config = configured(f"task={name}")
     assert config["name"] == name
     build_learner(config).require_fit(build_tasks(config).sample((0, 0), 1))

@@ -1,4 +1,4 @@
-"""The command itself, on a small problem: what it writes, prints, resumes and refuses."""
+"""The training command on a small problem: files, output, resuming and errors."""
 
 import csv
 import json
@@ -111,7 +111,7 @@ def test_a_finished_run_is_shown_and_not_done_again(finished, monkeypatch, capfd
 
 
 def test_evaluate_reproduces_the_evaluation_and_takes_other_settings(finished, monkeypatch, capfd):
-    """Without changes the same numbers to the bit; with other shots, steps and ranges, others, kept apart."""
+    """Without changes the bits are equal; results of other shots, steps and ranges are stored separately."""
     stored = json.loads((finished / "evaluation.json").read_text())
     assert run(monkeypatch, evaluate.main, "evaluate", f"run={finished}") == 0
     changes = ["task.shots=3", "task.amplitude=[1,2]", "evaluation.steps=2", "evaluation.tasks=30"]
@@ -132,7 +132,7 @@ def test_evaluate_refuses_to_change_what_was_trained(finished, monkeypatch, capf
 
 
 def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_good_state(tmp_path, monkeypatch, capfd):
-    """The inner rate is far beyond stability: named iteration and variables, exit 1, a finite checkpoint."""
+    """An unstable inner rate: iteration and variables are named, exit code 1, and a finite checkpoint."""
     exploding = ["rule.learning_rate=3e4", "learner.steps=4", "training.jit_compile=false"]
     exploding += ["diagnostics.interval=null", *SMALL, *QUIET]
     assert run(monkeypatch, train.main, "train", *exploding, f"paths.runs={tmp_path}") == 1

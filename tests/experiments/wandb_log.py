@@ -1,4 +1,4 @@
-"""Reading what an offline run of W&B left on disk, record by record."""
+"""Reading of the files of an offline W&B run, record by record."""
 
 from __future__ import annotations
 

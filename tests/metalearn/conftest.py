@@ -1,4 +1,4 @@
-"""Functions whose second derivatives are known, and random nested tensors to take them at."""
+"""Functions with known second derivatives, and random nested tensors as arguments."""
 
 from contextlib import contextmanager
 
@@ -41,7 +41,7 @@ def _graphs_optimized(value):
 
 @pytest.fixture(scope="module", autouse=True)
 def graphs_as_traced():
-    """Graphs run as they are traced: TensorFlow optimizes each for longer than these tests run it.
+    """Run graphs without optimisation, which takes longer than the execution of these tests.
 
     Whole programs are optimized in the tests of the training command.
     """
@@ -51,7 +51,7 @@ def graphs_as_traced():
 
 @pytest.fixture
 def optimized():
-    """Graphs are optimized as usual, for claims of equal bits."""
+    """Optimise graphs as usual, for tests of equal bits."""
     with _graphs_optimized(True):
         yield
 
@@ -71,7 +71,7 @@ def points():
 
 @pytest.fixture(scope="session")
 def joined():
-    """Return a function that lays a structure out as one vector, written apart from the package's."""
+    """Return a function that concatenates a structure to one vector, independent of the package's."""
     return lambda x: tf.concat([tf.reshape(leaf, [-1]) for leaf in tf.nest.flatten(x)], 0)
 
 
@@ -126,10 +126,10 @@ def positive_definite():
 
 @pytest.fixture(scope="module", autouse=True)
 def as_by_default():
-    """Switch the determinism of operations off, which other tests' commands switch on for the process.
+    """Disable the determinism of operations, which commands in other tests enable for the process.
 
-    With it, draws without a seed are errors, TensorFlow writes its softmax cross-entropy out, whose
-    derivatives are then right, and XLA has no gradient of max-pooling.
+    With determinism, draws without a seed are errors, TensorFlow uses another softmax cross-entropy with
+    right derivatives, and XLA has no gradient of max-pooling.
     """
     was_on = tensorflow_config.is_op_determinism_enabled()
     tensorflow_config.disable_op_determinism()

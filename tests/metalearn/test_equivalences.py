@@ -1,4 +1,4 @@
-"""Algorithms that are others in disguise: the same meta-gradient, to 1e-12 in float64."""
+"""Equivalent algorithms: the same meta-gradient, to 1e-12 in float64."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""What an inner loop carries: starts that are given, loops that go on, the state of a model."""
+"""The state of an inner loop: given starts, continued loops, the state of a model."""
 
 import dataclasses
 import itertools
@@ -79,7 +79,7 @@ def test_a_loop_that_goes_on_is_one_long_loop(in_graph, name, steps, rounds, sli
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "forward_mode")) for name in EXACT]
 )
 def test_what_is_carried_in_is_constant(in_graph, name):
-    """The gradient of a loop that goes on is that of its own steps, to 1e-10; that of theta_0 is zero."""
+    """The gradient of a continued loop is that of its own steps, to 1e-10; that of theta_0 is zero."""
     part, estimator = Tracking(2), EXACT[name]
     tasks = part.tasks()
     first, _ = ml.estimators.frozen()(part.problem, phi(), tasks)
@@ -107,7 +107,7 @@ class TestStartOfATask:
 
     @pytest.mark.parametrize("name", mostly_slow(CONTINUING, "checkpointed"))
     def test_it_is_used(self, name):
-        """The loop starts there and not at phi; a negative step begins with the problem's own start."""
+        """The loop starts there and not at phi; with a negative step, at the problem's own start."""
         part = Tracking(2)
         tasks = part.tasks(1)
         for step, w in ((0, np.array([1.0, 2.0, 3.0])), (-1, phi()["w"].numpy())):
@@ -222,7 +222,7 @@ def test_adapted_is_a_function_of_phi(in_graph, steps):
 @pytest.mark.parametrize("mapping", ["vectorized", "sequential"])
 @pytest.mark.parametrize("steps", [2, 6])
 def test_learned_rates_of_steps_go_on_with_the_loop(in_graph, steps, mapping):
-    """Two tasks at steps 0 and 3 take the rates of their own steps, and the gradient reaches these alone.
+    """Two tasks at steps 0 and 3 use the rates of their own steps, and the gradient reaches only these.
 
     ``theta <- (1 - r[min(k, 3)]) theta`` and the outer loss theta, so ``d theta_K / d r_j`` is by the product
     rule the sum over the steps that use r_j of minus the product of the other factors.

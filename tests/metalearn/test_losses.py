@@ -1,4 +1,4 @@
-"""Losses against NumPy, derivatives of them against differences, and what they refuse."""
+"""Losses compared with NumPy, their derivatives with differences, and errors."""
 
 import keras
 import numpy as np

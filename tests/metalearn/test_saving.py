@@ -1,4 +1,4 @@
-"""Meta-parameters on disk: what is read is what was written, and what does not fit is refused by name."""
+"""Meta-parameters on disk: files are read exactly, and parts that do not fit are named."""
 
 import keras
 import numpy as np

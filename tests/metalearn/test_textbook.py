@@ -1,4 +1,4 @@
-"""The field's well-known examples, and the trap that most tutorials on custom updates fall into."""
+"""Well-known examples of gradients, and the common error of custom updates with assigned variables."""
 
 import math
 
@@ -62,7 +62,7 @@ def test_a_step_with_tensors_keeps_the_second_derivative():
 
 
 def test_a_step_with_assign_sub_loses_the_second_derivative():
-    """The variable moves to the same place, and its derivative is 1: first order, without a word."""
+    """The variable has the same value, but its derivative is silently 1, the first-order one."""
     variable = tf.Variable(START, dtype=tf.float64)
     with tf.GradientTape() as outer:
         with tf.GradientTape() as inner:

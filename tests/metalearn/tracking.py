@@ -1,4 +1,4 @@
-"""A bilevel problem in which every part of the inner loop's state counts, and the same in NumPy."""
+"""A bilevel problem in which every part of the inner loop's state has an effect, and the same in NumPy."""
 
 import dataclasses
 

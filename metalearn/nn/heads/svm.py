@@ -11,7 +11,7 @@ from metalearn.nn.heads.protocol import Head, logarithms, positive, require_head
 from metalearn.types import Structure
 
 SHRINK = 0.1
-"""The factor by which a full interior-point step reduces the complementarity."""
+"""The fraction of the complementarity that remains after a full interior-point step."""
 
 SMALLEST = 1e-9
 """The smallest complementarity in units of the bound; below it, the systems are too ill-conditioned."""

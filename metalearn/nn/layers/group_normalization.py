@@ -41,7 +41,11 @@ class GroupNormalization(Normalization):
         self.groups, self.axis = groups, axis
 
     def build(self, input_shape: Shape) -> None:
-        """Create the weights: gamma, beta."""
+        """Create the weights: gamma, beta.
+
+        Raises:
+            ValueError: if ``groups`` does not divide the channels.
+        """
         (axis,) = within(self.axis, input_shape)
         channels = input_shape[axis]
         if channels is None or channels % self.groups:

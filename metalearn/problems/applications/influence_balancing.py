@@ -66,7 +66,7 @@ def influence_balancing(
     require_finite("initial", initial)
     problem = BilevelProblem(
         start=lambda theta, task: {"s": tf.zeros([PLUS + MINUS], theta.dtype)},
-        # The update ignores the gradient, so any loss that depends on theta will do.
+        # The update ignores the gradient, so any loss that depends on s is suitable.
         inner_loss=lambda inner, theta, batch, model: tf.reduce_sum(inner["s"]),
         outer_loss=lambda inner, theta, task, model: tf.square(inner["s"][0] - 1) / 2,
         rule=LinearSystem(),

@@ -95,7 +95,11 @@ class Rollouts:
             _try(self.environment)
 
     def sample(self, seed: Seed, tasks: int) -> Task:
-        """Draw tasks and noise, a pure function of the seed."""
+        """Draw tasks and noise, a pure function of the seed.
+
+        Raises:
+            ValueError: if ``tasks`` is not a positive integer.
+        """
         require_count("tasks", tasks)
         first, second, third = split_seed(seed, 3)
         drawn = self.environment.draw(first, tasks)

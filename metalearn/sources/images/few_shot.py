@@ -61,6 +61,9 @@ class Episodes:
             A task with inputs ``[T, N, H, W, C]`` from 0 to 1, in float32, where N is ways shots in the
             support and ways queries in the query; targets int32 ``[T, N]`` from 0 to ``ways - 1``, in the
             order of classes; and the numbers of the classes in ``info``, ``[T, ways]``.
+
+        Raises:
+            ValueError: if ``tasks`` is not a positive integer.
         """
         chosen, forms, rows = self._rows(seed, tasks)
         images = tf.cast(tf.gather(self.images, rows), tf.float32) / 255.0  # [T, ways, examples, H, W, C]

@@ -39,7 +39,7 @@ class Harmonic:
             order.
 
     Reference: Lacoste et al. (2018), "Uncertainty in Multitask Transfer Learning", with the ranges of
-    torchmeta's ``Harmonic``, which has no noise either unless told.
+    torchmeta's ``Harmonic``, which also has no noise by default.
     """
 
     shots: int = 10
@@ -64,6 +64,9 @@ class Harmonic:
         Returns:
             A task with support leaves ``[T, shots, 1]``, query leaves ``[T, queries, 1]`` and parameters
             ``(a_1, a_2, w, b_1, b_2, m)``, ``[T, 6]``, float32.
+
+        Raises:
+            ValueError: if ``tasks`` is not a positive integer.
         """
         require_count("tasks", tasks)
         seeds = split_seed(seed, 7)

@@ -74,6 +74,9 @@ class Linear:
         Returns:
             A task with inputs ``[T, N, d]``, targets ``[T, N, 1]``, where N is ``shots`` in the support and
             ``queries`` in the query, and parameters w, ``[T, d]``, float32.
+
+        Raises:
+            ValueError: if ``tasks`` is not a positive integer.
         """
         require_count("tasks", tasks)
         seeds = split_seed(seed, 4)

@@ -117,6 +117,9 @@ class Multimodal:
         Returns:
             A task with support leaves ``[T, shots, 1]``, query leaves ``[T, queries, 1]`` and parameters
             ``[T, M + 3]``: the mode as a one-hot vector of length M, a with its sign, c and b; float32.
+
+        Raises:
+            ValueError: if ``tasks`` is not a positive integer.
         """
         require_count("tasks", tasks)
         seeds = split_seed(seed, 8)

@@ -63,6 +63,9 @@ class Polynomial:
         Returns:
             A task with support leaves ``[T, shots, 1]``, query leaves ``[T, queries, 1]`` and parameters
             ``(c_0, ..., c_degree)``, ``[T, degree + 1]``, float32.
+
+        Raises:
+            ValueError: if ``tasks`` is not a positive integer.
         """
         require_count("tasks", tasks)
         seeds = split_seed(seed, 4)

@@ -66,6 +66,9 @@ class Step:
         Returns:
             A task with support leaves ``[T, shots, 1]``, query leaves ``[T, queries, 1]`` and parameters
             ``(location, low, high)``, ``[T, 3]``, float32.
+
+        Raises:
+            ValueError: if ``tasks`` is not a positive integer.
         """
         require_count("tasks", tasks)
         seeds = split_seed(seed, 6)

@@ -1,4 +1,4 @@
-"""The cache of compiled programs: what is damaged is never used, and processes do not disturb each other."""
+"""The cache of compiled programs: damaged files are never used, and processes do not affect each other."""
 
 import hashlib
 import os
@@ -88,7 +88,7 @@ def test_only_what_changes_a_program_has_a_folder_of_its_own(monkeypatch):
 
 
 def test_where_there_is_none(opened, monkeypatch, tmp_path):
-    """It is turned off, or its folder is not the user's; what was not asked for is left out in silence."""
+    """It is disabled, or its folder does not belong to the user; without a request there is no message."""
     monkeypatch.setenv("TF_XLA_FLAGS", f"{compile_cache.FLAG}=/theirs")
     assert opened() is None
     monkeypatch.delenv("TF_XLA_FLAGS")
@@ -107,7 +107,7 @@ def test_where_there_is_none(opened, monkeypatch, tmp_path):
 
 
 def test_the_environment_stays_as_it_was(opened, monkeypatch):
-    """It is recorded with runs, and inherited."""
+    """The setting is recorded with runs, and inherited by processes."""
     monkeypatch.setattr(compile_cache, "opened", opened)
     for before in (None, "--tf_xla_clustering_debug"):
         if before is not None:
@@ -132,7 +132,7 @@ print(trainer.jit_compile, hashlib.sha256(state.encode()).hexdigest())
 
 @pytest.mark.slow
 def test_trained_parameters_have_the_same_bits(tmp_path):
-    """Compiled without a cache, with an empty one, taken from it, and taken from a damaged one."""
+    """Results are equal without a cache, with an empty one, from the cache, and from a damaged one."""
 
     def trained(cache):
         done = subprocess.run(

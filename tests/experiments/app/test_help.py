@@ -1,4 +1,4 @@
-"""``--help``: what a command takes and no more, on 80 columns, with examples that work."""
+"""``--help``: exactly the settings of a command, on 80 columns, with valid examples."""
 
 import importlib
 import os
@@ -61,7 +61,7 @@ def test_help_is_of_what_the_command_takes(command, shown):
 
 
 def test_help_of_the_training(shown):
-    """Groups with what is chosen and can be; settings with value, kind and a line."""
+    """Groups have their choices; settings have a value, a kind and a description."""
     text = shown("train", "--help")
     assert re.search(r"^  task=sinusoid +(\w+, )+harmonic,", text, re.MULTILINE)
     assert "sinusoid/truncated_maml" in text
@@ -90,7 +90,7 @@ def test_evaluation_shows_what_can_be_changed_of_a_run(shown):
 
 
 def test_hydra_s_own_help_is_there(tmp_path):
-    """In a process of its own: Hydra then has loggers that write to what stands for the terminal here."""
+    """It runs in a separate process, because Hydra's loggers write to the captured terminal here."""
     command = [sys.executable, "-m", "experiments.train", "--hydra-help"]
     environment = {**os.environ, "PYTHONPATH": str(CONFIGS.parent)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Signals: collected while Python runs, and not waited for for long while it does not."""
+"""Signals are handled while Python runs, and end the process soon if native code runs."""
 
 import signal
 import subprocess
@@ -31,7 +31,7 @@ def test_a_signal_is_collected_and_handlers_are_put_back(number):
 
 
 def test_a_call_that_does_not_end_is_not_waited_for():
-    """As one that compiles: half an hour of hashing outside the interpreter, ended after 0.5 s."""
+    """Half an hour of hashing outside the interpreter, like a compilation, ends after 0.5 s."""
     root = str(Path(interrupts.__file__).parents[3])
     with subprocess.Popen(
         [sys.executable, "-c", BUSY], cwd=root, stdout=subprocess.PIPE, text=True

@@ -1,4 +1,4 @@
-"""Objects from configuration, and nothing but what the list allows."""
+"""Objects are built from configuration, and only those that the list allows."""
 
 import importlib.util
 
@@ -65,7 +65,7 @@ def test_other_targets_are_refused(target):
 
 @pytest.fixture(autouse=True)
 def blank(monkeypatch):
-    """Ten classes of blank images in the place of those that are drawn or lie elsewhere."""
+    """Ten classes of blank images that replace drawn or stored ones."""
     for name, (size, channels) in {"_glyphs": (28, 1), "_omniglot": (28, 1), "_folder": (84, 3)}.items():
         images = {letter: np.zeros((20, size, size, channels), np.uint8) for letter in "ABCDEFGHIJ"}
         monkeypatch.setattr(sources, name, lambda *_, images=images: images)
@@ -107,7 +107,7 @@ def test_the_sweep_over_algorithms_leaves_none_out():
 
 
 def test_the_first_experiment_is_the_default_written_out():
-    """So it has the same run id."""
+    """It therefore has the same run id."""
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         default, written = (
             hydra.compose("train", ["label=maml", "name=sinusoid", *words])

@@ -1,4 +1,4 @@
-"""What of a user's packages may be named, and what is said of the rest."""
+"""Which definitions of a user's packages may be named, and the messages for others."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Declarations and ``conf/`` say the same: no setting is without one, and none is of no setting."""
+"""Declarations and ``conf/`` agree: every setting is declared, and every declaration has a setting."""
 
 import inspect
 
@@ -52,7 +52,7 @@ def composed(command, *words):
 
 @pytest.fixture(scope="module")
 def pages():
-    """All settings of a training, by the pages that they may be composed of, with their values."""
+    """All settings of a training with their values, by the pages from which they can be composed."""
     found = []
     for path in sorted(CONFIGS.rglob("*.yaml")):
         parts = path.relative_to(CONFIGS).parts
@@ -83,7 +83,7 @@ def test_every_setting_of_a_training_is_declared(pages):
 
 @pytest.mark.parametrize("command", TAKEN)
 def test_every_setting_of_a_command_is_declared(command):
-    """What check_gradients takes is told of it; whatever else there is of a training is taken by its name."""
+    """Settings of check_gradients are its own; all others of a training are found by their names."""
     taken = "train" if command == "check_gradients" else command
     paths = {path for path, _ in schema.leaves(composed(command)) if not path.endswith("_target_")}
     assert {path for path in paths if schema.declared(path, taken) is None} == set()
@@ -91,7 +91,7 @@ def test_every_setting_of_a_command_is_declared(command):
 
 
 def test_no_declaration_is_unused(pages):
-    """Each is of a page of conf/, or a parameter of what may be built in its section."""
+    """Each belongs to a page of conf/, or is a parameter of an object that can be built in its section."""
     used = {path for path, _ in pages} | {path.rsplit(".", 1)[0] for path, _ in pages}
     for section in OBJECTS:
         used |= {f"{section}.{name}" for _, names in constructors(section) for name in names}
@@ -152,7 +152,7 @@ def test_settings_of_objects_in_objects_are_checked(section, changes, message):
 
 
 def test_settings_of_other_objects_are_theirs():
-    """``hidden`` of a model of the user's may be a number, and ``amplitude`` of their task a word."""
+    """``hidden`` of a user's model may be a number, and ``amplitude`` of a user's task a word."""
     config = composed("train")
     config["packages"] = ["mylab"]
     config["model"] = {"_target_": "mylab.models.net", "hidden": 40}

@@ -1,4 +1,4 @@
-"""Files of configuration that come from strangers: examined however they are reached, and bounded."""
+"""Untrusted configuration files are always examined, and their size is bounded."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NOT_READ = {
 
 @pytest.fixture
 def strange(tmp_path, monkeypatch):
-    """A folder of a stranger, and the one that commands run in."""
+    """An untrusted folder, and the working folder of commands."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "strange" / "experiment").mkdir(parents=True)
     return tmp_path / "strange"
@@ -180,7 +180,7 @@ def test_packages_are_not_imported_for_their_files(strange, capfd, monkeypatch, 
 
 
 def test_files_beside_ours_are_held_to_the_same(tmp_path, monkeypatch):
-    """A preset may give the sweeper values, as ours do; our own files are as they should be."""
+    """A preset may set values of the sweeper, like the presets of this project, whose files are accepted."""
     for path in CONFIGS.rglob("*.yaml"):
         trust.examined(path)
     monkeypatch.setattr(trust, "CONFIGS", tmp_path)
@@ -227,7 +227,7 @@ def test_the_main_configuration_is_ours(option, capfd):
 
 
 def test_a_stranger_s_settings_work(strange, short, capfd):
-    """What files are for: the run is the one that the same settings on the command line name."""
+    """A file of settings gives the same run as these settings on the command line."""
     lines = ["# @package _global_", "defaults:", "  - override /rule: sgd", "rule: {learning_rate: 0.01}"]
     (strange / "experiment" / "mine.yaml").write_text("\n".join(lines))
     runs = strange.parent / "runs"

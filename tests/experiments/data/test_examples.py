@@ -1,4 +1,4 @@
-"""Data sets in parts: disjoint, wrong where they are to be, and refused where they cannot be."""
+"""Parts of data sets: disjoint, with the requested wrong labels, and errors for invalid requests."""
 
 import sys
 
@@ -41,7 +41,7 @@ def test_parts_share_no_example(path):
 
 
 def test_labels_are_made_wrong(path):
-    """Exactly 40 %, each with another class, all classes alike; and the truth goes along."""
+    """Exactly 40 % of the labels are wrong, uniformly over classes, and the correct ones are returned."""
     task = examples(path, SIZES, corruption=0.4).split("train").sample((0, 0), 1)
     true, given, wrong = (
         rows(task.support) % 4,

@@ -1,4 +1,4 @@
-"""Every page of few-shot images: composed, alike for letters and handwriting, and trained."""
+"""Every page of few-shot images can be composed and trained, and glyphs and Omniglot have equal settings."""
 
 import json
 import math
@@ -42,7 +42,7 @@ def test_every_page_has_settings_that_there_are():
 
 
 def test_letters_have_the_same_pages():
-    """They differ in the task and the name alone."""
+    """They differ only in the task and the name."""
     folder = CONFIGS / "experiment" / "glyphs"
     assert sorted(path.stem for path in folder.glob("*.yaml")) == PAGES
     for page in PAGES:
@@ -64,7 +64,7 @@ def test_other_published_tasks_are_settings(shots, ways):
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_is_trained(page, tmp_path, monkeypatch):
-    """Two iterations of a tiny version on noise: losses are numbers, and the result has an accuracy."""
+    """Two iterations of a small version on noise have finite losses, and the result has an accuracy."""
     images = np.random.default_rng(0).integers(0, 255, (10, 20, 28, 28, 1)).astype(np.uint8)
     monkeypatch.setattr(sources, "_glyphs", lambda seed: dict(zip("ABCDEFGHIJ", images, strict=True)))
     assert run(tmp_path, [f"experiment=glyphs/{page}", *TINY]) == 0

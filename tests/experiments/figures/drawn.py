@@ -1,4 +1,4 @@
-"""What tests of figures share: made histories, and a look at what was drawn."""
+"""Helpers for tests of figures: synthetic histories, and access to drawn elements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predictions before and after adapting: what the learner does, and how it is drawn."""
+"""Figures of predictions before and after adaptation."""
 
 from __future__ import annotations
 

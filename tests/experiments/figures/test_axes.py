@@ -1,4 +1,4 @@
-"""What figures share: means over windows, against NumPy, and a logarithmic axis."""
+"""Common parts of figures: means over windows, compared with NumPy, and a logarithmic axis."""
 
 import itertools
 
@@ -61,7 +61,7 @@ def test_where_an_interval_leaves_the_axis_it_is_marked():
 
 
 def test_a_variable_looks_the_same_whatever_is_beside_it():
-    """Parameters come first, so that what is learned of the rule changes nothing; 28 are told apart."""
+    """Parameters come first, so learned hyperparameters do not change their colours; 28 are distinguished."""
     names = [f"parameters/{index}" for index in range(28)]
     found = looks(names)
     assert len({tuple(look.values()) for look in found.values()}) == 28

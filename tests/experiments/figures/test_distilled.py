@@ -1,4 +1,4 @@
-"""Distilled images, and how they are drawn beside the first ones."""
+"""Figures of distilled images next to the initial ones."""
 
 from __future__ import annotations
 

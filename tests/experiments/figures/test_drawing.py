@@ -1,4 +1,4 @@
-"""Figures of a run, against the numbers they stand for."""
+"""Figures of a run, compared with the numbers that they show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Points that a generator makes, and how they are drawn beside the data."""
+"""Figures of a generator's points next to the data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TASKS = ml.tasks.Ring(examples=5, noise_size=3)
 
 
 def test_they_are_the_generators() -> None:
-    """A linear one, by NumPy, of noise that its meta-parameters did not see."""
+    """A linear generator, compared with NumPy, on noise that does not occur in training."""
     generator = ml.models.mlp(3, (), 2)
     meta = ml.functional.initialize(generator, 1)
     found = generated.generated(generator, meta, TASKS)

@@ -1,4 +1,4 @@
-"""Curves of metrics: what is drawn is what was given."""
+"""Figures of metrics show the given curves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page on a run's meta-gradient: the numbers that it shows, and its verdicts on healthy and sick ones."""
+"""The summary page of a run's meta-gradient: its numbers and its assessments of runs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ SICK = [
 
 
 def verdicts(figure: Figure) -> list[str]:
-    """Return the sign that each panel begins its verdict with."""
+    """Return the sign at the start of each panel's assessment."""
     said = [[text.get_text() for text in panel.texts] for panel in figure.axes]
     return [next(text[0] for text in texts if text[0] in "✓✗") for texts in said]
 

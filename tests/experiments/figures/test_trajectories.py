@@ -1,4 +1,4 @@
-"""Trajectories of navigation, step by step, and how they are drawn."""
+"""Figures of navigation trajectories."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TASKS = ml.tasks.Rollouts(ml.tasks.environments.Navigation(), trajectories=4, ho
 
 
 def test_they_are_the_policys() -> None:
-    """A linear one, by NumPy: before adapting, and after one step of the learner's."""
+    """A linear policy, compared with NumPy, before adaptation and after one inner step."""
     model = ml.models.mlp(2, (), 2)
     learner = ml.problems.policy(TASKS.environment, model, ml.rules.sgd(0.05), deviation=0.3)
     # One task after the other is quicker to trace.

@@ -1,4 +1,4 @@
-"""Runs as they are on disk, written without training."""
+"""Folders of runs that are written without training."""
 
 import json
 
@@ -15,11 +15,11 @@ TASK = {"_target_": "metalearn.tasks.Sinusoid", "shots": 10, "queries": 10}
 
 
 def make_run(folder, label, seed, per_task, status="complete", curve=(4.0, 2.0), **changes):
-    """Write what a run leaves of itself.
+    """Write the files of a run.
 
     Args:
         folder: that the run's folder is in.
-        label: what tables call it.
+        label: its name in tables.
         seed: of training.
         per_task: losses, ``[T, S+1]``.
         status: complete, running or failed.
@@ -51,7 +51,7 @@ def write_results(run, per_task, tasks_hash):
 
 
 def spare(monkeypatch):
-    """Spare each of the runs the look at packages and code."""
+    """Skip the description of packages and code for each run."""
     monkeypatch.setattr(environment, "describe", lambda _: {})
     monkeypatch.setattr(code, "uncommitted", lambda _: "")
 
@@ -60,7 +60,7 @@ def make_group(label, losses, **changes):
     """Return runs that are not on disk, a row, settings and losses each.
 
     Args:
-        label: what tables call them.
+        label: their name in tables.
         losses: mean over tasks of each seed, ``[n, S+1]``: the two tasks are 0.5 below and above it.
         changes: settings beside the label, by section.
     """

@@ -1,4 +1,4 @@
-"""What varies: the columns of tables whose right ones are known."""
+"""The columns of varying settings, for tables with known columns."""
 
 from itertools import product
 

@@ -1,4 +1,4 @@
-"""Final losses as marks and bars, against the numbers they stand for."""
+"""Final losses as marks and bars, compared with the numbers that they show."""
 
 import numpy as np
 import pytest

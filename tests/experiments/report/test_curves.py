@@ -1,4 +1,4 @@
-"""Losses while training and while adapting, against the numbers they stand for."""
+"""Losses during training and adaptation, compared with the numbers that they show."""
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -1,4 +1,4 @@
-"""Grids of two settings: which tables are one, and what is in its cells."""
+"""Grids of two settings: which tables are grids, and the contents of their cells."""
 
 from itertools import product
 

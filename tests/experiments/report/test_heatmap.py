@@ -1,4 +1,4 @@
-"""The colours and texts of a grid, against the numbers they stand for."""
+"""The colours and texts of a grid, compared with the numbers that they show."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Runs without numbers: those that others imply, and those that stopped."""
+"""Runs without results: those that other runs imply, and those that stopped."""
 
 from itertools import product
 

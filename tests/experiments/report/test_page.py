@@ -1,4 +1,4 @@
-"""The page: everything in it, nothing outside it, and no text of a configuration taken for HTML."""
+"""The page is self-contained, and no text of a configuration is interpreted as HTML."""
 
 import base64
 from html.parser import HTMLParser

@@ -1,4 +1,4 @@
-"""Few lines in one panel, many in one each, and names that are drawn as they are."""
+"""Few lines share a panel, many have one each, and names are drawn literally."""
 
 from itertools import pairwise
 
@@ -29,7 +29,7 @@ def test_many_lines_have_a_panel_each_with_the_others_behind():
 
 
 def test_names_are_drawn_as_they_are():
-    """A formula that cannot be read would stop the report, and a legend leaves out what begins with _."""
+    """An invalid formula would stop the report, and a legend omits names that start with _."""
     names = [r"$\bad$", "_under", "x" * 100]
     lines = [Line(name, np.arange(3), np.ones((2, 3))) for name in names]
     figure = panels.draw(lines, "cost in $", "x", "y")

@@ -55,7 +55,7 @@ def test_what_diverges_is_worse_than_all():
 
 
 def test_what_was_evaluated_after_fewer_steps_stands_beside_the_others():
-    """An oracle has no inner steps: where it has no number there is a dash, and nobody is best alone."""
+    """An oracle has no inner steps: a missing number is a dash, and a single number is not marked as best."""
     oracle = make_group("oracle", [[0.5], [0.6]])
     table = table_of(FAR, oracle, baseline="far")
     assert table.steps == [0, 1]

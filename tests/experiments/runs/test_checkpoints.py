@@ -1,4 +1,4 @@
-"""Checkpoints: exact, the last two kept, sealed, and never unpickled."""
+"""Checkpoints are exact, have checksums, and are never unpickled; the last two are kept."""
 
 import numpy as np
 import pytest
@@ -68,7 +68,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
 
 
 def test_the_newest_that_can_be_used_is(tmp_path, capfd):
-    """Damaged or refused ones are said. None left is an error, none at all is not."""
+    """Damaged ones are reported. It is an error if none of them is valid, but not if there is none."""
     taken = []
     assert not checkpoints.recover(tmp_path, RUN, taken.append)
     older, newer = (checkpoints.save(tmp_path, RUN, state(iteration)) for iteration in (3, 4))

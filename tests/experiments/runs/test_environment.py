@@ -1,4 +1,4 @@
-"""What a result may depend on: described without secrets, and compared with the likeliest cause first."""
+"""The environment of a result, described without secrets; differences are ordered by likelihood."""
 
 from experiments.harness.runs import code, environment
 

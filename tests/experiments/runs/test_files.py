@@ -1,4 +1,4 @@
-"""Writing whole files: on disk before they take their place, beside nobody's links."""
+"""Atomic writing of files: content is on disk before the file is replaced, and links are not followed."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from experiments.harness.runs import files, metrics
 
 
 def test_a_file_is_on_disk_before_it_takes_its_place(tmp_path, monkeypatch):
-    """A machine that loses power has the old file or the new one: the content is flushed, then renamed."""
+    """After a power failure there is the old or the new file: the content is flushed before the rename."""
     events = []
     fsync, replace = os.fsync, Path.replace
 

@@ -1,4 +1,4 @@
-"""A run's folder in the hands of one process, with real ones."""
+"""Only one process can use a run's folder, tested with real processes."""
 
 import re
 import subprocess

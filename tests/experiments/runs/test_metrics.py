@@ -1,4 +1,4 @@
-"""metrics.csv: exact, append-only, and cut where a checkpoint says."""
+"""metrics.csv is exact and append-only, and is truncated to the iteration of a checkpoint."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Diagnoses beside a training: nothing built where they are off, nothing changed where they are on."""
+"""Diagnostics in a training: nothing is built if they are off, and no bit changes if they are on."""
 
 import keras
 import numpy as np
@@ -22,19 +22,19 @@ def make_trainer(rate=0.01):
 
 
 def diagnoses(trainer, folder, interval):
-    """Return those of a run that nobody else works on."""
+    """Return the diagnostics of a run of a single process."""
     return Diagnoses(
         Session(RunDirectory(folder), {"diagnostics": {"interval": interval}}, trainer, lock=None)
     )
 
 
 def bits(trainer):
-    """Return all that training goes on from."""
+    """Return the complete state of a training."""
     return {name: value.tobytes() for name, value in trainer.state().items()}
 
 
 def test_the_next_update_is_the_one_that_follows():
-    """Ratios and rates of the update that is then made, to 1e-6; the trainer is as before, to the bit."""
+    """Ratios and rates equal those of the next update to 1e-6; the trainer does not change."""
     trainer = make_trainer()
     trainer.run(3)
     before, state, gradient = trainer.meta, bits(trainer), trainer.last_gradient
@@ -50,7 +50,7 @@ def test_the_next_update_is_the_one_that_follows():
 
 
 def test_an_update_that_cannot_be_made_is_nan():
-    """At a rate that makes the loss overflow; the trainer is as before."""
+    """With a rate that makes the loss overflow, the trainer does not change."""
     trainer = make_trainer(1e30)
     state = bits(trainer)
     assert all(np.isnan(value) for value in next_update(trainer).values())
@@ -58,7 +58,7 @@ def test_an_update_that_cannot_be_made_is_nan():
 
 
 def test_nothing_is_built_without_an_interval(tmp_path, monkeypatch):
-    """No diagnosis is asked for, no file written, no limit set, and no time taken."""
+    """No diagnostics are computed, no file is written, and no limit is set."""
     monkeypatch.setattr(ml.diagnostics, "measure", lambda *_: pytest.fail("a diagnosis is built"))
     trainer = make_trainer()
     diagnose = diagnoses(trainer, tmp_path, None)
@@ -70,7 +70,7 @@ def test_nothing_is_built_without_an_interval(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_training_s_program_is_the_same(tmp_path):
-    """With diagnoses at 0 and 4 as without: one trace, the same graph, the same bits, a row each."""
+    """Diagnostics at 0 and 4 change neither trace, graph nor bits, and add a row each."""
     plain, diagnosed = make_trainer(), make_trainer()
     path = tmp_path / "diagnostics.csv"
     diagnose = diagnoses(diagnosed, tmp_path, 4)
@@ -94,7 +94,7 @@ def operations(trainer):
 
 
 def test_what_cannot_be_diagnosed_is_trained(tmp_path, capsys):
-    """A layer with wrong second derivatives under a first-order estimator: named once, and no row."""
+    """A layer with wrong second derivatives and a first-order estimator is reported once, without a row."""
     layers = [keras.layers.Dense(2), keras.layers.LayerNormalization(name="norm"), keras.layers.Dense(1)]
     learner = ml.MetaLearner(
         keras.Sequential([keras.Input((1,)), *layers]),

@@ -1,4 +1,4 @@
-"""Training again and comparing: the same, or what differs first and why."""
+"""Reproduction of a run: equal, or the first difference and its likely cause."""
 
 import sys
 
@@ -56,7 +56,7 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def run(finished, tmp_path):
-    """Return a finished run to do with as one likes."""
+    """Return a copy of a complete run, which a test may change."""
     path = tmp_path / "runs" / "0123abcd"
     for name, content in finished.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def test_a_run_is_the_same_and_nothing_is_written(run, monkeypatch, capfd):
 
 
 def test_other_code_and_other_packages_are_named(run, monkeypatch, capfd):
-    """With a loss that is a millionth larger, and a manifest that speaks of another TensorFlow."""
+    """With a loss that is larger by a millionth, and a manifest with another version of TensorFlow."""
     _, manifest = rundir.read(run)
     libraries = {**manifest["code"]["libraries"], "tensorflow": "2.0.0"}
     rundir.update_manifest(run, code={**manifest["code"], "libraries": libraries})
@@ -97,7 +97,7 @@ def test_the_end_of_a_run_is_compared_too(run):
 
 
 def test_the_evaluation_is_compared_too(run):
-    """Of one task, by the last bit; with checksums that fit it."""
+    """One task differs in the last bit, with matching checksums."""
     with np.load(run.losses) as arrays:
         per_task = arrays["per_task"]
     per_task[3, 1] = np.nextafter(per_task[3, 1], np.float32(np.inf))
@@ -133,7 +133,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("change", HOSTILE.values(), ids=HOSTILE)
 def test_a_folder_from_a_stranger_runs_nothing(run, monkeypatch, capfd, change):
-    """With valid seals, which anyone can make: refused, and no file is made or changed."""
+    """Files with valid checksums, which anyone can compute, are rejected, and no file is changed."""
     config, _ = rundir.read(run)
     config[change[0]] = change[1]
     run.config.write_text(yaml.safe_dump(config))

@@ -1,4 +1,4 @@
-"""Validation in training: the loss that an evaluation on those tasks has, rows that survive, giving up."""
+"""Validation in training: equal to an evaluation on the same tasks, resumed rows, and early stopping."""
 
 import csv
 
@@ -34,7 +34,7 @@ def validated(tmp_path_factory):
 
 
 def test_it_is_an_evaluation_on_its_own_tasks(validated, short):
-    """At every multiple of the interval and at the end; training knows nothing of it."""
+    """It runs at every multiple of the interval and at the end, and does not affect training."""
     config, manifest = read(validated)
     found = rows(validated)
     assert [iteration for iteration, _ in found] == [20, 40, 60]

@@ -1,4 +1,4 @@
-"""Runs that two processes share: equal to one's, killed and gone on with, started by hand and by Slurm."""
+"""Runs with two workers: equal to runs with one, killed and resumed, started manually and by Slurm."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def process(runs, environment=(), arguments=SHARED):
 
 
 def wait_for_training(started):
-    """Wait until a command has trained: it says so."""
+    """Wait until a command reports that it has trained."""
     assert any(line.startswith("iteration ") for line in started.stdout)
 
 
@@ -54,7 +54,7 @@ def worker(started, index):
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    """A run of two workers that nothing happened to."""
+    """An uninterrupted run with two workers."""
     runs = tmp_path_factory.mktemp("shared")
     assert run(runs, SHARED, quick=False) == 0
     return runs
@@ -62,7 +62,7 @@ def shared(tmp_path_factory):
 
 @pytest.mark.slow
 def test_two_workers_train_as_one_and_are_reproduced(shared, tmp_path, capfd):
-    """In float32, within 1e-6 in the first iteration, and where rounding leads them after it."""
+    """In float32, metrics agree to 1e-6 in the first iteration; later ones differ by rounding."""
     assert run(tmp_path, [*SHARED, "training.workers=1"], quick=False) == 0
     one, two = (metrics.read(folder(runs).metrics) for runs in (tmp_path, shared))
     assert list(one) == list(two)
@@ -96,7 +96,7 @@ def test_a_worker_is_killed_and_the_run_ends_with_equal_bits(shared, tmp_path, i
 
 @pytest.mark.slow
 def test_it_is_stopped_and_ends_with_equal_bits(shared, tmp_path):
-    """By SIGTERM to the command; by its death, which the workers notice; started again, by hand."""
+    """By SIGTERM to the command, and by its death, which the workers detect; then resumed manually."""
     with process(tmp_path) as started:
         wait_for_training(started)
         started.send_signal(signal.SIGTERM)
@@ -115,7 +115,7 @@ def test_it_is_stopped_and_ends_with_equal_bits(shared, tmp_path):
 
 
 def clustered():
-    """Return what tells two processes of this machine that they are workers."""
+    """Return the environments that make two processes on this machine workers."""
     cluster = {"worker": [f"localhost:{port}" for port in workers._free_ports(2)]}
     described = [{"cluster": cluster, "task": {"type": "worker", "index": index}} for index in range(2)]
     return [{"TF_CONFIG": json.dumps(each)} for each in described]
@@ -140,7 +140,7 @@ def test_slurm_says_which_worker_a_process_is(shared, tmp_path):
 
 @pytest.mark.slow
 def test_the_example_of_the_page_runs(tmp_path):
-    """On fewer iterations; all have the same bits at the end."""
+    """With fewer iterations; all end with the same bits."""
     (example,) = re.findall(r"```py\n(.*?)```", (GUIDE / "workers.md").read_text(), re.DOTALL)
     path = tmp_path / "example.py"
     path.write_text(MADE + example.replace("=1000", "=5") + "print(trainer.iteration, trainer.meta)\n")
@@ -170,7 +170,7 @@ def made():
 
 
 def test_what_cannot_be_shared_is_said(tmp_path, monkeypatch, capsys):
-    """Before a process is started or waited for."""
+    """The error is raised before a process is started."""
     assert run(tmp_path, [*SHARED, "training.workers=3"]) == 2
     assert "training: meta_batch_size=4 cannot be divided by workers=3" in capsys.readouterr().err
     described = {"cluster": {"worker": ["a:1", "b:1", "c:1"]}, "task": {"type": "worker", "index": 0}}

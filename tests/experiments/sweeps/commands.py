@@ -1,4 +1,4 @@
-"""Sweeps of small runs: in this process, or in one that can be killed with all that it started."""
+"""Sweeps of small runs in this process, or in one that can be killed with all its children."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ def sweep_of(runs):
 
 
 def contents(runs):
-    """Return what each job has left, by its name; all of them are complete or pruned."""
+    """Return the results of each job by its name; all of them are complete or pruned."""
     return {job.name: _left(job.run) for job in sweep_of(runs)}
 
 
@@ -61,7 +61,7 @@ def start(runs, arguments):
 
 
 def killed_after(runs, arguments, ended, seconds):
-    """Run the command until a run has begun or gone on, and some have ended; kill its group later."""
+    """Run the command until a run has started or resumed, and some have ended; its group is killed later."""
 
     def manifests():
         return {path: path.stat().st_mtime_ns for path in runs.glob("sinusoid/*/manifest.json")}

@@ -1,11 +1,11 @@
-"""What tests of sweeps share."""
+"""Common fixtures of tests of sweeps."""
 
 import pytest
 
 
 @pytest.fixture
 def unbuilt(monkeypatch):
-    """Nothing is built of the jobs' configurations: that takes longer than a sweep of stand-ins."""
+    """The jobs' objects are not built, which would take longer than a sweep with a mock training."""
     from experiments.harness.sweeps import setting
 
     monkeypatch.setattr(setting, "prepare", lambda config: None)

@@ -1,4 +1,4 @@
-"""Sweeps and searches that are started twice, meet faults from outside, or are asked for otherwise."""
+"""Sweeps and searches that are started twice, meet external faults, or have changed settings."""
 
 import json
 
@@ -19,7 +19,7 @@ TRIALS = [*SEARCH, RATE, "hydra.sweeper.trials=2"]
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """Training that leaves manifests alone, and the configurations that it was asked for."""
+    """A mock training that writes only manifests, and its requested configurations."""
     asked = []
 
     def train(config, report=None):
@@ -54,7 +54,7 @@ def test_a_second_start_says_that_it_is_being_run(tmp_path, capfd, stand_in, arg
 @pytest.mark.slow
 @pytest.mark.usefixtures("unbuilt")
 def test_a_file_in_the_way_leaves_a_trial_to_be_run_again(tmp_path, capfd, stand_in):
-    """It is no fault of the values that were chosen: the same trial is complete when the file is gone."""
+    """The chosen values are not the cause: the same trial is complete after the file is removed."""
     (tmp_path / "sinusoid").write_text("in the way")
     assert run(tmp_path, TRIALS) == 1
     captured = capfd.readouterr()
@@ -89,7 +89,7 @@ def test_a_full_disk_leaves_a_trial_to_be_run_again(tmp_path, monkeypatch, capfd
 
 @pytest.mark.usefixtures("unbuilt")
 def test_jobs_that_are_complete_are_evaluated_otherwise(tmp_path, stand_in):
-    """Each of them is asked for anew, once; what varies in the evaluation alone is no sweep."""
+    """Each of them is run again once; values that vary only in the evaluation are not a sweep."""
     assert run(tmp_path, GRID) == 0
     assert run(tmp_path, GRID) == 0
     assert len(stand_in) == 2
@@ -120,7 +120,7 @@ def test_every_job_is_built_before_the_first_is_trained(tmp_path, capfd, stand_i
 
 @pytest.mark.usefixtures("unbuilt")
 def test_a_launcher_that_loses_a_worker_launches_the_other_jobs_again(tmp_path, monkeypatch, capfd, stand_in):
-    """A worker is killed with the first job done: no other ends with it. What always fails is given up."""
+    """A worker is killed after the first job; no other ends with it. A job that always fails is abandoned."""
     from experiments.harness.sweeps import execution
 
     launch, launches = execution._launch, []
@@ -152,7 +152,7 @@ def test_a_launcher_that_loses_a_worker_launches_the_other_jobs_again(tmp_path, 
 
 @pytest.mark.usefixtures("unbuilt")
 def test_jobs_by_other_code_are_named(tmp_path, capfd, stand_in):
-    """They are complete, and not trained again unasked."""
+    """They are complete, and are not trained again without a request."""
     assert run(tmp_path, GRID) == 0
     job = sweep_of(tmp_path)[0]
     made = json.loads(job.run.manifest.read_text())["code"]

@@ -1,4 +1,4 @@
-"""A sweep over a grid: jobs, what is skipped, what fails, and the exit code."""
+"""A sweep over a grid: jobs, skipped jobs, failures, and the exit code."""
 
 import contextlib
 import io
@@ -64,7 +64,7 @@ def test_what_is_complete_is_not_run_again(swept, capfd):
 
 @pytest.mark.usefixtures("unbuilt")
 def test_a_job_that_is_interrupted_ends_the_sweep(tmp_path, monkeypatch, capfd):
-    """And the same command goes on; training is a stand-in, which leaves manifests."""
+    """The same command resumes it; training is a mock that writes manifests."""
     ends = iter(["complete", "interrupted", "complete", "complete"])
 
     def train(config):
@@ -115,7 +115,7 @@ def test_bad_input_is_said_before_any_job_starts(tmp_path, capfd, arguments, nam
 @pytest.mark.slow
 @pytest.mark.usefixtures("unbuilt")
 def test_the_command_line_replaces_values_of_a_preset(tmp_path, monkeypatch):
-    """And the same run is one job: the label changes no result."""
+    """Equal runs are one job, because the label does not affect results."""
     monkeypatch.setattr("experiments.harness.sweeps.grid.execute", lambda *_: pytest.skip("not reached"))
     listed = []
     monkeypatch.setattr(definition, "write", lambda place, jobs: listed.extend(jobs) or pytest.fail("stop"))

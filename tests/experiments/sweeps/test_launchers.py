@@ -1,4 +1,4 @@
-"""Jobs in other processes: side by side, killed and begun again, put back into a queue."""
+"""Jobs in other processes: in parallel, killed and restarted, requeued."""
 
 import os
 import re
@@ -41,7 +41,7 @@ def test_joblib_runs_jobs_with_one_thread_each(tmp_path, whole):
 def test_a_job_that_is_killed_or_preempted_is_begun_again_and_resumes(
     tmp_path, whole, launcher, package, number
 ):
-    """By its launcher, while the command waits: Slurm preempts with that signal, as submitit asks it to."""
+    """By its launcher while the command waits: Slurm preempts with this signal, as requested by submitit."""
     pytest.importorskip(package)
     with start(tmp_path, [*TWO, f"hydra/launcher={launcher}"]) as started:
         os.kill(trainer(tmp_path), number)

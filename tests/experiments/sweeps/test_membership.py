@@ -1,4 +1,4 @@
-"""A job's place in its sweep: its group and name in Weights & Biases, and what its folder says of it."""
+"""A job's sweep: its group and name in Weights & Biases, and the records in its folder."""
 
 import json
 

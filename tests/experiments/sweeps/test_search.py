@@ -1,4 +1,4 @@
-"""A search: what it chooses does not depend on where it was stopped; runs worse than others are pruned."""
+"""A search: its choices do not depend on interruptions, and bad runs are pruned."""
 
 import json
 
@@ -23,7 +23,7 @@ def study_of(runs):
 
 
 def pretend(stop_before=None):
-    """Return a stand-in for the execution of jobs: the loss is (log10(rate) + 2)^2; it stops at a trial."""
+    """Return a mock of the execution of jobs: the loss is (log10(rate) + 2)^2; it stops at a trial."""
 
     def execute(setting, jobs):
         for job in jobs:
@@ -64,7 +64,7 @@ def test_it_chooses_the_same_wherever_it_was_stopped(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_runs_worse_than_others_are_pruned(tmp_path, capfd):
-    """Real runs: the median of the first trial alone decides on the second."""
+    """With real runs, the median of only the first trial decides about the second."""
     pruner = ["+hydra.sweeper.pruner.n_startup_trials=1", "hydra.sweeper.sampler.name=RandomSampler"]
     arguments = [
         *SEARCH,

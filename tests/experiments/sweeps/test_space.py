@@ -1,4 +1,4 @@
-"""What Hydra's words for sweeps mean to Optuna."""
+"""Conversion of Hydra's sweep syntax to Optuna's distributions."""
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser

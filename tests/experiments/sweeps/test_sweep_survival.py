@@ -1,4 +1,4 @@
-"""Sweeps that are killed with all their processes: the same command ends them with equal bits."""
+"""Sweeps that are killed with all their processes: the same command completes them with equal bits."""
 
 import os
 import random
@@ -25,7 +25,7 @@ SWEEPS = {"basic": GRID, "joblib": [*GRID, "hydra/launcher=joblib"], "optuna": S
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SWEEPS)
 def test_killed_at_five_moments_it_ends_as_if_it_was_not(tmp_path, name):
-    """Twelve jobs; what was complete is not touched again."""
+    """Twelve jobs; complete ones are not run again."""
     arguments = SWEEPS[name]
     finished(tmp_path / "whole", arguments)
     moments, runs, seen = random.Random(0), tmp_path / "killed", {}

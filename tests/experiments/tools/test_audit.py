@@ -1,4 +1,4 @@
-"""The audit of Keras: complete, right about what is right, and what its page says."""
+"""The audit of Keras: complete, without false positives, and consistent with its page."""
 
 import inspect
 import re
@@ -58,7 +58,7 @@ def check(row):
 
 @pytest.mark.parametrize("name", QUICK)
 def test_what_the_library_calls_exact_is_exact(name):
-    """To 1e-6 in both modes; and nothing else is, of layers that it flags."""
+    """Derivatives agree to 1e-6 in both modes, except for flagged layers."""
     row = measure(CASES[name])
     check(row)
     if name in MAPPED:
@@ -79,7 +79,7 @@ def test_everything_that_the_library_calls_exact_is_exact(rows):
 
 @pytest.mark.slow
 def test_the_page_has_the_table(rows):
-    """Names under verdicts: figures differ by version and machine, and older versions have fewer names."""
+    """Names by result; figures depend on version and machine, and older versions have fewer names."""
     _, found, rest = PAGE.read_text().partition(BEGIN)
     assert found, f"{PAGE} needs {BEGIN} and {END}: python -m experiments.audit_keras write={PAGE}"
     table = rest.partition(END)[0].partition("\n### ")[0]
@@ -99,7 +99,7 @@ def verdicts(table):
 
 
 def test_rows_are_the_same_in_every_process():
-    """Neither random weights nor settings make a difference, and settings are left as they were."""
+    """Results do not depend on random weights or settings, and settings are restored."""
     before = keras.config.floatx(), keras.config.dtype_policy().name
     keras.utils.set_random_seed(1)
     first = measure(CASES["PReLU"])
@@ -137,7 +137,7 @@ def test_every_activation_and_loss_of_keras_is_covered():
 
 
 def test_faults_are_seen():
-    """A custom gradient that is right and whose derivative is not; one that is none; not a number."""
+    """A right custom gradient with a wrong derivative, a missing one, and NaN."""
 
     @tf.custom_gradient
     def cubed(x):

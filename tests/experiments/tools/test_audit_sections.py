@@ -1,4 +1,4 @@
-"""What the audit measures beside layers: targets, operations, pooling; and that the known culprits are."""
+"""The audit of targets, operations and pooling, and of the known faulty operations."""
 
 import re
 
@@ -43,7 +43,7 @@ def test_losses_by_their_targets(name, fault):
 
 
 def test_faults_by_targets_are_seen():
-    """A gradient that is half of what it should be, and targets that are cut off."""
+    """A gradient that is wrong by a factor of 1/2, and targets without a gradient."""
 
     def judged(function):
         return measure_targets(Case("tried", "loss", function, (normal(2, 3), normal(2, 3)))).fault
@@ -107,7 +107,7 @@ def test_every_function_of_neural_networks_is_covered(functions):
 
 
 def test_known_culprits_are_among_what_is_measured(functions):
-    """By the name alone; that they are at fault is in the slow test."""
+    """Only by name; the slow test shows the errors."""
     measured = {name.partition(" (")[0] for name in [*functions, *LOSSES, *(name for name, _ in CASES)]}
     assert {name for name in KNOWN if not ELSEWHERE.match(name)} <= measured
 
@@ -128,7 +128,7 @@ def test_max_pooling_of_ours_is_exact_in_every_program():
 
 @pytest.mark.slow
 def test_known_culprits_are_at_fault_and_ours_are_not(functions):
-    """Everything that the tables name, but for layers, and the page has the same names under the same."""
+    """All names of the tables except layers; the page has the same names with the same results."""
     rows = [section.measure(case) for section in SECTIONS[:2] for case in section.cases()]
     faulty = {getattr(row, "name", None) or row.case.name for row in rows if row.fault}
     assert not [name for name in faulty if name.startswith("metalearn.")]

@@ -93,7 +93,7 @@ def test_bad_numbers_are_refused(monkeypatch, capfd, argument):
 @pytest.mark.slow
 @pytest.mark.parametrize("program", list(report.TRAINING))
 def test_programs_learn(program):
-    """After 300 iterations at one inner step the query loss is that of an untrained network no more."""
+    """After 300 iterations with one inner step, the query loss is below that of an untrained network."""
     if not importlib.util.find_spec(report.TRAINING[program]):
         pytest.skip(f"{report.TRAINING[program]} is not installed")
     module, _, function = worker.MODULES[program].partition(":")

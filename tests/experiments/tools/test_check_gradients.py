@@ -1,4 +1,4 @@
-"""The audit of meta-gradients: what it shows of a configuration, and that it notices a wrong estimator."""
+"""The audit of meta-gradients: its results for a configuration, and its detection of a wrong estimator."""
 
 import sys
 
@@ -34,7 +34,7 @@ def only(monkeypatch):
 
 
 def test_every_estimator_is_in_the_table():
-    """But for those made of others and for zero; and the configured one has its own settings."""
+    """Except composed estimators and zero; the configured estimator has its own settings."""
     chosen = {"_target_": "metalearn.estimators.truncated", "window": 3}
     found = gradients.estimators({"estimator": chosen})
     others = {"Estimator", "annealed", "frozen", "get", "mixed_mode", "natural"}
@@ -43,7 +43,7 @@ def test_every_estimator_is_in_the_table():
 
 
 def test_right_estimators_pass_and_the_others_are_explained(monkeypatch, capfd, only):
-    """Exit code 0, exact ones to 1e-9, biased ones said to be so, what does not apply with the reason."""
+    """Exit code 0; exact ones agree to 1e-9, biased ones are declared, others are omitted with a reason."""
     only("first_order", "checkpointed", "implicit")
     assert run(monkeypatch) == 0
     printed = capfd.readouterr().out

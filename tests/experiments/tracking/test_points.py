@@ -1,4 +1,4 @@
-"""Points: the same means over windows, whatever number of rows arrives at a time."""
+"""Averages over intervals do not depend on the number of rows in each call."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def test_windows_do_not_depend_on_how_rows_arrive() -> None:
 
 
 def test_what_is_in_some_rows_only_is_the_mean_of_those_rows() -> None:
-    """And where a window has none, it is not in it."""
+    """An interval without values has no point."""
     rows = np.full(20, np.nan)
     rows[[0, 4]] = 1.0, 4.0
     points = Points(10, 1000).add(0, {"sparse": rows, "all": np.arange(20.0)}, None, 0.0)

@@ -1,4 +1,4 @@
-"""TensorBoard: what is on disk, read back by its own reader; going on without double points; a full disk."""
+"""TensorBoard: files read with its own reader, resuming without duplicate points, and a full disk."""
 
 import importlib.util
 import resource
@@ -93,7 +93,7 @@ def test_a_run_that_goes_on_has_no_point_twice(tmp_path):
 
 
 def test_a_full_disk_is_done_without(tmp_path, capfd):
-    """It is said once; nothing is raised."""
+    """It is reported once, and nothing is raised."""
     tracker, before = start(tmp_path, interval=10), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))
     try:
@@ -116,7 +116,7 @@ def test_a_folder_that_cannot_be_made_is_done_without(tmp_path, capfd):
 
 
 def test_a_folder_that_vanishes_is_done_without(tmp_path):
-    """Nothing is raised, and the folder is not made again."""
+    """Nothing is raised, and the folder is not created again."""
     tracker = start(tmp_path, interval=10)
     shutil.rmtree(tmp_path)
     tracker.log(0, make_history(200), None, 1.0)

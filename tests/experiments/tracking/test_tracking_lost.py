@@ -1,4 +1,4 @@
-"""Trackers that keep nothing, and trackers that are lost: the run goes on, and says so once."""
+"""Disabled and failing trackers: the run continues and reports it once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def service_of_this_process() -> int:
 
 
 def test_the_process_of_wandb_may_be_killed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """It is said once; the next tracker has a process of its own."""
+    """It is reported once; the next tracker has its own process."""
     wandb.teardown()
     tracker = start(tmp_path / "first", interval=10)
     tracker.log(0, make_history(20), None, 1.0)
@@ -74,7 +74,7 @@ def test_a_tracker_whose_disk_is_full_is_done_without(capfd: pytest.CaptureFixtu
 
 
 def test_a_tracker_that_does_not_start_is_done_without_offline(capfd: pytest.CaptureFixture[str]) -> None:
-    """As without a home; online, where the user has asked for it, it is an error."""
+    """For example without a home folder; in the requested online mode it is an error."""
 
     def start() -> Tracker:
         raise RuntimeError("Could not determine home directory.")

@@ -1,4 +1,4 @@
-"""Tracking: what a real offline run leaves on disk, read back record by record."""
+"""Tracking with Weights & Biases: the files of a real offline run, read record by record."""
 
 from __future__ import annotations
 

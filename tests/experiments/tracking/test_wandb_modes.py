@@ -1,4 +1,4 @@
-"""Weights & Biases online and offline: who is called, what is left behind, what is refused."""
+"""Weights & Biases online and offline: calls, files and errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def start(directory: Path, **settings: Any) -> Tracker:
 
 
 class Page:
-    """A stand-in for a W&B run that is online."""
+    """A mock of an online W&B run."""
 
     def __init__(self):
         self.alerts: list[dict[str, str]] = []
@@ -104,7 +104,7 @@ def test_online_without_login_says_what_to_do(tmp_path: Path, monkeypatch: pytes
 def test_online_an_interrupted_run_goes_on_under_its_id(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Offline, each part is a run of its own on disk, and W&B joins them when they are sent."""
+    """Offline, each part is a separate run on disk, and W&B joins them when they are uploaded."""
     asked: list[dict[str, Any]] = []
 
     class Opened:

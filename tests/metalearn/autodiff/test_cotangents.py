@@ -18,7 +18,7 @@ def test_one_primal_against_the_closed_form():
 
 
 def step(inner, rate):
-    """Move parameters and count: a step of an inner loop whose state holds integers and booleans."""
+    """A step of an inner loop that updates parameters and a counter; the state has integers and booleans."""
     moved = inner["w"] * (1 - rate * tf.cast(inner["step"] + 1, tf.float64))
     return {"w": moved, "step": inner["step"] + 1, "done": inner["step"] > 5, "unused": inner["unused"] * 0}
 

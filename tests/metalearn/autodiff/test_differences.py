@@ -1,4 +1,4 @@
-"""Finite differences: as exact as they say, and able to tell right gradients from wrong ones."""
+"""Finite differences: the accuracy of their error estimate, and detection of wrong gradients."""
 
 import numpy as np
 import pytest
@@ -88,7 +88,7 @@ def test_a_wrong_factor_is_found_and_placed(network):
 
 
 def test_a_cut_inside_a_normalisation_is_found():
-    """What tf.nn.moments does in second derivatives: the mean inside the variance is held constant."""
+    """The error of tf.nn.moments in second derivatives: the mean inside the variance is a constant."""
 
     def normalised(x, cut):
         mean = tf.reduce_mean(x)

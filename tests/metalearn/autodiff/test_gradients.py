@@ -1,4 +1,4 @@
-"""First derivatives: right, of every argument for itself, and never silently absent."""
+"""First derivatives: exact, separate for every argument, and never silently missing."""
 
 import numpy as np
 import pytest

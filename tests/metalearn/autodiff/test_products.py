@@ -56,7 +56,7 @@ def everything(function, x, v):
 
 @pytest.fixture(scope="module")
 def eager(network):
-    """Return everything about the network at its parameters, along their cosine."""
+    """Return all products for the network at its parameters, along their cosine."""
     loss, parameters = network
     return everything(loss, parameters, tf.nest.map_structure(tf.cos, parameters))
 
@@ -229,7 +229,7 @@ def test_branches_of_a_graph_need_reverse_mode(jit):
 
 @pytest.mark.parametrize("kind", [*MODES, "jvp", "vjp", "value_and_gradient"])
 def test_failures_of_tensorflow_name_operation_and_remedy(kind):
-    """What has no derivative of the order taken; a mistake of the function itself stays what it is."""
+    """Operations without a derivative of that order are named; errors of the function are unchanged."""
     take = {
         "jvp": lambda f: jvp(f, A, A),
         "vjp": lambda f: vjp(f, A, tf.constant(1.0, tf.float64)),
@@ -256,7 +256,7 @@ def refuse(x):
 
 
 def test_python_inside_has_no_forward_over_reverse():
-    """TensorFlow loses the Python function; its error, 20 lines, is named in one."""
+    """TensorFlow has no access to the Python function; its error of 20 lines is reported in one."""
     inside = lambda x: tf.reduce_sum(tf.py_function(lambda t: t**3, [x], tf.float64))  # noqa: E731
     with pytest.raises(ValueError, match=r"failed to take the derivative \(UnknownError.*use reverse mode"):
         hvp(inside, A, A, "forward_over_reverse")

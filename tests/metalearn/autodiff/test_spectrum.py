@@ -1,4 +1,4 @@
-"""Lanczos against dense eigenvalues, breakdown included; densities against traces."""
+"""The Lanczos iteration compared with dense eigenvalues, also at breakdown; densities with traces."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def tridiagonal(result):
 
 
 def check(result, matrix, tolerance):
-    """Hold everything a decomposition says of itself against NumPy."""
+    """Compare all properties of a decomposition with NumPy."""
     basis, compressed = result.basis, tridiagonal(result)
     size = len(basis)
     np.testing.assert_allclose(basis @ basis.T, np.eye(size), rtol=0, atol=tolerance)
@@ -156,7 +156,7 @@ def test_density_integrates_to_one_and_has_the_mean_of_the_spectrum(symmetric, i
 
 
 def test_density_of_two_levels():
-    """Two eigenvalues: two Gaussians of known width, with shares that are right on average."""
+    """Two eigenvalues: two Gaussians of known width, whose weights are right on average."""
     matrix = np.diag([1.0] * 30 + [3.0] * 10)
     grid = np.linspace(0, 4, 4001)
     result = density_of(matrix, grid=grid, width=0.1, iterations=5, probes=60)

@@ -1,4 +1,4 @@
-"""Callbacks: what they show, keep and stop; the training's bits are the same, and nothing is compiled."""
+"""Callbacks: output, files and stopping; they change no bit of the training, and compile nothing."""
 
 import dataclasses
 import logging
@@ -38,7 +38,7 @@ def trainer(built):
 
 @dataclasses.dataclass(frozen=True)
 class Spy:
-    """Writes down what happens."""
+    """Records its calls."""
 
     name: str
     told: list
@@ -55,7 +55,7 @@ class Spy:
 
 
 def test_they_are_called_in_order_after_every_compiled_call(trainer):
-    """No later than each has asked for, nor than a block of tasks ends."""
+    """At the latest when each callback requested it, or at the end of a block of tasks."""
     told = []
     trainer.run(9, [Spy("a", told, 3), Spy("b", told)])
     calls = [(0, 3), (3, 2), (5, 3), (8, 1)]
@@ -110,7 +110,7 @@ def stop_at(iteration):
 
 @pytest.mark.parametrize("place", ["begin", "called", "ended", "limit"])
 def test_one_that_fails_names_itself(trainer, place):
-    """The others are ended, and the trainer goes on."""
+    """The others are ended, and the trainer can continue."""
 
     def fail(*_):
         raise OSError("no space left")
@@ -137,7 +137,7 @@ def test_one_that_fails_names_itself(trainer, place):
 
 
 def test_rows_before_one_that_is_not_finite_reach_them(tmp_path):
-    """Then the error is raised, whose history has them, too; what is saved is the last good state."""
+    """The error is then raised with the same history, and the last valid state is saved."""
     tasks = ml.tasks.from_function(lambda seed, tasks: ml.tasks.Sinusoid().sample(seed, tasks))
     learner = ml.MetaLearner(ml.models.mlp(1, (4,), 1), ml.losses.mse, ml.rules.sgd(0.05))
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([6], [1e-3, 1e38])
@@ -152,7 +152,7 @@ def test_rows_before_one_that_is_not_finite_reach_them(tmp_path):
 
 
 def test_the_table_has_all_rows_once(built, trainer, tmp_path):
-    """Also where a training goes on from an iteration before the end of the file."""
+    """Also if a training resumes from an iteration before the end of the file."""
     path = tmp_path / "metrics.csv"
     for count in (4, 3):
         history = trainer.run(count, [callbacks.csv(path)])
@@ -189,7 +189,7 @@ def test_checkpoints_are_what_load_reads(trainer, tmp_path):
 
 
 def judged(monkeypatch, losses):
-    """Return an early stopping that is told these validation losses, one an iteration."""
+    """Return an early stopping with these validation losses, one for each iteration."""
     told = iter(losses)
     monkeypatch.setattr(callbacks.validation, "of", lambda self, trainer: lambda: next(told))
     return callbacks.validation(ml.tasks.Sinusoid())
@@ -216,7 +216,7 @@ def test_it_stops_early(trainer, monkeypatch, losses, settings, stopped, kept, c
 
 
 def test_the_query_loss_is_judged_over_the_interval(trainer):
-    """By ``min_delta`` no improvement counts: the second interval is the last, the first the best."""
+    """With this ``min_delta`` nothing is an improvement: the second interval is the last, the first best."""
     stopping = callbacks.early_stopping(patience=1, interval=4, min_delta=1e3, restore_best=True)
     states = {}
 

@@ -1,4 +1,4 @@
-"""Compression of a classifier of 1797 images of digits, 8 x 8: the published orders of the methods."""
+"""Compression of a classifier of 1797 images of digits, 8 x 8: the published ranking of the methods."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ SEEDS, SPARSITY = 5, 0.95
 
 
 class Digits:
-    """1000 images to learn from, 300 to validate, 497 to test, by a permutation of the seed."""
+    """1000 images for training, 300 for validation, 497 for the test, by a seeded permutation."""
 
     def __init__(self, seed):
         digits = pytest.importorskip("sklearn.datasets").load_digits()
@@ -26,7 +26,7 @@ class Digits:
 
 
 class Training:
-    """400 steps of Adam of one network under any mask, compiled once for a size of the data."""
+    """400 steps of Adam for one network with any mask, compiled once for each size of the data."""
 
     def __init__(self):
         self.model = ml.models.mlp(64, (32, 16), 10)
@@ -82,7 +82,7 @@ def learned_scores(training, start, digits):
 
 
 def contenders(training, start, trained, digits):
-    """Return where pruning starts and the scores, by method: of initial weights, or of trained ones."""
+    """Return the initial parameters and the scores of each method, for initial or for trained weights."""
 
     def function(theta):
         return ml.functional.apply(training.model, theta, digits.both[0])
@@ -112,7 +112,7 @@ def curved(training, trained, digits):
 
 @pytest.mark.slow
 def test_sparsities():
-    """Half of the weights are not missed, 98 % are, 5 seeds; ``-s`` shows the table."""
+    """Removing half of the weights keeps the accuracy, removing 98 % does not; 5 seeds, ``-s`` shows them."""
     found, training = {}, Training()
     for seed in range(SEEDS):
         digits = Digits(seed)
@@ -136,10 +136,11 @@ def test_sparsities():
 
 @pytest.mark.slow
 def test_pruning_at_95_percent():
-    """Learned masks above SNIP above magnitude, each retrained on training and validation images, 5 seeds.
+    """Learned masks are better than SNIP, and SNIP than magnitudes, after retraining with validation images.
 
-    The 95 % intervals of the learned masks' test accuracy, SNIP's and that of the initial magnitudes do not
-    meet, nor do those of the learned masks and the magnitudes of trained weights, which are level with SNIP.
+    With 5 seeds, the 95 % intervals of the test accuracies of learned masks, SNIP and initial magnitudes do
+    not overlap, nor do those of learned masks and of magnitudes of trained weights, which are on par with
+    SNIP.
     """
     found = {name: [] for name in ("magnitude", "trained magnitude", "SNIP", "GraSP", "learned")}
     training = Training()
@@ -163,7 +164,7 @@ def test_pruning_at_95_percent():
 
 @pytest.mark.slow
 def test_three_bits():
-    """Step sizes learned through training: within 2 points of float, far from plain rounding, 3 seeds."""
+    """Learned step sizes are within 2 points of float, and far better than plain rounding, 3 seeds."""
     exact, rounded, learned = [], [], []
     training = Training()
     for seed in range(3):

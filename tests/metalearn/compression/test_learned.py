@@ -1,4 +1,4 @@
-"""Masks, step sizes and a teacher's temperature, learned through training: against NumPy and differences."""
+"""Learned masks, step sizes and distillation temperatures, compared with NumPy and differences."""
 
 import dataclasses
 
@@ -40,7 +40,7 @@ def entropy(p, z):
 
 
 def trained(model, parameters, examples, kernel_view, targets_gradient, steps):
-    """Return kernel and bias after gradient steps, the gradient by the outputs given by a function."""
+    """Return kernel and bias after gradient steps, given the gradient with respect to the outputs."""
     keys = sorted(parameters, key=lambda key: -parameters[key].shape.rank)
     kernel, bias = (parameters[key].numpy() for key in keys)
     x = examples.inputs[0].numpy()
@@ -52,7 +52,7 @@ def trained(model, parameters, examples, kernel_view, targets_gradient, steps):
 
 
 def hard(examples):
-    """Return the gradient of the mean cross-entropy with the labels by the logits."""
+    """Return the gradient of the mean cross-entropy with labels with respect to the logits."""
     y = examples.targets[0].numpy()
     return lambda z: (softmax(z) - np.eye(3)[y]) / len(y)
 
@@ -99,7 +99,7 @@ def test_masks_learned_through_training(linear, in_graph):
 
 
 def test_a_mask_within_the_budget_costs_nothing(linear):
-    """The penalty is of what is above the budget alone."""
+    """The penalty applies only to the excess over the budget."""
     model, parameters, task = linear
     settings = {"sparsity": 0.1, "rule": "sgd", "steps": 0}
     (key,) = C.prunable(parameters)
@@ -221,7 +221,7 @@ def test_what_cannot_be_is_refused(linear, make, settings, message):
 
 
 def test_labels_out_of_range_are_refused_before_training(linear):
-    """By what meets the tasks, for a loss in the graph could only be NaN."""
+    """Raised when tasks are given, because a loss in the graph could only be NaN."""
     model, parameters, task = linear
     problem = C.mask_problem(model, parameters, sparsity=0.5, rule="sgd", steps=1)
     phi = {"scores": tf.nest.map_structure(tf.zeros_like, C.prunable(parameters))}

@@ -1,4 +1,4 @@
-"""Scores of pruning and masks against closed forms of least squares, and Optimal Brain Surgeon's update."""
+"""Pruning scores, masks and Optimal Brain Surgeon's update, compared with closed forms of least squares."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def regression():
 
 
 def vector(theta):
-    """Return bias and kernel one after the other, in the order of the flat parameters."""
+    """Return bias and kernel concatenated, in the order of the flat parameters."""
     return np.concatenate([np.ravel(theta["bias"]), np.ravel(theta["kernel"])])
 
 
@@ -60,7 +60,7 @@ def test_grasp(regression, temperature):
 
 
 def test_grasp_preserves_the_gradient(regression):
-    """What is kept is what the squared norm of the gradient falls by without it: to first order in theta."""
+    """The score is the decrease of the gradient's squared norm by removing an entry, to first order."""
     *_, parameters, function, loss = regression
     scores = C.grasp(function, loss, parameters, 1.0)["kernel"].numpy()
 
@@ -80,7 +80,7 @@ def test_grasp_preserves_the_gradient(regression):
 
 
 def test_damage_is_the_rise_of_a_loss_with_a_diagonal_hessian():
-    """Orthogonal inputs at the minimum: removing one entry raises the loss by its score, to 1e-12."""
+    """For orthogonal inputs at the minimum, removing one entry increases the loss by its score, to 1e-12."""
     x = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 4)))[0]
     kernel = np.random.default_rng(1).standard_normal((4, 1))
     parameters = {"kernel": tf.constant(kernel)}
@@ -95,7 +95,7 @@ def test_damage_is_the_rise_of_a_loss_with_a_diagonal_hessian():
 
 
 def test_surgeon(regression):
-    """From the minimum: least squares with what goes held at zero, and the loss that the scores say."""
+    """At the minimum: least squares with removed entries fixed at zero, with the loss that scores predict."""
     x, y, _, function, loss = regression
     hessian, minimum = quadratic(x, y)
     theta = {"bias": tf.constant(minimum[:2]), "kernel": tf.constant(minimum[2:].reshape(4, 2))}
@@ -115,7 +115,7 @@ def test_surgeon(regression):
 
 
 def test_gauss_newton_of_a_network_drops_the_second_term():
-    """``theta^2 G / 2`` with G out of an explicit Jacobian, where the Hessian is another matrix."""
+    """``theta^2 G / 2`` with G from an explicit Jacobian, which differs from the Hessian here."""
     model = ml.models.mlp(2, (3,), 1, activation="tanh", dtype="float64")
     x = np.random.default_rng(0).standard_normal((5, 2))
     theta = ml.functional.initialize(model, 0)

@@ -1,4 +1,4 @@
-"""Linear regression as a learner, and all that a diagnosis says of it, in NumPy."""
+"""Linear regression as a learner, and its diagnostics in NumPy."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ def cosine(left, right):
 
 @dataclasses.dataclass(frozen=True)
 class Linear:
-    """``y = kernel'x + bias`` with a mean squared error, a rate per element, and its diagnosis by hand.
+    """``y = kernel'x + bias`` with a mean squared error and a rate per element, and its diagnostics by hand.
 
     With ``X = [1, x]``, the bias first as names are sorted: ``H = 2 X'X / N`` on the support, gradient
     ``g_k = H w_k - 2 X'y / N``, ``w_{k+1} = w_k - R g_k``, and ``q`` the query gradient at ``w_K``.
@@ -57,7 +57,7 @@ class Linear:
         )
 
     def task_by_hand(self, task, weights, rates):
-        """Return what one task contributes: path, losses, H, gradients, exact and first-order."""
+        """Return the results of one task: path, losses, H, gradients, exact and first-order."""
         (x, y), (z, t) = (
             (np.hstack([np.ones((len(batch.inputs), 1)), batch.inputs.reshape(-1, 2)]), batch.targets[:, 0])
             for batch in (task.support, task.query)

@@ -1,4 +1,4 @@
-"""Lengths, angles and shares of vectors, with zeros, infinities and NaN among them."""
+"""Lengths, angles and fractions of vectors, also for zeros, infinities and NaN."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ ROWS = tf.constant([[3.0, 4.0], [0.0, 0.0], [np.nan, 1.0], [np.inf, 1.0], [3e30,
 
 @pytest.fixture(params=["eager", "xla"])
 def run(request, with_xla):
-    """Return a function as it is and compiled: they differ in what a maximum makes of NaN."""
+    """Return a function in eager and in compiled form, which differ in the maximum of NaN."""
     return with_xla if request.param == "xla" else lambda function: function
 
 
@@ -38,7 +38,7 @@ def test_numbers():
 
 
 def test_lengths_of_parts(run):
-    """Those of each row as a part, and the rows at length 1, to 1e-6; a NaN stays within its part."""
+    """The lengths of each part, and parts of length 1, to 1e-6; a NaN does not affect other parts."""
     rows = {f"row_{index}": row for index, row in enumerate(tf.unstack(ROWS))}
     vector = flat(rows)
     found, directions = run(lambda vector: lengths(vector, rows))(vector)

@@ -1,4 +1,4 @@
-"""Conflicts and noise of a meta-batch, from gradients that are given."""
+"""Conflicts and noise of a meta-batch, for given gradients."""
 
 import numpy as np
 import pytest
@@ -63,7 +63,7 @@ def test_estimates_are_unbiased():
 
 
 def test_conventions():
-    """Equal gradients: infinite ratio; all zero: 0; a zero one conflicts with none; NaN is not hidden."""
+    """Equal gradients have an infinite ratio, zeros 0; zero gradients no conflicts; NaN is not hidden."""
     equal = of([[1.0, 2.0]] * 3)
     assert equal["tasks/signal_to_noise"] == np.inf
     assert equal["tasks/noise_scale"] == 0
@@ -73,7 +73,7 @@ def test_conventions():
 
 
 def test_one_task_and_an_unknown_number():
-    """One task has no pairs: no keys. A number that is not known is refused."""
+    """One task has no pairs, so there are no keys. An unknown number of tasks is an error."""
     assert of([[1.0, 2.0]]) == {}
     unknown = tf.function(
         ml.diagnostics.conflicts, input_signature=[tf.TensorSpec([None, 2])], autograph=False

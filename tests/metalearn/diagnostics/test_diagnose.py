@@ -1,4 +1,4 @@
-"""The whole diagnosis against linear regression by hand, and three sick learners, each seen by its metric."""
+"""All diagnostics compared with linear regression by hand, and the metrics of three defective learners."""
 
 import dataclasses
 
@@ -56,7 +56,7 @@ def test_a_convolution_one_task_at_a_time(convolution, in_graph):
 
 @dataclasses.dataclass(frozen=True)
 class Cut(Estimator):
-    """Promises to be exact and is first order."""
+    """An estimator that declares to be exact but is first order."""
 
     exact = True
 
@@ -65,9 +65,9 @@ class Cut(Estimator):
 
 
 def test_an_estimator_cut_in_silence(meta_sgd, compiled):
-    """One that promises to be exact and is first order shows, to 1e-9; all else is as before, to 1e-12.
+    """An estimator that is wrongly declared exact is detected, to 1e-9; all else is unchanged, to 1e-12.
 
-    This one eagerly, against nested tapes: so eager mode and XLA agree, and so do two references.
+    It runs eagerly, compared with nested tapes: so eager mode and XLA agree, and so do two references.
     """
     learner = meta_sgd.learner(estimator=Cut())
     meta, tasks = meta_sgd.meta(rates=RATES), meta_sgd.tasks()
@@ -81,7 +81,7 @@ def test_an_estimator_cut_in_silence(meta_sgd, compiled):
 
 
 def test_opposite_tasks(meta_sgd, compiled):
-    """Targets y, -y, y, -y from weights of zero: four of six pairs oppose each other, two agree, to 1e-3.
+    """Targets y, -y, y, -y with initial weights of zero: four of six pairs conflict, two agree, to 1e-3.
 
     Targets are small: what the gradient by the rates has of their square, of one sign, does not count.
     """
@@ -95,7 +95,7 @@ def test_opposite_tasks(meta_sgd, compiled):
 
 
 def test_a_rate_beyond_stability(meta_sgd, compiled):
-    """It shows as stability beyond 2 in all tasks, and the loss rises in every step; a sound one falls."""
+    """Stability exceeds 2 in all tasks, and the loss increases; with a suitable rate it decreases."""
     tasks = meta_sgd.tasks()
     sound, sick = (compiled(meta_sgd.meta(rates=[rate] * 3), tasks) for rate in (0.05, 2.0))
     losses = [[found[f"inner/support_loss/{step}"] for step in range(3)] for found in (sound, sick)]
@@ -108,7 +108,7 @@ def test_a_rate_beyond_stability(meta_sgd, compiled):
 
 
 def test_what_is_not_finite_shows(meta_sgd, compiled):
-    """A task with a NaN makes every mean, fraction and maximum over tasks NaN that it has a part in."""
+    """A NaN in one task makes every mean, fraction and maximum that includes this task NaN."""
 
     def spoiled(leaf):
         return tf.tensor_scatter_nd_update(leaf, [[2, 0, 0]], tf.constant([np.nan], tf.float64))
@@ -127,7 +127,7 @@ def test_what_is_not_finite_shows(meta_sgd, compiled):
 
 
 def test_every_key_has_a_meaning(meta_sgd, compiled):
-    """Of all functions; every meaning is of a key, and has three parts."""
+    """Every key has a meaning and every meaning a key; each meaning has three parts."""
     meta = meta_sgd.meta()
     found = [
         *compiled(meta, meta_sgd.tasks()),
@@ -143,7 +143,7 @@ def test_every_key_has_a_meaning(meta_sgd, compiled):
 
 
 def test_wrong_second_derivatives_are_refused():
-    """A first-order learner may have layers that the exact meta-gradient cannot be taken of; named."""
+    """A first-order learner may have layers without an exact meta-gradient, which are named."""
     layers = [keras.layers.Dense(2), keras.layers.LayerNormalization(name="norm"), keras.layers.Dense(1)]
     learner = ml.MetaLearner(
         keras.Sequential([keras.Input((1,)), *layers]),

@@ -35,7 +35,7 @@ META = {"parameters": {"p": tf.constant(START)}, "rule": {}}
 
 
 def test_momentum_and_a_batch_for_each_step(in_graph):
-    """Losses, distance, angle and curvature to 1e-12; no stability, which momentum has another limit of."""
+    """Losses, distance, angle and curvature to 1e-12; no stability, as momentum has another limit."""
     problem = quadratic(
         ml.rules.momentum(0.1, 0.9), 3, batch=ml.problems.slices(2), batches=2, mapping="sequential"
     )

@@ -1,4 +1,4 @@
-"""Order of a meta-gradient, from gradients that are given."""
+"""Order of a meta-gradient, for given gradients."""
 
 import numpy as np
 import tensorflow as tf
@@ -52,7 +52,7 @@ def test_zero_and_not_finite():
 
 
 def test_squares_that_overflow():
-    """Gradients of 1e30 in float32 have a length and an angle, to 1e-6; so have those of 1e-30."""
+    """Gradients of 1e30 and of 1e-30 in float32 have a length and an angle, to 1e-6."""
     for size in (1e30, 1e-30):
         g, f = ({"p": tf.constant(size, tf.float32) * tf.constant(v)} for v in ([3.0, 4.0], [4.0, 3.0]))
         found = ml.diagnostics.order(g, f, g)

@@ -11,7 +11,7 @@ from metalearn.rules import learned
 
 
 def test_update_ratios(with_xla):
-    """By hand, to 1e-15, compiled: also from zero, without a move, without a gradient, and with a NaN."""
+    """Equal to values by hand to 1e-15, compiled; also from zero, unchanged, without a gradient, with NaN."""
     before = {"a": [3.0, 4.0], "b": [0.0, 0.0], "c": [0.0, 0.0], "d": [1.0, 1.0], "e": [1.0, 0.0]}
     after = {"a": [3.0, 4.5], "b": [0.0, 2.0], "c": [0.0, 0.0], "d": [1.0, 1.0], "e": [1.0, np.nan]}
     gradient = {"a": [0.0, 5.0], "b": [0.0, 0.0], "c": [0.0, 0.0], "d": [1.0, 2.0], "e": [1.0, 0.0]}
@@ -114,7 +114,7 @@ def test_steps_are_not_guessed_from_shapes():
 
 
 def test_a_rule_that_declares_nothing_has_its_values_as_they_are():
-    """Three methods make a rule, and what it learns may be structured in any way."""
+    """Any object with three methods is a rule, and its learned values may have any structure."""
     learner = SimpleNamespace(rule=SimpleNamespace())
     found = ml.diagnostics.learned_values(learner, {"rule": (tf.constant(1.0), {"b": tf.constant(2.0)})})
     assert {name: float(value) for name, value in found.items()} == {"0": 1, "1/b": 2}
@@ -122,7 +122,7 @@ def test_a_rule_that_declares_nothing_has_its_values_as_they_are():
 
 @pytest.mark.parametrize("rule", [ml.rules.sgd(0.1), ml.rules.meta_curvature(ml.rules.sgd(0.1))])
 def test_what_is_learned_has_values(rule):
-    """Nothing for a rule that learns nothing; identities for matrices, of no step."""
+    """Empty for a rule that learns nothing; identities for matrices, without steps."""
     found = ml.diagnostics.learned_values(*learner_of(rule))
     assert bool(found) == isinstance(rule, ml.rules.meta_curvature)
     if found:

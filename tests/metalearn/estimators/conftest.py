@@ -1,4 +1,4 @@
-"""Two problems that all estimators are tried on, each with its derivatives written apart from the package."""
+"""Two problems for tests of all estimators, with derivatives that are independent of the package."""
 
 import dataclasses
 

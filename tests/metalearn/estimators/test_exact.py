@@ -16,7 +16,7 @@ RATE = 0.01
 
 
 class NumpyLearner:
-    """The default learner's meta-loss written anew in NumPy: the ground that differences are taken on."""
+    """The default learner's meta-loss in NumPy, for finite differences."""
 
     def __init__(self, tasks, steps):
         self.tasks, self.steps = [leaf.numpy() for leaf in (*tasks.support, *tasks.query)], steps
@@ -94,7 +94,7 @@ QUICK = [("unrolled", 1, "eager"), ("checkpointed", 1, "xla")]
 
 
 def cases(*quick):
-    """Parametrize a test over all estimators, steps and modes, but for ``quick`` only in the slow run."""
+    """Parametrize a test over all estimators, steps and modes; all except ``quick`` are slow."""
     every = itertools.product(ESTIMATORS, (1, 3, 10), ("eager", "xla"))
     slow = [pytest.param(*case, marks=SLOW) for case in every if case not in quick]
     return pytest.mark.parametrize(("estimator", "steps", "mode"), [*quick, *slow])
@@ -211,7 +211,7 @@ class HeavyBall:
 
 @pytest.mark.parametrize("steps", [pytest.param(3, marks=SLOW), 7])
 def test_state_and_learned_hyperparameters(sinusoids, as_vector, in_graph, steps):
-    """With everything in phi that can be there, repeated steps equal unrolled to 1e-12, differences to 1e-6.
+    """With all possible parts of phi, repeated steps equal unrolled ones to 1e-12, and differences to 1e-6.
 
     The rule carries state and learns a rate per variable; the inner loss has a learned regulariser; a part
     of phi is in the outer loss alone.

@@ -13,8 +13,8 @@ RATE = 0.05
 def by_assignment(model, meta, task, steps):
     """Return one task's query loss and first-order meta-gradient, the way tutorials compute it.
 
-    Variables are assigned, which cuts the tape: what is lost with ``assign_sub`` is what first-order MAML
-    leaves out on purpose.
+    Variables are assigned, which the tape does not record: ``assign_sub`` loses exactly the terms that
+    first-order MAML omits.
     """
     variables = dict(zip(meta["parameters"], model.trainable_variables, strict=True))
     for key, variable in variables.items():
@@ -55,8 +55,8 @@ def test_is_the_gradient_at_the_adapted_parameters(sinusoids, in_graph, steps):
 def test_learned_rates_are_differentiated_exactly():
     """What does not pass through an inner gradient is exact: the rate's own derivative.
 
-    With ``L = theta^2 / 2`` inside, ``theta_{k+1} = theta_k - a g_k`` and the ``g_k = theta_k`` taken for
-    constants, ``d theta_2 / d a = -(g_0 + g_1)``, and with ``3 theta`` outside the derivative is
+    With ``L = theta^2 / 2`` inside, ``theta_{k+1} = theta_k - a g_k`` and constant ``g_k = theta_k``,
+    ``d theta_2 / d a = -(g_0 + g_1)``, and with ``3 theta`` outside the derivative is
     ``-3 (theta_0 + (1 - a) theta_0)``. The exact one is ``d (3 (1 - a)^2 theta_0) / d a``.
     """
     rule = ml.rules.sgd(ml.rules.learned(0.25))

@@ -20,7 +20,7 @@ LINEAR, TARGET, RATE = np.array([1.0, -2.0, 0.6]), np.array([0.2, 0.7, -0.4]), 0
 
 @dataclasses.dataclass(frozen=True)
 class Own:
-    """A rule of one's own: ``(gradients, state, parameters, values, step) -> (parameters, state)``."""
+    """A user-defined rule: ``(gradients, state, parameters, values, step) -> (parameters, state)``."""
 
     update: object
 
@@ -191,7 +191,7 @@ def test_residuals_of_a_loss():
 
 
 def test_a_model_with_a_state_needs_the_step():
-    """Of the loss alone, how the state depends on the solution would be left out in silence."""
+    """With ``of="loss"``, the dependence of the state on the solution would be ignored silently."""
     tracking = Tracking(1)
     with pytest.raises(ValueError, match=r"ignores how the model's state .*implicit\(of='step'\)"):
         ml.estimators.implicit()(tracking.problem, tracking_phi(), tracking.tasks())

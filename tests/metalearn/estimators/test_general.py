@@ -1,4 +1,4 @@
-"""What holds for every estimator: its definition in every layout, per-step support, XLA, refusals."""
+"""Properties of every estimator: its definition in every layout, per-step support, XLA, errors."""
 
 import numpy as np
 import pytest

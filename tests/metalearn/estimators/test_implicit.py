@@ -1,4 +1,4 @@
-"""Implicit differentiation: at the solution it is exact, short of it it keeps to its definition."""
+"""Implicit differentiation is exact at the solution, and equals its definition elsewhere."""
 
 import dataclasses
 
@@ -88,7 +88,7 @@ def test_at_convergence_it_is_the_gradient_through_the_steps(sinusoids, as_vecto
 
 
 def test_hyperparameter_optimisation_needs_no_proximal_term(in_graph, as_float64):
-    """Ridge regression: the derivative of its closed-form solution by the logarithm of the penalty, to 1e-9.
+    """Ridge regression: the derivative of its solution with respect to the logarithm of the penalty, to 1e-9.
 
     ``w = (X'X/n + e^d I)^-1 X'y/n``, ``d w / d d = -e^d (X'X/n + e^d I)^-1 w``.
     """
@@ -184,7 +184,7 @@ def test_no_proximal_term_adds_nothing_to_the_graph(sinusoids, in_graph):
 
 @pytest.mark.parametrize("of", ["loss", pytest.param("step", marks=pytest.mark.slow)])
 def test_a_warm_start_goes_on_where_the_solver_ended(quadratic, quadratic_tasks, published, of):
-    """One product a call, with phi held still: the residual falls to 1e-3 of the first in 60 calls or fewer.
+    """With one product per call and constant phi, the residual falls to 1e-3 of the first within 60 calls.
 
     Without a warm start it stays as it is. What is not finite begins with zero: the bits of a first call.
     """

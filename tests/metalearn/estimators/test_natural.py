@@ -1,4 +1,4 @@
-"""The natural gradient: against the Fisher matrix of a softmax policy, and the divergence of its update."""
+"""The natural gradient, compared with the Fisher matrix of a softmax policy; the divergence of its update."""
 
 import dataclasses
 

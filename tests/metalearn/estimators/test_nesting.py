@@ -13,7 +13,7 @@ ESTIMATORS = {
 
 
 def learned_rate(steps):
-    """Return a problem over the rate of another: how fast does a meta-learned start get better?
+    """Return a problem that learns the inner rate of another problem from the progress of meta-training.
 
     Inside, ``theta`` is a start that is adapted by gradient steps at the rate ``exp(phi)``; its loss is the
     meta-loss after them. The outer problem takes ``steps`` steps on theta and learns phi.

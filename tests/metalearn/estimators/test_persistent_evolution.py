@@ -1,4 +1,4 @@
-"""Persistent evolution: right over windows, where truncation is not; its particles; its carry."""
+"""Persistent evolution: unbiased over windows, unlike truncation; its particles; its carry."""
 
 import dataclasses
 
@@ -55,14 +55,14 @@ def learned(estimator, rate, iterations, persistent):
 
 
 def test_influence_balancing():
-    """theta* = -1/6 within 0.01; truncated windows follow the influence at once, which has the wrong sign."""
+    """theta* = -1/6 within 0.01; truncated windows follow the short-term effect, which has the wrong sign."""
     found = learned(ml.estimators.persistent_evolution(0.1, 500), 1e-4, 5000, True)
     assert abs(found + 1 / 6) < 0.01
     assert learned(ml.estimators.checkpointed(), 1e-4, 2000, False) > 0.6
 
 
 def test_pairs_begin_anew_at_different_times(quadratic, published):
-    """Four pairs, four windows: in every call one begins anew, with its noise; the loop at phi after four."""
+    """Four pairs, four windows: in each call one pair restarts with its noise; the loop at phi after four."""
     meta, tasks = published
     estimator, problem = ml.estimators.persistent_evolution(0.1, 4, windows=4), quadratic(1).problem
     carry = estimator.init(problem, meta, tasks)
@@ -81,7 +81,7 @@ def test_pairs_begin_anew_at_different_times(quadratic, published):
     "carried", ["persistent_evolution", pytest.param("implicit", marks=pytest.mark.slow)]
 )
 def test_a_training_goes_on_with_the_same_bits(quadratic, published, carried):
-    """Two iterations, and three in a fresh trainer, are five at once: what is carried is in the state."""
+    """Two iterations and three in a new trainer equal five in one call: the state contains the carry."""
     meta, tasks = published
 
     @dataclasses.dataclass(frozen=True)

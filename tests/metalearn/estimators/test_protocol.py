@@ -1,4 +1,4 @@
-"""What an estimator is: a frozen record that learners call, and nothing else."""
+"""The protocol of estimators: frozen records that learners call."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ RECORDS = [
 
 
 def test_a_plain_function_is_refused():
-    """An estimator says what it promises and refuses; the message has the remedy. So for its class."""
+    """An estimator declares its properties and rejects problems with a remedy; also for its class."""
     for candidate in (lambda problem, phi, tasks, carry, seed: None, ml.estimators.checkpointed):
         with pytest.raises(ValueError, match=r"must be an estimator like .*checkpointed\(\), got "):
             ml.MetaLearner(ml.models.mlp(), ml.losses.mse, ml.rules.sgd(), 3, estimator=candidate)
@@ -52,7 +52,7 @@ def test_the_learner_hands_the_seed_on(sinusoids):
 
 @pytest.mark.parametrize("estimator", RECORDS, ids=lambda record: type(record).__name__)
 def test_records(estimator):
-    """Equal settings are equal, what is printed can be pasted back, and nothing can be changed."""
+    """Equal settings are equal, ``repr`` can be evaluated, and attributes cannot be changed."""
     pasted = eval(repr(estimator), vars(ml.estimators))
     assert pasted == estimator
     assert hash(pasted) == hash(estimator)

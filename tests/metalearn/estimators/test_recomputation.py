@@ -20,7 +20,7 @@ def fewest(steps, states):
 
 
 def test_the_fewest_steps_are_taken():
-    """Each step is reversed from its own state, with no more states held than allowed, at the least cost."""
+    """Each step is reversed from its own state, within the limit of stored states, at minimal cost."""
     for steps in range(1, 30):
         for states in range(1, 7):
             plan = schedule(steps, states)

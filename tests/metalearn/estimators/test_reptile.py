@@ -1,4 +1,4 @@
-"""Reptile: the displacement of the adapted parameters, and what it refuses."""
+"""Reptile: the displacement of the adapted parameters, and its errors."""
 
 import dataclasses
 

@@ -1,6 +1,6 @@
-"""Penalised regression, one strength a feature: every estimator of it, and its training, against NumPy.
+"""Regression with a penalty for each feature: every estimator, and training, compared with NumPy.
 
-theta_0 does not depend on phi here, which forward mode has to bear.
+theta_0 does not depend on phi here, which forward mode has to support.
 """
 
 import keras

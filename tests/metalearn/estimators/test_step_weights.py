@@ -1,4 +1,4 @@
-"""Meta-losses that count several inner steps: every estimator that takes them, against NumPy."""
+"""Meta-losses of several inner steps: every estimator that supports them, compared with NumPy."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Nested tapes, and steps repeated on the way back instead."""
+"""Nested tapes, and rematerialised steps."""
 
 import numpy as np
 import pytest

@@ -81,7 +81,7 @@ def test_losses_are_those_of_adapting_and_predicting(learner, report, in_graph):
 
 
 def test_parameters_that_are_told_change_nothing(learner, report):
-    """Losses and hash are of support and query: the same if nobody knows what the tasks were made from."""
+    """Losses and hash depend on support and query only: they are the same without the tasks' info."""
 
     class Untold:
         def sample(self, seed, tasks):
@@ -93,7 +93,7 @@ def test_parameters_that_are_told_change_nothing(learner, report):
 
 
 def test_the_list_of_an_oracle_is_that_of_the_others(report):
-    """It is told what the tasks are made from; they are the same tasks."""
+    """It receives the parameters of the tasks, which are the same tasks."""
     oracle = ml.MetaLearner(ml.models.mlp(3, (4,)), ml.losses.mse, ml.rules.sgd())
     informed = dataclasses.replace(TASKS, informed=True)
     told = ml.evaluate(oracle, oracle.initialize(0), informed, num_tasks=NUM_TASKS, steps=0, seed=1)
@@ -101,7 +101,7 @@ def test_the_list_of_an_oracle_is_that_of_the_others(report):
 
 
 def test_many_tasks_are_evaluated_in_parts(learner, report, monkeypatch):
-    """Three, three and one at once give what seven at once give, and the same hash."""
+    """Chunks of three, three and one tasks give the same results and hash as one of seven."""
     monkeypatch.setattr(task_list, "TASKS_AT_ONCE", 3)
     parts = ml.evaluate(learner, learner.initialize(0), TASKS, num_tasks=NUM_TASKS, steps=STEPS, seed=1)
     np.testing.assert_allclose(parts.per_task, report.per_task, rtol=1e-5)

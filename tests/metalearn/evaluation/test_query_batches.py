@@ -1,4 +1,4 @@
-"""Queries in batches: what is answered together, against loops over batches in NumPy and by hand."""
+"""Queries in batches, compared with loops over batches in NumPy and by hand."""
 
 import keras
 import numpy as np

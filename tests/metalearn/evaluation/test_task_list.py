@@ -1,4 +1,4 @@
-"""Lists of evaluation tasks: one draw while they are small, and never more than a block at a time."""
+"""Lists of evaluation tasks: one draw if they are small, and never more than a block in memory."""
 
 import hashlib
 
@@ -44,7 +44,7 @@ def test_a_list_that_fits_into_64_mb_is_one_draw():
 
 
 def test_of_a_longer_list_64_mb_are_drawn_at_a_time():
-    """Block b with the seed (3, -1 - b), each when its turn comes, and no more than 64 tasks of 1 MB."""
+    """Block b has the seed (3, -1 - b), is drawn when it is needed, and has at most 64 tasks of 1 MB."""
     source = Images(MIB)
     tasks = TaskList(source, 150, seed=3)
     assert not source.draws

@@ -1,4 +1,4 @@
-"""What ``"auto"`` stands for: the vectorised form of a whole program, or the sequential one."""
+"""The meaning of ``"auto"``: the vectorised form of a whole program, or the sequential one."""
 
 import logging
 
@@ -15,7 +15,7 @@ VALUES = tf.constant([[1.0, 2.0], [3.0, 4.0]])
 
 @pytest.fixture(autouse=True)
 def anew():
-    """Let every test log what others have logged before."""
+    """Reset the record of logged messages for every test."""
     choice.log_once.cache_clear()
 
 
@@ -44,7 +44,7 @@ def test_programs_are_built_in_one_way():
 
 
 def test_what_a_mapping_stands_for():
-    """A mapping that is given stays, unless everything is to be sequential."""
+    """A given mapping is kept, unless everything has to be sequential."""
     assert resolved("auto") == "auto"
     with auto_is("vectorized"):
         assert [resolved(each) for each in ("auto", "sequential")] == ["vectorized", "sequential"]

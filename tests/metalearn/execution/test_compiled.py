@@ -1,4 +1,4 @@
-"""Programs are built in the fastest way that can be built."""
+"""The choice of mapping and compiler of programs."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def strings(value):
     ],
 )
 def test_the_first_that_can_be_built(function, expected, way):
-    """Known after tracing, except for what XLA alone fails at."""
+    """Known after tracing, except for failures of XLA's compilation."""
     program = Compiled(function)
     assert (program.mapping, program.jit_compile) == ("auto", None)
     program.build(VALUES)
@@ -70,7 +70,7 @@ def test_a_fault_at_run_time_is_no_reason_for_another_way():
 
 
 def test_a_full_disk_is_no_reason_for_another_way(monkeypatch):
-    """XLA keeps what it compiles; another compiler would change bits without a word."""
+    """With XLA, other errors do not change the compiler, which would silently change bits."""
 
     def full(*_):
         raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
@@ -110,7 +110,7 @@ def test_a_function_s_own_fault_is_raised_as_it_is():
 
 
 def test_other_shapes_are_mapped_alike():
-    """A call with more tasks is traced anew, in the way that was chosen."""
+    """A call with more tasks is traced again with the same choice."""
     program = Compiled(mapped(tf.nn.l2_loss))
     program(VALUES)
     np.testing.assert_allclose(program(tf.ones((3, 2))), [1.0, 1.0, 1.0])

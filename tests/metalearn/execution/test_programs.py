@@ -1,4 +1,4 @@
-"""Programs of a learner: traced once, whatever the values, and never in the way of a graph."""
+"""Programs of a learner: traced once for all values, and not separate within a graph."""
 
 import copy
 import gc

@@ -1,4 +1,4 @@
-"""The map over tasks: two ways with the same numbers, and the choice between them."""
+"""The map over tasks: two mappings with the same results, and the choice between them."""
 
 import keras
 import numpy as np
@@ -127,7 +127,7 @@ def by_tapes(model, meta, task, steps, rate):
 
 @pytest.mark.parametrize("steps", [2, pytest.param(6, marks=pytest.mark.slow)])
 def test_convolutions_are_mapped_one_by_one(images, in_graph, steps):
-    """Repeated steps over tasks with their own filters, chosen unasked, equal nested tapes to 1e-10."""
+    """The sequential mapping, chosen automatically for convolutions, equals nested tapes to 1e-10."""
     model, tasks = images
     learner = ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(0.1), steps)
     meta = learner.initialize(0)

@@ -1,4 +1,4 @@
-"""Which parameters are adapted: the patterns, that nothing is lost, and what learners make of them."""
+"""Selection of adapted parameters: patterns, completeness, and learners with them."""
 
 import keras
 import numpy as np
@@ -175,7 +175,7 @@ def test_names_that_could_mean_two_layers_are_refused():
     "names", [("dense", "dense_1", "dense_2"), ("d_1", "d_2", "d_3"), ("enc_dense_1", "enc_dense_2", "x")]
 )
 def test_other_names_mean_what_they_say(names):
-    """As the user gave them, whatever was made before."""
+    """User-defined names, independent of earlier layers."""
     for place, name in enumerate(names):
         model = named(*names)
         assert select_from(model, f"{name}/*") == [f"{name}/kernel", f"{name}/bias"]

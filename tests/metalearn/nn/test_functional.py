@@ -112,7 +112,7 @@ class TestApply:
 
 
 class Penalised(keras.Layer):
-    """A layer of other origin that adds a loss of its weight and its inputs, and one that is no scalar."""
+    """A user-defined layer that adds a loss of its weight and inputs, and one that is not a scalar."""
 
     def build(self, shape):
         self.w = self.add_weight(shape=shape[-1:], name="w")

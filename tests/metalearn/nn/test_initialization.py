@@ -1,4 +1,4 @@
-"""Fresh parameters: every variable from its own initializer, equal in every process, or refused by name."""
+"""Initial parameters: every variable from its own initializer, equal in every process, or an error."""
 
 import hashlib
 import inspect
@@ -107,7 +107,7 @@ def test_initializers_are_those_of_the_layer():
 
 
 class Scale(keras.Layer):
-    """A layer of other origin, of the parameters that it is given."""
+    """A user-defined layer with the given parameters."""
 
     def __init__(self, values=None, initializer=None, function=None, **options):
         super().__init__(**options)
@@ -121,7 +121,7 @@ class Scale(keras.Layer):
 
 
 class Drawing(keras.initializers.Initializer):
-    """An initializer of other origin, with or without a seed."""
+    """A user-defined initializer, with or without a seed."""
 
     def __init__(self, draw):
         self.draw = draw
@@ -202,7 +202,7 @@ class TestInitialize:
         return model
 
     def test_same_seed_same_bits(self, model):
-        """Twice the same, and again in a model built anew."""
+        """Equal in two draws, and in a new model."""
         first = ml.functional.initialize(model, 3)
         assert list(first) == list(ml.functional.parameters(model))
         for again in (model, keras.models.clone_model(model)):
@@ -216,7 +216,7 @@ class TestInitialize:
         assert np.unique(np.stack(weights)).size == 6 * 16
 
     def test_initializers_are_the_layers_own(self, model):
-        """Biases are zero, a constant stays what it is, Glorot stays within ``sqrt(6 / 8)``."""
+        """Biases are zero, a constant is unchanged, Glorot is within ``sqrt(6 / 8)``."""
         drawn = ml.functional.initialize(model, 0)
         for name in ("first", "second", "fixed"):
             np.testing.assert_array_equal(drawn[f"{name}/bias"], np.zeros(4))

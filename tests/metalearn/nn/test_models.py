@@ -51,7 +51,7 @@ def test_mlp_draws_glorot_uniform():
 
 
 def test_mlp_without_hidden_layers_is_linear():
-    """``hidden=()`` leaves the output layer alone."""
+    """``hidden=()`` gives only the output layer."""
     assert list(ml.functional.parameters(ml.models.mlp(3, (), 2))) == ["output/kernel", "output/bias"]
 
 

@@ -67,7 +67,7 @@ def as_tensors(task):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("trained", "steps"), [(1, 1), (3, 3), (3, 2), (1, 3)])
 def test_losses_and_gradients_are_those_of_the_program(model, task, name, trained, steps):
-    """Trained for some steps, judged at theta_steps: values to 1e-12, gradients to 1e-9 of their size."""
+    """Evaluated at theta_steps after some steps: values to 1e-12, gradients to 1e-9 of their size."""
     chosen = mode(name, model, trained)
     state = chosen.initial(model)
     rng = np.random.default_rng(2)
@@ -108,7 +108,7 @@ def assert_state_equals(name, state, sets):
 
 
 def test_the_modes_differ(model, task):
-    """The losses of one task are far apart: no mode stands in for another."""
+    """The losses of one task differ between all modes."""
     losses = []
     for name in NAMES:
         chosen = mode(name, model, 2)
@@ -165,7 +165,7 @@ def test_modes_can_be_mapped_over_tasks(model, in_graph, name):
 
 
 class Sampled(keras.Layer):
-    """A layer of other origin that draws, asked or not."""
+    """A user-defined layer that draws random numbers in training and inference."""
 
     def __init__(self):
         super().__init__()
@@ -185,7 +185,7 @@ class TestChoice:
     """By name, for models that have something to choose, and for no others."""
 
     def test_records(self, model):
-        """Equal settings are equal, and a record can be pasted back."""
+        """Equal settings are equal, and ``repr`` can be evaluated."""
         expected = {
             "batch": Batch(),
             "support": Support(tuple((key, MOMENTUM) for key in STATISTICS)),

@@ -1,4 +1,4 @@
-"""Names of siblings: given ones stay, automatic ones are numbered as a fresh process numbers them."""
+"""Names of siblings: user-defined ones are kept, automatic ones are numbered as in a new process."""
 
 import keras
 import pytest
@@ -59,7 +59,7 @@ def test_the_spelling_of_every_layer_is_kerass():
 
 
 def test_order_of_creation_decides_in_every_process():
-    """A layer made before another, but used after it, has the lower number, whatever Keras counts from."""
+    """A layer created before another, but used after it, has the lower number, for any counter of Keras."""
     for _ in range(2):
         late, early = LAYERS.Dense(3), LAYERS.Dense(2)
         inputs = keras.Input((4,))

@@ -1,4 +1,4 @@
-"""Random draws: a pure function of the seed that is given, and off without one."""
+"""Random layers: a pure function of the given seed, and disabled without one."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ LAYERS = keras.layers
 
 
 class Jitter(keras.Layer):
-    """A layer of other origin with a seed generator, in training only."""
+    """A user-defined layer with a seed generator, which draws only in training."""
 
     def __init__(self, **options):
         super().__init__(**options)
@@ -26,7 +26,7 @@ class Jitter(keras.Layer):
 
 
 class Always(Jitter):
-    """Likewise, asked or not."""
+    """A user-defined layer with a seed generator, which also draws in inference."""
 
     def call(self, inputs):
         return inputs + keras.random.normal(keras.ops.shape(inputs), seed=self.generator)

@@ -12,7 +12,7 @@ LAYERS = keras.layers
 
 
 class Centre(keras.Layer):
-    """A layer of other origin with a moving mean, and a counter of its calls."""
+    """A user-defined layer with a moving mean, and a counter of its calls."""
 
     def build(self, shape):
         self.mean = self.add_weight(shape=shape[-1:], trainable=False, initializer="zeros", name="mean")

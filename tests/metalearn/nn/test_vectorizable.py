@@ -1,4 +1,4 @@
-"""Which models are known to have no vectorised form: building them shows that it is so."""
+"""Models that are known to have no vectorised form, which is confirmed by building them."""
 
 import keras
 import pytest
@@ -47,7 +47,7 @@ def test_they_have_no_vectorised_form(shape, layer, expected, capfd):
 
 
 def test_a_learner_of_them_does_not_try():
-    """And keeps what it is told otherwise."""
+    """A given mapping is kept."""
     convolution = model_of((4, 1), lambda: LAYERS.Conv1D(1, 3))
     for model, mapping, expected in (
         (ml.models.mlp(), "auto", "auto"),

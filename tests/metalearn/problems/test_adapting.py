@@ -1,4 +1,4 @@
-"""Keras models of meta-parameters, by what they answer; and single tasks in the place of a batch of them."""
+"""Keras models from meta-parameters, by their predictions; and single tasks instead of a batch of tasks."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ RATE = 0.1
 
 
 class Scale(keras.layers.Layer):
-    """A layer of one's own that is not registered with Keras."""
+    """A user-defined layer that is not registered with Keras."""
 
     def build(self, shape):
         self.factor = self.add_weight(shape=shape[-1:], initializer="ones", name="factor")
@@ -87,7 +87,7 @@ def test_a_model_that_is_trained_by_hand_is_the_one_that_is_returned(make):
     mostly_slow(["batch", "support", "moving", "per_step", "per_step_affine"], "per_step_affine"),
 )
 def test_answers_of_models_with_batch_statistics(statistics):
-    """What predict gives for the queries of a task, the model gives; each query alone but for ``batch``."""
+    """The model's outputs equal those of predict for a task's queries, one by one except for ``batch``."""
     learner = ml.MetaLearner(
         network(), "mse", ml.rules.sgd(RATE), 2, statistics=statistics, initialize="model"
     )
@@ -115,7 +115,7 @@ def test_answers_of_models_with_batch_statistics(statistics):
 
 
 def test_moving_statistics_come_back_from_a_model():
-    """But not a set for every step, of which a model has one."""
+    """Except separate sets for every step, as a model has only one."""
     learner = ml.MetaLearner(network(), "mse", "sgd", statistics="moving")
     meta = tf.nest.map_structure(lambda leaf: leaf + 1, learner.initialize(0))
     again = learner.from_keras(learner.to_keras(meta))

@@ -1,4 +1,4 @@
-"""Mini-batches that a task has side by side."""
+"""Mini-batches along the first axis of a task."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The bilevel problem on a quadratic, where everything has a closed form."""
+"""The bilevel problem for a quadratic, for which all results have closed forms."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def quadratic(steps):
 
 
 def meta_parameters():
-    """Return phi: the starting point alone."""
+    """Return phi, which is the starting point."""
     return {"parameters": {"p": tf.constant(START)}, "rule": {}}
 
 

@@ -1,4 +1,4 @@
-"""The learner of any bilevel problem: trained, evaluated, and refused with the remedy."""
+"""The learner of any bilevel problem: training, evaluation, and errors with remedies."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ OUTER_RATE, INNER_RATE, STEPS = 0.5, 0.2, 3
 
 
 class Given:
-    """A source that draws what it was given, whatever the seed."""
+    """A source of fixed tasks for every seed."""
 
     constant = True
 

@@ -1,4 +1,4 @@
-"""Moving statistics in a training: carried, averaged over tasks, in checkpoints, and not optimized."""
+"""Moving statistics in a training: carried, averaged over tasks, in checkpoints, and not optimised."""
 
 import functools
 

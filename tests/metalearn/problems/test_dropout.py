@@ -108,7 +108,7 @@ class TestSeeds:
             )
 
     def test_tasks_draw_for_themselves(self, learner):
-        """Equal tasks of one batch differ; and a task draws the same whatever tasks are beside it."""
+        """Equal tasks of one batch differ, and the noise of a task does not depend on other tasks."""
         meta = learner.initialize(0)
         losses = learner.meta_gradient(meta, equal_tasks(8), (1, 4)).loss.numpy()
         assert len(np.unique(losses)) > 3
@@ -132,7 +132,7 @@ class TestSeeds:
         np.testing.assert_allclose(reports[0].per_task[:, 0], before, rtol=1e-12)
 
     def test_a_training_is_reproduced(self, learner):
-        """Two trainers of one seed have equal bits, whatever their runs are cut into."""
+        """Two trainers with one seed have equal bits for every division of their runs."""
         ends = []
         for runs in ((3,), (1, 2)):
             source = ml.tasks.from_function(shifted, dtype="float64")
@@ -158,7 +158,7 @@ def test_tasks_are_mapped_one_by_one():
 
 
 def test_queries_do_not_drop_in_training_mode():
-    """With ``statistics="batch"`` queries are a training call, in which dropout alone is off."""
+    """With ``statistics="batch"`` queries are a training call without dropout."""
     rng = np.random.default_rng(0)
     pairs = [(rng.normal(size=(2, 6, 3)), rng.normal(size=(2, 6, 2))) for _ in range(2)]
     tasks = ml.Task(*(ml.Batch(*map(tf.constant, pair)) for pair in pairs))

@@ -205,7 +205,7 @@ class Spare(keras.layers.Layer):
 @pytest.mark.parametrize("adapted", ["all", "output/*"])
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_unused_parameters_are_named(name, adapted):
-    """A parameter that the loss does not touch raises, adapted or shared, and it alone is named."""
+    """A parameter on which the loss does not depend is an error that names only this parameter."""
     layers = [keras.layers.Dense(2, name="hidden"), Spare(name="spare"), keras.layers.Dense(1, name="output")]
     learner = ml.MetaLearner(
         keras.Sequential([keras.Input((1,)), *layers]),
@@ -262,7 +262,7 @@ def test_subclassed_models_fit():
 
 @pytest.mark.parametrize("estimator", ["checkpointed", "first_order"])
 def test_classes_without_an_output_are_refused(estimator):
-    """Which a graph would make NaN of: by the trainer and by the evaluation, from the targets' values."""
+    """A graph would return NaN; trainer and evaluation check the values of the targets."""
     random = np.random.default_rng(0)
     data = random.normal(size=(30, 2)).astype("float32"), random.integers(0, 4, 30)
     tasks = ml.tasks.from_arrays([data], shots=10, queries=10)

@@ -1,4 +1,4 @@
-"""What a Keras model holds takes part: its own losses, loaded weights and frozen layers, against NumPy."""
+"""A Keras model's own losses, loaded weights and frozen layers are used; compared with NumPy."""
 
 import keras
 import numpy as np
@@ -164,7 +164,7 @@ def frozen():
 
 
 class TestFrozenLayers:
-    """Frozen layers stay as loaded and take part; they are no meta-parameters."""
+    """Frozen layers keep their loaded values and are used, but are not meta-parameters."""
 
     def test_the_meta_gradient_is_that_of_regression_on_their_features(self, frozen, source, in_graph):
         """``J^2 (2/M) Z'(Z w_2 - t)`` with ``J = I - (2 rate / N) X'X``, X and Z the features and ones.

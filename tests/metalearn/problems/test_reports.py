@@ -1,4 +1,4 @@
-"""Outer losses of their own, metrics, losses by name, and classifiers, through every public entry."""
+"""Separate outer losses, metrics, losses by name, and classifiers, in all public functions."""
 
 import keras
 import numpy as np
@@ -31,7 +31,7 @@ def source():
 
 
 def worst(targets, outputs):
-    """Return the largest cross-entropy of an example, a metric of one's own."""
+    """Return the largest cross-entropy of an example, a user-defined metric."""
     chosen = tf.gather(tf.nn.log_softmax(outputs), targets, batch_dims=1)
     return -tf.reduce_min(chosen)
 
@@ -76,7 +76,7 @@ def learner():
 
 
 class TestClassifier:
-    """Integer labels ``[N]`` with logits ``[N, C]``: labels are judged by the loss, not by shapes."""
+    """Integer labels ``[N]`` with logits ``[N, C]``: labels are checked by the loss, not by shapes."""
 
     def test_meta_gradient_and_metrics(self, learner, source, in_graph):
         meta, tasks = learner.initialize(0), source.sample((0, 0), 3)

@@ -1,4 +1,4 @@
-"""Wrong derivatives are refused when a learner meets its tasks, right ones pass: each against float64."""
+"""The check of derivatives: wrong ones are rejected, right ones pass, compared in float64."""
 
 import keras
 import numpy as np
@@ -52,7 +52,7 @@ def keras_normalised(inputs):
 
 
 def in_single(inputs):
-    """Compute in float32 whatever the inputs are, as much code does without meaning to."""
+    """Compute in float32 for inputs of any type, as code often does unintentionally."""
     return tf.cast(tf.cast(inputs, tf.float32) * tf.constant([2.0] * 6), inputs.dtype)
 
 
@@ -155,7 +155,7 @@ def test_right_derivatives_pass(name, tasks):
 
 
 def labelled(loss):
-    """Return a learner of soft labels: phi enters the inner loss through the targets alone."""
+    """Return a learner of soft labels: phi enters the inner loss only through the targets."""
     inputs = tf.constant(np.random.default_rng(1).normal(size=(1, 5, 4)), tf.float32)
 
     problem = ml.BilevelProblem(
@@ -206,7 +206,7 @@ def trainer_of(model, source, estimator="checkpointed", **settings):
 
 
 def test_a_trainer_refuses_at_construction(source):
-    """For the tasks that it has, unless it is told not to, or the estimator takes no second derivatives."""
+    """For its tasks, unless the check is disabled or the estimator needs no second derivatives."""
     wrong = model_of(Own(normalised))
     with pytest.raises(WrongDerivativesError, match=r"tf.nn.moments"):
         trainer_of(wrong, source)

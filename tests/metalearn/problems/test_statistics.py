@@ -1,4 +1,4 @@
-"""Learners of models with batch statistics against NumPy: meta-gradient, evaluation and answers by mode."""
+"""Learners of models with batch statistics compared with NumPy: meta-gradient, evaluation and predictions."""
 
 import keras
 import numpy as np
@@ -176,7 +176,7 @@ def test_what_steps_have_of_their_own_is_not_adapted():
 
 
 class TestFrozen:
-    """A normalisation that is not trained stays as loaded, and takes part."""
+    """A frozen normalisation keeps its loaded values and is used."""
 
     def test_it_normalises_by_its_own_moving_statistics(self, source):
         """Nothing is left to choose; losses before and after one step of all other layers, in NumPy."""

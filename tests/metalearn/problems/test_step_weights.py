@@ -1,4 +1,4 @@
-"""Step weights: the numbers of the paper's code, and how a learner uses them."""
+"""Step weights: the values of the paper's code, and their use in a learner."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ import metalearn as ml
 
 
 def test_annealed_weights_are_those_of_the_papers_code():
-    """1/S each, less 1/(S E) an epoch down to 0.03/S, the last one the rest; then the last alone."""
+    """Weights 1/S, reduced by 1/(S E) per epoch to 0.03/S, the last is the rest; then only the last."""
     steps, epochs = 5, 10
     weights = ml.step_weights.annealed(iterations=100 * epochs, fraction=0.01)
     for epoch in range(epochs):

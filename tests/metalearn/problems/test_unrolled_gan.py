@@ -39,7 +39,7 @@ class Mixture:
 def test_carried_adam_finds_the_modes_of_a_mixture(carry, finds_all):
     """With the discriminator and its Adam state carried, 8 Gaussians: at least 7 modes and 85 % on one.
 
-    Started anew in every iteration, the discriminator teaches the generator nothing of the sort. Metz et al.
+    With a restart of the discriminator in every iteration, the generator does not learn this. Metz et al.
     (2017), "Unrolled Generative Adversarial Networks", section 3.1.
     """
     generator = ml.models.mlp(NOISE, (64, 64), 2)

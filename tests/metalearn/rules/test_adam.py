@@ -1,4 +1,4 @@
-"""Adam: what the tests of all rules do not see."""
+"""Properties of Adam that the tests of all rules do not cover."""
 
 import numpy as np
 import pytest

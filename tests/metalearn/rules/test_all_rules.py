@@ -1,4 +1,4 @@
-"""What holds for every rule that ``metalearn.rules`` exports: a new one is tested without a line here."""
+"""Properties of every rule that ``metalearn.rules`` exports; a new rule is tested automatically."""
 
 from __future__ import annotations
 

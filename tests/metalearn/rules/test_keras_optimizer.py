@@ -92,7 +92,7 @@ def test_a_hundred_steps_of_fit_are_those_of_the_rule(rule):
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras
 def test_it_is_saved_with_a_model(tmp_path):
-    """Training goes on from a file as it would have: equal configurations, states and bits."""
+    """Training resumes from a file as without interruption: equal configurations, states and bits."""
     model, rule = network(), rules.momentum(rules.learned(0.01, positive=True))
     model.compile(rules.to_keras(rule, values_of(rule, model), name="mine"), "mse", jit_compile=False)
     model.fit(X, Y, BATCH, 1, verbose=0, shuffle=False)
@@ -118,7 +118,7 @@ def test_configurations_hold_wrapped_rules_and_schedules():
 
 
 class Own:
-    """A rule of somebody's own."""
+    """A user-defined rule."""
 
     def learnable(self, parameters):
         return {}
@@ -132,9 +132,9 @@ class Own:
 
 def test_what_cannot_be_is_said():
     learning = rules.sgd(rules.learned(0.1))
-    with pytest.raises(ValueError, match=r"learns \['learning_rate'\], and values have \[\]"):
+    with pytest.raises(ValueError, match=r"learns \['learning_rate'\], but values have \[\]"):
         rules.to_keras(learning)
-    with pytest.raises(ValueError, match="learns nothing, and values have"):
+    with pytest.raises(ValueError, match="learns nothing, but values have"):
         rules.to_keras(rules.sgd(0.1), {"learning_rate": 0.1})
     with pytest.raises(ValueError, match="there is no rule 'sgdd'"):
         rules.to_keras("sgdd")
@@ -149,17 +149,17 @@ def test_variables_that_do_not_fit_are_refused():
     weights = model.trainable_variables
     values = values_of(per_variable, model)
     gradients = [tf.zeros(each.shape) for each in weights]
-    with pytest.raises(ValueError, match="sgd learns is of each variable: tell which is which"):
+    with pytest.raises(ValueError, match="learned values of sgd differ by variable: pass the model"):
         rules.to_keras(per_variable, values).apply(gradients, weights)
     other = keras.Sequential([keras.Input([FEATURES]), keras.layers.Dense(1)])
-    with pytest.raises(ValueError, match="given a model of 4 trainable variables"):
+    with pytest.raises(ValueError, match="given a model with 4 trainable variables"):
         rules.to_keras(per_variable, values, model).build(other.trainable_variables)
     with pytest.raises(ValueError, match="values do not fit the variables"):
         rules.to_keras(per_variable, values, other).build(other.trainable_variables)
     optimizer = rules.to_keras("sgd")
-    with pytest.raises(ValueError, match=f"{weights[0].path} got no gradient"):
+    with pytest.raises(ValueError, match=f"{weights[0].path} has no gradient"):
         optimizer.apply([None, *gradients[1:]], weights)
-    with pytest.raises(ValueError, match="not those that this optimizer began with"):
+    with pytest.raises(ValueError, match="not those of this optimizer's first call"):
         optimizer.apply(gradients[1:], weights[1:])
     with (
         tf.distribute.OneDeviceStrategy("/cpu:0").scope(),

@@ -120,7 +120,7 @@ def rate_at(values, key, step):
 
 
 def test_rates_of_elements_are_refused():
-    with pytest.raises(ValueError, match=r"does not go with kfo.*choose per='variable'"):
+    with pytest.raises(ValueError, match=r"is not supported by kfo.*choose per='variable'"):
         rules.kfo(rules.learned(0.1, per="element"))
     with pytest.raises(ValueError, match="learning_rate must be a finite number above 0, got 0"):
         rules.kfo(0)

@@ -22,7 +22,7 @@ def drawn(seed):
 
 
 def moved(rule, values, steps):
-    """Return the parameters after steps along gradients drawn anew each time."""
+    """Return the parameters after steps with new random gradients."""
     theta = drawn(0)
     state = rule.init(theta)
     for step in range(steps):

@@ -1,4 +1,4 @@
-"""Rules by name, and what is refused as a rule."""
+"""Rules by name, and objects that are not rules."""
 
 from types import SimpleNamespace
 

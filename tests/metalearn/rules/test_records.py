@@ -1,4 +1,4 @@
-"""Rules as records: equality, hash, repr that can be pasted back."""
+"""Rules as records: equality, hash, and a repr that can be evaluated."""
 
 import copy
 import dataclasses

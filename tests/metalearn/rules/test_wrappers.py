@@ -1,4 +1,4 @@
-"""What wraps a rule: clipping and weight decay."""
+"""Wrappers of rules: clipping and weight decay."""
 
 import inspect
 from types import SimpleNamespace

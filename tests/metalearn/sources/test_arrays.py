@@ -1,4 +1,4 @@
-"""Tasks from arrays: where each example comes from, how often, and what is refused."""
+"""Tasks from arrays: the origin and frequency of examples, and errors."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_examples_are_disjoint_and_of_one_data_set():
 
 
 def test_data_sets_and_examples_are_uniform():
-    """Each share within 4 standard errors: of 3 data sets, whatever their sizes; of 20 examples."""
+    """Frequencies are within 4 standard errors: of 3 data sets of different sizes, and of 20 examples."""
     tasks = 6000
     task = from_arrays(numbered(), shots=1, queries=2).sample((0, 2), tasks)
     for batch in (task.support, task.query):

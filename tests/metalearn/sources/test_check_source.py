@@ -1,4 +1,4 @@
-"""The public conformance check: what passes, and that it finds each breach."""
+"""The public conformance check of sources: valid sources pass, and each violation is found."""
 
 import pytest
 import tensorflow as tf

@@ -1,4 +1,4 @@
-"""Shapes without drawing, and samplers that are no pure functions of their seed."""
+"""Shapes without drawing, and samplers that are not pure functions of their seed."""
 
 import dataclasses
 import random
@@ -118,7 +118,7 @@ def ignores_run(seed, tasks):
 
 
 def noise_from_numpy(seed, tasks):
-    """Depends on the seed, but for noise on the targets that is the same for ever in a graph."""
+    """Depends on the seed, except noise on the targets, which is constant in a graph."""
     drawn = pure(seed, tasks)
     noise = OWN_GENERATOR.normal(size=(tasks, 4, 1)).astype(np.float32)
     return drawn._replace(query=drawn.query._replace(targets=drawn.query.targets + 0.1 * noise))

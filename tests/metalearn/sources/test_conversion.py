@@ -1,4 +1,4 @@
-"""What becomes a source, and which adapter is named for what does not."""
+"""Conversion to sources, and the adapters in error messages."""
 
 import numpy as np
 import pytest

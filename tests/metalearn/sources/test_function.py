@@ -1,4 +1,4 @@
-"""Python samplers outside the graph: pure, checked, and drawn ahead."""
+"""Python samplers outside the graph: purity, checks, and prefetching."""
 
 import itertools
 import threading
@@ -13,7 +13,7 @@ from metalearn.testing import check_source
 
 
 def lines(seed, tasks):
-    """Draw ``y = a x`` in NumPy, from the seed alone."""
+    """Draw ``y = a x`` in NumPy, a pure function of the seed."""
     rng = np.random.default_rng([*seed])
     slope, x = rng.normal(size=(tasks, 1, 1)), rng.normal(size=(tasks, 5, 1))
     return (x[:, :2], slope * x[:, :2]), (x[:, 2:], slope * x[:, 2:])
@@ -125,7 +125,7 @@ def test_drawing_ahead_changes_nothing(ahead):
 
 
 def test_draws_are_made_ahead_by_one_thread():
-    """When the first is asked for, the next two are drawn without being asked for, one at a time."""
+    """When the first is requested, the next two are prefetched, one at a time."""
     third, busy, threads = threading.Event(), threading.Lock(), set()
 
     class Recording:

@@ -1,4 +1,4 @@
-"""The conformance check of estimators: the package's pass, and every way of being wrong is named."""
+"""The conformance check of estimators: those of the package pass, and every violation is named."""
 
 import dataclasses
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def unchanged(result, carry, seed):
 
 @dataclasses.dataclass(frozen=True)
 class Changed(estimators.Estimator):
-    """An estimator around another one that is told to be wrong in one way."""
+    """An estimator that wraps another one and has one error."""
 
     inner: Any = dataclasses.field(default_factory=estimators.reptile)
     change: Callable = unchanged
@@ -75,7 +75,7 @@ class Changed(estimators.Estimator):
 
 
 class Unprintable(Changed):
-    """Its repr cannot be pasted back."""
+    """Its repr cannot be evaluated."""
 
     def __repr__(self):
         return "Unprintable(...)"

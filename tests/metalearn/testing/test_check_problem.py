@@ -1,4 +1,4 @@
-"""The conformance check of bilevel problems: right ones pass, and every way of being wrong is named."""
+"""The conformance check of bilevel problems: right ones pass, and every violation is named."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""The conformance check of rules: right rules pass, and every way of being wrong is named."""
+"""The conformance check of rules: right rules pass, and every violation is named."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -55,7 +55,7 @@ class Plain:
 
 
 class Unprintable(Plain):
-    """Its repr cannot be pasted back."""
+    """Its repr cannot be evaluated."""
 
     def __repr__(self):
         return "Unprintable(rate=...)"

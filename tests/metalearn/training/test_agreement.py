@@ -1,4 +1,4 @@
-"""The compiled meta-gradient is held to eager execution's before the first iteration."""
+"""The compiled meta-gradient is compared with that of eager execution before the first iteration."""
 
 import keras
 import numpy as np
@@ -21,7 +21,7 @@ def wrong_in_a_graph():
 
 
 def test_a_compiler_s_fault_is_found_before_the_first_iteration():
-    """And nothing is trained; told not to look, the trainer goes on."""
+    """Nothing is trained; with the check disabled, the trainer continues."""
     trainer = trainer_of(wrong_in_a_graph)
     before = trainer.state()
     with pytest.raises(ValueError, match=r"compiled meta-gradient differs .* by 0\.\d+ times its length"):

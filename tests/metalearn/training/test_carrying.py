@@ -121,7 +121,7 @@ def descent(tracking, iterations, carry):
 
 @pytest.mark.parametrize("carry", mostly_slow([1, 3], 3))
 def test_training_is_the_recursion_in_numpy(carry):
-    """phi moves while loops are carried, and they start anew every ``carry`` iterations: to 1e-10."""
+    """phi changes while loops are carried, and they restart every ``carry`` iterations: to 1e-10."""
     tracking = Tracking(2)
     training = trainer(tracking, carry=carry)
     history = training.run(7)
@@ -142,7 +142,7 @@ def test_no_carry_is_a_carry_of_one():
 
 
 def test_a_state_in_the_middle_of_a_carry_goes_on_with_the_same_bits():
-    """Four iterations of a carry of three, then three in a fresh trainer, equal seven at once."""
+    """Four iterations with a carry of three, then three in a new trainer, equal seven in one call."""
     first, second, whole = (trainer(Tracking(2), carry=3) for _ in range(3))
     first.run(4)
     state = first.state()
@@ -158,7 +158,7 @@ def test_a_state_in_the_middle_of_a_carry_goes_on_with_the_same_bits():
 
 
 def without_start(tracking):
-    """Return a problem whose start does not depend on phi, which is the decay alone."""
+    """Return a problem whose start does not depend on phi, which is only the decay."""
     problem, start = tracking.problem, phi()["w"]
     return dataclasses.replace(problem, start=lambda phi, task: problem.start({"w": start}, task))
 
@@ -189,6 +189,6 @@ def test_bad_carries_are_refused(carry):
 
 
 def test_an_estimator_of_the_start_is_refused():
-    """Reptile moves the start to where the loop ends, which has no meaning for a loop that goes on."""
+    """Reptile moves the start towards the adapted parameters, which is meaningless for a continued loop."""
     with pytest.raises(ValueError, match="carry=2 is not supported by the estimator reptile"):
         trainer(Tracking(2), phi(decay=False), estimator=ml.estimators.reptile(), carry=2)

@@ -1,4 +1,4 @@
-"""phi after an update: projected onto a feasible set, and looked at ahead of time."""
+"""Projection of phi onto a feasible set after an update, and previews of the next update."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Meta-training: what a run computes, and that it does not depend on how it is cut."""
+"""Meta-training: the results of a run, which do not depend on its division into calls."""
 
 import dataclasses
 
@@ -58,7 +58,7 @@ def joined(histories):
 
 @dataclasses.dataclass
 class Runs:
-    """What the shared trainer did: 12 iterations at once, and again in pieces."""
+    """The results of the shared trainer: 12 iterations in one call, and in several."""
 
     trainer: ml.MetaTrainer
     states: list
@@ -107,7 +107,7 @@ def test_history_has_a_row_an_iteration(runs):
 
 
 def test_cuts_do_not_change_the_bits(runs):
-    """12 iterations at once equal 1 + 2 + 3 + 5 + 1, within blocks of five and across them."""
+    """12 iterations in one call equal 1 + 2 + 3 + 5 + 1, within blocks of five and across them."""
     assert_same_bits(joined(runs.pieces), runs.whole)
     assert_same_bits(runs.states[-2], runs.states[-1])
     assert runs.states[-1]["iteration"] == sum(CUTS)
@@ -128,7 +128,7 @@ def test_learning_rate_follows_the_schedule(runs):
 
 @pytest.mark.slow
 def test_a_fresh_trainer_goes_on_with_the_same_bits(runs):
-    """The state after 3 iterations, in a trainer made anew, leads to the same 9 others."""
+    """The state after 3 iterations leads to the same 9 others in a new trainer."""
     trainer = make(check_derivatives=False)
     trainer.restore(runs.states[2])
     assert trainer.iteration == 3
@@ -241,7 +241,7 @@ def test_models_that_do_not_fit_the_tasks_are_refused():
 
 
 def test_loaded_parameters_are_trained_on():
-    """The update is made from them; all else of the trainer stays, and so does what was loaded before."""
+    """The update starts from them; the rest of the trainer is unchanged, and so are the loaded tensors."""
     trainer = small(keras.optimizers.SGD(0.05, momentum=0.5))
     trainer.run(2)
     before, meta = trainer.state(), trainer.learner.initialize(9)

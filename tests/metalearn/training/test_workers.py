@@ -1,4 +1,4 @@
-"""Tasks that are shared by workers: what they find together is what one finds alone."""
+"""Tasks that are divided among workers: the results equal those of one process."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Heads that are solved for, on classes: each against NumPy, its meta-gradient against differences."""
+"""Heads for classification: each compared with NumPy, its meta-gradient with differences."""
 
 import keras
 import numpy as np
@@ -60,7 +60,7 @@ def svm_by_scipy(features, labels):
 
 
 def rows_by_numpy(features, labels):
-    """What stands in the place of a layer: rows of length 2, and the one-hot classes."""
+    """The fitted tensors: rows of length 2, and the one-hot classes."""
     return np.stack([2 * row / np.sqrt(row @ row) for row in features]), np.eye(WAYS)[labels]
 
 
@@ -207,7 +207,7 @@ def test_attention_is_that_of_a_loop(tasks):
 
 
 def test_inner_steps_move_what_is_attended_to(tasks):
-    """The rows alone, not the targets."""
+    """Only the rows, not the targets."""
     learner = made(head=ml.heads.matching(2.0))
     meta = learner.initialize(0)
     before, after = (learner.adapt(meta, tasks.support, steps) for steps in (0, 1))

@@ -1,4 +1,4 @@
-"""Heads that are solved for: ridge regression against NumPy, its derivative, and the learner around it."""
+"""The ridge head compared with NumPy, its derivative, and a learner with it."""
 
 import keras
 import numpy as np

@@ -18,7 +18,7 @@ ARGUMENTS = [
 
 
 def both(dtype="float64", **options):
-    """Return a convolution of Keras and one of ours, of images 7 x 9, with the same random weights."""
+    """Return Keras' convolution and that of this package for images 7 x 9, with the same random weights."""
     made = [
         module.Conv2D(6, activation="tanh", dtype=dtype, **options) for module in (keras.layers, ml.layers)
     ]

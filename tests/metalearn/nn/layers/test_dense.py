@@ -12,7 +12,7 @@ MODES = ("forward_over_reverse", "reverse_over_reverse")
 
 
 def both(shape=(None, 3), dtype="float64", **options):
-    """Return two-layer models of Keras' layer and of ours, with the same weights, drawn at random."""
+    """Return two-layer models with Keras' layer and that of this package, with the same random weights."""
     models = [
         keras.Sequential(
             [

@@ -1,4 +1,4 @@
-"""Models with wrong second derivatives: found, mended where that can be, refused where it matters."""
+"""Models with wrong second derivatives: detection, replacement, and errors."""
 
 import keras
 import numpy as np

@@ -74,7 +74,7 @@ WEIGHTS = np.reshape([4, 3, 2, 1], [1, 2, 2, 1]).astype("float32")
 
 
 def test_near_entries_are_told_apart_under_xla():
-    """The fault of Keras' layer that ours is for. When the last line fails, TensorFlow has mended it."""
+    """The error of Keras' layer. If the last line fails, TensorFlow has fixed it."""
     np.testing.assert_allclose(near(ml.layers.MaxPooling2D(2)), [0, 3, 0, 0], rtol=1e-6)
     np.testing.assert_allclose(near(keras.layers.MaxPooling2D(2)), [0, 4, 0, 0], rtol=1e-6)
 

@@ -32,7 +32,7 @@ def inputs(shape, seed=0):
 
 
 def both(kind, options, shape, dtype="float64", **more):
-    """Return models of Keras' layer and of ours, with the same weights, drawn at random."""
+    """Return models with Keras' layer and that of this package, with the same random weights."""
     input_dtype = "float64" if dtype == "float64" else "float32"
     models = [
         keras.Sequential(
@@ -50,7 +50,7 @@ def both(kind, options, shape, dtype="float64", **more):
 
 
 def off_by(model, x, mode):
-    """Return how far products with the Hessian, by inputs and weights, are from differences of gradients."""
+    """Return the errors of Hessian-vector products for inputs and weights, compared with differences."""
     state = ml.functional.state(model)
     point = {"inputs": tf.constant(x), **ml.functional.parameters(model)}
 
@@ -175,7 +175,7 @@ def test_second_derivatives_by_reverse_mode_are_exact(kind, options, shape):
 
 @one_of_each
 def test_second_derivatives_of_keras_are_wrong(kind, options, shape):
-    """The fault that all this is for. When this test fails, TensorFlow has mended it."""
+    """The error of Keras' layers. If this test fails, TensorFlow has fixed it."""
     theirs, _ = both(kind, options, shape)
     assert off_by(theirs, inputs(shape), "forward_over_reverse") > 1e-4
 
@@ -198,7 +198,7 @@ def test_second_derivatives_with_a_mask_are_exact():
 
 @one_of_each
 def test_mapped_and_compiled_products_agree(kind, options, shape, with_xla):
-    """One vectorised XLA program over tasks with weights of their own gives each task's product."""
+    """One vectorised XLA program over tasks with different weights gives the product of each task."""
     _, model = both(kind, options, shape)
     parameters, state = ml.functional.parameters(model), ml.functional.state(model)
     tasks = tf.nest.map_structure(lambda leaf: tf.stack([leaf, 1.3 * leaf]), (inputs(shape), parameters))

@@ -60,7 +60,7 @@ def test_second_derivatives_are_exact(way):
 
 
 def test_bilinear_resizing_of_keras_has_second_derivatives_of_zero():
-    """The fault that this is for. When this test fails, TensorFlow has mended it."""
+    """The error of Keras' layers. If this test fails, TensorFlow has fixed it."""
     product, gradient, v = product_and_differences(keras.layers.Resizing(3, 7), images())
     slope = gradient(images() + 0.01 * v) - gradient(images() - 0.01 * v)
     assert np.abs(slope).max() > 1e-3

@@ -63,7 +63,7 @@ def test_the_meta_gradient_equals_differences():
     (kernel,), (bias,) = ([v.numpy() for k, v in theta.items() if ("bias" in k) is b] for b in (False, True))
 
     def trajectories(tables, episodes):
-        """As the environment makes them; these are held to NumPy elsewhere."""
+        """Rollouts of the environment, which are compared with NumPy in other tests."""
         named = {name: tf.constant(tables["bias" in name]) for name in theta}
         network = lambda theta, inputs: ml.functional.apply(model, theta, inputs)  # noqa: E731
         spec = environment.spec
@@ -104,7 +104,7 @@ def test_the_meta_gradient_equals_differences():
 
 @pytest.mark.slow
 def test_a_carried_actor_critic_learns_while_its_discount_does():
-    """The return rises within each life, for the tasks stay, and falls where the next one begins."""
+    """The return increases until each restart, because the tasks are fixed, and falls after it."""
     environment = environments.Tabular(STATES, CHOICES)
     learner, _ = learner_of(environment, rate=0.1)
     tasks = ml.tasks.Rollouts(environment, 20, HORIZON, population=20)

@@ -1,4 +1,4 @@
-"""Weights of examples: their gradient against NumPy, what is found, and what is refused."""
+"""Weights of examples: their gradient compared with NumPy, detection of wrong labels, and errors."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ EXAMPLES, FEATURES, CLASSES, RATE = 6, 3, 3, 0.5
 
 
 def exact(*shape):
-    """Return normal numbers in float64 that float32, which Keras makes of inputs, has too."""
+    """Return normal numbers in float64 that are exact in float32, to which Keras casts inputs."""
     return np.random.default_rng(shape).normal(size=shape).astype(np.float32).astype(np.float64)
 
 

@@ -1,4 +1,4 @@
-"""A network that rates examples: its gradient against NumPy, and the area under the ROC curve."""
+"""A network that rates examples: its gradient compared with NumPy, and the area under the ROC curve."""
 
 import numpy as np
 import pytest
@@ -69,7 +69,7 @@ def test_the_gradient_is_numpys(tasks):
 
 
 def test_auc_counts_pairs():
-    """Of 2 x 3 pairs, 4 in order and one level."""
+    """Of 2 x 3 pairs, 4 are in order and one is tied."""
     positive = tf.constant([True, False, True, False, False])
     np.testing.assert_allclose(auc(positive, tf.constant([2.0, 1.0, 1.0, 0.0, 3.0])), (2 + 1 + 0.5) / 6)
     np.testing.assert_allclose(auc(positive & False, tf.zeros([5])), 0)

@@ -1,4 +1,4 @@
-"""Distilled examples: their gradient against NumPy, initialisations that are fresh, and what is refused."""
+"""Distilled examples: their gradient compared with NumPy, random initialisations, and errors."""
 
 import functools
 

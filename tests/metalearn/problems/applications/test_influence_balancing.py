@@ -1,4 +1,4 @@
-"""Influence balancing: the system in NumPy, and what theta does to it in the end."""
+"""Influence balancing: the system in NumPy, and the long-term effect of theta."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Schedules of a training: their gradient against NumPy, and what is refused."""
+"""Learned schedules of a training: their gradient compared with NumPy, and errors."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""How far from the gradient at the solution each estimator is, and what it costs, for learned penalties."""
+"""The error of each estimator relative to the gradient at the solution, and its cost."""
 
 import time
 
@@ -63,7 +63,7 @@ def drawn(random, sizes, features, relevant, noise, log_l2):
 
 
 def measured(learner, phi, tasks):
-    """Return the compiled meta-gradient, and the CPU milliseconds of one, the least of some: others wait."""
+    """Return the compiled meta-gradient, and the smallest of several CPU times in milliseconds."""
     gradient = tf.function(
         lambda phi, tasks: learner.meta_gradient(phi, tasks).gradient["log_l2"],
         jit_compile=True,

@@ -1,4 +1,4 @@
-"""Players that look ahead: the Dirac GAN's recursion in NumPy, and one gradient from every estimator."""
+"""Unrolled players: the Dirac GAN's recursion in NumPy, and equal gradients from every estimator."""
 
 import dataclasses
 
@@ -42,7 +42,7 @@ def played(phi, psi, unrolled, iterations):
 
 @pytest.mark.parametrize("unrolled", [0, 8])
 def test_dirac(unrolled):
-    """200 iterations of both players: to 1e-10. They circle without looking ahead, and spiral in with it."""
+    """200 iterations of both players: to 1e-10. They circle without unrolling, and converge with it."""
     keras.config.set_floatx("float64")
     try:
         learner = ml.problems.dirac(unrolled, rule=ml.rules.sgd(RATE), start=(1.0, 0.5))
@@ -141,7 +141,7 @@ def test_what_cannot_be_is_refused():
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_looking_ahead_finds_the_modes(seed):
-    """At a rate where the ordinary network collapses, five steps ahead find at least 7 of 8 modes."""
+    """With a rate at which the ordinary network collapses, five unrolled steps find at least 7 of 8 modes."""
     ring = ml.tasks.Ring()
     generator, discriminator = ml.models.mlp(ring.noise_size, (64, 64), 2), ml.models.mlp(2, (64, 64), 1)
     found = {}

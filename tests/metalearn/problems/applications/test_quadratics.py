@@ -1,4 +1,4 @@
-"""Quadratic functions to learn an optimizer on: drawn as said, with gradients against NumPy."""
+"""Quadratic functions for learned optimizers: their distribution, and gradients compared with NumPy."""
 
 import keras
 import numpy as np
@@ -44,7 +44,7 @@ def test_the_gradient_is_numpys(averaged):
 
 @pytest.mark.slow
 def test_a_learned_optimizer_is_better_than_any_rate_of_adam():
-    """On functions that it has not seen, after as many steps as it was trained for."""
+    """On held-out functions, after the number of steps used in training."""
     learned = ml.rules.learned(0.1, positive=True)
     rule = ml.rules.learned_mlp(learned, hidden=(16,), decays=(0.9, 0.5, 0.99), second_decay=0.99)
     learner, source = ml.problems.quadratics(10, rule, 20), ml.tasks.Quadratics(10)

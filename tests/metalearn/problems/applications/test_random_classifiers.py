@@ -1,4 +1,4 @@
-"""Trainings of random networks: their losses and gradients against NumPy, carried on, and what is refused."""
+"""Trainings of random networks: losses and gradients compared with NumPy, carried loops, and errors."""
 
 import keras
 import numpy as np

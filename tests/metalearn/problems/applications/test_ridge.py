@@ -111,7 +111,7 @@ def test_logistic_regression_is_the_recursion(data):
 
 
 def test_classes_that_there_are_not(data):
-    """A class of 2 is refused when the learner meets its tasks; so are numbers that are no classes."""
+    """A class of 2 is an error when tasks are given, and so are numbers that are not classes."""
     (x, y), _, _ = data
     learner = ml.problems.logistic(FEATURES, ml.rules.sgd(RATE), 2)
     x, y = x.astype(np.float32), y.astype(np.float32)

@@ -55,7 +55,7 @@ def test_tables_are_drawn_as_said():
 
 
 def test_cart_pole():
-    """One step of the textbook's equations; and a pole that nobody holds falls."""
+    """One step of the textbook's equations; without control the pole falls."""
     environment, task = environments.CartPole(), {"length": tf.constant(0.5), "goal": tf.constant(0.2)}
     x, v, q, w = 0.1, -0.2, 0.3, 0.4
     _, seen, reward = environment.step(

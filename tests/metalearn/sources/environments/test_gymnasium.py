@@ -1,4 +1,4 @@
-"""Environments in Python: against their own steps, in training, and Gymnasium's where it is installed."""
+"""Environments in Python: compared with their own steps, in training, and Gymnasium's if it is installed."""
 
 import types
 
@@ -40,7 +40,7 @@ def walks(**options):
 
 
 def test_trajectories_are_those_of_its_steps():
-    """Whatever is kept: interleaved, anew, and after the end of an episode."""
+    """Independent of the cache: interleaved, repeated, and after the end of an episode."""
     environment, task = walks(), {"goal": tf.constant(2.5)}
     noise = tf.constant([[0.1], [0.7]])
     state, seen = environment.reset(task, noise)

@@ -1,4 +1,4 @@
-"""Tasks of environments: the noise that they bring, and environments that are none."""
+"""Tasks of environments: their noise, and invalid environments."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Few-shot classification: which classes, which images, which labels; and what cannot be."""
+"""Few-shot classification: classes, images and labels of tasks; and errors."""
 
 import re
 
@@ -180,7 +180,7 @@ def test_a_part_that_is_not_there_is_refused():
 
 
 def test_a_learner_learns_from_it():
-    """Classes that are told apart by brightness: 20 iterations of MAML on a linear model."""
+    """Classes that differ in brightness: 20 iterations of MAML with a linear model."""
     bright = np.clip(np.random.default_rng(1).normal(np.arange(9)[:, None] * 25 + 20, 4, (9, 12)), 0, 255)
     images = np.broadcast_to(bright[..., None, None, None], (9, 12, 2, 2, 1)).astype(np.uint8)
     tasks = ml.tasks.FewShot(images, ways=2, shots=3, queries=3)

@@ -1,4 +1,4 @@
-"""What the tests of the task families share."""
+"""Helpers for tests of the task families."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What holds for every family: purity, shapes, noise, what the informed see, and the checks of settings."""
+"""Properties of every family: purity, shapes, noise, informed inputs, and checks of settings."""
 
 import dataclasses
 import math
@@ -77,7 +77,7 @@ def test_eager_graph_and_xla_agree(jit):
 
 @families
 def test_streams_do_not_depend_on_the_other_counts(family):
-    """The support is the same whatever the queries are, and the other way round; so are the parameters."""
+    """Support, query and parameters do not depend on each other's sizes."""
     first = family(shots=5, queries=7, noise=0.1).sample((0, 1), 3)
     more_queries = family(shots=5, queries=20, noise=0.1).sample((0, 1), 3)
     more_shots = family(shots=9, queries=7, noise=0.1).sample((0, 1), 3)
@@ -89,7 +89,7 @@ def test_streams_do_not_depend_on_the_other_counts(family):
 
 @families
 def test_noise_is_on_the_targets_of_the_support_only(family, assert_mean):
-    """Everything else keeps its bits; what is added is Gaussian of the deviation that was asked for."""
+    """Everything else keeps its bits; the noise is Gaussian with the requested standard deviation."""
     clean, noisy = (family(noise=noise, shots=50).sample((1, 2), 200) for noise in (0.0, 0.5))
     added = noisy.support.targets.numpy().astype(np.float64) - clean.support.targets.numpy()
     assert_mean(added, 0.0)
@@ -115,7 +115,7 @@ def test_the_informed_are_told_the_parameters_with_every_input(family):
 
 @gridded
 def test_grid_spaces_the_queries_evenly(family):
-    """Ascending, equally far apart, for every task; support and parameters stay as they were."""
+    """Ascending and evenly spaced for every task; support and parameters are unchanged."""
     random, grid = (family(queries=41, grid=on).sample((0, 0), 3) for on in (False, True))
     spacing = np.diff(grid.query.inputs.numpy()[..., 0])
     assert spacing.min() > 0

@@ -1,4 +1,4 @@
-"""Sums of two sinusoids: the rule, the distributions, and the loss of predicting 0."""
+"""Sums of two sinusoids: the formula, the distributions, and the loss of predicting 0."""
 
 import math
 

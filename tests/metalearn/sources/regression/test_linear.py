@@ -1,4 +1,4 @@
-"""Linear regression: the rule, least squares, and the closed form of MAML's loss and gradient."""
+"""Linear regression: the formula, least squares, and the closed form of MAML's loss and gradient."""
 
 import math
 
@@ -21,7 +21,7 @@ def test_targets_follow_the_rule():
 
 
 def test_weights_and_inputs_are_normal(assert_mean):
-    """Mean and variance as asked for, kurtosis 3, and nothing correlated."""
+    """The requested mean and variance, kurtosis 3, and no correlations."""
     task = ml.tasks.Linear(input_size=3, shots=2, mean=-1.0, scale=2.0).sample((1, 0), 20_000)
     for values in ((task.info.numpy() + 1.0) / 2.0, *task.support.inputs.numpy().swapaxes(0, 1)):
         for power, moment in enumerate((0, 1, 0, 3), start=1):

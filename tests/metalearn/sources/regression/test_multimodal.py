@@ -1,4 +1,4 @@
-"""Functions of several kinds: each kind's rule and ranges, their shares, and reference losses."""
+"""Functions of several kinds: formulas, ranges, proportions, and reference losses."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Polynomials: the rule, the distributions, and the loss of predicting 0."""
+"""Polynomials: the formula, the distributions, and the loss of predicting 0."""
 
 import numpy as np
 import pytest

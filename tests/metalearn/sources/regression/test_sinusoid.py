@@ -69,7 +69,7 @@ def test_the_tasks_of_a_seed_never_change():
     inputs=st.tuples(st.floats(-100, 100, width=32), st.floats(0, 100, width=32)),
 )
 def test_ranges_are_respected(seed, amplitude, inputs):
-    """Inputs lie in their range and targets within the amplitude, whatever the seed and the ranges."""
+    """Inputs are in their range and targets within the amplitude, for every seed and range."""
     low, high = inputs[0], inputs[0] + inputs[1]
     tasks = ml.tasks.Sinusoid(amplitude=(0, amplitude), inputs=(low, high)).sample(seed, 3)
     for batch in (tasks.support, tasks.query):
@@ -104,7 +104,7 @@ def test_reference_errors():
 
 
 def test_grid_spaces_the_queries_evenly():
-    """Every task is asked at the same points, ends included; the support stays as it was."""
+    """All tasks have the same query inputs, ends included; the support is unchanged."""
     random, grid = (ml.tasks.Sinusoid(queries=101, inputs=(-4, 6), grid=on) for on in (False, True))
     batch = grid.sample((0, 0), 3)
     expected = np.tile(np.linspace(-4, 6, 101)[None, :, None], [3, 1, 1])

@@ -1,4 +1,4 @@
-"""Step functions: the rule, the distributions, and the losses of predictors that do not adapt."""
+"""Step functions: the formula, the distributions, and the losses of predictors that do not adapt."""
 
 import numpy as np
 from hypothesis import given, settings
