@@ -45,7 +45,7 @@ class Points:
         ValueError: if an interval is not an integer of at least 1.
     """
 
-    def __init__(self, interval: int, histogram_interval: int) -> None:
+    def __init__(self, interval: int = 100, histogram_interval: int = 1000) -> None:
         require_count("interval", interval)
         require_count("histogram_interval", histogram_interval)
         self._interval, self._histogram_interval = interval, histogram_interval

@@ -31,8 +31,7 @@ def tensorboard_tracker(
     directory: Path,
     config: dict[str, Any],
     iteration: int = 0,
-    interval: int = 100,
-    histogram_interval: int = 1000,
+    **intervals: int,
 ) -> Tracker:
     """Write events below ``directory/tensorboard``: scalars, histograms, figures, the configuration.
 
@@ -45,15 +44,13 @@ def tensorboard_tracker(
         directory: folder of the run.
         config: the resolved configuration.
         iteration: from which the run goes on.
-        interval: iterations that one point is the mean of, at least 1.
-        histogram_interval: iterations between histograms of the meta-gradient, at least 1; there is at
-            most one for each call of :meth:`Tracker.log`.
+        intervals: of points and of histograms, see :class:`.points.Points`.
 
     Raises:
         ValueError: if an interval is not a positive integer, or TensorBoard, whose summaries are written, is
             not installed. A folder that cannot be written to is done without, and that is said.
     """
-    points = Points(interval, histogram_interval)
+    points = Points(**intervals)
     if importlib.util.find_spec("tensorboard") is None:
         raise ValueError(f"TensorBoard is not installed: {REMEDY}")
     place = directory / FOLDER

@@ -42,8 +42,7 @@ def wandb_tracker(
     tags: Sequence[str] = (),
     mode: str = "offline",
     project: str = "metalearn",
-    interval: int = 100,
-    histogram_interval: int = 1000,
+    **intervals: int,
 ) -> Tracker:
     """Open a Weights & Biases run whose files all stay below ``directory/wandb``.
 
@@ -60,9 +59,7 @@ def wandb_tracker(
         tags: of the run, for filters on the web page.
         mode: ``offline``, ``online`` or ``disabled`` (a tracker that keeps nothing).
         project: of W&B.
-        interval: iterations that one logged row is the mean of, at least 1.
-        histogram_interval: iterations between histograms of the meta-gradient, at least 1; there is at
-            most one for each call of :meth:`Tracker.log`.
+        intervals: of points and of histograms, see :class:`.points.Points`.
 
     Raises:
         ValueError: if the mode is unknown, an interval is not a positive integer, or an online run could not
@@ -70,7 +67,7 @@ def wandb_tracker(
     """
     if mode not in MODES:
         raise ValueError(f"mode={mode!r} is not one of {', '.join(MODES)}")
-    points = Points(interval, histogram_interval)
+    points = Points(**intervals)
     if mode == "disabled":
         return NoTracker()
     directory.mkdir(parents=True, exist_ok=True)

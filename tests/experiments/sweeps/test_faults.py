@@ -26,7 +26,8 @@ def stand_in(monkeypatch):
         asked.append(config)
         run = rundir.locate(config)
         later = identity.afterwards(config)
-        pretend(run, config, status="complete", validation_loss=1.0, afterwards=later)
+        with rundir.writing(run.path):
+            pretend(run, config, status="complete", validation_loss=1.0, afterwards=later)
         return 0
 
     monkeypatch.setattr(session, "train", train)
@@ -76,7 +77,8 @@ def test_a_full_disk_leaves_a_trial_to_be_run_again(tmp_path, monkeypatch, capfd
 
     def full(config, report=None):
         run = rundir.locate(config)
-        pretend(run, config, status="running")
+        with rundir.writing(run.path):
+            pretend(run, config, status="running")
         return 1
 
     monkeypatch.setattr(session, "train", full)
