@@ -195,3 +195,29 @@ def test_the_cart_pole_of_gymnasium():
     assert over
     assert 5 < sum(rewards) < 20
     assert rewards[-1] == 0
+
+
+@pytest.mark.slow
+def test_a_policy_adapts_its_pole():
+    """From poles that fall to ones that stand to the end of 100 steps, by one step; ``-s`` shows the returns."""
+    gymnasium = pytest.importorskip("gymnasium")
+
+    def pole(length):
+        environment = gymnasium.make("CartPole-v1")
+        environment.unwrapped.length = length
+        return environment
+
+    poles = environments.Gymnasium(pole, horizon=100, ranges={"length": (0.3, 0.7)})
+    tasks, model = ml.tasks.Rollouts(poles, 10, 100), ml.models.mlp(4, (32,), 2)
+    learner = ml.problems.policy(poles, model, ml.rules.sgd(0.05), normalized=True, discount=0.99)
+    trainer = ml.MetaTrainer(learner, tasks, keras.optimizers.Adam(0.01), 4, seed=0, check_derivatives=False)
+    found = []
+    for iterations in (0, 100):
+        trainer.run(iterations)
+        returns = ml.evaluate(learner, trainer.meta, tasks, num_tasks=20, steps=1, seed=1).metrics["return"]
+        print(iterations, returns.mean, returns.ci95)  # noqa: T201
+        found.append(returns.mean)
+    (_, before), (start, after) = found
+    assert before < 40
+    assert start < 60
+    assert after > 95
