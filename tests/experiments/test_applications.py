@@ -88,7 +88,7 @@ def test_a_run_is_judged_by_attacks(tmp_path, capfd, blots):
         ([], "outside the bounds (0.0, 1.0)"),
         ([*WIDE, "learner.attack.radius=-1"], "learner.attack.radius=-1 must be a finite number of at least"),
         ([*WIDE, "evaluation.attacks.radii=[0.1,-2]"], "radius must be at least 0, got -2"),
-        ([*WIDE, "evaluation.attacks.radii=[1,1]"], "two of [1.0, 1.0] are the same"),
+        ([*WIDE, "evaluation.attacks.radii=[1,1]"], "two of [1.0, 1.0] are equal"),
         ([*WIDE, "learner.attack._target_=os.system"], "is not allowed"),
     ],
 )

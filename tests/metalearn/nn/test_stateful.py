@@ -81,5 +81,5 @@ def test_subclassed_models_are_traced_on_the_shapes_they_were_built_with():
         assert batch_statistics(model) == ["norm"]
     model = Unknown()
     model(ones)
-    with pytest.raises(ValueError, match=r"shapes of the inputs of model 'unknown.*' are not known"):
+    with pytest.raises(ValueError, match=r"shapes of the inputs of model 'unknown.*' are unknown"):
         batch_statistics(model)

@@ -171,7 +171,7 @@ def test_mappings_agree(source, in_graph):
 def test_what_steps_have_of_their_own_is_not_adapted():
     """The other parameters of what is chosen are; where there are none, that is said."""
     assert learner_of("per_step_affine", 1)._functions.keys == [key for key in KEYS if "norm" not in key]
-    with pytest.raises(ValueError, match=r"adapted='norm/\*' chooses \['norm/gamma', 'norm/beta'\] alone"):
+    with pytest.raises(ValueError, match=r"adapted='norm/\*' selects only \['norm/gamma', 'norm/beta'\]"):
         learner_of("per_step_affine", 1, adapted="norm/*")
 
 
