@@ -1,6 +1,8 @@
 """Few stored states: the schedule takes the fewest steps, and the gradient has the bits of all of them."""
 
 import functools
+import resource
+import time
 
 import numpy as np
 import pytest
@@ -87,3 +89,67 @@ def test_bad_numbers_of_states_are_refused(checkpoints):
     """With the value and what it may be."""
     with pytest.raises(ValueError, match=rf"checkpoints .*'all', 'sqrt', 'log'.*got {checkpoints!r}"):
         ml.estimators.checkpointed(checkpoints)
+
+
+def long_training(steps):
+    """Adam on mini-batches of 32 generated examples: scale of theta_0, L2 penalty and rate are learned."""
+    random = np.random.default_rng(0)
+    inputs = random.standard_normal((1000, 64)).astype("float32")
+    targets = (inputs @ random.standard_normal((64, 10))).argmax(1)
+    model = ml.models.mlp(64, (136, 136), 10, activation="tanh")
+    first = ml.functional.initialize(model, 0)
+    rule = ml.rules.adam(ml.rules.learned(1e-3, positive=True))
+
+    def loss(theta, examples):
+        return ml.losses.cross_entropy(examples.targets, ml.functional.apply(model, theta, examples.inputs))
+
+    def penalised(theta, phi, examples, state):
+        return loss(theta, examples) + tf.exp(phi["l2"]) * tf.add_n(
+            [tf.nn.l2_loss(v) for v in theta.values()]
+        )
+
+    def batch(task, step):
+        rows = (tf.range(32) + 32 * step) % 1000
+        return tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), task.support)
+
+    problem = ml.BilevelProblem(
+        start=lambda phi, task: {name: phi["scale"] * value for name, value in first.items()},
+        inner_loss=penalised,
+        outer_loss=lambda theta, phi, task, state: loss(theta, task.query),
+        rule=rule,
+        steps=steps,
+        batch=batch,
+    )
+    phi = {"scale": tf.constant(1.0), "l2": tf.constant(-9.0), "rule": rule.learnable(first)}
+    data = ml.Batch(tf.constant(inputs[None]), tf.constant(targets[None]))
+    return problem, phi, ml.Task(data, data)
+
+
+@pytest.mark.slow
+def test_memory_and_time_of_ten_thousand_steps():
+    """Within 200 MB above ten steps; ``-s`` shows the time of the gradient and of the forward pass."""
+    peaks = {}
+    for steps in (10, 10_000):
+        problem, phi, tasks = long_training(steps)
+        for name, estimator in (
+            ("gradient", ml.estimators.checkpointed("log")),
+            ("forward pass", ml.estimators.frozen()),
+        ):
+            compiled = tf.function(
+                lambda phi, estimate=estimator, problem=problem, tasks=tasks: estimate(problem, phi, tasks)[
+                    0
+                ][:2],
+                jit_compile=True,
+                autograph=False,
+            )
+            seconds = []
+            for _ in range(4):
+                started = time.perf_counter()
+                found = tf.nest.map_structure(lambda leaf: leaf.numpy(), compiled(phi))
+                seconds.append(time.perf_counter() - started)
+            assert all(np.isfinite(leaf).all() for leaf in tf.nest.flatten(found))
+            print(steps, name, f"{min(seconds[1:]):.2f} s")  # noqa: T201
+            if name == "gradient":
+                peaks[steps] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(peaks, "MB")  # noqa: T201
+    assert peaks[10_000] - peaks[10] < 200
