@@ -77,7 +77,7 @@ def position(path: Path) -> State:
             os.fsync(file.fileno())
         size = path.stat().st_size
         content = sha256(path, size)
-    return {f"{path.name}/{SIZE}": np.int64(size), f"{path.name}/{CONTENT}": np.array(content)}
+    return {f"{path.name}/{SIZE}": np.array(size, np.int64), f"{path.name}/{CONTENT}": np.array(content)}
 
 
 def go_back(path: Path, state: State) -> None:
