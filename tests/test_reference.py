@@ -1,5 +1,6 @@
 """The API reference: every public name has a docstring, and one command makes pages of them all."""
 
+import ast
 import inspect
 import re
 import shlex
@@ -81,3 +82,15 @@ def test_the_reference_has_a_page_of_every_public_module(tmp_path):
         assert not absent, module.__name__
         assert "<p>::" not in page
         assert not re.search(r'(?:src|href)="https?://[^"]*\.(?:js|css)', page)
+
+
+def test_sections_of_docstrings_begin_where_the_docstring_does():
+    """One that is indented belongs to the last argument, for readers and for pages."""
+    found = []
+    for path in (ROOT / "metalearn").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
+                text = ast.get_docstring(node) or ""
+                indented = re.findall(r"^ +(?:Args|Attributes|Returns|Raises|Reference|Example):", text, re.M)
+                found += [f"{path.name}: {getattr(node, 'name', '')}"] * bool(indented)
+    assert not found

@@ -158,8 +158,8 @@ def fgsm(radius: float, *, bounds: Sequence[float] | None = None) -> Attack:
         radius: at least 0, in units of the inputs.
         bounds: the smallest and the largest value of the data.
 
-        Raises:
-            ValueError: if the radius is negative or the bounds are not an interval.
+    Raises:
+        ValueError: if the radius is negative or the bounds are not an interval.
 
     Example:
         ::

@@ -32,7 +32,7 @@ def damage(
         loss: ``outputs -> scalar``.
         parameters: theta, P scalars in total.
 
-        Reference: LeCun, Denker and Solla (1990), "Optimal Brain Damage", equation 5.
+    Reference: LeCun, Denker and Solla (1990), "Optimal Brain Damage", equation 5.
     """
     flat, unravel = ravel(parameters)
     diagonal = tf.linalg.diag_part(_gauss_newton(function, loss, parameters))

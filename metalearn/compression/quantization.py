@@ -32,8 +32,8 @@ def quantize(values: tf.Tensor, step_size: tf.Tensor, bits: int) -> tf.Tensor:
         step_size: positive, a scalar or a tensor that broadcasts to the values.
         bits: the number of bits, including the sign, at least 2.
 
-        Raises:
-            ValueError: if there are fewer bits.
+    Raises:
+        ValueError: if there are fewer bits.
 
     Reference: Esser et al. (2020), "Learned Step Size Quantization", equations 1 to 3.
     """

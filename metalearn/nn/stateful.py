@@ -25,8 +25,8 @@ def batch_statistics(model: keras.Model) -> list[str]:
     Returns:
         Paths within the model, as in the keys of its variables, in their order.
 
-        Raises:
-            ValueError: if the model has non-trainable variables and the shapes of its inputs are unknown.
+    Raises:
+        ValueError: if the model has non-trainable variables and the shapes of its inputs are unknown.
     """
     return list(dict.fromkeys(layer_of(key) for key in statistic_keys(model)))
 

@@ -166,8 +166,8 @@ def require_traceable(posed: Posed, estimator: Estimator) -> list[str]:
         posed: the problem with its tasks.
         estimator: the estimator of the learner.
 
-        Returns:
-            The names of the metrics that the outer loss reports.
+    Returns:
+        The names of the metrics that the outer loss reports.
 
     Raises:
         ValueError: if a loss or a metric is not a scalar, ``Task.start`` does not fit, or the estimator

@@ -44,8 +44,8 @@ def as_task(drawn: Any, what: str) -> Task:
         drawn: a Task, a mapping with support and query, or a pair of both.
         what: the name of the sampler, for the message.
 
-        Raises:
-            ValueError: if ``drawn`` has none of these forms.
+    Raises:
+        ValueError: if ``drawn`` has none of these forms.
     """
     if isinstance(drawn, Task):
         return drawn._replace(support=as_batch(drawn.support), query=as_batch(drawn.query))
@@ -66,9 +66,9 @@ def require_examples(examples: Structure, what: str) -> int:
         examples: nested arrays.
         what: their name in messages.
 
-        Raises:
-            ValueError: if there is no array, an array has no axis, lengths differ, or a number is not finite,
-                naming the array.
+    Raises:
+        ValueError: if there is no array, an array has no axis, lengths differ, or a number is not finite,
+            naming the array.
     """
     leaves = dict(zip(names(examples), tf.nest.flatten(examples), strict=True))
     if not leaves:

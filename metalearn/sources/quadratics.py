@@ -21,8 +21,8 @@ class Quadratics:
     Attributes:
         size: D, at least 1.
 
-        Raises:
-            ValueError: if ``size`` is not a positive integer.
+    Raises:
+        ValueError: if ``size`` is not a positive integer.
 
     Reference: after Andrychowicz et al. (2016), "Learning to learn by gradient descent by gradient descent",
     section 3.1.

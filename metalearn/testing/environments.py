@@ -29,8 +29,8 @@ def check_environment(environment: Any, trajectories: int = 4, horizon: int = 5)
         trajectories: the number of trajectories, at least 2.
         horizon: the number of steps of each, at least 1.
 
-        Raises:
-            AssertionError: naming the violated requirement.
+    Raises:
+        AssertionError: naming the violated requirement.
     """
     try:
         source = Rollouts(environment, trajectories, horizon)

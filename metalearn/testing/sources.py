@@ -27,8 +27,8 @@ def check_source(source: Any, tasks: int = 3) -> None:
         source: the source.
         tasks: the number of tasks of a draw, at least 1; one for a constant source.
 
-        Raises:
-            AssertionError: naming the violated requirement.
+    Raises:
+        AssertionError: naming the violated requirement.
     """
     name = describe(source)
     assert callable(getattr(source, "sample", None)), f"{name} has no method sample(seed, tasks)"

@@ -34,7 +34,7 @@ def mode(name: str | None, model: keras.Model, steps: int) -> Mode:
         model: a built model.
         steps: K, the inner steps in meta-training, at least 0.
 
-        Returns:
+    Returns:
         A frozen record; see :class:`Batch`, :class:`Support`, :class:`Moving`, :class:`PerStep`,
         :class:`Plain`.
 

@@ -29,7 +29,7 @@ class Support(Mode):
     Attributes:
         momenta: the key of each moving statistic and its momentum a.
 
-        Reference: Bronskill et al. (2020), "TaskNorm", where it is called MetaBN.
+    Reference: Bronskill et al. (2020), "TaskNorm", where it is called MetaBN.
     """
 
     momenta: tuple[tuple[str, float], ...]

@@ -21,8 +21,8 @@ class Bandit:
     Attributes:
         goal: the range of g.
 
-        Raises:
-            ValueError: if ``goal`` is not a range.
+    Raises:
+        ValueError: if ``goal`` is not a range.
     """
 
     goal: Range = (-1.0, 1.0)

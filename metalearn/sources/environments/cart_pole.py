@@ -34,8 +34,8 @@ class CartPole:
         length: the range of l.
         goal: the range of the position g.
 
-        Raises:
-            ValueError: if ``length`` or ``goal`` is not a range.
+    Raises:
+        ValueError: if ``length`` or ``goal`` is not a range.
 
     Reference: Barto, Sutton and Anderson (1983), "Neuronlike Adaptive Elements That Can Solve Difficult
     Learning Control Problems", where the force is one of two, and a fallen pole ends the trajectory.

@@ -60,8 +60,8 @@ class Gymnasium:
         horizon: the largest number of steps of a trajectory, at least 1.
         ranges: the ranges of the numbers in which tasks differ, by the argument names of ``make``.
 
-        Raises:
-            ValueError: if a number is out of range, or a space has neither ``n`` nor ``shape``.
+    Raises:
+        ValueError: if a number is out of range, or a space has neither ``n`` nor ``shape``.
 
     Example:
         ::

@@ -27,8 +27,8 @@ class Navigation:
     Attributes:
         goal: the range of both coordinates of g.
 
-        Raises:
-            ValueError: if ``goal`` is not a range.
+    Raises:
+        ValueError: if ``goal`` is not a range.
 
     Reference: Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning", section 5.3, where actions are
     not in units of 0.1 and an episode ends near the goal.

@@ -59,9 +59,9 @@ class Rollouts:
             meta-batch size, so that each inner loop keeps its task. Noise is always drawn anew, and
             evaluations have other tasks.
 
-        Raises:
-            ValueError: if a number is out of range; or if a trial of the environment with one task has other
-                shapes than its spec, or non-finite rewards.
+    Raises:
+        ValueError: if a number is out of range; or if a trial of the environment with one task has other
+            shapes than its spec, or non-finite rewards.
 
     Example:
         ::

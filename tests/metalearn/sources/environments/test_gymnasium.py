@@ -170,15 +170,21 @@ def test_what_cannot_be_is_refused(make, message):
         make()
 
 
-def test_the_cart_pole_of_gymnasium():
-    """Equal to its own steps: an episode of pushing to the right, and the zeros after its end."""
+@pytest.fixture
+def pole():
+    """Gymnasium's cart-pole, as a function of half of the pole's length."""
     gymnasium = pytest.importorskip("gymnasium")
 
-    def pole(length):
+    def make(length):
         environment = gymnasium.make("CartPole-v1")
         environment.unwrapped.length = length
         return environment
 
+    return make
+
+
+def test_the_cart_pole_of_gymnasium(pole):
+    """Equal to its own steps: an episode of pushing to the right, and the zeros after its end."""
     environment = environments.Gymnasium(pole, 20, {"length": (0.3, 0.7)})
     check_environment(environment)
     task, noise = {"length": tf.constant(0.5)}, tf.constant([[0.25]])
@@ -198,15 +204,8 @@ def test_the_cart_pole_of_gymnasium():
 
 
 @pytest.mark.slow
-def test_a_policy_adapts_its_pole():
+def test_a_policy_adapts_its_pole(pole):
     """One step makes poles stand to the end of 100 steps that fall before it; ``-s`` shows the returns."""
-    gymnasium = pytest.importorskip("gymnasium")
-
-    def pole(length):
-        environment = gymnasium.make("CartPole-v1")
-        environment.unwrapped.length = length
-        return environment
-
     poles = environments.Gymnasium(pole, horizon=100, ranges={"length": (0.3, 0.7)})
     tasks, model = ml.tasks.Rollouts(poles, 10, 100), ml.models.mlp(4, (32,), 2)
     learner = ml.problems.policy(poles, model, ml.rules.sgd(0.05), normalized=True, discount=0.99)
