@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from sqlalchemy.pool import NullPool
 
 from ..errors import UsageError, nearest
 
@@ -18,6 +19,11 @@ FILE = "study.db"
 def address(place: Path) -> str:
     """Return what Optuna calls the study's storage."""
     return f"sqlite:///{(place / FILE).resolve()}"
+
+
+def stored(place: Path) -> optuna.storages.RDBStorage:
+    """Return the study's storage, which has no file open between its calls."""
+    return optuna.storages.RDBStorage(address(place), engine_kwargs={"poolclass": NullPool})
 
 
 def open_study(place: Path, pruner: Mapping[str, Any]) -> optuna.Study:
@@ -30,7 +36,7 @@ def open_study(place: Path, pruner: Mapping[str, Any]) -> optuna.Study:
     chosen = build(optuna.pruners, pruner, "hydra.sweeper.pruner")
     try:  # with SQLite, for what a killed process has half written is taken back
         return optuna.create_study(
-            storage=address(place),
+            storage=stored(place),
             study_name=place.name,
             direction="minimize",
             load_if_exists=True,

@@ -8,6 +8,7 @@ import pytest
 
 from experiments.harness.sweeps import search
 from experiments.harness.sweeps.execution import Results
+from experiments.harness.sweeps.study import stored
 from tests.experiments.small_runs import pretend as leave
 from tests.experiments.small_runs import run
 from tests.experiments.sweeps.commands import SMALL, sweep_of
@@ -19,7 +20,7 @@ RATE = "rule.learning_rate=tag(log,interval(1e-3,0.1))"
 
 def study_of(runs):
     (place,) = (runs / "sweeps").iterdir()
-    return optuna.load_study(study_name=place.name, storage=f"sqlite:///{place}/study.db")
+    return optuna.load_study(study_name=place.name, storage=stored(place))
 
 
 def pretend(stop_before=None):
