@@ -94,6 +94,33 @@ def test_interrupted_in_the_evaluation_it_says_how_to_go_on(copy, tmp_path, monk
     assert content(copy) == before
 
 
+def test_another_inner_rule_in_the_evaluation(copy, untrained, tmp_path):
+    """With a learning rate of 1e-9, the inner step changes the loss by less than 1e-6 of it."""
+    first = stored(copy)
+    assert run(tmp_path, [*SHORT, "+evaluation.rule.learning_rate=1e-9"]) == 0
+    before, after = stored(copy)["mean"]
+    assert before == first["mean"][0]
+    assert after == pytest.approx(before, rel=1e-6)
+    assert abs(first["mean"][1] - before) > 1e-3 * before
+    assert call(evaluate, f"run={copy.path}", "evaluation.rule.learning_rate=0.02") == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (["+evaluation.rule.rate=1"], "rate"),
+        (["+evaluation.rule.learning_rate=-1"], "evaluation.rule.learning_rate=-1 must be"),
+        (["+evaluation.rule=0.1"], "evaluation.rule=0.1 must be a section of settings of the rule"),
+        (["algorithm=meta_sgd", "+evaluation.rule.learning_rate=1"], "with meta-learned values"),
+        (["experiment=gan/dirac", "+evaluation.rule.learning_rate=1"], "which a problem does not use"),
+    ],
+)
+def test_an_inner_rule_that_cannot_be_is_refused_before_training(tmp_path, capfd, changed, message):
+    assert run(tmp_path, [*SHORT, *changed]) == 2
+    assert message in capfd.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_another_label_is_applied_and_said(copy, untrained, tmp_path, capfd):
     assert run(tmp_path, [*SHORT, "label=mine"]) == 0
     assert "is called mine from now on" in capfd.readouterr().out

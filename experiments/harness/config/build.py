@@ -92,7 +92,10 @@ def build_learner(config: Config) -> ml.Learner:
 
 
 def judged(config: Config, learner: ml.Learner) -> ml.Learner:
-    """Return the learner that is evaluated: attacked, too, where ``evaluation.attacks`` is set."""
+    """Return the learner that is evaluated, which may have another rule than in training, and be attacked."""
+    changes = config["evaluation"].get("rule")
+    if changes:
+        learner = _with_rule(config, changes, learner)
     described = config["evaluation"].get("attacks")
     if described is None:
         return learner
@@ -100,6 +103,22 @@ def judged(config: Config, learner: ml.Learner) -> ml.Learner:
     robust = learner if isinstance(learner, ml.attacks.Robust) else ml.attacks.Robust(learner)
     with failing_as("evaluation.attacks"):
         return dataclasses.replace(robust, judges=judges)
+
+
+def _with_rule(config: Config, changes: Config, learner: Any) -> ml.Learner:
+    """Return the learner with another inner rule; raise UsageError if it has none, or learns its values."""
+    if config.get("problem"):
+        raise UsageError("evaluation.rule changes the section rule, which a problem does not use: drop it")
+    if isinstance(learner, ml.attacks.Robust):
+        return dataclasses.replace(learner, learner=_with_rule(config, changes, learner.learner))
+    rule = build({**config["rule"], **changes}, "evaluation.rule", config.get("packages", ()))
+    changed = dataclasses.replace(learner, rule=rule)
+    if any(each.initialize(0)["rule"] for each in (learner, changed)):
+        raise UsageError(
+            f"evaluation.rule={changes} changes a rule with meta-learned values, which the evaluation takes "
+            "from the training: drop it"
+        )
+    return changed
 
 
 def loss_name(config: Config) -> str:

@@ -36,6 +36,7 @@ PARTS: dict[str, Setting] = {
 
 PLACES = {
     r"(evaluation|validation)\.task\.": "task.",
+    r"evaluation\.rule\.": "rule.",
     r"problem\.(images|data)\.": "task.",
     r"problem\.(rule|estimator)\.": r"\1.",
     r"(task|problem)\.environment\.": "environment.",

@@ -22,8 +22,8 @@ DEEPEST = 20
 """Sections within sections."""
 
 
-CHANGES = ("evaluation", "validation")
-"""Sections whose ``task`` is settings of the task, changed."""
+CHANGES = (("evaluation", "task"), ("validation", "task"), ("evaluation", "rule"))
+"""Sections, and which of their settings are changes of the section of that name."""
 
 LIBRARIES = ("metalearn.", "experiments.", "keras.")
 """Beginnings of what may be built of which the settings are declared; others check their own."""
@@ -40,7 +40,7 @@ class Described(NamedTuple):
 
 OPTIONAL = (
     *("packages", "problem", "callbacks", "paths.data", "training.loss_interval", "training.workers"),
-    *("learner.attack", "evaluation.attacks", "evaluation.queries_at_once"),
+    *("learner.attack", "evaluation.attacks", "evaluation.rule", "evaluation.queries_at_once"),
 )
 """Settings that a run need not have: they say nothing of most, and nothing of those before there were any."""
 
@@ -75,10 +75,11 @@ def check(config: Any, command: str = "train") -> Config:
             checked[key] = TAKEN[command][key].kind.take(key, value)
         else:
             checked[key] = _object(key, value) if key in OBJECTS else _section(key, value, command)
-    for section in set(CHANGES) & set(checked):
-        changes = {"_target_": checked["task"]["_target_"], **(checked[section]["task"] or {})}
-        taken = _described(f"{section}.task", changes)
-        checked[section]["task"] = {key: taken[key] for key in checked[section]["task"] or {}}
+    for section, name in CHANGES:
+        changes = checked.get(section, {}).get(name)
+        if changes:
+            taken = _described(f"{section}.{name}", {"_target_": checked[name]["_target_"], **changes})
+            checked[section][name] = {key: taken[key] for key in changes}
     if "validation" in checked and checked["validation"]["seed"] == checked["evaluation"]["seed"]:
         raise UsageError(
             f"validation.seed={checked['validation']['seed']} is evaluation.seed, too: what is chosen by "

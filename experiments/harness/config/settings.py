@@ -106,6 +106,10 @@ SETTINGS: dict[str, Setting] = {
         optional(Kind("a section of settings of the task", dict[str, Any])),
         "what differs from the training tasks",
     ),
+    "evaluation.rule": Setting(
+        optional(Kind("a section of settings of the rule", dict[str, Any])),
+        "what differs from the inner rule in training",
+    ),
     "evaluation.attacks": Setting(
         optional(kinds.OBJECT), "after which metrics are reported, too: metalearn.attacks.pgd_at"
     ),
