@@ -36,6 +36,7 @@ def glyphs(
     queries: int = 15,
     rotations: bool = True,
     reflections: bool = False,
+    distortion: float = 0.0,
     split: Split = None,
     seed: int = 0,
 ) -> ml.tasks.Source:
@@ -44,11 +45,11 @@ def glyphs(
     They are drawn once, within a minute, and kept in the user's cache (``XDG_CACHE_HOME``).
 
     Args:
-        ways, shots, queries, rotations, reflections: see :func:`metalearn.tasks.FewShot`.
+        ways, shots, queries, rotations, reflections, distortion: see :func:`metalearn.tasks.FewShot`.
         split: numbers of letters for training, validation and test.
         seed: of the drawings.
     """
-    return _few_shot(_glyphs(seed), split, ways, shots, queries, rotations, reflections)
+    return _few_shot(_glyphs(seed), split, ways, shots, queries, rotations, reflections, distortion)
 
 
 def omniglot(
@@ -58,18 +59,19 @@ def omniglot(
     queries: int = 15,
     rotations: bool = True,
     reflections: bool = False,
+    distortion: float = 0.0,
     split: Split = None,
 ) -> ml.tasks.Source:
     """Return tasks of handwritten characters: Omniglot, 28 x 28, ink white, 20 drawings a character.
 
     Args:
         path: folder with the zip files of the set as they are published.
-        ways, shots, queries, rotations, reflections: see :func:`metalearn.tasks.FewShot`.
+        ways, shots, queries, rotations, reflections, distortion: see :func:`metalearn.tasks.FewShot`.
         split: numbers of characters for training, validation and test.
 
     Reference: Lake, Salakhutdinov and Tenenbaum (2015), "Human-level concept learning".
     """
-    return _few_shot(_omniglot(path), split, ways, shots, queries, rotations, reflections)
+    return _few_shot(_omniglot(path), split, ways, shots, queries, rotations, reflections, distortion)
 
 
 def folder(
@@ -79,6 +81,7 @@ def folder(
     queries: int = 15,
     rotations: bool = False,
     reflections: bool = False,
+    distortion: float = 0.0,
     split: Split = None,
     size: int = 84,
     channels: int = 3,
@@ -90,7 +93,7 @@ def folder(
 
     Args:
         path: the folder; or a file of ``numpy.savez``, uint8 ``[D, size, size, channels]`` for each class.
-        ways, shots, queries, rotations, reflections: see :func:`metalearn.tasks.FewShot`.
+        ways, shots, queries, rotations, reflections, distortion: see :func:`metalearn.tasks.FewShot`.
         split: numbers of classes for training, validation and test; or for each of them the names of its
             classes, or a CSV file with a column ``label`` that names them.
         size: of the sides of an image, to which those of a folder are resized.
@@ -99,7 +102,7 @@ def folder(
     if channels not in (1, 3):
         raise UsageError(f"channels={channels} must be 1 for grey images, or 3 for colours")
     classes = _folder(str(Path(path).resolve()), size, channels)
-    return _few_shot(classes, split, ways, shots, queries, rotations, reflections)
+    return _few_shot(classes, split, ways, shots, queries, rotations, reflections, distortion)
 
 
 def _few_shot(
@@ -110,6 +113,7 @@ def _few_shot(
     queries: int,
     rotations: bool,
     reflections: bool,
+    distortion: float,
 ) -> ml.tasks.Source:
     for name, images in classes.items():
         if len(images) < shots + queries:
@@ -131,7 +135,7 @@ def _few_shot(
                     f"{unknown[0]}, which the set has not: leave it out, or name some of {some}"
                 )
             chosen[part] = [numbers[name] for name in names]
-    forms = {"rotations": rotations, "reflections": reflections}
+    forms = {"rotations": rotations, "reflections": reflections, "distortion": distortion}
     return ml.tasks.FewShot(list(classes.values()), ways, shots, queries, split=chosen, **forms)
 
 

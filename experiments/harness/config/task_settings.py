@@ -11,6 +11,9 @@ TASK: dict[str, Setting] = {
     "task.ways": Setting(kinds.TWO_OR_MORE, "classes of a task"),
     "task.rotations": Setting(kinds.SWITCH, "quarter turns of a class are classes of training, too"),
     "task.reflections": Setting(kinds.SWITCH, "mirror images of a class are classes of training, too"),
+    "task.distortion": Setting(
+        kinds.POSITIVE_OR_ZERO, "standard deviation of random affine maps of training images; 0 for none"
+    ),
     "task.split": Setting(optional(kinds.SPLIT), "classes for training, validation and test"),
     "task.path": Setting(kinds.PATH, "folder of the images; or digits, or an .npz file"),
     "task.sizes": Setting(kinds.SIZES, "examples of the inner loss, the outer loss, validation and test"),

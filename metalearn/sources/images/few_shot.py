@@ -11,17 +11,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from metalearn.checks import require_count
+from metalearn.checks import require_count, require_positive
 from metalearn.random import split_seed
 from metalearn.sources.distinct import draw_distinct
+from metalearn.sources.images.transforms import TURNS, distorted, turned
 from metalearn.sources.leaves import digest_of, fingerprint, joined
 from metalearn.types import Batch, Seed, Task
 
 FRACTIONS = (0.62, 0.785)
 """The fractions at which validation and test classes start: 150, 40 and 52 of 242 classes."""
-
-TURNS = 4
-"""The number of quarter turns of a class."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -37,6 +35,7 @@ class Episodes:
         queries: the number of query images of a class.
         rotations: whether the quarter turns of a class are additional classes.
         reflections: whether the mirror images of a class are additional classes.
+        distortion: the standard deviation of random affine maps of the images, 0 for none.
         parts: the classes of each part, by its name.
     """
 
@@ -48,6 +47,7 @@ class Episodes:
     queries: int
     rotations: bool
     reflections: bool
+    distortion: float
     parts: dict[str, tuple[int, ...]]
 
     def sample(self, seed: Seed, tasks: int) -> Task:
@@ -68,10 +68,12 @@ class Episodes:
         chosen, forms, rows = self._rows(seed, tasks)
         images = tf.cast(tf.gather(self.images, rows), tf.float32) / 255.0  # [T, ways, examples, H, W, C]
         if self.rotations:
-            images = _turned(images, forms % TURNS)
+            images = turned(images, forms % TURNS)
         if self.reflections:
             mirrored = forms >= self._forms // 2
             images = tf.where(mirrored[:, :, None, None, None, None], tf.reverse(images, [4]), images)
+        if self.distortion:
+            images = distorted(images, split_seed(seed, 3)[2], self.distortion)
         labels = tf.tile(tf.range(self.ways)[None, :, None], [tasks, 1, self.shots + self.queries])
 
         def batch(part: slice) -> Batch:
@@ -82,7 +84,7 @@ class Episodes:
         return Task(batch(slice(self.shots)), batch(slice(self.shots, None)), info=chosen)
 
     def split(self, part: str) -> Episodes:
-        """Return the source of a part's classes; turns and mirror images are classes in training only.
+        """Return the source of a part's classes; turns, mirror images and distortions are for training only.
 
         Args:
             part: ``"train"``, ``"validation"`` or ``"test"``.
@@ -98,13 +100,15 @@ class Episodes:
             classes=self.parts[part],
             rotations=self.rotations and trained,
             reflections=self.reflections and trained,
+            distortion=self.distortion if trained else 0.0,
         )
         _require_ways(self.ways, len(chosen.classes) * chosen._forms, f"the part {part}")
         return chosen
 
     def fingerprint(self, seed: Seed, tasks: int) -> bytes:
         """Return a digest of the images, which is computed once, and of the image indices of the tasks."""
-        return fingerprint(self._digest, self._rows(seed, tasks))
+        distortion = [tf.constant(self.distortion)] * bool(self.distortion)
+        return fingerprint(self._digest, (self._rows(seed, tasks), distortion))
 
     @functools.cached_property
     def _digest(self) -> hashlib._Hash:
@@ -132,7 +136,8 @@ class Episodes:
         size = "x".join(map(str, self.images.shape[1:]))
         return (
             f"<{len(self.classes)} classes of {size} images, {self.ways} ways, {self.shots} shots, "
-            f"{self.queries} queries{', rotations' * self.rotations}{', reflections' * self.reflections}>"
+            f"{self.queries} queries{', rotations' * self.rotations}{', reflections' * self.reflections}"
+            f"{f', distortion {self.distortion}' * bool(self.distortion)}>"
         )
 
 
@@ -144,6 +149,7 @@ def FewShot(  # noqa: N802 - capitalised like the other sources
     *,
     rotations: bool = False,
     reflections: bool = False,
+    distortion: float = 0.0,
     split: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
     split_seed: int = 0,
 ) -> Episodes:
@@ -170,6 +176,9 @@ def FewShot(  # noqa: N802 - capitalised like the other sources
             et al. 2016); after a split in ``split("train")`` only.
         reflections: whether the mirror images of a class and of its rotations are additional classes; after a
             split in ``split("train")`` only.
+        distortion: the standard deviation of random affine maps, by which each image of a task is distorted
+            (:func:`metalearn.sources.images.transforms.distorted`), 0 for none; after a split in
+            ``split("train")`` only.
         split: the numbers of classes for training, validation and test; or the classes of each by name; by
             default 62, 16.5 and 21.5 % of them. The parts are disjoint.
         split_seed: the seed of the split, which uses the order of the SHA-256 of seed and class.
@@ -183,10 +192,13 @@ def FewShot(  # noqa: N802 - capitalised like the other sources
     """
     for name, count, least in (("ways", ways, 2), ("shots", shots, 1), ("queries", queries, 1)):
         require_count(name, count, minimum=least)
+    if distortion:
+        require_positive("distortion (0 for none)", distortion)
     arrays = _arrays(images, shots, queries, rotations)
     parts = _parts(split, len(arrays), split_seed)
     sizes, classes = tuple(map(len, arrays)), tuple(range(len(arrays)))
-    whole = Episodes(joined(arrays), sizes, classes, ways, shots, queries, rotations, reflections, parts)
+    forms = rotations, reflections, float(distortion)
+    whole = Episodes(joined(arrays), sizes, classes, ways, shots, queries, *forms, parts)
     _require_ways(ways, len(arrays) * whole._forms, "this set")
     return whole
 
@@ -269,20 +281,3 @@ def _parts(
         name: tuple(order[start:end])
         for name, (start, end) in zip(names, itertools.pairwise(starts), strict=True)
     }
-
-
-def _turned(images: tf.Tensor, turns: tf.Tensor) -> tf.Tensor:
-    """Rotate images ``[T, ways, examples, H, W, C]`` by quarter turns ``[T, ways]``."""
-    upside_down, mirrored = tf.reverse(images, [3]), tf.reverse(images, [4])
-    swap = [0, 1, 2, 4, 3, 5]
-    ways = [
-        images,
-        tf.transpose(mirrored, swap),  # like np.rot90: columns, in reverse order, become rows
-        tf.reverse(upside_down, [4]),
-        tf.transpose(upside_down, swap),
-    ]
-    turns = turns[:, :, None, None, None, None]
-    turned = ways[0]
-    for number in range(1, TURNS):
-        turned = tf.where(turns == number, ways[number], turned)
-    return turned

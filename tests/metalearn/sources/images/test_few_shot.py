@@ -81,6 +81,9 @@ def test_the_parts_share_no_class():
     assert len(set.union(*classes)) == 9
     assert [part.rotations for part in parts.values()] == [True, False, False]
     assert [part.reflections for part in parts.values()] == [True, False, False]
+    distorted = source(distortion=0.1, split=(4, 2, 3), ways=2)
+    assert [distorted.split(name).distortion for name in parts] == [0.1, 0, 0]
+    assert not np.isin(distorted.split("train").sample((0, 0), 2).query.inputs * 255, range(256)).all()
     # By hand: sha256 of "0 <class>", sorted.
     assert parts["train"].classes == (6, 4, 2, 1)
     for part in parts.values():
@@ -112,9 +115,10 @@ def test_the_digest_of_tasks_is_of_images_and_numbers():
     """Of other images, and of other tasks, another one."""
     first = source()
     other = ml.tasks.FewShot(255 - IMAGES, ways=3, shots=2, queries=3)
+    distorted = source(distortion=0.1).fingerprint((0, 0), 3)
     digests = [first.fingerprint((0, 0), 3), source().fingerprint((0, 0), 3)]
     assert digests[0] == digests[1]
-    assert len({digests[0], other.fingerprint((0, 0), 3), first.fingerprint((0, 1), 3)}) == 3
+    assert len({digests[0], distorted, other.fingerprint((0, 0), 3), first.fingerprint((0, 1), 3)}) == 4
 
 
 @pytest.mark.parametrize(
@@ -122,6 +126,7 @@ def test_the_digest_of_tasks_is_of_images_and_numbers():
     [
         (IMAGES, {"ways": 10}, "ways=10 are more than the 9 classes"),
         (IMAGES, {"ways": 1}, "ways"),
+        (IMAGES, {"distortion": -1}, "distortion .0 for none. must be a finite number above 0, got -1"),
         (IMAGES, {"shots": 3}, "class 0 has 5 images, but a task needs 3 shots [+] 3 queries"),
         (IMAGES / 255, {}, "class 0 has float64"),
         (IMAGES[..., 0], {}, r"class 0 has uint8 of shape \\(5, 4, 4\\)"),
