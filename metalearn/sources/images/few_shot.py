@@ -66,7 +66,7 @@ class Episodes:
             ValueError: if ``tasks`` is not a positive integer.
         """
         chosen, forms, rows = self._rows(seed, tasks)
-        images = tf.cast(tf.gather(self.images, rows), tf.float32) / 255.0  # [T, ways, examples, H, W, C]
+        images = tf.gather(self.images, rows)  # uint8 [T, ways, examples, H, W, C]
         if self.rotations:
             images = turned(images, forms % TURNS)
         if self.reflections:
@@ -74,6 +74,7 @@ class Episodes:
             images = tf.where(mirrored[:, :, None, None, None, None], tf.reverse(images, [4]), images)
         if self.distortion:
             images = distorted(images, split_seed(seed, 3)[2], self.distortion)
+        images = tf.cast(images, tf.float32) / 255.0
         labels = tf.tile(tf.range(self.ways)[None, :, None], [tasks, 1, self.shots + self.queries])
 
         def batch(part: slice) -> Batch:

@@ -26,9 +26,12 @@ def distorted(images: tf.Tensor, seed: Seed, deviation: float) -> tf.Tensor:
     This includes small rotations, translations, shears and changes of size.
 
     Args:
-        images: floating-point, ``[..., H, W, C]`` with H and W at least 2, of known shape.
+        images: uint8 ``[..., H, W, C]`` with H and W at least 2, of known shape.
         seed: two integers.
-        deviation: at least 0; with 0.1, an image of 28 x 28 pixels is moved by 1.4 pixels on average.
+        deviation: at least 0; with 0.1, an image of 28 x 28 pixels is moved by 1.1 pixels on average.
+
+    Returns:
+        float32, from 0 to 255.
     """
     height, width, channels = images.shape[-3:]
     count = math.prod(images.shape[:-3])
@@ -41,12 +44,13 @@ def distorted(images: tf.Tensor, seed: Seed, deviation: float) -> tf.Tensor:
     corner = tf.minimum(tf.cast(place, tf.int32), np.array(2.0 * half - 1.0, np.int32))
     first = (tf.range(count) * height * width)[:, None] + corner[:, 0] * width + corner[:, 1]
     pixels = tf.reshape(images, [count * height * width, channels])
-    down, right = tf.unstack(tf.cast(place - tf.cast(corner, place.dtype), images.dtype)[..., None], axis=1)
-    upper, lower = (
-        (1.0 - right) * tf.gather(pixels, first + row) + right * tf.gather(pixels, first + row + 1)
-        for row in (0, width)
-    )
-    return tf.reshape((1.0 - down) * upper + down * lower, images.shape)
+    # One gather of a pixel with its three neighbours, as the bytes of an integer, instead of four gathers.
+    around = tf.stack([tf.roll(pixels, -step, 0) for step in (0, 1, width, width + 1)], axis=-1)
+    found = tf.bitcast(tf.gather(tf.bitcast(around, tf.int32), first), tf.uint8)
+    corners = [tf.cast(each, tf.float32) for each in tf.unstack(found, axis=-1)]
+    down, right = tf.unstack((place - tf.cast(corner, tf.float32))[..., None], axis=1)
+    upper, lower = (left + right * (other - left) for left, other in (corners[:2], corners[2:]))
+    return tf.reshape(upper + down * (lower - upper), images.shape)
 
 
 def turned(images: tf.Tensor, turns: tf.Tensor) -> tf.Tensor:
