@@ -14,7 +14,7 @@ from ..harness.runs import arrays
 from .parts import ASKED, Arrays, Parts, in_parts
 
 DIGITS = "digits"
-"""Stands for scikit-learn's images in the place of a path."""
+"""The value of ``path`` that stands for scikit-learn's images."""
 
 LABELS = ("noisy", "clean", "oracle")
 
@@ -29,7 +29,7 @@ def examples(
     batch: int | None = None,
     seed: int = 0,
 ) -> Parts:
-    """Return one data set, of which some labels may be made wrong.
+    """Return one data set, in which some labels may be replaced by wrong ones.
 
     Args:
         path: ``digits``, the 1797 images of 8 x 8 pixels in scikit-learn, from 0 to 1, 64 numbers each; or an
@@ -111,7 +111,7 @@ def linear(
 
 
 def corrupted(classes: np.ndarray, rate: float, seed: int, stream: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return which of the classes ``[N]`` are made wrong, a mask, and all of them as they are then."""
+    """Return a mask of the classes ``[N]`` that are replaced by wrong ones, and all classes after that."""
     random, count = np.random.default_rng([seed, 1 + stream]), len(classes)
     wrong = np.zeros(count, bool)
     wrong[random.permutation(count)[: round(rate * count)]] = True

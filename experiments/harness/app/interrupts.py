@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: a request to stop after the compiled call that runs, and soon at that."""
+"""SIGINT and SIGTERM: a request to stop after the current compiled call, within a few seconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from ..errors import INTERRUPTED
 
 GRACE_SECONDS = 4.0
-"""Time for the call that runs to end. Only one that compiles takes longer, and has nothing to lose."""
+"""Seconds that the current call has to end. Only a compilation takes longer, and its loss costs no
+results."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -21,7 +22,7 @@ DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
 
 @contextmanager
 def interruptible(last_words: Callable[[], None]) -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them; a second one kills as usual.
+    """Collect SIGINT and SIGTERM instead of ending the process; a second signal ends it as usual.
 
     A signal that somebody else handles stays theirs: Slurm sends SIGTERM to jobs that it puts back into its
     queue, and submitit, which asks it to, ignores that one.

@@ -1,4 +1,4 @@
-"""Settings of objects that are settings of others, and the places where such objects stand."""
+"""Settings of objects that are themselves settings of other objects, and the paths of such objects."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PARTS: dict[str, Setting] = {
     "step_weights.iterations": Setting(kinds.COUNT, "of the whole training"),
     "step_weights.fraction": Setting(kinds.FRACTION, "of them, in which the weights are annealed"),
 }
-"""Of objects that are settings of others."""
+"""Declarations of the settings of such objects."""
 
 PLACES = {
     r"(evaluation|validation)\.task\.": "task.",
@@ -47,4 +47,4 @@ PLACES = {
     r"learner\.(head|step_weights|attack)\.": r"\1.",
     r"evaluation\.attacks\.": "attack.",
 }
-"""Beginnings of paths, and where the settings that stand there are declared."""
+"""Patterns of paths, and the prefix under which the settings at these paths are declared."""

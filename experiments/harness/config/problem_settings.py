@@ -1,4 +1,4 @@
-"""Settings of problems, whichever function has them."""
+"""Settings of problems, by name for all functions that have them."""
 
 from __future__ import annotations
 
@@ -49,4 +49,4 @@ PROBLEM: dict[str, Setting] = {
     "problem.start": Setting(kinds.RANGE, "generator and discriminator at first"),
     **{f"problem.{part}": Setting(kinds.OBJECT, f"the {part} of the problem") for part in OBJECTS},
 }
-"""By their paths."""
+"""Declarations by path."""

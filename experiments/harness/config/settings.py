@@ -21,7 +21,7 @@ BACKENDS = {
     "tensorboard": ("interval", "histogram_interval"),
     "none": (),
 }
-"""The settings that each tracker has."""
+"""The settings of each tracker."""
 
 MODES = ("offline", "online", "disabled")
 
@@ -44,7 +44,7 @@ _VARIANTS = {
     "amsgrad": "divide by the largest mean of squares so far",
     "centered": "divide by the variance of gradients",
 }
-"""Of rules and optimizers, which have them by the same names."""
+"""Settings of rules and of optimizers, which have the same names."""
 
 SETTINGS: dict[str, Setting] = {
     "name": Setting(kinds.FOLDER_NAME, "of the experiment: runs are kept in <paths.runs>/<name>/<id>"),
@@ -209,7 +209,7 @@ SETTINGS: dict[str, Setting] = {
     "optimizer.use_ema": Setting(kinds.SWITCH, "keep a moving average of the meta-parameters"),
     "optimizer.ema_momentum": Setting(kinds.FRACTION, "decay of that average"),
 }
-"""Of a training."""
+"""Settings of a training."""
 
 _WRITE = "file to put the tables into, between <!-- {0}:begin --> and <!-- {0}:end -->"
 
@@ -261,4 +261,4 @@ TAKEN: dict[str, dict[str, Setting]] = {
         "paths.runs": Setting(kinds.PATH, "folder that the measurements are kept in"),
     },
 }
-"""What each command takes, of which anything depends."""
+"""The settings of each command that have an effect."""

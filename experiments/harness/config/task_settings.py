@@ -61,4 +61,4 @@ TASK: dict[str, Setting] = {
         }.items()
     },
 }
-"""By their paths."""
+"""Declarations by path."""
