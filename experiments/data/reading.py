@@ -44,8 +44,8 @@ def from_zips(paths: Iterable[Path]) -> Iterator[Named]:
                     if name.lower().endswith(KINDS) and inside not in seen:
                         if member.file_size > LARGEST_IMAGE:
                             raise UsageError(
-                                f"{path}: {name} has {member.file_size} bytes, of an image at most "
-                                f"{LARGEST_IMAGE} are read"
+                                f"{path}: {name} has {member.file_size} bytes; an image may have at most "
+                                f"{LARGEST_IMAGE}"
                             )
                         seen.add(inside)
                         yield str(Path(inside).parent), archive.read(member)

@@ -56,7 +56,7 @@ class Row(NamedTuple):
         error: relative error of its gradient, ``|g - reference| / |reference|``.
         cosine: between its gradient and the reference.
         milliseconds: of one meta-gradient of a meta-batch, compiled.
-        compile_seconds: of the first call, less one later call.
+        compile_seconds: of the first call, minus a later one.
     """
 
     name: str

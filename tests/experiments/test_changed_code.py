@@ -35,7 +35,7 @@ def test_a_complete_run_says_that_other_code_made_it(short, tmp_path, changed, c
     assert run(tmp_path, SHORT) == 0
     printed = capfd.readouterr().out
     assert f"made by other code: {CHANGED} changed" in printed
-    assert "run.fresh=true trains anew" in printed
+    assert "run.fresh=true trains a new run" in printed
     assert read(copy) == before
 
 

@@ -96,7 +96,7 @@ def test_interrupted_in_the_evaluation_it_says_how_to_go_on(copy, tmp_path, monk
 
 def test_another_label_is_applied_and_said(copy, untrained, tmp_path, capfd):
     assert run(tmp_path, [*SHORT, "label=mine"]) == 0
-    assert "is called mine from now on" in capfd.readouterr().out
+    assert "label of the run is now mine" in capfd.readouterr().out
     assert run(tmp_path, [*SHORT, "label=mine"]) == 0
     assert "is called" not in capfd.readouterr().out
 

@@ -101,7 +101,7 @@ def test_a_learned_optimizer_is_better_than_tuned_adam_within_its_horizon(page):
         print(rule, rates)  # noqa: T201
     for step in [at for at in (steps, 2 * steps, 5 * steps, 10 * steps) if at < found["learned"].shape[1]]:
         for name, curves in found.items():
-            for what, values in (("", curves), ("learned less ", found["learned"] - curves)):
+            for what, values in (("", curves), ("learned minus ", found["learned"] - curves)):
                 half = interval(len(SEEDS), values[:, step].std(ddof=1))
                 print(step, f"{what}{name} {values[:, step].mean():.4f} ± {half:.4f}")  # noqa: T201
     difference = (found["learned"] - found["adam"])[:, steps]

@@ -93,7 +93,7 @@ def test_every_command_takes_it(project, capfd):
     assert call(project, "evaluate", "packages=mylab", f"run={run}", "task.noise=0") == 0
     assert "RIDGE" in capfd.readouterr().out
     assert call(project, "report", "packages=mylab", f"runs={run.parent}") == 0
-    assert "points: ridge on 1 fresh tasks" in capfd.readouterr().out
+    assert "points: ridge on 1 held-out tasks" in capfd.readouterr().out
     assert call(project, "train", *OWN, "-m", "rule.learning_rate=0.1,0.2") == 0
     assert "1 complete before, 1 complete now" in capfd.readouterr().out
 

@@ -47,7 +47,7 @@ def execute(monkeypatch, capfd, *arguments):
 def test_the_table_is_the_one_computed_by_hand(folder, monkeypatch, capfd):
     """After a step the seeds of maml are at 2 and 4: 3 ± 12.706 * sqrt(2) / sqrt(2); that of other, at 3.
 
-    Averaged over seeds its tasks are at 2, 4 and 3; other less that is -1, -1 and 2: mean 0, standard
+    Averaged over seeds its tasks are at 2, 4 and 3; other minus maml is -1, -1 and 2: mean 0, standard
     deviation sqrt(3), over sqrt(3) tasks, times 4.303.
     """
     page = folder / "page.md"
@@ -56,12 +56,13 @@ def test_the_table_is_the_one_computed_by_hand(folder, monkeypatch, capfd):
     assert code == 0
     text = page.read_text()
     assert text.startswith(
-        "before\n<!-- report:begin -->\nsinusoid, 10-shot: mse on 3 fresh tasks (list abc) before"
+        "before\n<!-- report:begin -->\nsinusoid, 10-shot: mse on 3 held-out tasks (list abc) before"
     )
     assert text.endswith("<!-- report:end -->\nafter\n")
     assert re.findall(r"^[|-] .*", text, re.MULTILINE) == [
         "| algorithm | n | before | after 1 | median, after 1 | diverged, after 1 "
-        "| less maml, after 1, ± over tasks | less maml, after 1, ± over seeds | ms / iteration | learned |",
+        "| minus maml, after 1, ± over tasks | minus maml, after 1, ± over seeds "
+        "| ms / iteration | learned |",
         "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |",
         "| maml | 2 | 3.000 ± 0.000 | 3.000 ± 12.706 | 3.000 | 0 % | - | - | 0.75 | 30 |",
         "| other | 1 | 3.000 | 3.000 | 3.000 | 0 % | 0.0000 ± 4.3027 | 1.000 | 0.25 | 30 |",
@@ -70,7 +71,7 @@ def test_the_table_is_the_one_computed_by_hand(folder, monkeypatch, capfd):
         "- wild, seed 3: failed at iteration 7: not finite: meta_gradient/norm",
         "- wild, seed 1: missing",
     ]
-    for line in ("┃ less maml, after ┃", "0.0000 ± 4.3027", "wild, seed 1: missing", "not finite: meta_gr"):
+    for line in ("┃ minus maml, after ┃", "0.0000 ± 4.3027", "wild, seed 1: missing", "not finite: meta_gr"):
         assert line in captured.out
     lines = (folder / "report" / "sinusoid_10_shot.csv").read_text().splitlines()
     numbers = r"other,1,3\.0,,3\.0,0\.0,3\.0,,3\.0,0\.0,0\.0,4\.3026527297\d*,1\.0,,,0\.25,30\.0"

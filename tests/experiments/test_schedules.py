@@ -57,5 +57,5 @@ def test_learned_rates_leave_out_wrong_labels():
     for name in ("constant", "cosine"):
         difference = losses["learned"] - losses[name]
         half = interval(len(SEEDS), difference.std(ddof=1))
-        print("learned less", name, f"{difference.mean():.4f} ± {half:.4f}")  # noqa: T201
+        print("learned minus", name, f"{difference.mean():.4f} ± {half:.4f}")  # noqa: T201
         assert difference.mean() + half < 0

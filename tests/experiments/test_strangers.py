@@ -61,9 +61,9 @@ def test_what_is_no_file_is_not_waited_for(stopped, tmp_path, capfd, name):
     os.mkfifo(stopped.path / name)
     for command in (evaluate, reproduce):
         assert call(command, f"run={stopped.path}") == 2
-        assert f"{name} is no file" in capfd.readouterr().err
+        assert f"{name} is not a regular file" in capfd.readouterr().err
     assert run(tmp_path, SHORT) == 2
-    assert f"{name} is no file" in capfd.readouterr().err
+    assert f"{name} is not a regular file" in capfd.readouterr().err
 
 
 def test_a_report_and_a_reproduction_of_many_pass_over_a_bad_run(short, tmp_path, capfd):

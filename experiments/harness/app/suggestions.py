@@ -36,7 +36,7 @@ def no_setting(key: str, command: str) -> str:
     place, _, inner = path.rpartition(".")
     if place and not OmegaConf.is_config(OmegaConf.select(config, place, default=config)):
         wanted = f"{place}={{_target_: ..., {inner}: ...}}"
-        return f"there is no setting {path}: {place} is no object now, {wanted} is one"
+        return f"there is no setting {path}: {place} is not an object here, {wanted} is one"
     return f"there is no setting {path}{nearest(path, list(_known(config, command, path)))}"
 
 
@@ -62,7 +62,9 @@ def no_merging(word: str, command: str) -> str:
     path, _, value = word.lstrip("+~").partition("=")
     setting = declared(path, command)
     return (
-        f"{path}={value} must be {setting.kind.text}" if setting else f"{word} cannot be: it has another form"
+        f"{path}={value} must be {setting.kind.text}"
+        if setting
+        else f"{word} is invalid: its structure differs from that of the default"
     )
 
 

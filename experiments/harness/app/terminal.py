@@ -67,7 +67,8 @@ def evaluation_table(
     step, stand below.
     """
     table = Table(title=title, title_justify="left", caption_justify="left")
-    caption = f"mean over {evaluation.num_tasks} fresh tasks (list {evaluation.tasks_hash}) ± 95 % interval"
+    tasks = f"{evaluation.num_tasks} held-out tasks (list {evaluation.tasks_hash})"
+    caption = f"mean over {tasks} ± 95 % interval"
     if statistics is not None or evaluation.queries_at_once != "all":
         caption += f"\n{ANSWERED.get(evaluation.queries_at_once, 'queries answered {} at a time')}"
         caption = caption.format(evaluation.queries_at_once)

@@ -77,6 +77,6 @@ def require(config: Any, packages: Sequence[str]) -> None:
         names = ",".join([*packages, *missing])
         raise UsageError(
             f"{next(iter(missing.values()))} is not allowed: the configuration names code of the {which}, "
-            f"which you have not said to trust. Where it is yours, packages=[{names}] or {VARIABLE}={names} "
-            "in the environment lets it be run"
+            f"which is not trusted. If it is yours, packages=[{names}] or {VARIABLE}={names} "
+            "in the environment allows it"
         )

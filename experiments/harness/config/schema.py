@@ -169,7 +169,7 @@ def _section(section: str, node: Any, command: str) -> Config:
 
 def _require_known(prefix: str, node: Any, known: list[str]) -> None:
     if not isinstance(node, dict):
-        raise UsageError("the configuration is not one: it has no sections")
+        raise UsageError("the configuration has no sections")
     for key in node:
         if f"{prefix}{key}" not in known:
             raise UsageError(f"there is no setting {prefix}{key}{nearest(f'{prefix}{key}', known)}")

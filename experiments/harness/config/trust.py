@@ -74,7 +74,7 @@ def require(arguments: Sequence[str]) -> None:
         name = argument.partition("=")[0]
         if any(_is(name, full, short) for full, short in NOT_TAKEN.items()):
             raise UsageError(
-                f"{name} is not taken: the main configuration is ours, and other files are found with "
+                f"{name} is not allowed: the main configuration is fixed, and other files are found with "
                 "--config-dir=<folder>"
             )
 
@@ -234,7 +234,7 @@ def examined(path: Path) -> tuple[Container, dict[str, str | None]]:
 
 def _require_no_aliases(path: Path, text: str) -> None:
     if any(isinstance(token, (yaml.AliasToken, yaml.TagToken)) for token in yaml.scan(text)):
-        raise UsageError(f"{path} has aliases or tags, which configuration is not read with: write them out")
+        raise UsageError(f"{path} has YAML aliases or tags, which are not allowed: write the values out")
 
 
 def _require_settings(path: Path, node: Any, preset: bool) -> None:

@@ -51,7 +51,7 @@ class AdaptationCase(NamedTuple):
 
 
 def adaptation_cases(learner: Learner, meta: Meta, tasks: Source) -> list[AdaptationCase]:
-    """Adapt to fresh tasks and return what :func:`adaptation` draws.
+    """Adapt to held-out tasks and return what :func:`adaptation` draws.
 
     Of many tasks, they are those whose targets have a small, a middle, ... and the largest range: what fails,
     fails on large ones first.

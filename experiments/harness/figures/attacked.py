@@ -39,7 +39,7 @@ class Attacked(NamedTuple):
 
 
 def attacked(learner: Learner, meta: Meta, tasks: Source) -> Attacked | None:
-    """Attack the queries of a fresh task; return what :func:`draw` draws, or None if there are no judges.
+    """Attack the queries of a held-out task; return what :func:`draw` draws, or None if there are no judges.
 
     Args:
         learner: one that is judged by attacks, of a Keras model.

@@ -37,7 +37,7 @@ class Episode(NamedTuple):
 
 
 def episode(learner: object, meta: Meta, tasks: Source) -> Episode | None:
-    """Adapt to a fresh task; return what :func:`draw` draws, or None if it does not classify images.
+    """Adapt to a held-out task; return what :func:`draw` draws, or None if it does not classify images.
 
     The queries of the task are answered together, as in an evaluation.
 

@@ -35,7 +35,7 @@ class Horizon(NamedTuple):
 
 
 def measured(learner: Learner, metas: Mapping[str, Meta], tasks: Source) -> Horizon:
-    """Diagnose the inner loops of fresh tasks.
+    """Diagnose the inner loops of held-out tasks.
 
     Args:
         learner: of any problem.

@@ -17,7 +17,7 @@ def named(history: History, evaluation: Evaluation) -> list[str]:
 
 
 def metrics(history: History, evaluation: Evaluation, window: int, milliseconds: float | None) -> Figure:
-    """Draw a row of panels for each metric: on training tasks against iterations, on fresh ones by step.
+    """Draw a row of panels for each metric: on training tasks against iterations, on held-out ones by step.
 
     Args:
         history: of the training; the metric ``accuracy`` is ``outer/accuracy``.
@@ -42,7 +42,7 @@ def metrics(history: History, evaluation: Evaluation, window: int, milliseconds:
         low, high = curve.mean - curve.ci95, curve.mean + curve.ci95
         adapting.fill_between(evaluation.steps, low, high, color=BLUE, alpha=0.22, linewidth=0)
         adapting.plot(evaluation.steps, curve.mean, color=BLUE, lw=1.8, marker="o", ms=5)
-        title = f"{name} on {evaluation.num_tasks} fresh tasks"
+        title = f"{name} on {evaluation.num_tasks} held-out tasks"
         tidy(adapting, title, "inner gradient steps", f"query {name}, mean and 95 % interval")
         drawn = np.concatenate([values, curve.mean])
         if np.nanmin(drawn) >= 0 and np.nanmax(drawn) <= 1:  # a fraction

@@ -89,6 +89,6 @@ def draw(shown: Paths) -> Figure:
         axes.set_aspect("equal")
         axes.grid(alpha=0.3)
     count = next(iter(shown.positions.values())).shape[1]
-    figure.suptitle(f"{count} trajectories from the origin in fresh tasks", fontsize=11)
+    figure.suptitle(f"{count} trajectories from the origin in held-out tasks", fontsize=11)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     return figure

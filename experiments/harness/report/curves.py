@@ -32,7 +32,7 @@ def loss_by_step(table: Table) -> Figure:
     shown, others = readable(table)
     return draw(
         [_adapting(table, configuration) for configuration in shown],
-        f"{table.setting}: query loss after adapting to fresh tasks\n{others}".strip(),
+        f"{table.setting}: query loss after adapting to held-out tasks\n{others}".strip(),
         "inner gradient steps",
         f"{table.first['metric'].upper()}, mean and range over seeds",
         marked=True,

@@ -1,4 +1,4 @@
-"""A table of a report as text, and that as Markdown, LaTeX, CSV and for the terminal."""
+"""A table of a report as Markdown, LaTeX, CSV and for the terminal."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textascii
 LATEX |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
 
 ENDINGS = {"mean": "", "half": " ±", "median": ", median", "diverged": ", diverged"}
-"""Of the columns of a step, in CSV."""
+"""Endings of the names of a step's columns in CSV."""
 
 HEADING = 18
-"""Characters of a heading in the terminal, before it is broken."""
+"""Characters of a line of a heading in the terminal."""
 
 
 def title(table: Table) -> str:
-    """Return what the table is of."""
+    """Return the title: task, metric, evaluation tasks and iterations of training."""
     run = table.first
     iterations = sorted(table.runs["iterations"].unique())
     trained = " or ".join(f"{each:,.0f}".replace(",", " ") for each in iterations)
     return (
-        f"{table.setting}: {run['metric']} on {run['tasks']:.0f} fresh tasks (list {run['tasks_hash']}) "
+        f"{table.setting}: {run['metric']} on {run['tasks']:.0f} held-out tasks (list {run['tasks_hash']}) "
         f"before and after inner steps, {trained} iterations of training"
     )
 
 
 def caption(table: Table) -> str:
-    """Return how to read the numbers."""
+    """Return the explanation of the columns."""
     sentences = [
         "Losses: mean over n seeds ± 95 % t interval over seeds; one seed has no interval.",
         "Bold where the interval is wholly below all others of the column.",
@@ -48,9 +48,9 @@ def caption(table: Table) -> str:
     ]
     if table.baseline is not None:
         sentences.append(
-            f"Less {table.baseline}: mean difference ± 95 % t interval; over tasks, each averaged over "
-            "seeds: what other tasks would change; over seeds that both have, each averaged over tasks: what "
-            "other seeds would."
+            f"Minus {table.baseline}: mean difference ± 95 % t interval. Over tasks, each averaged over "
+            "seeds: uncertainty due to the choice of tasks. Over the seeds that both have, each averaged over "
+            "tasks: uncertainty due to the choice of seeds."
         )
     if "learner.steps" in table.paths:
         sentences.append("K: inner steps in training.")
@@ -71,7 +71,7 @@ def texts(table: Table, escape: Style, bold: Style) -> pd.DataFrame:
     shown[f"diverged, {_after(last)}"] = numbers["diverged"][last].map(_percent)
     for over in ("tasks", "seeds") if table.baseline is not None else ():
         values = table.differences[over]
-        heading = f"{escape(_less(table))}, {_after(last)}, ± over {over}"
+        heading = f"{escape(_minus(table))}, {_after(last)}, ± over {over}"
         shown[heading] = _values(values["mean"], values["half"])
     shown["ms / iteration"] = rows["milliseconds"].map("{:.2f}".format)
     shown["learned"] = rows["parameters"].map("{:.0f}".format)
@@ -86,7 +86,7 @@ def comma_separated(table: Table) -> str:
         for name, ending in ENDINGS.items():
             shown[f"{_after(step)}{ending}"] = table.numbers[name][step]
     for over, name in table.differences if table.baseline is not None else ():
-        heading = f"{_less(table)}, {_after(table.steps[-1])}, over {over}{' ±' if name == 'half' else ''}"
+        heading = f"{_minus(table)}, {_after(table.steps[-1])}, over {over}{' ±' if name == 'half' else ''}"
         shown[in_spreadsheet(heading)] = table.differences[over][name]
     shown["diverged at"] = table.rows["diverged_at"]
     shown["ms / iteration"] = table.rows["milliseconds"]
@@ -159,8 +159,8 @@ def _after(step: int) -> str:
     return "before" if step == 0 else f"after {step}"
 
 
-def _less(table: Table) -> str:
-    return f"less {table.baseline}"
+def _minus(table: Table) -> str:
+    return f"minus {table.baseline}"
 
 
 def _values(mean: pd.Series, half: pd.Series | None = None) -> pd.Series:

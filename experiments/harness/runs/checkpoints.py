@@ -48,7 +48,7 @@ def load(path: Path, identity: str) -> State:
     except Exception as error:  # Damage shows in the zip, in its compression, in NumPy's headers, in sizes.
         raise UsageError(f"{path} cannot be read as a checkpoint: {error!r}") from error
     if seal != _checksum(state):
-        raise UsageError(f"{path} is damaged: it does not have the checksum that it was written with")
+        raise UsageError(f"{path} is damaged: its checksum does not match its content")
     if run != identity:
         raise UsageError(f"{path} is a checkpoint of another run, {run}, not of {identity}")
     del state[RUN]
@@ -79,7 +79,7 @@ def recover(directory: Path, identity: str, accept: Callable[[State], None]) -> 
     if refused:
         raise UsageError(
             f"no checkpoint in {directory} can be used, the oldest because {refused}; "
-            "run.fresh=true starts anew beside it"
+            "run.fresh=true starts a new run"
         )
     return False
 

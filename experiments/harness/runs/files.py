@@ -155,7 +155,7 @@ def _opened(path: Path) -> IO[bytes]:
 def _size(path: Path, found: os.stat_result, limit: float = float("inf")) -> int:
     """Return the size of a regular file; raise UsageError for anything else, and for a larger one."""
     if not stat.S_ISREG(found.st_mode):
-        raise UsageError(f"{path} is no file: it is not read")
+        raise UsageError(f"{path} is not a regular file and is not read")
     if found.st_size > limit:
-        raise UsageError(f"{path} has {found.st_size} bytes, of a file of its kind at most {limit} are read")
+        raise UsageError(f"{path} has {found.st_size} bytes; such a file may have at most {limit}")
     return found.st_size

@@ -45,14 +45,14 @@ class Lock:
 
 
 @contextmanager
-def locked(folder: Path, remedy: str = "take run.fresh=true for a run beside it") -> Iterator[Lock]:
+def locked(folder: Path, remedy: str = "take run.fresh=true for a new run") -> Iterator[Lock]:
     """Lock the folder for the time of the context.
 
     The kernel has the lock for this process and drops it with it, however it ends; the file says who.
 
     Args:
         folder: which exists.
-        remedy: what to do beside waiting.
+        remedy: the alternative to waiting, for the message.
 
     Raises:
         UsageError: naming the process that has it, or if the lock's file is a link or no file.

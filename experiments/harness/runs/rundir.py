@@ -102,7 +102,7 @@ def create(run: RunDirectory, config: Config) -> None:
     """
     if run.metrics.exists() or any(run.checkpoints.glob("*")):
         raise UsageError(
-            f"{run.path} has results in it but no manifest.json: run.fresh=true starts beside it"
+            f"{run.path} has results in it but no manifest.json: run.fresh=true starts a new run"
         )
     with writing(run.path):
         run.checkpoints.mkdir(exist_ok=True)
@@ -184,7 +184,7 @@ def read_manifest(run: RunDirectory) -> Config | None:
         found, seal = manifest["format"], manifest.pop("seal", None)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(
-            f"{run.manifest} cannot be read: {error!r}; run.fresh=true starts beside it"
+            f"{run.manifest} cannot be read: {error!r}; run.fresh=true starts a new run"
         ) from error
     if found != FORMAT:
         raise UsageError(
@@ -193,11 +193,11 @@ def read_manifest(run: RunDirectory) -> Config | None:
         )
     if seal != _seal(manifest):
         raise UsageError(
-            f"{run.manifest} is damaged: it was changed after it was written; run.fresh=true starts beside it"
+            f"{run.manifest} is damaged: it was changed after it was written; run.fresh=true starts a new run"
         )
     for key, kind in KINDS.items():
         if not isinstance(manifest.get(key), kind):
-            raise UsageError(f"{run.manifest} is damaged: it has no {key}; run.fresh=true starts beside it")
+            raise UsageError(f"{run.manifest} is damaged: it has no {key}; run.fresh=true starts a new run")
     return manifest
 
 

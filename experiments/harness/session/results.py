@@ -27,14 +27,14 @@ from ..runs.rundir import LARGEST_EVALUATION, RunDirectory
 from .pictures import draw, loss_by_step
 from .session import Session
 
-TITLE = "Query loss after adaptation to fresh tasks"
+TITLE = "Query loss after adaptation to held-out tasks"
 
 STORED = ("mean", "median", "ci95")
 """What is kept of each curve over the inner steps."""
 
 
 def evaluate(config: Config, learner: ml.Learner, meta: ml.types.Meta) -> ml.Evaluation:
-    """Evaluate on fresh tasks as ``config["evaluation"]`` says."""
+    """Evaluate on held-out tasks as ``config["evaluation"]`` says."""
     settings, tasks = config["evaluation"], tasks_of(config, "evaluation")
     with failing_as("evaluation"):
         count = number(tasks, settings["tasks"])

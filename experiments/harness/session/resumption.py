@@ -15,7 +15,7 @@ from .session import Session
 def require_own(run: RunDirectory, config: Config, manifest: Config) -> None:
     """Raise UsageError if a folder holds a run of another configuration."""
     if manifest["identity"] != identity.training(config):
-        raise UsageError(f"{run.manifest} is of another run; run.fresh=true starts beside it")
+        raise UsageError(f"{run.manifest} is of another run; run.fresh=true starts a new run")
 
 
 def require_same_code(run: RunDirectory, config: Config, manifest: Config) -> None:
@@ -23,18 +23,18 @@ def require_same_code(run: RunDirectory, config: Config, manifest: Config) -> No
     other = provenance.changes(config, manifest)
     if other and config["run"]["resume"] != "changed" and checkpoints.listed(run.checkpoints):
         raise UsageError(
-            f"{run.path} was made by other code ({code.summary(other)}): run.resume=changed goes on with the "
-            "code of now and records both, run.fresh=true starts anew beside it"
+            f"{run.path} was made by other code ({code.summary(other)}): run.resume=changed continues it "
+            "with the present code and records both, run.fresh=true starts a new run"
         )
 
 
 def show_complete(run: RunDirectory, config: Config, manifest: Config) -> int:
     """Show a complete run, and give it the label that is asked for."""
-    say(f"since {manifest['end']}: {run.path} (run.fresh=true starts anew beside it)", "complete")
+    say(f"since {manifest['end']}: {run.path} (run.fresh=true starts a new run)", "complete")
     other = provenance.changes(config, manifest)
     if other:
         say(
-            f"{code.summary(other)}. These are its results; run.fresh=true trains anew beside it",
+            f"{code.summary(other)}. These are its results; run.fresh=true trains a new run",
             "made by other code:",
             "bold yellow",
         )
@@ -45,7 +45,7 @@ def show_complete(run: RunDirectory, config: Config, manifest: Config) -> int:
         files.require_plain_folder(run.path)
         with locked(run.path):
             rundir.update_manifest(run, afterwards=identity.afterwards(config))
-        say(f"the run is called {config['label']} from now on")
+        say(f"the label of the run is now {config['label']}")
     show(run, manifest)
     return 0
 

@@ -61,8 +61,8 @@ def _train_shared(config: Config, report: Report | None) -> int:
     if workers.unstarted(config):
         if report is not None:
             raise UsageError(
-                "a search gives up runs of one process alone: training.workers=1, or start the workers "
-                "yourself (TF_CONFIG, srun)"
+                "a search can prune runs of a single process only: set training.workers=1, or start the "
+                "workers yourself (TF_CONFIG, srun)"
             )
         return workers.start(config, {"config": config})
     crew = workers.joined(config)
@@ -78,8 +78,8 @@ def _train_shared(config: Config, report: Report | None) -> int:
             return _go_on(Session(run, config, trainer, lock, callbacks), report)
     except OSError as error:
         say(
-            f"{error.filename or run.path}: {error.strerror or error}. What was kept before is whole; when "
-            f"this is mended, go on with: {command()}",
+            f"{error.filename or run.path}: {error.strerror or error}. What was stored before is valid; once "
+            f"this is fixed, go on with: {command()}",
             "stopped:",
             "bold red",
         )
@@ -245,5 +245,5 @@ def _give_up(session: Session, validation: Validation) -> int:
     session.tracker.finish()
     session.note(status="pruned", end=rundir.now(), validation_loss=finite(validation.loss))
     iteration, loss = session.trainer.iteration, f"{validation.loss:.4g}"
-    say(f"given up at iteration {iteration}: its validation loss is {loss}, others had less there")
+    say(f"pruned at iteration {iteration}: its validation loss is {loss}, other trials had a lower one there")
     return 0

@@ -127,7 +127,7 @@ def _read(run: RunDirectory, packages: Sequence[str] | None) -> tuple[Config, Co
     row: Config = {"id": run.path.name, "path": str(run.path), "untrusted": False}
     settings: Config = {}
     if not run.path.exists():
-        return {**row, "status": "new", "reason": "it has not begun: the same command starts it"}, {}, None
+        return {**row, "status": "new", "reason": "it has not started: the same command starts it"}, {}, None
     try:
         config, manifest = rundir.read(run)
         with failing_as("what it left cannot be read"):  # a stranger's run may hold anything

@@ -136,7 +136,7 @@ class Setting:
         except (UsageError, HydraException, OmegaConfBaseException):
             raise
         except Exception as error:  # whatever they stumble over in words and files that are not well-formed
-            raise UsageError(f"no configuration comes of it: {type(error).__name__} {error}") from error
+            raise UsageError(f"no configuration can be composed: {type(error).__name__} {error}") from error
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = 0
         before = HydraConfig.instance().cfg

@@ -49,7 +49,7 @@ def _ends(values: RangeSweep) -> tuple[float, float]:
     """Return the least and the largest number of a range, without going through it."""
     number, kind = count(values), int if isinstance(values.range(), range) else float
     if kind is float and number > MOST_FLOATS:
-        raise ValueError("it has more numbers than can be told apart")
+        raise ValueError("it has more numbers than float64 can distinguish")
     first, step = map(Fraction, (values.start or 0, values.step))
     low, high = sorted((first, first + (number - 1) * step))
     return kind(low), kind(high)

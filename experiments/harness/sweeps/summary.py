@@ -79,7 +79,7 @@ def _name_other_code(jobs: Sequence[Job], after: Mapping[Job, str], packages: Se
     named = [f"{name} ({code.summary(lines)})" for name, lines in other.items() if lines]
     if named:
         say(
-            f"{shorten('; '.join(named), REASON)}. run.fresh=true trains anew beside them",
+            f"{shorten('; '.join(named), REASON)}. run.fresh=true trains new ones",
             f"{len(named)} of these runs were made by other code:",
             "bold yellow",
         )

@@ -30,14 +30,14 @@ WIDTH = 150
 """Of the table, in characters, at least: names are not cut where lines are short."""
 
 REMEDIES = {
-    "SpectralNormalization": "by design: it takes singular vectors for constants",
+    "SpectralNormalization": "by design: it treats singular vectors as constants",
     "categorical_crossentropy (logits, soft targets)": (
-        "what mixes targets and logits is taken for zero; for targets that are learned, use "
+        "the mixed derivative by targets and logits is zero; for learned targets, use "
         "`metalearn.losses.cross_entropy`, or call `tf.config.experimental.enable_op_determinism()`, as the "
         "commands here do"
     ),
 }
-"""What to say of a fault that no layer of ours mends."""
+"""Remedies for errors that no layer of this package fixes."""
 
 
 def cases() -> list[Case]:

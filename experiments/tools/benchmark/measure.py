@@ -29,7 +29,7 @@ class Measurement(NamedTuple):
         size: of the workload: width of the hidden layers, support images of a class, or ``"tasks=100"``.
         microseconds: of an iteration, one entry a round; empty if it failed.
         cpu_microseconds: of processor time, all threads together, likewise.
-        compile_seconds: of the first call, less a later one.
+        compile_seconds: of the first call, minus a later one.
         megabytes: that its peak memory grew by, from before it was built.
         failure: why there is nothing to report; empty if there is.
     """

@@ -37,7 +37,7 @@ CASES = [
     ("task.frequency=[1,2]", ["task=sinusoid has none, task=harmonic has one"]),
     ("evaluation.task.shots=5", ["did you mean +evaluation.task.shots"]),
     ("optimizer.amsgrad=true", ["did you mean +optimizer.amsgrad?"]),
-    ("rule.learning_rate.per=element", ["rule.learning_rate is no object now"]),
+    ("rule.learning_rate.per=element", ["rule.learning_rate is not an object here"]),
     ("hydra/launcher=jobib", ["hydra/launcher=jobib (did you mean joblib?)"]),
     ("hydra.sweeper.parms=1", ["hydra.sweeper.params"]),
     ("task=null", ["task=null", "names no task", "sinusoid", "task.<setting>"]),
@@ -134,7 +134,7 @@ def test_odd_words_get_a_message(word, monkeypatch, capfd, tmp_path):
     assert code == 2
     assert "Traceback" not in message
     assert message.startswith("error: ")
-    if "no configuration comes of" in message:  # Hydra's own words may not say of what
+    if "no configuration can be composed" in message:  # Hydra's own words may not say of what
         assert word[:40] in message
 
 

@@ -106,7 +106,7 @@ def test_a_file_of_arrays_is_a_set_and_a_split_file_names_its_classes(tmp_path, 
     with pytest.raises(UsageError, match=r"test\.csv cannot be read as a list of classes .*columns filename"):
         folder(str(tmp_path / "set.npz"), **settings)
     np.savez_compressed(tmp_path / "bomb.npz", cat=np.zeros((100, 6, 6, 1), np.uint8))
-    with pytest.raises(UsageError, match=r"larger inside than outside: write it by numpy\.savez"):
+    with pytest.raises(UsageError, match=r"larger when unpacked: write it by numpy\.savez"):
         folder(str(tmp_path / "bomb.npz"), **settings)
 
 
@@ -118,7 +118,7 @@ def test_what_is_too_large_for_an_image_is_not_read(images, omniglots, monkeypat
         folder(str(images), ways=2, shots=1, queries=1, size=8)
     with zipfile.ZipFile(omniglots / "images_evaluation.zip", "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("images_evaluation/A/a/big.png", bytes(100_000))
-    with pytest.raises(UsageError, match=r"big\.png has 100000 bytes, of an image at most 1000 are read"):
+    with pytest.raises(UsageError, match=r"big\.png has 100000 bytes; an image may have at most 1000"):
         omniglot(str(omniglots))
 
 

@@ -76,7 +76,7 @@ def test_the_baseline_is_the_one_of_the_fewest_steps():
     five, one = (make_group("maml", [[4, 3]], learner={"steps": steps}) for steps in (5, 1))
     table = table_of(five, one, GOOD, baseline="maml")
     assert table.baseline == "maml, K = 1"
-    assert "less maml, K = 1, after 1, ± over tasks" in render.texts(table, str, str)
+    assert "minus maml, K = 1, after 1, ± over tasks" in render.texts(table, str, str)
     other = table_of(GOOD, FAR, baseline="maml")
     assert other.baseline is None
     assert not [name for name in render.texts(other, str, str) if "less" in name]

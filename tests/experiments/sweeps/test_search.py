@@ -108,7 +108,7 @@ def test_runs_worse_than_others_are_pruned(tmp_path, capfd):
         ([RATE, "hydra.sweeper.parallel=10000000000"], ["hydra.sweeper.parallel=10000000000", "1000"]),
         ([RATE, "hydra.sweeper.trials=1000000000000"], ["hydra.sweeper.trials=1000000000000", "100000"]),
         (["rule.learning_rate=interval(0,inf)"], ["rule.learning_rate=interval(0,inf)", "not finite"]),
-        (["rule.learning_rate=range(0,1,1e-300)"], ["more numbers than can be told apart"]),
+        (["rule.learning_rate=range(0,1,1e-300)"], ["more numbers than float64 can distinguish"]),
         ([RATE, "evaluation.seed=2"], ["validation.seed=2"]),
     ],
 )
