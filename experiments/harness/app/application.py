@@ -247,7 +247,8 @@ def _explain(error: Exception, config_name: str) -> str:
 def _unreadable(error: Exception) -> str:
     words = shlex.join(sys.argv[1:])
     shown = words if len(words) <= LONGEST_SHOWN else f"{words[:LONGEST_SHOWN]}..."
-    return f"no configuration can be composed from {shown}: {type(error).__name__} {error}; --help shows what there is"
+    reason = f"{type(error).__name__} {error}"
+    return f"no configuration can be composed from {shown}: {reason}; --help lists the settings"
 
 
 def _install(group: str, option: str) -> str:

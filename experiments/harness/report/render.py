@@ -49,8 +49,8 @@ def caption(table: Table) -> str:
     if table.baseline is not None:
         sentences.append(
             f"Minus {table.baseline}: mean difference ± 95 % t interval. Over tasks, each averaged over "
-            "seeds: uncertainty due to the choice of tasks. Over the seeds that both have, each averaged over "
-            "tasks: uncertainty due to the choice of seeds."
+            "seeds: uncertainty due to the choice of tasks. Over the seeds that both have, each averaged "
+            "over tasks: uncertainty due to the choice of seeds."
         )
     if "learner.steps" in table.paths:
         sentences.append("K: inner steps in training.")
