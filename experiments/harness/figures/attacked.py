@@ -1,4 +1,4 @@
-"""Adversarial examples of images: what a learner takes them for, by the radius of the attack."""
+"""Adversarial examples of images, and a learner's predictions for them by radius of the attack."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .axes import FRESH
 from .episodes import image, pictured
 
 SHOWN = 8
-"""Images beside each other."""
+"""Images in a row."""
 
 
 class Attacked(NamedTuple):
@@ -66,7 +66,7 @@ def attacked(learner: Learner, meta: Meta, tasks: Source) -> Attacked | None:
 
 
 def draw(shown: Attacked) -> Figure:
-    """Draw a row of images for each radius, with the classes that they are taken for."""
+    """Draw a row of images for each radius, with the predicted classes."""
     rows, columns = shown.answers.shape
     figure = Figure(figsize=(1.1 + 1.2 * columns, 0.7 + 1.5 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False)

@@ -1,4 +1,4 @@
-"""What outer losses report beside themselves, such as an accuracy: while training, and by inner step."""
+"""Metrics of outer losses, such as an accuracy: during training, and by inner step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .axes import BLUE, tidy, window_in_use, window_means
 
 
 def named(history: History, evaluation: Evaluation) -> list[str]:
-    """Return the metrics that both training and evaluation have."""
+    """Return the metrics that are in both the training history and the evaluation."""
     return [name for name in evaluation.metrics if f"outer/{name}" in history]
 
 

@@ -1,4 +1,4 @@
-"""Arrays in ``.npz`` files, which may be a stranger's: nothing is allocated that the file does not hold."""
+"""Arrays in untrusted ``.npz`` files: no memory is allocated for data that the file does not contain."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..errors import UsageError
 from .files import MIB, require_regular
 
 LARGEST = 16384 * MIB
-"""Bytes of a file that is read."""
+"""Largest number of bytes of a file."""
 
 MOST = 100_000
-"""Arrays of a file."""
+"""Largest number of arrays in a file."""
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of a file that ``numpy.savez`` wrote, by name.
+    """Return the arrays of a file written by ``numpy.savez``, by name.
 
     Raises:
         OSError, ValueError, zipfile.BadZipFile: if it cannot be read.

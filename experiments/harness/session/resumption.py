@@ -1,4 +1,4 @@
-"""A run that exists: whether it may be gone on with, from where, and how one that is complete is shown."""
+"""Existing runs: whether they may be resumed, from where, and the output for complete ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def require_own(run: RunDirectory, config: Config, manifest: Config) -> None:
 
 
 def require_same_code(run: RunDirectory, config: Config, manifest: Config) -> None:
-    """Raise UsageError if going on would mix two programs without the user's word for it."""
+    """Raise UsageError if resuming would mix two versions of the code without the user's consent."""
     other = provenance.changes(config, manifest)
     if other and config["run"]["resume"] != "changed" and checkpoints.listed(run.checkpoints):
         raise UsageError(
@@ -29,7 +29,7 @@ def require_same_code(run: RunDirectory, config: Config, manifest: Config) -> No
 
 
 def show_complete(run: RunDirectory, config: Config, manifest: Config) -> int:
-    """Show a complete run, and give it the label that is asked for."""
+    """Show a complete run, and update its label."""
     say(f"since {manifest['end']}: {run.path} (run.fresh=true starts a new run)", "complete")
     other = provenance.changes(config, manifest)
     if other:
@@ -51,7 +51,7 @@ def show_complete(run: RunDirectory, config: Config, manifest: Config) -> int:
 
 
 def resume(session: Session, manifest: Config) -> None:
-    """Go back to the newest checkpoint, or to the start where there is none yet."""
+    """Restore the newest checkpoint, or the initial state if there is none."""
     run, trainer, config = session.run, session.trainer, session.config
 
     def accept(state: checkpoints.State) -> None:

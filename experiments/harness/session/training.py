@@ -1,4 +1,4 @@
-"""A training session: from a configuration to a finished, or interrupted, run folder."""
+"""A training session: from a configuration to the folder of a finished or interrupted run."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def train(config: Config, report: Report | None = None) -> int:
 
 
 def _train_shared(config: Config, report: Report | None) -> int:
-    """Train with the workers that share the run, if any do: lead them, follow, or start and wait for them."""
+    """Train with the workers that share the run: as chief, as another worker, or after starting them."""
     run = rundir.locate(config)
     manifest = rundir.read_manifest(run)
     if manifest is not None:
@@ -87,7 +87,7 @@ def _train_shared(config: Config, report: Report | None) -> int:
 
 
 def _go_on(session: Session, report: Report | None) -> int:
-    """Train from where the run is to its end, and evaluate."""
+    """Train a run from its present iteration to its end, and evaluate it."""
     started = time.perf_counter()
     run, config, trainer = session.run, session.config, session.trainer
     manifest = rundir.read_manifest(run)
@@ -154,7 +154,7 @@ def _work(session: Session, report: Report | None, started: float) -> int:
 
 
 def _compare(session: Session) -> None:
-    """Hold the program to eager execution before it is used; a run that fails there says so."""
+    """Compare the compiled program with eager execution before it is used; record an error in the run."""
     trainer = session.trainer
     try:
         trainer.compare()
@@ -225,12 +225,12 @@ def _train(session: Session, validation: Validation) -> float:
 
 
 def _stopped(session: Session) -> bool:
-    """Say whether a callback has ended the training where it is; the run may have been killed since."""
+    """Return whether a callback has ended the training here; the run may have been killed later."""
     return (rundir.read_manifest(session.run) or {}).get("stopped") == session.trainer.iteration
 
 
 def _fail(session: Session, error: ml.NonFiniteError) -> int:
-    """Keep the last good state of a run that has diverged."""
+    """Store the last valid state of a run that has diverged."""
     Diagnoses(session).diagnose()
     path = session.save()
     session.note(status="failed", end=rundir.now(), error=str(error), diverged=True)

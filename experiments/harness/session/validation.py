@@ -1,4 +1,4 @@
-"""Validation while a run goes on: the loss on tasks that are neither of training nor of the evaluation."""
+"""Validation during training: the loss on tasks that differ from those of training and of the evaluation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Validation:
     """
 
     def __init__(self, session: Session, report: Report | None) -> None:
-        """Prepare; nothing is computed where ``validation.interval`` is null.
+        """Prepare the validation; nothing is computed if ``validation.interval`` is null.
 
         Raises:
             UsageError: if the tasks do not fit.
@@ -62,7 +62,7 @@ class Validation:
         return Watch(called, limit=called(None))
 
     def at_the_end(self) -> None:
-        """Validate a run that is trained, if it is validated at all."""
+        """Validate a trained run, if validation is enabled."""
         if self._interval is not None:
             self._validate()
 

@@ -1,4 +1,4 @@
-"""What runs have left on disk, as frames; :mod:`experiments.results` says what is in them."""
+"""Stored results of runs as data frames; :mod:`experiments.results` describes their columns."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from ..runs.rundir import LARGEST_EVALUATION, RunDirectory
 from . import definition
 
 SEEDED = ("seed", *identity.WITHOUT_EFFECT)
-"""Settings that runs of one configuration may differ in."""
+"""Settings in which runs of one configuration may differ."""
 
 STEPS = (0, 1, 5, 10)
-"""Inner steps that tables have a column for, as far as they were evaluated; the last one has too."""
+"""Inner steps with a column in tables, if they were evaluated; the last step always has one."""
 
 SHOWN_VERSIONS = ("metalearn-tf", "tensorflow", "keras", "numpy")
 
@@ -38,7 +38,7 @@ COLUMNS = (
     *("inner_steps", "seconds", "milliseconds", "parameters", "metric", "tasks", "tasks_hash"),
     *("diverged_at", "configuration", "versions", "path", "untrusted"),
 )
-"""Of all runs, whatever varies between them."""
+"""Columns that describe all runs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +79,7 @@ def collect(folder: Path, packages: Sequence[str] | None = None) -> Collection:
 
 
 def read(paths: Iterable[Path], folder: Path, packages: Sequence[str] | None = None) -> Collection:
-    """Return the runs in some folders, named relative to another one; one that is damaged says so."""
+    """Return the runs in some folders, named relative to another one; damaged runs have a reason."""
     rows: dict[str, Config] = {}
     settings: dict[str, Config] = {}
     losses: dict[str, np.ndarray] = {}
@@ -103,18 +103,18 @@ def read(paths: Iterable[Path], folder: Path, packages: Sequence[str] | None = N
 
 
 def shown_steps(known: Iterable[int]) -> list[int]:
-    """Return the inner steps that tables have a column for: a few, and the last."""
+    """Return the inner steps with a column in tables: a few, and the last."""
     steps = [*known]
     return [step for step in steps if step in STEPS or step == steps[-1]]
 
 
 def label(config: Config) -> str:
-    """Return what tables and figures call a run; its experiment where that is not said."""
+    """Return the label of a run in tables and figures, or the name of its experiment if it has none."""
     return str(config.get("label") or config.get("name"))
 
 
 def training_loss(path: Path) -> np.ndarray:
-    """Return the query loss of each iteration of training; NaN for what is no number."""
+    """Return the query loss of each training iteration; NaN for entries that are not numbers."""
     require_regular(path, metrics.LARGEST)
     column = pd.read_csv(
         path, usecols=[LOSS], quoting=3, on_bad_lines="skip", encoding_errors="replace", low_memory=False
@@ -123,7 +123,7 @@ def training_loss(path: Path) -> np.ndarray:
 
 
 def _read(run: RunDirectory, packages: Sequence[str] | None) -> tuple[Config, Config, np.ndarray | None]:
-    """Return what describes a run, its settings, and its losses if it is complete."""
+    """Return the description of a run, its settings, and its losses if it is complete."""
     row: Config = {"id": run.path.name, "path": str(run.path), "untrusted": False}
     settings: Config = {}
     if not run.path.exists():
@@ -204,7 +204,7 @@ def _settings(config: Config) -> Config:
 
 
 def _flat(node: Config, prefix: str) -> Iterator[tuple[str, Any]]:
-    """Yield settings by their dotted paths; a ``_target_`` stands for the node that has it."""
+    """Yield settings by their dotted paths; a ``_target_`` has the path of its node."""
     for key, value in node.items():
         path = f"{prefix}{key}"
         if isinstance(value, dict) and value:
@@ -216,7 +216,7 @@ def _flat(node: Config, prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _unfinished(manifest: Config) -> str:
-    """Say how far a run came that is not complete, and why not further."""
+    """Return how far an incomplete run has come, and why it has not come further."""
     place = f"{manifest['status']} at iteration {manifest['iteration']}"
     if manifest["status"] == "pruned":
         return f"given up at iteration {manifest['iteration']} by its search"

@@ -67,7 +67,7 @@ def tensorboard_tracker(
 
 
 def _go_back(path: Path, iteration: int) -> None:
-    """Take from a file of events what is of later iterations; all of it, where a run starts again."""
+    """Remove the events of later iterations from a file; all of them, if a run starts again."""
     events = list(_events(path))
     kept = [event for event, step in events if step <= iteration and iteration]
     if not kept:
@@ -81,7 +81,7 @@ def _go_back(path: Path, iteration: int) -> None:
 
 
 def _events(path: Path) -> Iterator[tuple[bytes, int]]:
-    """Yield the events of a file and their iterations, up to where a killed process has cut it."""
+    """Yield the events of a file and their iterations, up to the record in which a killed process cut it."""
     with suppress(tf.errors.DataLossError):
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             yield record, tf.compat.v1.Event.FromString(record).step
@@ -122,7 +122,7 @@ class _TensorBoardTracker:
 
     @contextmanager
     def _now(self) -> Iterator[int]:
-        """Write what the context makes at the last iteration, after its points."""
+        """Write the events of the context at the last iteration, after its points."""
         self._write(self._points.rest())
         end = self._points.end or 0
         with self._writer.as_default(end):
@@ -130,7 +130,7 @@ class _TensorBoardTracker:
         self._writer.flush()
 
     def _write(self, points: list[Point]) -> None:
-        """Write one event for each; as many as there are names take ten times as long."""
+        """Write one event with all names, as an event for each name takes ten times as long."""
         from tensorboard.plugins.histogram.summary_v2 import histogram_pb
         from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 

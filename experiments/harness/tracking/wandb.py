@@ -83,7 +83,7 @@ def wandb_tracker(
 
 
 def _abandon() -> None:
-    """Have its process, if it is gone, not be waited for at exit."""
+    """Prevent W&B's process, if it has ended, from being waited for at exit."""
     import wandb
 
     wandb.teardown()
@@ -155,7 +155,7 @@ class _WandbTracker:
             self._run.log({STEP: end, **values, **histograms}, step=end)
 
     def _log_event(self, row: dict[str, Any]) -> None:
-        """Log something of now: in the row of the last iteration, which stays open until the next one."""
+        """Log values in the row of the last iteration, which remains open until the next one."""
         self._log_points(self._points.rest())
         end = self._points.end
         known = {} if end is None else {STEP: end}
@@ -165,7 +165,7 @@ class _WandbTracker:
 
 @contextmanager
 def _environment(directory: Path, mode: str) -> Iterator[None]:
-    """Have W&B keep its caches below ``directory``, not ask for a login, not report errors when offline.
+    """Let W&B keep its caches below ``directory``, not ask for a login, and not report errors when offline.
 
     It takes these settings from the environment only. What the user has set stays.
     """
