@@ -38,7 +38,10 @@ def maml(in_graph, sinusoids):
     ids=["meta_sgd", "lslr"],
 )
 def test_learned_rates_that_are_equal_and_held_still_are_maml(maml, in_graph, sinusoids, rule):
-    """Meta-SGD (one rate an element), and LSLR (one a variable and step), started from one value."""
+    """With equal fixed rates, Meta-SGD and LSLR have MAML's meta-gradient.
+
+    Meta-SGD has a rate for each element, LSLR one for each variable and step.
+    """
     meta, expected = maml
     learner = ml.MetaLearner(mlp(), ml.losses.mse, rule, STEPS)
     whole = learner.initialize(0)
@@ -50,7 +53,7 @@ def test_learned_rates_that_are_equal_and_held_still_are_maml(maml, in_graph, si
 
 
 def test_anil_is_maml_with_the_body_held_still(in_graph, sinusoids):
-    """The rates of MAML are learned ones, which are 0 in the body."""
+    """ANIL has the meta-gradient of MAML with learned rates that are 0 in the body."""
     anil = ml.MetaLearner(mlp(), ml.losses.mse, ml.rules.sgd(RATE), STEPS, adapted="head")
     rule = ml.rules.sgd(ml.rules.learned(RATE, per="variable"))
     maml = ml.MetaLearner(mlp(), ml.losses.mse, rule, STEPS)

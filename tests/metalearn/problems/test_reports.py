@@ -131,7 +131,7 @@ class TestClassifier:
 
     @pytest.mark.parametrize("rank", [0, 2])
     def test_labels_of_a_wrong_rank_are_refused(self, learner, rank):
-        """By the trainer and by evaluation, before anything runs; both shapes are named."""
+        """Trainer and evaluation reject labels of a wrong rank before training, and name both shapes."""
 
         def wrong(seed, tasks):
             batches = blobs(seed, tasks)
@@ -153,7 +153,7 @@ class TestOuterLoss:
 
     @pytest.mark.parametrize("by_name", mostly_slow([True, False], True))
     def test_it_judges_queries_alone(self, source, by_name):
-        """The inner loop descends the cross-entropy; the meta-loss is 1 - the mean probability."""
+        """The outer loss and metric are those of the queries after steps on the cross-entropy."""
 
         def unlikely(targets, outputs):
             return 1 - tf.reduce_mean(tf.gather(tf.nn.softmax(outputs), targets, batch_dims=1))

@@ -29,7 +29,7 @@ def seen(gradient):
 
 
 def test_equals_kerass_lstm():
-    """Of two layers with random weights, over four steps, every element as a sequence of its own; 1e-12."""
+    """Four steps with random weights equal those of Keras' LSTM on each element's gradients."""
     random = np.random.default_rng(0)
     rule = rules.learned_rnn(RATE, units=UNITS, preprocessing=P)
     theta = {key: tf.constant(random.normal(size=shape)) for key, shape in SHAPES.items()}
