@@ -44,7 +44,7 @@ def targets(path, tree):
 
 
 def test_imports_are_relative():
-    """Where the package is installed, it has another name; Hydra finds plugins as packages of their own."""
+    """Modules import each other relatively, because the installed package has another name."""
     wrong = []
     for path, tree in modules().items():
         names = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]

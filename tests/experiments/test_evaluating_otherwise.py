@@ -35,7 +35,7 @@ def stored(run):
 
 
 def test_a_complete_run_is_evaluated_otherwise_and_back(copy, untrained, tmp_path, capfd):
-    """The first evaluation is stored separately; requested again, it has the same bits."""
+    """Another evaluation replaces the first, which is stored and has the same bits when requested again."""
     before = content(copy)
     first = stored(copy)
     assert run(tmp_path, OTHERWISE) == 0
@@ -73,7 +73,10 @@ def test_an_evaluation_that_fails_can_be_repeated_otherwise(short, tmp_path, mon
 
 @pytest.mark.parametrize("again", [False, True])
 def test_interrupted_in_the_evaluation_it_says_how_to_go_on(copy, tmp_path, monkeypatch, capfd, again):
-    """By Ctrl-C: immediately if it is pressed again; otherwise the evaluation has a few seconds to end."""
+    """After an interruption in the evaluation, the run can be resumed with the same bits.
+
+    A second Ctrl-C ends it immediately; otherwise the evaluation has a few seconds to end.
+    """
     before = content(copy)
 
     def interrupt(*_):
@@ -102,7 +105,7 @@ def test_another_label_is_applied_and_said(copy, untrained, tmp_path, capfd):
 
 
 def test_equal_numbers_are_one_run(copy, untrained, tmp_path, capfd):
-    """0.0 and 0, 1e-3 and 0.001; words for what is on and off."""
+    """Values such as 0.0 and 0, 1e-3 and 0.001, no and false give the same run."""
     same = ["learner.proximal=0", "optimizer.learning_rate=1e-3", "task.noise=0", "run.fresh=no"]
     assert run(tmp_path, [*SHORT, *same, "training.jit_compile=no"]) == 0
     assert "complete since" in capfd.readouterr().out

@@ -68,7 +68,7 @@ def test_it_is_evaluated_with_its_own_settings_and_reproduced(project, capfd):
 
 
 def test_it_is_swept_and_reported(project, capfd):
-    """Of the two jobs one is complete: the run above."""
+    """A sweep of two jobs, of which one is complete, and its report run in the user's folder."""
     sweep = [word for word in SWEEP if word != "hydra/launcher=joblib"]  # which is slow to start
     assert len(sweep) < len(SWEEP)
     assert call(project, *sweep, *SMALL, "paths.runs=whole") == 0
@@ -83,7 +83,7 @@ def test_it_is_swept_and_reported(project, capfd):
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "reproduce", "report", "check_gradients"])
 def test_without_trust_nothing_of_it_is_run(project, capfd, command):
-    """For any content of the run or a file there is one message and exit code 2."""
+    """Without trust, every command has one message and exit code 2, and imports nothing of the package."""
     run = only_run(project).path.relative_to(project)
     own_project.forget()
     arguments = {"evaluate": [f"run={run}"], "reproduce": [f"run={run}"], "report": ["runs=runs/waves"]}

@@ -45,10 +45,12 @@ def execute(monkeypatch, capfd, *arguments):
 
 @pytest.mark.usefixtures("undrawn")
 def test_the_table_is_the_one_computed_by_hand(folder, monkeypatch, capfd):
-    """After a step the seeds of maml are at 2 and 4: 3 ± 12.706 * sqrt(2) / sqrt(2); that of other, at 3.
+    """The table in a page equals the one computed by hand.
 
-    Averaged over seeds its tasks are at 2, 4 and 3; other minus maml is -1, -1 and 2: mean 0, standard
-    deviation sqrt(3), over sqrt(3) tasks, times 4.303.
+    After a step the seeds of maml are at 2 and 4: 3 ± 12.706 * sqrt(2)
+
+    sqrt(2); that of other, at 3. Averaged over seeds its tasks are at 2, 4 and 3; other minus maml is -1, -1
+    and 2: mean 0, standard deviation sqrt(3), over sqrt(3) tasks, times 4.303.
     """
     page = folder / "page.md"
     page.write_text("before\n<!-- report:begin -->\nold\n<!-- report:end -->\nafter\n")
@@ -99,7 +101,7 @@ def test_figures_are_written_and_on_the_page(folder, monkeypatch, capfd):
 
 @pytest.mark.usefixtures("undrawn")
 def test_lists_of_tasks_have_files_of_their_own_inside_the_folder(folder, monkeypatch, capfd):
-    """For any name of an experiment."""
+    """Each list of tasks has its own files in the report's folder, whatever the experiment's name."""
     make_run(folder / "more", "new", 0, [[1, 1]] * 2)
     make_run(folder / "more", "maml", 0, [[1, 1]] * 4, name="../../[red]")
     assert execute(monkeypatch, capfd, f"runs={folder}")[0] == 0
@@ -135,7 +137,7 @@ def test_bad_input_gets_one_clear_message(folder, monkeypatch, capfd, arguments,
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_run_of_code_that_is_not_trusted_is_left_out_and_named(folder, monkeypatch, capfd):
-    """The others are reported, and the exit code is 2; with the user's consent it is included."""
+    """Runs of untrusted code are excluded, with exit code 2, unless the package is trusted."""
     make_run(folder, "theirs", 0, [[4, 1], [2, 3], [3, 2]], task={"_target_": "lab_of_theirs.Task"})
     code, captured = execute(monkeypatch, capfd, f"runs={folder}")
     assert code == 2

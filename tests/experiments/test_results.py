@@ -104,7 +104,7 @@ def test_configurations_that_differ_are_told_apart(folder):
 
 
 def test_a_seed_counts_once_and_has_one_shape(folder):
-    """A second run with equal settings is not another sample."""
+    """A run with equal settings, or with an evaluation of another shape, is excluded with a reason."""
     make_run(folder / "again", "maml", 0, [[9, 9]] * 3)
     make_run(folder, "maml", 2, [[9, 9]] * 4)
     runs = results.load(folder)

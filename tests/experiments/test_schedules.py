@@ -25,7 +25,7 @@ def composed(seed):
 
 @pytest.mark.slow
 def test_learned_rates_leave_out_wrong_labels():
-    """With five seeds, the test loss of learned rates is below that of the best constant and cosine.
+    """Over five seeds, test losses of learned rates are below those of the best constant and cosine.
 
     The 95 % t intervals of the differences over seeds are below 0. The baselines are tuned with the outer
     loss, like the schedule, and with as many forward passes; the evaluation has other initial weights.

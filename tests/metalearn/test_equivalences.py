@@ -67,7 +67,7 @@ def test_anil_is_maml_with_the_body_held_still(in_graph, sinusoids):
 
 
 def test_cavia_that_does_not_use_its_context_is_training_on_all_tasks_at_once(in_graph, sinusoids):
-    """The context enters with weights of 0, so stays 0: its gradient is Keras' own, of the pooled queries."""
+    """With weights of 0 for the context, CAVIA has the gradient of Keras for the queries of all tasks."""
     model = ml.models.context_mlp(hidden=(4,), context=2, activation="tanh", dtype="float64")
     cavia = ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(1.0), STEPS, adapted="context")
     meta = cavia.initialize(0)

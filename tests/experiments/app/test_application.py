@@ -104,7 +104,7 @@ def test_a_page_without_an_algorithm_does_not_have_a_setting(monkeypatch, capfd)
 
 @pytest.mark.parametrize(("argument", "expected"), CASES, ids=[case[0] for case in CASES])
 def test_bad_input_gets_one_clear_message(argument, expected, monkeypatch, capfd, tmp_path):
-    """The exit code is 2, the message names the error, and there is neither a traceback nor a new folder."""
+    """Invalid input has the exit code 2 and a message that names the error, without traceback or folder."""
     runs = [] if argument.startswith("paths") else [f"paths.runs={tmp_path}"]
     code, _, message = outcome(monkeypatch, capfd, train.main, "train", argument, *runs)
     assert code == 2
@@ -128,7 +128,7 @@ def resolved(config):
 
 @pytest.mark.parametrize("word", [*ODD.split(), "a=" + "[" * 500, "a" * 5000 + "=1"])
 def test_odd_words_get_a_message(word, monkeypatch, capfd, tmp_path):
-    """Errors that Hydra raises before a task starts."""
+    """Errors that Hydra raises before a task starts have the exit code 2 and one message."""
     monkeypatch.chdir(tmp_path)
     code, _, message = outcome(monkeypatch, capfd, resolved, "train", word)
     assert code == 2

@@ -180,7 +180,7 @@ def test_packages_are_not_imported_for_their_files(strange, capfd, monkeypatch, 
 
 
 def test_files_beside_ours_are_held_to_the_same(tmp_path, monkeypatch):
-    """A preset may set values of the sweeper, like the presets of this project, whose files are accepted."""
+    """Only this project's own files may hold settings of Hydra, and presets values of the sweeper."""
     for path in CONFIGS.rglob("*.yaml"):
         trust.examined(path)
     monkeypatch.setattr(trust, "CONFIGS", tmp_path)
@@ -227,7 +227,7 @@ def test_the_main_configuration_is_ours(option, capfd):
 
 
 def test_a_stranger_s_settings_work(strange, short, capfd):
-    """A file of settings gives the same run as these settings on the command line."""
+    """Settings in an untrusted file give the same run as on the command line."""
     lines = ["# @package _global_", "defaults:", "  - override /rule: sgd", "rule: {learning_rate: 0.01}"]
     (strange / "experiment" / "mine.yaml").write_text("\n".join(lines))
     runs = strange.parent / "runs"
