@@ -47,7 +47,7 @@ def test_settings_are_found():
 
 
 def together(found):
-    """Join what has the same choices of pages and no two values of a setting: to compose takes a while."""
+    """Join commands with equal pages and without two values of a setting, because composing takes long."""
     joined = []
     for (command, *overrides), where in found.items():
         given = dict(word.split("=", 1) for word in overrides)

@@ -36,7 +36,7 @@ def package(parts):
 
 
 def targets(path, tree):
-    """Yield what a module imports of ``experiments``, as parts of names."""
+    """Yield the modules of ``experiments`` that a module imports, as parts of their names."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = [*path.parts[: -node.level], *filter(None, (node.module or "").split("."))]

@@ -24,7 +24,7 @@ def public_modules():
 
 
 def public_names(module):
-    """Return the names of ``__all__``, or of what the module itself defines, that are no modules."""
+    """Return the names of ``__all__``, or those that the module defines, without modules."""
     defined = [
         name
         for name, value in vars(module).items()

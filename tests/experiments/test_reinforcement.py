@@ -16,7 +16,7 @@ def returns(runs, name):
 
 @pytest.mark.slow
 def test_navigation_adapts_in_one_step(tmp_path):
-    """The return after one step is at least -3.5, and before it below -7, on the mean of three seeds."""
+    """The mean return after one step is at least -3.5; before it, each of three seeds is below -7."""
     for seed in (0, 1, 2):
         options = [f"seed={seed}", "evaluation.seed=3", "evaluation.tasks=200", "tracking=none"]
         assert run(tmp_path, ["experiment=rl/navigation", *options], quick=False) == 0

@@ -59,7 +59,7 @@ def test_a_loop_that_goes_on_is_one_long_loop(in_graph, name, steps, rounds, sli
     part, whole = Tracking(steps, slices), Tracking(steps * rounds, slices)
     tasks, estimator, meta = part.tasks(), CONTINUING[name], phi(decay=name != "first_order")
     go_on = in_graph(lambda tasks: estimator(part.problem, meta, tasks)[0])
-    # A step of -1 begins anew, so that one program serves all rounds.
+    # A step of -1 restarts the loop, so that one program serves all rounds.
     result = ml.estimators.frozen()(dataclasses.replace(part.problem, steps=0), phi(), tasks)[0]
     inner = tf.nest.map_structure(lambda leaf: 0 * leaf + 7, result.inner)._replace(
         step=tf.constant([-1, -1])

@@ -57,7 +57,7 @@ def spare(monkeypatch):
 
 
 def make_group(label, losses, **changes):
-    """Return runs that are not on disk, a row, settings and losses each.
+    """Return runs that are not on disk: for each, a row, settings and losses.
 
     Args:
         label: their name in tables.
@@ -79,7 +79,7 @@ def make_group(label, losses, **changes):
 
 
 def stopped(group, seed, reason, **changes):
-    """Return a run that has no numbers, of the settings of a group's first."""
+    """Return a run without results, with the settings of a group's first run."""
     row, settings, _ = group[0]
     other = {**row, "seed": seed, "reason": reason}
     if changes:
@@ -88,7 +88,7 @@ def stopped(group, seed, reason, **changes):
 
 
 def collected(*groups):
-    """Return groups as what was found below a folder."""
+    """Return groups in the form of runs that were found in a folder."""
     made = {f"run{index}": each for index, each in enumerate(each for group in groups for each in group)}
     frames = [
         pd.DataFrame.from_dict({run: each[part] for run, each in made.items()}, orient="index", dtype=kind)
@@ -99,6 +99,6 @@ def collected(*groups):
 
 
 def table_of(*groups, baseline="none"):
-    """Return the one table of groups that were evaluated on the same tasks."""
+    """Return the table of groups that were evaluated on the same tasks."""
     (table,) = tables(collected(*groups), baseline)
     return table

@@ -82,7 +82,7 @@ def test_other_code_and_other_packages_are_named(run, monkeypatch, capfd):
     libraries = {**manifest["code"]["libraries"], "tensorflow": "2.0.0"}
     rundir.update_manifest(run, code={**manifest["code"], "libraries": libraries})
     monkeypatch.setitem(losses.OWN, "mse", lambda *arguments: 1.000001 * losses.mse(*arguments))
-    monkeypatch.setattr(preparation, "build_trainer", build_trainer)  # anew
+    monkeypatch.setattr(preparation, "build_trainer", build_trainer)  # not the cached one
     code, captured = execute(monkeypatch, capfd, reproduce.main, "reproduce", f"run={run.path}", "until=5")
     assert code == 1
     assert f"differs: {run.path}, iteration 0: inner/loss_before was" in captured.out

@@ -43,7 +43,7 @@ NOT_MAPPED = {"Conv2D": "Conv2D, its filter differing by task"}
 
 
 def check(row):
-    """Assert what holds of every row."""
+    """Assert the properties that every row has."""
     assert row.error >= 0 or row.verdict != EXACT
     if row.case.is_layer:
         assert row.flagged == (row.verdict != EXACT)

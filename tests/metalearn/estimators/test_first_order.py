@@ -86,7 +86,7 @@ def test_learned_rates_are_differentiated_exactly():
 
 
 def decaying(used=True, steps=2):
-    """Return a problem whose phi has a weight decay in the inner loss, and nowhere else; if it is used."""
+    """Return a problem with a weight decay phi that only the inner loss uses, or that is not used."""
     return ml.BilevelProblem(
         start=lambda phi, task: {"t": phi["start"]},
         inner_loss=lambda theta, phi, batch, model: tf.square(theta["t"]) * (phi["decay"] if used else 1.0),

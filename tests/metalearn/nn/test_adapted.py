@@ -100,7 +100,7 @@ def subclassed(kind):
 
 
 def functional_models():
-    """Return models by name, with the layers that their outputs come from, worked out by hand."""
+    """Return models by name, with the layers that produce their outputs, as listed by hand."""
     vector, sequence, image = keras.Input((4,)), keras.Input((5, 4)), keras.Input((6, 6, 1))
     hidden = LAYERS.Dense(3, "relu", name="hidden")(vector)
     a, b = LAYERS.Dense(1, name="a"), LAYERS.Dense(2, name="b")

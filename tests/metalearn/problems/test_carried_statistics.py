@@ -37,7 +37,7 @@ def _kept(name):
 
 
 def first(name):
-    """Return a trainer before its first iteration: the same one, for building its program takes long."""
+    """Return one shared trainer in its initial state, because building its program takes long."""
     trainer, state = _kept(name)
     trainer.restore(state)
     return trainer

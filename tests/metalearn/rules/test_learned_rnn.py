@@ -22,7 +22,7 @@ def gradients(step):
 
 
 def seen(gradient):
-    """Return what the network sees of one number."""
+    """Return the inputs of the network for one number."""
     if abs(gradient) >= np.exp(-P):
         return np.log(abs(gradient)) / P, np.sign(gradient)
     return -1, np.exp(P) * gradient

@@ -27,7 +27,10 @@ def box(phi):
 
 
 def trainer(projection=None, optimizer=None):
-    """Return a trainer of the meta-loss ``|phi - centre|^2 / 2``."""
+    """Return a trainer of the meta-loss ``|phi - centre|^2
+
+    2``.
+    """
     problem = ml.BilevelProblem(
         start=lambda phi, task: phi,
         inner_loss=lambda theta, phi, batch, model: tf.reduce_sum(theta["p"]),

@@ -69,7 +69,7 @@ class Runs:
 
 @pytest.fixture(scope="module")
 def runs(compiles):
-    """Run the shared trainer, watching what XLA compiles."""
+    """Run the shared trainer, recording what XLA compiles."""
     trainer, histories, states = make(), [], []
 
     def run(iterations):

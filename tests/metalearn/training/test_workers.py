@@ -33,7 +33,7 @@ def crew(count):
 
 
 def at_once(*functions):
-    """Return what functions return that are called in threads of their own."""
+    """Return the results of functions that are called in separate threads."""
     with ThreadPoolExecutor(len(functions)) as pool:
         return [each.result() for each in [pool.submit(function) for function in functions]]
 
@@ -76,7 +76,7 @@ def network(*layers, estimator=None, **learning):
 
 
 def trained(trainer):
-    """Return histories and states of a training in two calls, between which the next update is looked at."""
+    """Return histories and states of a training in two calls, with a preview of the next update between."""
     with trainer.together() as leads:
         if leads:
             trainer.compare()
@@ -90,7 +90,7 @@ def trained(trainer):
 
 
 def assert_close(found, expected, tolerance):
-    """Check that arrays by name are as near as rounding makes them, of their largest entry."""
+    """Check that arrays by name are equal up to a tolerance relative to their largest entry."""
     assert found.keys() == expected.keys()
     for name, values in expected.items():
         scale = np.max(np.abs(values), initial=0.0, where=np.isfinite(values))
