@@ -35,7 +35,7 @@ def examples(
         path: ``digits``, the 1797 images of 8 x 8 pixels in scikit-learn, from 0 to 1, 64 numbers each; or an
             ``.npz`` file by ``numpy.savez(path, inputs=[N, ...], targets=[N])``.
         sizes: examples of the inner loss, the outer loss, validation and test.
-        corruption: fraction of the inner examples whose label is another class, each alike probable; below 1.
+        corruption: fraction of the inner examples whose label is another class, uniformly drawn; below 1.
         labels: ``noisy``, with what is wrong in ``Task.info``, which also has such labels of the query;
             ``clean``, what there would be without corruption; or ``oracle``, the examples with right labels
             alone, repeated to the same number.

@@ -27,7 +27,7 @@ class Parts:
     Attributes:
         inner: examples of the inner loss; none where it has none, and the query takes their place.
         asked: examples of the outer loss, of validation and of the test, by part.
-        info: for whoever judges a learner, by part and name.
+        info: arrays for judging a learner, by part and name.
         batch: examples of the outer loss that an iteration draws; None for all. The other parts are always
             whole.
     """

@@ -90,7 +90,7 @@ def test_interrupted_in_the_evaluation_it_says_how_to_go_on(copy, tmp_path, monk
             stopped.setattr(session, "conclude", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert run(tmp_path, OTHERWISE) == 130
     printed = capfd.readouterr().out
-    assert "interrupted; kept up to iteration 60; go on with: " in printed
+    assert "interrupted; kept up to iteration 60; resume with: " in printed
     manifest = json.loads(copy.manifest.read_text())
     assert (manifest["status"], manifest["iteration"]) == ("interrupted", 60)
     assert run(tmp_path, SHORT) == 0

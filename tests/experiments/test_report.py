@@ -69,7 +69,7 @@ def test_the_table_is_the_one_computed_by_hand(folder, monkeypatch, capfd):
         "| maml | 2 | 3.000 ± 0.000 | 3.000 ± 12.706 | 3.000 | 0 % | - | - | 0.75 | 30 |",
         "| other | 1 | 3.000 | 3.000 | 3.000 | 0 % | 0.0000 ± 4.3027 | 1.000 | 0.25 | 30 |",
         "| wild | 1 | 3.000 | diverged at 1 | 5.000 | 33.3 % | - | - | 0.25 | 30 |",
-        "- other, seed 1: running at iteration 7: the same command goes on",
+        "- other, seed 1: running at iteration 7: the same command resumes it",
         "- wild, seed 3: failed at iteration 7: not finite: meta_gradient/norm",
         "- wild, seed 1: missing",
     ]

@@ -120,7 +120,7 @@ def test_what_did_not_finish_says_how_far_it_came(folder):
     found = results.load(folder).set_index("algorithm")[["status", "reason"]].drop("maml")
     assert found.T.to_dict("list") == {
         "anil": ["failed", "failed at iteration 7: not finite: meta_gradient/norm"],
-        "boil": ["running", "running at iteration 7: the same command goes on"],
+        "boil": ["running", "running at iteration 7: the same command resumes it"],
     }
 
 
@@ -164,7 +164,8 @@ def test_a_folder_without_runs_is_said_and_one_without_numbers_is_a_table_of_rea
     with pytest.raises(UsageError, match="has no runs in it"):
         results.load(tmp_path)
     make_run(tmp_path, "maml", 0, [[1, 1]], status="running")
-    assert results.load(tmp_path)["reason"].tolist() == ["running at iteration 7: the same command goes on"]
+    reasons = results.load(tmp_path)["reason"].tolist()
+    assert reasons == ["running at iteration 7: the same command resumes it"]
     assert results.steps(tmp_path).empty
     assert results.tasks(tmp_path).empty
     assert isinstance(results.load(str(tmp_path)), pd.DataFrame)

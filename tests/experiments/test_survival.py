@@ -61,7 +61,7 @@ def test_killed_and_stopped_it_ends_with_equal_bits(tmp_path, whole):
         printed, _ = started.communicate(timeout=60)
         assert time.monotonic() - asked < interrupts.GRACE_SECONDS + 10  # to leave, on a busy machine
     assert started.returncode == 130
-    assert b"go on with: python -m experiments.train" in printed
+    assert b"resume with: python -m experiments.train" in printed
     manifest = json.loads(folder(tmp_path).manifest.read_text())
     assert manifest["status"] == "interrupted"
     assert manifest["environment"]["TF_NUM_INTRAOP_THREADS"] == "1"
@@ -153,7 +153,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, short, capsys):
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
     captured = capsys.readouterr()
     assert "File too large" in captured.out
-    assert "go on with" in captured.out
+    assert "resume with" in captured.out
     assert "Traceback" not in captured.err
     assert run(tmp_path, SHORT) == 0
     assert "resuming" in capsys.readouterr().out
@@ -201,7 +201,7 @@ def test_a_lock_that_is_taken_away_stops_its_owner_before_it_writes(short, tmp_p
         assert run(tmp_path, SHORT) == 1
     captured = capfd.readouterr()
     assert ".lock: it was removed or replaced" in captured.out
-    assert "go on with" in captured.out
+    assert "resume with" in captured.out
     assert "Traceback" not in captured.err
     assert written == [folder(tmp_path).manifest.read_bytes()]
     assert run(tmp_path, SHORT) == 0

@@ -130,7 +130,7 @@ def run_application(task: Callable[[DictConfig], int], config_name: str) -> None
         application.codes.append(complain(str(error)).code)
     except (HydraException, OmegaConfBaseException) as error:
         application.codes.append(complain(_explain(error, config_name)).code)
-    except BrokenPipeError:  # whoever reads --help has seen enough
+    except BrokenPipeError:  # the reader of --help has closed the pipe
         if application.began:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -140,7 +140,7 @@ def run_application(task: Callable[[DictConfig], int], config_name: str) -> None
         outcome = complain(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "))
         application.codes.append(FAILED if error.errno in OF_DISKS else outcome.code)
     except Exception as error:
-        # Hydra and OmegaConf raise whatever they stumble over in words and files that are not well-formed.
+        # Hydra and OmegaConf raise errors of any type for malformed words and files.
         if application.began:
             raise
         application.codes.append(complain(_unreadable(error)).code)

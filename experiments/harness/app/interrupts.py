@@ -24,12 +24,12 @@ DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
 def interruptible(last_words: Callable[[], None]) -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM instead of ending the process; a second signal ends it as usual.
 
-    A signal that somebody else handles stays theirs: Slurm sends SIGTERM to jobs that it puts back into its
-    queue, and submitit, which asks it to, ignores that one.
+    A signal for which there is another handler keeps it: Slurm sends SIGTERM to jobs that it requeues, and
+    submitit, which requests this, ignores that signal.
 
-    Python runs handlers between its own instructions, so none while TensorFlow compiles. The interpreter
-    does write to a socket at once: a thread reads it, and ends the process if the main thread has not left
-    the context in time. What is on disk can be resumed at any moment.
+    Python runs handlers between its own instructions, and therefore not while TensorFlow compiles. But the
+    interpreter writes to a socket immediately: a thread reads it, and ends the process if the main thread has
+    not left the context in time. The files of a run can be resumed at any time.
 
     Args:
         last_words: called by that thread before it ends the process.

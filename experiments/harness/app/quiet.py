@@ -16,8 +16,8 @@ matrix products are slower by a sixth, and convolutions are faster. Results have
 def import_tensorflow() -> None:
     """Import TensorFlow with deterministic operations, and show the output of the import only if it fails.
 
-    It reads the number of threads when it is imported: whoever imports it before has others, and no cache
-    of compiled programs.
+    TensorFlow reads the number of threads when it is imported: a process that has imported it before has
+    another number, and no cache of compiled programs.
     """
     if "tensorflow" in sys.modules:
         sys.modules["tensorflow"].config.experimental.enable_op_determinism()

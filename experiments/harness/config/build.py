@@ -175,7 +175,7 @@ def build(node: Any, path: str, packages: Sequence[str] = ()) -> Any:
     Args:
         node: of a configuration.
         path: of its setting, for errors.
-        packages: that it may name beside ours.
+        packages: that it may name in addition to this one.
 
     Raises:
         UsageError: if a target is not allowed, or does not take or accept a setting.

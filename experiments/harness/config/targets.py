@@ -44,7 +44,7 @@ def find(target: Any, path: str, packages: Sequence[str]) -> Callable[..., Any]:
     Args:
         target: its dotted name.
         path: of the setting that has it, for errors.
-        packages: that are trusted beside ours: what they define, by public names; not what they import.
+        packages: trusted in addition to this one: the public names that they define, not those they import.
 
     Raises:
         UsageError: if it is not allowed, is not there, or its package cannot be imported.

@@ -1,9 +1,9 @@
 """Restrictions on files of configuration: they may hold settings and name objects, but no settings of Hydra.
 
-Hydra calls what its own settings name (launchers, sweepers, callbacks, logging) before a task of ours starts.
-They come from our files and the command line alone. So Hydra reads through this module: every other file is
-examined when it is read, however it was reached (``--config-dir``, a file beside ours, a link, a path in
-another file), and the command is refused for the first that would do more.
+Hydra calls objects that its own settings name (launchers, sweepers, callbacks, logging) before a task starts.
+Therefore these settings may only be in files of this package and on the command line. Hydra reads files by
+the classes of this module: every other file is examined when it is read, however it was reached
+(``--config-dir``, a file in the same folder, a link, a path in another file), and is an error if it has more.
 """
 
 from __future__ import annotations
@@ -280,6 +280,6 @@ def _refused(path: Path, what: str) -> UsageError:
             " Remove it, or give it on the command line"
         )
     return UsageError(
-        f"{path} has {what[:100]}: what packages are trusted is said on the command line, packages=[...], or "
+        f"{path} has {what[:100]}: trusted packages are named on the command line, packages=[...], or "
         "in the environment, and by no file"
     )

@@ -80,7 +80,7 @@ def loss_by_step(
     (low, high), place = axes.get_ylim(), 1.06
     for predictor, value in sorted(references.items(), key=lambda item: -item[1]):
         axes.axhline(value, color=GREY, linestyle=(0, (6, 3)), linewidth=1, zorder=1)
-        place = min(np.log(value / low) / np.log(high / low), place - 0.06)  # beside its line, or else lower
+        place = min(np.log(value / low) / np.log(high / low), place - 0.06)  # next to its line, or else lower
         axes.text(1.01, place, f"{predictor}: {value:g}", transform=axes.transAxes, va="center", fontsize=9)
     figure.legend(loc="outside lower center", ncols=1 + (len(name) < 35), **LEGEND)
     return figure

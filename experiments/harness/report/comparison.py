@@ -24,8 +24,8 @@ APART = 0.17
 def comparison(table: Table, references: Mapping[str, float]) -> Figure:
     """Draw the mean loss of each row before and after inner steps, on a logarithmic axis.
 
-    Bars are 95 % t intervals over seeds; an arrow at the edge says that one goes on beyond the axis. Steps at
-    which a row has diverged are left out, and said.
+    Bars are 95 % t intervals over seeds; an arrow at the edge marks one that exceeds the axis. Steps at which
+    a row has diverged are omitted, and its name says so.
 
     Args:
         table: of configurations that were evaluated on the same tasks.

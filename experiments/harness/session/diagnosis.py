@@ -19,8 +19,8 @@ from .session import Session
 class Diagnoses:
     """A callback that diagnoses the meta-gradient before the iterations that are multiples of an interval.
 
-    It leaves the trainer as it was: what is trained has the same bits with it and without. Its program is
-    one of its own, made at the first diagnosis. What cannot be diagnosed is said, and trained all the same.
+    It does not change the trainer: training has the same bits with and without it. Its program is separate
+    and is built at the first diagnosis. A learner that cannot be diagnosed is reported, and trained.
 
     Attributes:
         seconds: that diagnoses have taken, without compiling the training.

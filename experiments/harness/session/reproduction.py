@@ -74,7 +74,7 @@ def _attempt(path: Path, until: int | None, packages: Sequence[str]) -> bool | N
 
 
 def _compared(path: Path, until: int | None, packages: Sequence[str]) -> bool:
-    with failing_as(str(path)):  # what a stranger's run holds may be wrong in any way
+    with failing_as(str(path)):  # an untrusted run may contain anything
         config, _ = rundir.read(RunDirectory(path), packages)
         if workers.unstarted(config):
             order = {"run": str(path), "until": until, "packages": [*packages]}

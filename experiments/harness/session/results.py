@@ -63,7 +63,7 @@ def conclude(session: Session) -> None:
     except UsageError as error:
         raise UsageError(
             f"{error}. The training is kept in {run.path}: the same command with other settings of "
-            "evaluation goes on from it"
+            "evaluation continues from it"
         ) from error
     _keep(run.path, evaluation, config, trainer)
     tracker.evaluation(evaluation, loss_name(config))

@@ -25,7 +25,7 @@ class Session:
     Attributes:
         run: its folder.
         config: resolved.
-        trainer: at the iteration from which to go on.
+        trainer: at the iteration from which the run continues.
         lock: of the folder; without it nothing is written.
         callbacks: of the user's.
         tracker: that is informed.
@@ -63,4 +63,4 @@ class Session:
         """Record that the run is interrupted, and print the command that resumes it."""
         self.note(status="interrupted", end=rundir.now())
         iteration = (rundir.read_manifest(self.run) or {}).get("iteration")
-        say(f"interrupted; kept up to iteration {iteration}; go on with: {command()}")
+        say(f"interrupted; kept up to iteration {iteration}; resume with: {command()}")

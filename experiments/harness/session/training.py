@@ -79,7 +79,7 @@ def _train_shared(config: Config, report: Report | None) -> int:
     except OSError as error:
         say(
             f"{error.filename or run.path}: {error.strerror or error}. What was stored before is valid; once "
-            f"this is fixed, go on with: {command()}",
+            f"this is fixed, resume with: {command()}",
             "stopped:",
             "bold red",
         )
@@ -112,7 +112,7 @@ def _go_on(session: Session, report: Report | None) -> int:
         raise
     except (OSError, UsageError):
         raise
-    except Exception as error:  # a fault, ours or of what we use: the run says so, and can go on when mended
+    except Exception as error:  # an error in the code: the run records it, and can be resumed after a fix
         session.lock.require()
         files.write_bytes(run.error, traceback.format_exc().encode(errors="replace"))
         session.note(status="failed", end=rundir.now(), error=f"{type(error).__name__}: {error}")

@@ -69,7 +69,7 @@ class Validation:
     def _validate(self) -> None:
         iteration = self._session.trainer.iteration
         self.loss = float(self._evaluate(self._session.trainer.meta).mean[-1])
-        if iteration != self._last:  # a run that goes on from here has that row
+        if iteration != self._last:  # a resumed run has that row
             metrics.append(self._session.run.validation, iteration, {COLUMN: np.array([self.loss])})
             self._session.tracker.diagnosis(iteration, {COLUMN: self.loss}, {})
         self._last = iteration

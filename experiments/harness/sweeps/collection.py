@@ -130,7 +130,7 @@ def _read(run: RunDirectory, packages: Sequence[str] | None) -> tuple[Config, Co
         return {**row, "status": "new", "reason": "it has not started: the same command starts it"}, {}, None
     try:
         config, manifest = rundir.read(run)
-        with failing_as("what it left cannot be read"):  # a stranger's run may hold anything
+        with failing_as("what it left cannot be read"):  # an untrusted run may contain anything
             described, settings = _described(config, manifest), _settings(config)
             row |= described
             if packages is not None:
@@ -221,7 +221,7 @@ def _unfinished(manifest: Config) -> str:
     if manifest["status"] == "pruned":
         return f"given up at iteration {manifest['iteration']} by its search"
     if manifest["status"] != "failed":
-        return f"{place}: the same command goes on"
+        return f"{place}: the same command resumes it"
     reason = str(manifest.get("error", "")).split(". ")[0]
     return f"{place}: {reason.partition(': ')[2] or reason}".rstrip(": ")
 

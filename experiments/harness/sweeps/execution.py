@@ -42,7 +42,7 @@ class Results:
         before: the state of each run before.
         after: and now.
         reasons: why a run is not complete, as far as is known.
-        interrupted: whether somebody stopped the sweep.
+        interrupted: whether the sweep was stopped by a signal.
         broken: whether the launcher did.
     """
 

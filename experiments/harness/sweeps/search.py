@@ -60,8 +60,8 @@ def sweep(
 ) -> None:
     """Run trials until the requested number is reached, and show the best.
 
-    Trials are chosen ``parallel`` at a time, each from what all batches before have found and from a seed of
-    its own: so a search that was killed and goes on makes the choices that it would have made.
+    Trials are chosen ``parallel`` at a time, each from the results of all earlier batches and from its own
+    seed, so that a search that was killed and resumed makes the same choices as an uninterrupted one.
 
     Raises:
         UsageError: if a setting cannot be.

@@ -56,7 +56,7 @@ class Job:
         overrides: that Hydra composes its configuration from.
         run: where it is kept.
         trial: its number in a search.
-        afterwards: what it asks for beside the training; None where that is not known.
+        afterwards: its settings of evaluation; None if they are not known.
     """
 
     name: str
@@ -135,7 +135,7 @@ class Setting:
             config = self.loader.load_sweep_config(self.config, overrides)
         except (UsageError, HydraException, OmegaConfBaseException):
             raise
-        except Exception as error:  # whatever they stumble over in words and files that are not well-formed
+        except Exception as error:  # of any type, for malformed words and files
             raise UsageError(f"no configuration can be composed: {type(error).__name__} {error}") from error
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = 0

@@ -79,7 +79,7 @@ def trial_reporter(place: Path, number: int, pruner: Mapping[str, Any]) -> Calla
 
     def report(iteration: int, loss: float) -> bool:
         known = study.trials[number].intermediate_values
-        if iteration not in known:  # a run that goes on has told some of them before
+        if iteration not in known:  # a resumed run has reported some of them before
             trial.report(loss if np.isfinite(loss) else np.inf, iteration)
         return trial.should_prune()
 

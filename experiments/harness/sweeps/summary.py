@@ -47,7 +47,7 @@ def summarize(setting: Setting, jobs: Sequence[Job], results: Results, ended: Se
         reason = results.reasons.get(job, "")
         say(f"{job.name} ({job.run.path}): {shorten(reason, REASON)}", "  not complete:", "red")
     if open_jobs:
-        say(f"go on with: {command()}")
+        say(f"resume with: {command()}")
     _name_other_code(jobs, after, trusted(setting.config.packages))
     say(f"compare with: {shlex.join([*program('report'), f'runs={place}'])}")
     return INTERRUPTED if results.interrupted else FAILED if open_jobs else 0

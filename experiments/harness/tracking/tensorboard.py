@@ -35,20 +35,20 @@ def tensorboard_tracker(
 ) -> Tracker:
     """Write events below ``directory/tensorboard``: scalars, histograms, figures, the configuration.
 
-    Each session of a run has a file of its own. One that goes on from a checkpoint first takes from the files
-    of those before what is beyond it, so that no iteration has two points; only what is made after the last
-    checkpoint of a run, its evaluation, stands twice, alike, where the run was killed there. Of a window that
-    the checkpoint is in, the point is the mean of the rows that come after.
+    Each session of a run has its own file. A session that resumes from a checkpoint first removes the later
+    events from the files of earlier sessions, so that no iteration has two points. Only the evaluation, which
+    follows the last checkpoint, is written twice, with equal values, if the run was killed there. The point
+    of a window that contains the checkpoint is the mean of the rows after it.
 
     Args:
         directory: folder of the run.
         config: the resolved configuration.
-        iteration: from which the run goes on.
+        iteration: from which the run continues.
         intervals: of points and of histograms, see :class:`.points.Points`.
 
     Raises:
         ValueError: if an interval is not a positive integer, or TensorBoard, whose summaries are written, is
-            not installed. A folder that cannot be written to is done without, and that is said.
+            not installed. A folder that cannot be written to is reported, and the run continues.
     """
     points = Points(**intervals)
     if importlib.util.find_spec("tensorboard") is None:
@@ -114,7 +114,7 @@ class _TensorBoardTracker:
                 tf.summary.image(f"figures/{name}", tf.io.decode_png(path.read_bytes(), channels=4)[None])
 
     def checkpoint(self, path: Path) -> None:
-        pass  # it is in the folder beside the events
+        pass  # it is in the folder with the events
 
     def finish(self, exit_code: int = 0) -> None:
         self._write(self._points.rest())

@@ -94,12 +94,12 @@ class Dispensable:
     def _dispensing(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - of whatever kind: the run goes on
+        except Exception as error:  # noqa: BLE001 - of any kind: the run continues
             self._tracker = NoTracker()
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
             with suppress(Exception):
                 say(
-                    f"{reason}. The run goes on; its folder has all metrics",
+                    f"{reason}. The run continues; its folder has all metrics",
                     "tracking stopped:",
                     "bold yellow",
                 )

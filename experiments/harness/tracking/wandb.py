@@ -63,7 +63,7 @@ def wandb_tracker(
 
     Raises:
         ValueError: if the mode is unknown, an interval is not a positive integer, or an online run could not
-            be opened (without login or network). One that is offline is done without, and that is said.
+            be opened (without login or network). If an offline run fails, this is reported.
     """
     if mode not in MODES:
         raise ValueError(f"mode={mode!r} is not one of {', '.join(MODES)}")
@@ -119,7 +119,7 @@ class _WandbTracker:
         self._log_points([*self._points.rest(), Point(iteration, row, of_learned(learned))])
 
     def divergence(self, reason: str) -> None:
-        if self._mode == "online":  # offline there is nobody to be called
+        if self._mode == "online":  # offline nobody receives an alert
             self._run.alert(title="Meta-training diverged", text=reason, level="ERROR")
 
     def evaluation(self, evaluation: Evaluation, metric: str) -> None:

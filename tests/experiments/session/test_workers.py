@@ -102,7 +102,7 @@ def test_it_is_stopped_and_ends_with_equal_bits(shared, tmp_path):
         started.send_signal(signal.SIGTERM)
         printed, errors = started.communicate(timeout=BOUND)
     assert started.returncode == 130, errors
-    assert "go on with: python -m experiments.train" in printed
+    assert "resume with: python -m experiments.train" in printed
     with process(tmp_path) as started:
         wait_for_training(started)
         places = [Path(f"/proc/{worker(started, index)}") for index in range(2)]

@@ -60,7 +60,7 @@ def test_a_file_in_the_way_leaves_a_trial_to_be_run_again(tmp_path, capfd, stand
     assert run(tmp_path, TRIALS) == 1
     captured = capfd.readouterr()
     assert "cannot write to" in captured.out + captured.err
-    assert "go on with: python" in captured.out
+    assert "resume with: python" in captured.out
     assert "Traceback" not in captured.err
     (trial,) = study_of(tmp_path).trials
     assert trial.state.name == "RUNNING"

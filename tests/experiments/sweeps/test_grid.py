@@ -59,7 +59,7 @@ def test_what_is_complete_is_not_run_again(swept, capfd):
     printed = capfd.readouterr().out
     assert "2 jobs: 1 complete before, 1 not complete" in printed
     assert "not complete: rule.learning_rate=1e+30" in printed
-    assert "go on with: python" in printed
+    assert "resume with: python" in printed
 
 
 @pytest.mark.usefixtures("unbuilt")

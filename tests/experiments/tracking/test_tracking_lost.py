@@ -69,7 +69,7 @@ def test_a_tracker_whose_disk_is_full_is_done_without(capfd: pytest.CaptureFixtu
     tracker.finish()
     printed = capfd.readouterr().out
     assert (
-        printed.count("tracking stopped: OSError: [Errno 28] No space left on device. The run goes on") == 1
+        printed.count("tracking stopped: OSError: [Errno 28] No space left on device. The run continues") == 1
     )
 
 
