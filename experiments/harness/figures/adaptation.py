@@ -104,7 +104,7 @@ def _choose(targets: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def adaptation(cases: Sequence[AdaptationCase], trained: str = "") -> Figure:
-    """Draw predictions before and after adaptation with the true function: a row of panels for each shots.
+    """Draw predictions before and after adaptation with the true function: a row of panels for each number.
 
     ``trained`` says with how many the learner was trained.
 

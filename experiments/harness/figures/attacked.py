@@ -25,8 +25,8 @@ class Attacked(NamedTuple):
 
     Attributes:
         images: ``[R, SHOWN, H, W, channels]``.
-        answers: the classes that they are taken for, ``[R, SHOWN]``.
-        classes: the right ones, ``[SHOWN]``.
+        answers: the predicted classes, ``[R, SHOWN]``.
+        classes: the true classes, ``[SHOWN]``.
         radii: R.
         accuracies: of all queries of the task, R.
     """

@@ -62,7 +62,7 @@ def looks(variables: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def mark_leaving(axes: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, color: str) -> None:
-    """Mark where an interval goes beyond the axis, by a triangle at the edge that it leaves by."""
+    """Mark where an interval exceeds the axis, by a triangle at that edge."""
     bottom, top = axes.get_ylim()
     for beyond, edge, marker in ((low < bottom, 0, "v"), (high > top, 1, "^")):
         if np.any(beyond):

@@ -34,7 +34,7 @@ def distilled(
         learner: that was trained.
         meta: trained meta-parameters.
         seed: of its initial ones.
-        kept: what was kept on the way, by what it is called.
+        kept: images that were stored during training, by name.
     """
     last = images_of(meta)
     first = None if last is None else images_of(learner.initialize(seed))

@@ -60,7 +60,7 @@ def loss_by_step(
     Args:
         name: of what was evaluated.
         curves: steps, mean, half width of the 95 % interval and median, as of ``ml.evaluate``.
-        metric: what the loss is called.
+        metric: name of the loss.
         references: losses to compare with, by name.
     """
     figure = Figure(figsize=(8.4 if references else 7.2, 4.8), layout="constrained")

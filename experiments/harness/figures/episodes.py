@@ -26,7 +26,7 @@ class Episode(NamedTuple):
     Attributes:
         support: one image of each class, ``[C, H, W, channels]``, 0 to 1.
         queries: some images of each class, ``[C, Q, H, W, channels]``.
-        answers: the classes that they are taken for after so many inner steps, each ``[C, Q]``.
+        answers: predicted classes by the number of inner steps, each ``[C, Q]``.
         accuracies: of all queries of the task, likewise.
     """
 

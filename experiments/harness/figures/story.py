@@ -49,10 +49,10 @@ def meta_gradients(iterations: np.ndarray, rows: Rows, meta_batch_size: int, tit
     """Draw diagnoses against iterations: six panels, each with its healthy range.
 
     Args:
-        iterations: at which was diagnosed, ascending.
+        iterations: those of the diagnoses, ascending.
         rows: what was found, by name, as :mod:`metalearn.diagnostics` calls it.
-        meta_batch_size: T, which the noise scale is held to.
-        title: what run it is.
+        meta_batch_size: T, with which the noise scale is compared.
+        title: name of the run.
     """
     figure = Figure(figsize=(13.5, 7.6), layout="constrained")
     panels = figure.subplots(2, 3, sharex=True).ravel()

@@ -11,9 +11,10 @@ FILLED = 0.5
 
 
 def grid(table: Table) -> pd.DataFrame | None:
-    """Return the configurations by the values of the two settings that vary, NaN where no finished run is.
+    """Return the configurations by the values of the two settings that vary, NaN without a finished run.
 
-    The setting that has more values is across. It is None where not two vary, or they fill less than half.
+    The setting with more values is horizontal. The result is None unless exactly two settings vary and at
+    least half of the cells have runs.
     """
     if len(table.cells.columns) != 2:
         return None

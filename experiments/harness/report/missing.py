@@ -23,7 +23,7 @@ def listing(table: Table, found: Collection) -> list[str]:
     Seeds and combinations of settings that others have are expected of all.
 
     Args:
-        table: whose rows say what is expected.
+        table: its rows determine the expected runs.
         found: all runs.
     """
     unused = belonging(table, found)

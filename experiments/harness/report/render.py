@@ -58,7 +58,7 @@ def caption(table: Table) -> str:
 
 
 def texts(table: Table, escape: Style, bold: Style) -> pd.DataFrame:
-    """Return the text of each cell; what comes from configurations is escaped, the best in bold."""
+    """Return the text of each cell; texts of configurations are escaped, and the best value is bold."""
     numbers, rows, last = table.numbers, table.rows, table.steps[-1]
     shown = {escape(name): table.cells[name].map(escape) for name in table.cells}
     shown["n"] = rows["n"].astype(str)
@@ -79,7 +79,7 @@ def texts(table: Table, escape: Style, bold: Style) -> pd.DataFrame:
 
 
 def comma_separated(table: Table) -> str:
-    """Return CSV of numbers that are not rounded, half widths of intervals in columns of their own."""
+    """Return CSV with all digits, and half widths of intervals in separate columns."""
     shown = {in_spreadsheet(name): table.cells[name].map(in_spreadsheet) for name in table.cells}
     shown["n"] = table.rows["n"]
     for step in table.steps:
@@ -136,17 +136,17 @@ def terminal(table: Table) -> rich.table.Table:
 
 
 def in_markdown(text: str) -> str:
-    """Return text that Markdown shows as it is."""
+    """Return text that Markdown shows literally."""
     return re.sub(r"([\\`*\[\]<>|])", r"\\\1", " ".join(clean(text).split()))
 
 
 def in_latex(text: str) -> str:
-    """Return text that LaTeX shows as it is."""
+    """Return text that LaTeX shows literally."""
     return "".join(LATEX.get(sign, sign) for sign in " ".join(clean(text).split()))
 
 
 def in_spreadsheet(text: str) -> str:
-    """Return text that a spreadsheet takes for text: one that begins like a formula gets a quotation mark."""
+    """Return text that a spreadsheet does not interpret: a beginning like that of a formula is quoted."""
     text = clean(text)
     return (
         f"'{text}"
@@ -164,7 +164,7 @@ def _minus(table: Table) -> str:
 
 
 def _values(mean: pd.Series, half: pd.Series | None = None) -> pd.Series:
-    """Return numbers, with half widths where there are any; small ones have a digit more."""
+    """Return numbers with their half widths, if any; small numbers have one more digit."""
 
     def text(mean: float, half: float) -> str:
         digits = 4 if abs(mean) < 0.1 else 3

@@ -43,12 +43,12 @@ COLUMNS = (
 
 @dataclasses.dataclass(frozen=True)
 class Collection:
-    """Runs, all by their folders, relative to that which they were found in.
+    """Data frames of runs, indexed by the runs' folders relative to the given one.
 
     Attributes:
-        runs: a row a run, of :data:`COLUMNS`. Where ``reason`` is empty, the run has numbers; it is
-            ``untrusted`` where that is for the code that it names.
-        settings: a row a run, of every setting that has an effect, by its dotted path.
+        runs: a row for each run, with :data:`COLUMNS`. If ``reason`` is empty, the run has results;
+            ``untrusted`` says whether the reason is the code that it names.
+        settings: a row for each run, with every setting that has an effect, by its dotted path.
         steps: mean, median and fraction diverged over tasks, of runs that are complete, by run and step.
         losses: each task's loss after each step, ``[T, S+1]``, of the same runs.
     """
@@ -63,8 +63,8 @@ def collect(folder: Path, packages: Sequence[str] | None = None) -> Collection:
     """Return the runs of a sweep, by its folder, or all below another folder.
 
     Args:
-        folder: of a sweep, or with runs in it.
-        packages: whose code runs may name; None for any, as their numbers are read and nothing is built.
+        folder: folder of a sweep, or any folder with runs.
+        packages: whose code runs may name; None for any, because results are read and nothing is built.
 
     Raises:
         UsageError: if there is no run, or none but those that name code of other packages.
@@ -130,7 +130,7 @@ def _read(run: RunDirectory, packages: Sequence[str] | None) -> tuple[Config, Co
         return {**row, "status": "new", "reason": "it has not started: the same command starts it"}, {}, None
     try:
         config, manifest = rundir.read(run)
-        with failing_as("what it left cannot be read"):  # an untrusted run may contain anything
+        with failing_as("its files cannot be read"):  # an untrusted run may contain anything
             described, settings = _described(config, manifest), _settings(config)
             row |= described
             if packages is not None:
@@ -186,7 +186,7 @@ def _evaluation(run: RunDirectory, manifest: Config) -> tuple[Config, np.ndarray
 
 
 def _steps(losses: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Return mean, median and fraction diverged over tasks, as :class:`metalearn.Evaluation` has them."""
+    """Return mean, median and fraction diverged over tasks, as in :class:`metalearn.Evaluation`."""
 
     def statistics(per_task: np.ndarray) -> pd.DataFrame:
         before = per_task[:, 0]
