@@ -62,7 +62,7 @@ def make_group(label, losses, **changes):
     Args:
         label: their name in tables.
         losses: mean over tasks of each seed, ``[n, S+1]``: the two tasks are 0.5 below and above it.
-        changes: settings beside the label, by section.
+        changes: other settings than the label, by section.
     """
     config = {"name": "sinusoid", "label": label, "task": TASK, "learner": {"steps": 1}, **changes}
     config |= {"training": {"iterations": 100}}

@@ -29,7 +29,7 @@ def model_of(shape, layer):
 
 @pytest.mark.parametrize(("shape", "layer", "expected"), CASES)
 def test_layers_of_keras(shape, layer, expected):
-    """Layers are recognised, also if they are nested in another layer or model."""
+    """Layers without a vectorised form are recognised, also if nested in another layer or model."""
     assert is_sequential(model_of(shape, layer)) == expected
     assert is_sequential(keras.Sequential([keras.Input(shape), model_of(shape, layer)])) == expected
 
