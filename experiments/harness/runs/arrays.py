@@ -24,7 +24,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
     Raises:
         OSError, ValueError, zipfile.BadZipFile: if it cannot be read.
-        UsageError: if it is no file, or what it says of its arrays is not what it holds: compressed members,
+        UsageError: if it is not a regular file, or its declarations do not match its content: compression,
             shapes beyond the bytes that are there, objects.
     """
     size = require_regular(path, LARGEST)

@@ -92,7 +92,7 @@ def require_regular(path: Path, limit: int) -> int:
 def require_plain_folder(folder: Path) -> None:
     """Raise UsageError for the first link or special file in the folder of a run.
 
-    The folder itself may be reached by a link; what W&B makes its own links of may be links.
+    The folder itself may be reached by a link, and files for which W&B creates links may be links.
     """
     for place, folders, names in os.walk(folder):
         own = Path(place).name == WANDB and Path(place).parent == folder
@@ -103,9 +103,9 @@ def require_plain_folder(folder: Path) -> None:
             path = Path(place, name)
             mode = path.lstat().st_mode
             if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode) or (own and name in WANDB_LINKS)):
-                kind = "a link" if stat.S_ISLNK(mode) else "no file"
+                kind = "a link" if stat.S_ISLNK(mode) else "not a regular file"
                 raise UsageError(
-                    f"{path} is {kind}: the folder of a run that is written to has files and folders alone. "
+                    f"{path} is {kind}: the folder of a run may only contain files and folders. "
                     "Remove it, or copy the run without it"
                 )
 
