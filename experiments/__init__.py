@@ -1,1 +1,1 @@
-"""Experiments: everything that knows of configurations, disks and Weights & Biases."""
+"""Experiments: the commands, with configurations, files of runs and Weights & Biases."""

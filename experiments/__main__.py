@@ -18,7 +18,7 @@ COMPLETION = ("-sc", "--shell_completion", "--shell-completion")
 
 
 def main() -> None:
-    """Run the command that the first argument names, with the others."""
+    """Run the command that the first argument names, with the remaining arguments."""
     arguments = sys.argv[1:]
     if arguments[:1] in ([], ["-h"], ["--help"]):
         console.print(_help(), markup=False)
@@ -43,9 +43,10 @@ def _help() -> str:
 
 
 def _completed(arguments: Sequence[str]) -> list[str]:
-    """Return the command that answers the shell, which asks this one whatever command is on its line.
+    """Return the arguments of the command that completes the shell's line.
 
-    The name is taken from the line, and folders of configuration that the line adds are passed on.
+    The shell calls this program for all commands. The command's name is taken from the line, and folders of
+    configuration on the line are passed on.
     """
     if not any(word.startswith("query=") for word in arguments):
         return ["train", *arguments]  # installs completion for all of them

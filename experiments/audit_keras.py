@@ -9,7 +9,7 @@ from .harness.app.quiet import import_tensorflow
 
 
 def main(config: DictConfig) -> int:
-    """Measure all cases, print the tables and write them where asked to; return the exit code."""
+    """Measure all cases, print the tables and write them into ``write``; return the exit code."""
     import_tensorflow()
     from .harness.config.schema import resolve
     from .tools.audit.report import audit

@@ -8,7 +8,7 @@ from .harness.app.application import run_application
 
 
 def main(config: DictConfig) -> int:
-    """Measure as configured; return 1 if a program that should run failed."""
+    """Measure as configured; return 1 if a program of this package failed."""
     from .harness.config.schema import resolve
     from .tools.benchmark import report
 

@@ -9,7 +9,7 @@ from .harness.app.quiet import import_tensorflow
 
 
 def main(config: DictConfig) -> int:
-    """Compare all estimators on the configured learner; return 1 if one that promises exactness is off."""
+    """Compare all estimators on the configured learner; return 1 if one that is declared exact is not."""
     import_tensorflow()
     from .harness import console
     from .harness.config.schema import resolve

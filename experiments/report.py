@@ -12,7 +12,7 @@ from .harness.errors import UsageError
 
 
 def main(config: DictConfig) -> int:
-    """Print, keep and write the tables; return the exit code."""
+    """Print, store and write the tables; return the exit code."""
     from .harness.config.schema import resolve
 
     settings = resolve(config, "report")

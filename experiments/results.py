@@ -11,31 +11,31 @@ from .harness.sweeps.collection import Collection, collect
 
 
 def load(folder: str | Path) -> pd.DataFrame:
-    """Return the runs of a sweep, or all below another folder, a row a run.
+    """Return the runs of a sweep, or all runs in a folder, with a row for each run.
 
-    Runs that failed, are not finished or are damaged are rows, too: ``reason`` says why they have no numbers,
-    and is empty for the others. ``load(folder).query("reason == ''")`` are those that reports are made of::
+    Runs that failed, are unfinished or damaged also have a row: ``reason`` says why they have no results, and
+    is empty for other runs. Reports use the runs ``load(folder).query("reason == ''")``::
 
         runs = load("runs/sweeps/inner_rate_by_steps-1a2b3c4d")
         runs.groupby(["learner.steps", "rule.learning_rate"])["loss_10"].agg(["mean", "std", "count"])
 
     Args:
-        folder: of a sweep, or with runs in it.
+        folder: folder of a sweep, or any folder with runs.
 
     Returns:
         A frame whose index, ``run``, is the run's folder relative to ``folder``, with the columns
 
         - ``id``, ``name``, ``algorithm`` (the setting ``label``), ``seed``, ``status``, ``reason``, ``path``;
-        - ``iteration`` that it is at, of ``iterations``; ``shots``, ``inner_steps`` in training;
-        - ``seconds`` of training, ``milliseconds`` an iteration, learned ``parameters``, ``versions``;
+        - the present ``iteration`` of ``iterations``; ``shots`` and ``inner_steps`` of the training;
+        - ``seconds`` of training, ``milliseconds`` per iteration, learned ``parameters``, ``versions``;
         - ``metric``, ``tasks`` and ``tasks_hash`` of the evaluation, and ``diverged_at``, the first inner
           step at which the mean loss is not finite or above ten times that before adapting;
-        - ``configuration``, equal for runs that differ in their seeds alone;
+        - ``configuration``, equal for runs that differ only in their seeds;
         - every setting that varies, by its dotted path;
-        - ``loss_0``, ``loss_1``, ...: query loss after so many inner steps, mean over tasks.
+        - ``loss_0``, ``loss_1``, ...: mean query loss over tasks after 0, 1, ... inner steps.
 
     Raises:
-        UsageError: if there is no run at all.
+        UsageError: if there is no run.
     """
     found = collect(Path(folder))
     settings = found.settings.drop(columns=["label", *found.runs.columns], errors="ignore")
@@ -45,15 +45,15 @@ def load(folder: str | Path) -> pd.DataFrame:
 
 
 def steps(folder: str | Path) -> pd.DataFrame:
-    """Return the losses of runs that have numbers, a row a run and inner step.
+    """Return the losses of runs with results, with a row for each run and inner step.
 
     Args:
-        folder: of a sweep, or with runs in it.
+        folder: folder of a sweep, or any folder with runs.
 
     Returns:
-        A frame with ``run`` (the index of :func:`load`), ``algorithm``, ``seed``, ``step``, and over the
-        tasks ``mean`` and ``median`` of the loss, and ``diverged``, what fraction of them has a loss that is
-        not finite or above ten times the largest before adapting.
+        A frame with ``run`` (the index of :func:`load`), ``algorithm``, ``seed``, ``step``, the ``mean`` and
+        ``median`` of the loss over tasks, and ``diverged``, the fraction of tasks whose loss is not finite or
+        above ten times the largest loss before adaptation.
 
     Raises:
         UsageError: as :func:`load`.
@@ -63,12 +63,12 @@ def steps(folder: str | Path) -> pd.DataFrame:
 
 
 def tasks(folder: str | Path) -> pd.DataFrame:
-    """Return each evaluation task's losses of runs that have numbers, a row a run, task and inner step.
+    """Return the losses of runs with results, with a row for each run, evaluation task and inner step.
 
-    Runs of one ``tasks_hash`` were evaluated on the same tasks: their losses can be compared task by task.
+    Runs with equal ``tasks_hash`` were evaluated on the same tasks: their losses can be compared by task.
 
     Args:
-        folder: of a sweep, or with runs in it.
+        folder: folder of a sweep, or any folder with runs.
 
     Returns:
         A frame with ``run`` (the index of :func:`load`), ``algorithm``, ``seed``, ``task``, ``step`` and

@@ -7,5 +7,5 @@ import pytest
 
 
 def mostly_slow(values: Iterable[Any], *often: Any) -> list[Any]:
-    """Return the values to parametrize a test with, all slow but for those that are to be tried often."""
+    """Return the values of a parametrized test, all slow except those that the default run tries."""
     return [pytest.param(value, marks=[] if value in often else pytest.mark.slow) for value in values]

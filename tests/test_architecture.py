@@ -76,7 +76,7 @@ def test_every_part_has_a_place():
 
 
 def test_imports_point_down():
-    """No part imports a later one, and only the package itself gathers them all."""
+    """No part imports a later one; only the package itself imports all."""
     wrong = []
     for path, tree in modules().items():
         for name, line in imported(tree):
@@ -91,7 +91,7 @@ def test_imports_point_down():
 
 
 def test_modules_import_one_another_without_cycles():
-    """Within a part too: a module that two import from each other has two concepts in it."""
+    """Modules have no cyclic imports, also within a part."""
     trees = modules()
     dotted = {
         ".".join(("metalearn", *path.with_suffix("").parts)).removesuffix(".__init__"): path for path in trees
@@ -151,7 +151,7 @@ def is_mixin(definition):
 
 
 def test_no_class_has_a_concrete_base():
-    """Variation is by composition: bases within the package are protocols, abstract or mixins."""
+    """Bases of classes within the package are protocols, abstract classes or mixins."""
     classes = {
         node.name: node
         for tree in modules().values()
@@ -169,7 +169,7 @@ def test_no_class_has_a_concrete_base():
 
 
 def test_layer_bases_are_bases():
-    """The exceptions are only layers, and are still needed."""
+    """Bases of layers that are exempt from the rule are exactly those in use."""
     bases = {
         ast.unparse(base)
         for path, tree in modules().items()

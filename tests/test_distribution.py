@@ -44,7 +44,7 @@ def test_every_file_is_in_the_distribution():
 
 
 def test_metadata_say_what_is_tested():
-    """Every Python from the first to the last that is taken, and every extra that the pages name."""
+    """The classifiers list every supported Python version, and the extras all that the pages name."""
     settings = configparser.ConfigParser()
     settings.read(ROOT / "setup.cfg")
     first, last = (int(each) for each in re.findall(r"3\.(\d+)", settings["options"]["python_requires"]))
@@ -58,7 +58,7 @@ def test_metadata_say_what_is_tested():
 
 @pytest.mark.slow
 def test_the_wheel_works_outside_the_checkout(tmp_path):
-    """In an environment that sees the libraries of this one and not our source files: an own project."""
+    """An installed wheel runs a user's project, in an environment without this checkout."""
     from tests.experiments import own_project
 
     def run(*command):

@@ -38,7 +38,7 @@ def named(documents):
 
 
 def test_settings_are_found():
-    """In text, in rows of tables, and those that belong to the experiment of their row."""
+    """Settings are found in text and in tables, also those that belong to the experiment of their row."""
     found = named(DOCUMENTS)
     assert len(found) >= 60
     assert ("train", "experiment=hpo/network", "estimator=frozen", "training.iterations=1") in found
@@ -47,7 +47,7 @@ def test_settings_are_found():
 
 
 def together(found):
-    """Join what has the same choices of pages and no two values of a setting: to compose takes a while."""
+    """Join commands with equal pages and without two values of a setting, because composing takes long."""
     joined = []
     for (command, *overrides), where in found.items():
         given = dict(word.split("=", 1) for word in overrides)
@@ -69,7 +69,7 @@ def together(found):
     "documents", [(README, *GUIDE.glob("*.md")), pytest.param(RESULTS.glob("*.md"), marks=pytest.mark.slow)]
 )
 def test_settings_compose(documents):
-    """With all of a training's settings in their kinds and ranges."""
+    """Settings can be composed, and all of a training have their kinds and ranges."""
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         for command, settings, where in together(named(documents)):
             if command == "train":
@@ -84,7 +84,7 @@ def test_settings_compose(documents):
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_what_is_named_is_there(document):
-    """Pages of experiments, and files of tests."""
+    """All pages of experiments and test files that documents name exist."""
     families = {path.name for path in EXPERIMENTS.iterdir()}
     pages = [
         span

@@ -36,7 +36,7 @@ def package(parts):
 
 
 def targets(path, tree):
-    """Yield what a module imports of ``experiments``, as parts of names."""
+    """Yield the modules of ``experiments`` that a module imports, as parts of their names."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = [*path.parts[: -node.level], *filter(None, (node.module or "").split("."))]
@@ -44,7 +44,7 @@ def targets(path, tree):
 
 
 def test_imports_are_relative():
-    """Where the package is installed, it has another name; Hydra finds plugins as packages of their own."""
+    """Modules import each other relatively, because the installed package has another name."""
     wrong = []
     for path, tree in modules().items():
         names = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]

@@ -111,7 +111,7 @@ def unchecked(config):
     ],
 )
 def test_training_commands_work(command, runs, execute, monkeypatch):
-    """The first of them draws its figures too, and has its derivatives checked."""
+    """Training commands run; the first also draws its figures and checks derivatives."""
     if command != TRAINING[0]:
         monkeypatch.setattr(results, "draw", lambda *_: {})
         monkeypatch.setattr(preparation, "build_trainer", unchecked)
@@ -130,7 +130,7 @@ def test_training_commands_work(command, runs, execute, monkeypatch):
 
 
 def test_evaluation_commands_work(runs, execute):
-    """Runs after the training commands, on a run that they left."""
+    """Evaluation commands run on a run of the training commands."""
     run = min(path for path in (runs / "sinusoid").iterdir() if (path / "evaluation.json").exists())
     found = [line for line in commands() if "experiments.evaluate" in line]
     assert found
@@ -140,7 +140,7 @@ def test_evaluation_commands_work(runs, execute):
 
 
 def test_reproduction_works(runs, execute):
-    """Runs after the training commands, on a run that they left."""
+    """The reproduction command runs on a run of the training commands."""
     run = min(path for path in (runs / "sinusoid").iterdir() if (path / "evaluation.json").exists())
     line = " ".join(only("reproduce")).replace("runs/sinusoid/<id>", str(run))
     assert "same: " in execute(shlex.split(line))
@@ -153,7 +153,7 @@ def only(module):
 
 
 def test_the_gradient_check_works(execute, monkeypatch):
-    """With one estimator instead of all, for time; they have a test of their own."""
+    """The gradient check runs; it uses one estimator to save time."""
     every = gradients.estimators
     monkeypatch.setattr(
         gradients, "estimators", lambda config: {"checkpointed": every(config)["checkpointed"]}
@@ -163,7 +163,7 @@ def test_the_gradient_check_works(execute, monkeypatch):
 
 @pytest.mark.slow
 def test_the_benchmark_works(execute, monkeypatch, tmp_path):
-    """With one program on one size."""
+    """The benchmark runs, with one program of one size."""
     monkeypatch.setattr(report, "TRAINING", {"metalearn": "tensorflow"})
     monkeypatch.setattr(report, "ESTIMATORS", ())
     short = ["training.inner_steps=[1]", "training.width=4", "training.rounds=1", "estimators.widths=[]"]
@@ -171,7 +171,7 @@ def test_the_benchmark_works(execute, monkeypatch, tmp_path):
 
 
 def test_the_audit_of_keras_works(execute, monkeypatch, tmp_path):
-    """Into a copy, with two cases."""
+    """The audit of Keras runs on two cases, and writes into a copy of its page."""
     page = RESULTS / "keras_derivatives.md"
     copy = tmp_path / page.name
     copy.write_text(page.read_text())
@@ -185,7 +185,7 @@ def test_the_audit_of_keras_works(execute, monkeypatch, tmp_path):
 
 
 def test_the_report_works(runs, execute, tmp_path):
-    """Runs after the training commands, on all that they left, into a copy."""
+    """The reports run on all runs of the training commands, and write into a copy of the page."""
     page = RESULTS / "sinusoid.md"
     copy = tmp_path / page.name
     copy.write_text(page.read_text())
@@ -201,7 +201,7 @@ def test_the_report_works(runs, execute, tmp_path):
 
 
 def test_the_offline_run_can_be_read_with_wandb(runs):
-    """The commands that need neither an account nor a person at the terminal."""
+    """The command that reads an offline run of W&B prints its metrics."""
     run = min((runs / "sinusoid").glob("*/wandb"))
     (line,) = [line for line in commands() if "leet inspect" in line]
     arguments = shlex.split(line.replace("runs/sinusoid/<id>/wandb", str(run)))
@@ -219,7 +219,7 @@ def test_the_table_of_diagnoses_is_the_library_s():
 
 
 def test_no_command_is_left_untested():
-    """What is not run above needs an account, a terminal or a shell of its own."""
+    """Commands that no test runs need an account, a terminal or a new shell."""
     others = [line for line in commands() if "experiments." not in line and "pytest" not in line]
     by_hand = (
         "wandb login",
@@ -235,7 +235,7 @@ def test_no_command_is_left_untested():
 
 
 def test_the_library_examples_run(tmp_path, monkeypatch, capfd):
-    """One after the other, as a reader would: the second uses what the first imports."""
+    """The examples of the library run one after the other, as the second needs imports of the first."""
     _, learning, watched, penalty = (
         text for text in blocks("python") if not text.startswith(("# mylab/", "from experiments"))
     )
@@ -260,7 +260,7 @@ def test_the_library_examples_run(tmp_path, monkeypatch, capfd):
 # Keras saves variables by np.array(variable), which NumPy 2 warns of.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_the_ten_lines_of_the_readme_run(tmp_path, monkeypatch):
-    """On fewer iterations; what was saved is loaded and is the adapted model."""
+    """The first example of the README runs, and its saved model equals the adapted one."""
     (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     exec(example.replace("iterations=1000", "iterations=5"), names := {})

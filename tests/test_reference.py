@@ -24,7 +24,7 @@ def public_modules():
 
 
 def public_names(module):
-    """Return the names of ``__all__``, or of what the module itself defines, that are no modules."""
+    """Return the names of ``__all__``, or those that the module defines, without modules."""
     defined = [
         name
         for name, value in vars(module).items()
@@ -71,7 +71,7 @@ def test_every_public_name_has_a_docstring():
 
 @pytest.mark.slow
 def test_the_reference_has_a_page_of_every_public_module(tmp_path):
-    """By the command of the guide; every public name has a place on the page of its module."""
+    """The command of the guide makes a page for every public module, with all of its public names."""
     pytest.importorskip("pdoc")
     (command,) = re.findall(r"^python (-m pdoc .*?)  #", TEXT, re.MULTILINE)
     arguments = [str(tmp_path) if word == "site" else word for word in shlex.split(command)]
@@ -85,7 +85,7 @@ def test_the_reference_has_a_page_of_every_public_module(tmp_path):
 
 
 def test_sections_of_docstrings_begin_where_the_docstring_does():
-    """One that is indented belongs to the last argument, for readers and for pages."""
+    """No section of a docstring is indented, because it would belong to the last argument."""
     found = []
     for path in (ROOT / "metalearn").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -33,14 +33,14 @@ CANVAS, POINTS, WIDEST = 64, 42, 60
 """Pixels that a letter is drawn on, its size in points, and the most pixels that it may take."""
 
 ALIKE = 0.9
-"""Correlation of two letters from which on they are one, such as Latin A and Greek Alpha."""
+"""Correlation of two letters above which they count as one letter, such as Latin A and Greek Alpha."""
 
 LETTERS = ("Lu", "Ll", "Lo")
 """Categories of Unicode that are drawn: letters with and without case."""
 
 
 def draw(seed: int = 0) -> tuple[np.ndarray, list[str]]:
-    """Return drawings of all letters that can be told apart, uint8 ``[letters, 20, 28, 28, 1]``, and these.
+    """Return drawings of all distinguishable letters, uint8 ``[letters, 20, 28, 28, 1]``, and these letters.
 
     Args:
         seed: of fonts and bends.
@@ -57,7 +57,7 @@ Fonts = dict[str, tuple[ImageFont.FreeTypeFont, frozenset[int]]]
 
 
 def _fonts() -> Fonts:
-    """Return each font with the code points that it has."""
+    """Return each font with its code points."""
     place = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     found = {}
     for face in FACES:

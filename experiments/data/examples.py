@@ -14,7 +14,7 @@ from ..harness.runs import arrays
 from .parts import ASKED, Arrays, Parts, in_parts
 
 DIGITS = "digits"
-"""Stands for scikit-learn's images in the place of a path."""
+"""The value of ``path`` that stands for scikit-learn's images."""
 
 LABELS = ("noisy", "clean", "oracle")
 
@@ -29,13 +29,13 @@ def examples(
     batch: int | None = None,
     seed: int = 0,
 ) -> Parts:
-    """Return one data set, of which some labels may be made wrong.
+    """Return one data set, in which some labels may be replaced by wrong ones.
 
     Args:
         path: ``digits``, the 1797 images of 8 x 8 pixels in scikit-learn, from 0 to 1, 64 numbers each; or an
             ``.npz`` file by ``numpy.savez(path, inputs=[N, ...], targets=[N])``.
         sizes: examples of the inner loss, the outer loss, validation and test.
-        corruption: fraction of the inner examples whose label is another class, each alike probable; below 1.
+        corruption: fraction of the inner examples whose label is another class, uniformly drawn; below 1.
         labels: ``noisy``, with what is wrong in ``Task.info``, which also has such labels of the query;
             ``clean``, what there would be without corruption; or ``oracle``, the examples with right labels
             alone, repeated to the same number.
@@ -111,7 +111,7 @@ def linear(
 
 
 def corrupted(classes: np.ndarray, rate: float, seed: int, stream: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return which of the classes ``[N]`` are made wrong, a mask, and all of them as they are then."""
+    """Return a mask of the classes ``[N]`` that are replaced by wrong ones, and all classes after that."""
     random, count = np.random.default_rng([seed, 1 + stream]), len(classes)
     wrong = np.zeros(count, bool)
     wrong[random.permutation(count)[: round(rate * count)]] = True

@@ -17,17 +17,17 @@ Arrays = tuple[np.ndarray, np.ndarray]
 """Inputs ``[N, ...]`` and targets ``[N]``."""
 
 ASKED = {"train": 1, "validation": 2, "test": 3}
-"""The sizes that the query of each part is of."""
+"""For each part, the index in ``sizes`` of the number of its queries."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """What ``split`` gives: inner examples as support, those of the part as query.
+    """The arrays that ``split`` returns: inner examples are the support, examples of the part are the query.
 
     Attributes:
         inner: examples of the inner loss; none where it has none, and the query takes their place.
         asked: examples of the outer loss, of validation and of the test, by part.
-        info: for whoever judges a learner, by part and name.
+        info: arrays for judging a learner, by part and name.
         batch: examples of the outer loss that an iteration draws; None for all. The other parts are always
             whole.
     """
@@ -57,7 +57,7 @@ class Parts:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Drawn:
-    """So many different examples of a data set as queries, and as support for those who look at one.
+    """A number of different examples of a data set as queries, and the same examples as support.
 
     Not :func:`metalearn.tasks.dataset`, which draws one after the other: that takes long for hundreds.
     """
@@ -74,7 +74,7 @@ class Drawn:
 
 
 def in_parts(given: Arrays, sizes: Sequence[int], seed: int) -> tuple[Arrays, dict[str, Arrays]]:
-    """Return the examples of the inner loss, and the others by part, in an order that the seed decides.
+    """Return the examples of the inner loss, and the others by part, in an order that depends on the seed.
 
     Raises:
         UsageError: if there are fewer examples than the parts take.

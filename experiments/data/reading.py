@@ -1,4 +1,4 @@
-"""Images as arrays: from zip files, folders and ``.npz``, whose sizes are known before they are read."""
+"""Images as arrays: from zip files, folders and ``.npz``; sizes are checked before the files are read."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ..harness.runs.files import read_bytes, require_regular
 KINDS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 LARGEST = 2**34
-"""Bytes of all images of a set, decoded, and of a file that holds a set."""
+"""Largest number of bytes of all decoded images of a set, and of a file that holds a set."""
 
 LARGEST_IMAGE = 2**26
-"""Bytes of the file of an image, and of a list of classes."""
+"""Largest number of bytes of the file of an image, and of a list of classes."""
 
 Named = tuple[str, bytes]
 """The class of an image, and its file."""
@@ -44,8 +44,8 @@ def from_zips(paths: Iterable[Path]) -> Iterator[Named]:
                     if name.lower().endswith(KINDS) and inside not in seen:
                         if member.file_size > LARGEST_IMAGE:
                             raise UsageError(
-                                f"{path}: {name} has {member.file_size} bytes, of an image at most "
-                                f"{LARGEST_IMAGE} are read"
+                                f"{path}: {name} has {member.file_size} bytes; an image may have at most "
+                                f"{LARGEST_IMAGE}"
                             )
                         seen.add(inside)
                         yield str(Path(inside).parent), archive.read(member)
@@ -70,7 +70,7 @@ def from_folder(place: Path) -> Iterator[Named]:
 
 
 def from_npz(path: Path, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
-    """Return the arrays of a file that ``numpy.savez`` wrote, one a class, uint8 ``[D, H, W, C]``.
+    """Return the arrays of a file written by ``numpy.savez``, one for each class, uint8 ``[D, H, W, C]``.
 
     Args:
         path: the file.

@@ -1,4 +1,4 @@
-"""The sets that configurations name: ``_target_: experiments.data.omniglot``."""
+"""The image sets that configurations name: ``_target_: experiments.data.omniglot``."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def omniglot(
     distortion: float = 0.0,
     split: Split = None,
 ) -> ml.tasks.Source:
-    """Return tasks of handwritten characters: Omniglot, 28 x 28, ink white, 20 drawings a character.
+    """Return tasks of handwritten characters: Omniglot, 28 x 28, white ink, 20 drawings of each character.
 
     Args:
         path: folder with the zip files of the set as they are published.
@@ -86,7 +86,7 @@ def folder(
     size: int = 84,
     channels: int = 3,
 ) -> ml.tasks.Source:
-    """Return tasks of images of one's own: a folder with a folder of images for each class, or an ``.npz``.
+    """Return tasks of the user's images: a folder with a folder of images for each class, or an ``.npz``.
 
     Mini-ImageNet is of this kind, with ``split`` the published lists: ``{train: train.csv, validation:
     val.csv, test: test.csv}``.

@@ -1,4 +1,4 @@
-"""Lines in the terminal: text from runs and users is shown as it is, never taken for markup or commands."""
+"""Lines in the terminal: text from runs and users is shown literally, never as markup or control codes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rich.text import Text
 console = Console(highlight=False, soft_wrap=True)
 
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
-"""What moves the cursor, colours or reorders text; new lines and tabs are not."""
+"""Characters that move the cursor, colour or reorder text; new lines and tabs are not among them."""
 
 
 def say(text: str, lead: str = "", style: str = "bold", to: Console = console) -> None:
-    """Print a line, ``lead`` in a style before it."""
+    """Print a line, preceded by ``lead`` in a style."""
     to.print(Text.assemble((clean(lead), style), " " if lead and text else "", clean(text)))
 
 
@@ -27,7 +27,7 @@ def say_error(text: str, lead: str = "") -> None:
 
 
 def clean(text: str) -> str:
-    """Return text in which what would control a terminal is written as an escape."""
+    """Return text in which control characters of a terminal are replaced by escapes."""
     return CONTROLS.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
@@ -37,12 +37,12 @@ def cell(text: str, style: str = "") -> Text:
 
 
 def print_table(table: Table, width: int) -> None:
-    """Print a table on lines of at least ``width`` characters: its numbers are not cut on narrower ones."""
+    """Print a table on lines of at least ``width`` characters; a narrow terminal does not cut numbers."""
     Console(highlight=False, width=max(console.width, width)).print(table)
 
 
 def accept_any_text() -> None:
-    """Have output that cannot show a character, as in ASCII, show an escape instead of failing."""
+    """Let output that cannot encode a character, as in ASCII, show an escape instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):  # what replaces them may not have it
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

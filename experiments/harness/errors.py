@@ -1,4 +1,4 @@
-"""Exit codes of all commands, and the error whose message is for the user."""
+"""Exit codes of all commands, and the exception whose message is shown to the user."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 
 NEAR, APART, ABBREVIATED = 0.6, 0.15, 0.9
-"""How alike a suggestion is to what was typed, at least; how much less than the best; and an abbreviation."""
+"""Least similarity of a suggestion, largest difference to the best suggestion, and value of an
+abbreviation."""
 
 
 class UsageError(Exception):
-    """Input that cannot be used; the message names the thing, the value and the remedy."""
+    """Input that cannot be used; the message names the setting, the value and the remedy."""
 
 
 def nearest(word: str, choices: Sequence[str]) -> str:
@@ -33,7 +34,7 @@ def nearest(word: str, choices: Sequence[str]) -> str:
 
 
 def _likeness(word: str, choice: str) -> float:
-    """Return a number from 0 to 1, of which a section counts for a third unless the word has none."""
+    """Return the similarity from 0 to 1, where a section counts for a third unless the word has none."""
     (given, name), (section, full) = (_parted(each) for each in (word, choice))
     alike = max(_ratio(name, full), ABBREVIATED * _abbreviates(name, full))
     if given:
@@ -51,7 +52,7 @@ def _ratio(first: str, second: str) -> float:
 
 
 def _abbreviates(name: str, full: str) -> bool:
-    """Say whether a name is some words of another, or their first letters, or letters of it in order."""
+    """Return whether a name consists of words of another, their first letters, or letters in order."""
     words = full.split("_")
     if set(name.split("_")) <= set(words):
         return True

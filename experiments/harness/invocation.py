@@ -1,4 +1,4 @@
-"""How this process was started, and how the user starts others: to say how to go on."""
+"""The command line of this process, and those of other commands, for messages."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 COMMAND = "METALEARN_COMMAND"
-"""The environment variable that tells the processes of a sweep what the user typed."""
+"""The environment variable with the command line of the user, for the processes of a sweep."""
 
 DISTRIBUTION, SCRIPT = "metalearn-tf", "metalearn"
-"""What this is called where it is installed, and its command."""
+"""The name of the installed package, and its command."""
 
 HOUSE = Path(__file__).resolve().parents[1]
 """The folder of this package: ``experiments`` in a checkout, ``metalearn_experiments`` if installed."""
@@ -22,18 +22,18 @@ IN_CHECKOUT = (HOUSE.parent / "setup.cfg").is_file()
 
 
 def command() -> str:
-    """Return the command line that the user typed, in whichever process of it."""
+    """Return the command line that the user typed, also in a process of a sweep."""
     return os.environ.get(COMMAND) or shlex.join(sys.argv)
 
 
 def program(name: str) -> list[str]:
-    """Return the words that call a command of ours in the way that this process was called."""
+    """Return the words that start a command, in the way in which this process was started."""
     script = Path(getattr(sys.modules["__main__"], "__file__", None) or "").name
     return [SCRIPT, name] if script == SCRIPT else ["python", "-m", f"{__name__.partition('.')[0]}.{name}"]
 
 
 def installation(extra: str) -> str:
-    """Return the command that installs what an extra of ours brings: by its name in a checkout alone."""
+    """Return the command that installs the packages of an extra."""
     if IN_CHECKOUT:
         return f"pip install -e '.[{extra}]'"
     wanted = [line.partition(";") for line in importlib.metadata.requires(DISTRIBUTION) or []]

@@ -1,4 +1,4 @@
-"""Every estimator of a configuration, held to a float64 reference that is held to finite differences."""
+"""All estimators for a configuration, compared with a float64 reference, and that with finite differences."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ from ..harness.runs.identity import Config
 from .audit.measure import computing_in
 
 REFERENCE: Config = {"_target_": "metalearn.estimators.unrolled"}
-"""Nested tapes: the textbook."""
+"""The reference: nested tapes."""
 
 EXACT = 1e-9
-"""Relative error that an exact estimator may have in float64."""
+"""Largest relative error of an exact estimator in float64."""
 
 DIFFERENCES = 1e-6
-"""Error that the reference may have against finite differences, relative to its own length."""
+"""Largest error of the reference compared with finite differences, relative to its norm."""
 
 DIRECTIONS, ATTEMPTS = 3, 30
-"""Random directions of the differences; and how many to try, as those that cross a kink prove nothing."""
+"""Random directions of the differences; and how many are tried, as those that cross a kink are discarded."""
 
 EPSILON = 1e-6
-"""Step of the differences: small, for every unit of a network that switches within it is a kink."""
+"""Step of the differences: small, because every unit of a network that switches within it is a kink."""
 
 CALLS = 5
-"""Timed calls, of which the median counts."""
+"""Timed calls, whose median is reported."""
 
 TWICE = ("mixed_mode", "frozen", "annealed")
-"""The older name of checkpointed, what is zero by design, and what is two of the others in turn."""
+"""Excluded estimators: an alias of checkpointed, one that is zero, and one that combines two others."""
 
 
 class Row(NamedTuple):
-    """What was found of an estimator, in float64.
+    """The results for an estimator, in float64.
 
     Attributes:
         name: of the estimator.
@@ -56,7 +56,7 @@ class Row(NamedTuple):
         error: relative error of its gradient, ``|g - reference| / |reference|``.
         cosine: between its gradient and the reference.
         milliseconds: of one meta-gradient of a meta-batch, compiled.
-        compile_seconds: of the first call, less one later call.
+        compile_seconds: of the first call, minus a later one.
     """
 
     name: str
@@ -68,12 +68,12 @@ class Row(NamedTuple):
 
     @property
     def passed(self) -> bool:
-        """Whether it is what it promises to be."""
+        """Whether the estimator is exact if it is declared exact."""
         return self.error <= EXACT if self.exact else bool(np.isfinite(self.error))
 
 
 class Audit(NamedTuple):
-    """What was found of a configuration.
+    """The results for a configuration.
 
     Attributes:
         difference: largest error of the reference against finite differences, relative to its length.
@@ -89,7 +89,7 @@ class Audit(NamedTuple):
 
     @property
     def passed(self) -> bool:
-        """Whether the reference and all exact estimators are right."""
+        """Whether the reference and all exact estimators are correct."""
         return self.directions > 0 and self.difference <= DIFFERENCES and all(row.passed for row in self.rows)
 
 
@@ -117,7 +117,7 @@ def audit(config: Config) -> Audit:
 
 
 def estimators(config: Config) -> dict[str, Config]:
-    """Return the configuration of each estimator in ``conf/estimator``, the chosen one as it is chosen."""
+    """Return the configuration of each estimator in ``conf/estimator``; the chosen one keeps its settings."""
     known: dict[str, Any] = {
         path.stem: OmegaConf.to_container(OmegaConf.load(path))
         for path in sorted((CONFIGS / "estimator").glob("*.yaml"))
@@ -129,7 +129,7 @@ def estimators(config: Config) -> dict[str, Config]:
 
 
 def _in_double(config: Config) -> ml.Learner:
-    """Return the learner of a configuration with the reference, made while Keras' type is float64.
+    """Return the learner of a configuration with the reference estimator, built with Keras' type float64.
 
     Raises:
         UsageError: if it cannot be built, or makes numbers of another type.
@@ -150,7 +150,7 @@ def _doubled(leaf: tf.Tensor) -> tf.Tensor:
 
 
 class _Program:
-    """The compiled meta-gradient of a learner, with another estimator."""
+    """The compiled meta-gradient of a learner with another estimator."""
 
     def __init__(self, learner: Any, estimator: Estimator) -> None:
         self.learner = dataclasses.replace(learner, estimator=estimator)
@@ -185,7 +185,7 @@ def _row(name: str, program: _Program, exact: np.ndarray, found: np.ndarray, *ti
 def _against_differences(
     loss: Callable[[Meta, Task], tf.Tensor], meta: Meta, tasks: Task, exact: np.ndarray
 ) -> tuple[float, int]:
-    """Return the largest error relative to the gradient's length, and the number of directions."""
+    """Return the largest error relative to the gradient's norm, and the number of directions."""
     random = np.random.default_rng(0)
     length, (_, unravel) = float(np.linalg.norm(exact)), ravel(meta)
     errors: list[float] = []

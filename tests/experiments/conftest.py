@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def short(tmp_path_factory):
-    """A short complete run, and one that stopped at iteration 40, with two checkpoints."""
+    """A complete short run, and one that stopped at iteration 40 with two checkpoints."""
     from experiments.harness.session import training as session
     from tests.experiments.small_runs import SHORT, folder, run, stop_at
 

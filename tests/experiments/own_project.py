@@ -36,7 +36,7 @@ def make(folder):
 
 
 def forget():
-    """Forget the modules of the project: another test has another one of that name."""
+    """Remove the project's modules from memory, because another test has a project of the same name."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "mylab"]:
         del sys.modules[name]
 

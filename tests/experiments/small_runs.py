@@ -92,7 +92,7 @@ def call(module, *arguments):
 
 
 def pretend(run, config, **manifest):
-    """Leave the manifest of a run that was not trained."""
+    """Write the manifest of a run that was not trained."""
     run.path.mkdir(parents=True, exist_ok=True)
     if not run.manifest.exists():
         rundir.create(run, config)
@@ -105,14 +105,14 @@ def folder(runs):
 
 
 def content(run):
-    """Return the parts of a run that must not depend on interruptions."""
+    """Return the parts of a run that do not depend on interruptions."""
     manifest = json.loads(run.manifest.read_text())
     assert manifest["status"] == "complete"
     return manifest["parameters_digest"], run.metrics.read_bytes(), run.evaluation.read_bytes()
 
 
 def stop_at(iteration, error):
-    """Return a progress bar that calls a function."""
+    """Return a progress bar that calls a function at an iteration."""
 
     def stop(now):
         if now >= iteration:
@@ -122,7 +122,7 @@ def stop_at(iteration, error):
 
 
 def bar_that(act):
-    """Return a progress bar that does something, by the number of finished iterations, and shows nothing."""
+    """Return a progress bar that calls a function with the number of finished iterations, without output."""
 
     @contextmanager
     def bar(done, total):

@@ -52,7 +52,7 @@ def config(request):
 
 @dataclasses.dataclass(frozen=True)
 class Double:
-    """Tasks of another distribution, in float64; with two classes in turn, if these are wanted."""
+    """Tasks in float64, with two classes if the loss needs classes."""
 
     tasks: ml.tasks.Source
     classes: bool
@@ -86,10 +86,10 @@ def by_nested_tapes(in_graph):
 
 
 def test_an_iteration_is_right_and_moves_what_it_should(config, by_nested_tapes, as_vector):
-    """The inner loop changes exactly the adapted parameters, the outer loop exactly the meta-parameters.
+    """Inner and outer loop change exactly their parameters, and gradients of exact estimators are right.
 
-    The gradient of an exact estimator equals that of nested tapes to 1e-9 in float64; others are finite and
-    correctly declare that they are not exact.
+    They equal those of nested tapes to 1e-9 in float64; others are finite and correctly declare that they are
+    not exact.
     """
     double = {**config, "model": {**config["model"], "dtype": "float64"}}
     learner = build_learner(double)

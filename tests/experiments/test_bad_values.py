@@ -73,7 +73,10 @@ PATHS = [described.path for described in schema.describe(defaults())]
 @pytest.mark.slow
 @pytest.mark.parametrize("path", [*PATHS, *OTHERS])
 def test_no_value_gets_a_traceback(path, tmp_path, capfd, monkeypatch):
-    """The first accepted values are used in a training; for the others, objects are built."""
+    """Every value has exit code 0, 1 or 2 with a message, without a traceback.
+
+    The first accepted values are used in a training; for the others, only objects are built.
+    """
     monkeypatch.chdir(tmp_path)  # where paths.runs=abc leads
     go_on, trained = session._go_on, []
 

@@ -35,12 +35,12 @@ def test_a_complete_run_says_that_other_code_made_it(short, tmp_path, changed, c
     assert run(tmp_path, SHORT) == 0
     printed = capfd.readouterr().out
     assert f"made by other code: {CHANGED} changed" in printed
-    assert "run.fresh=true trains anew" in printed
+    assert "run.fresh=true trains a new run" in printed
     assert read(copy) == before
 
 
 def test_a_stopped_run_asks_before_it_mixes_two_programs(short, tmp_path, changed, capfd):
-    """It is rejected unchanged; with the user's consent it resumes, records both, and is marked as mixed."""
+    """A stopped run of other code is rejected unchanged, and with consent resumes and is marked as mixed."""
     copy = copied(short[1], tmp_path)
     before = {path: path.read_bytes() for path in copy.path.rglob("*") if path.is_file()}
     assert run(tmp_path, SHORT) == 2
@@ -97,7 +97,7 @@ def test_packages_that_a_configuration_names_are_code_of_the_run(tmp_path, monke
 
 
 def test_uncommitted_changes_have_untracked_files(tmp_path, monkeypatch):
-    """Changes are stored as a diff that can be applied, without ignored or large files, others and links."""
+    """Untracked source files are part of the diff, but not ignored, large or other files and links."""
 
     def git(*arguments):
         identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]

@@ -30,7 +30,7 @@ MUTATIONS = {
 def test_what_was_changed_is_noticed_or_recovered_from(
     short, readable, tmp_path_factory, name, mutation, place, bit
 ):
-    """For a complete and a stopped run there is never another value, nor an internal error."""
+    """A changed file is detected, or the results are those of a valid state; no internal error occurs."""
     for original in short:
         copy = RunDirectory(tmp_path_factory.mktemp("copy") / original.path.name)
         shutil.copytree(original.path, copy.path)

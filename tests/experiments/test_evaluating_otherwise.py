@@ -35,7 +35,7 @@ def stored(run):
 
 
 def test_a_complete_run_is_evaluated_otherwise_and_back(copy, untrained, tmp_path, capfd):
-    """The first evaluation is stored separately; requested again, it has the same bits."""
+    """Another evaluation replaces the first, which is stored and has the same bits when requested again."""
     before = content(copy)
     first = stored(copy)
     assert run(tmp_path, OTHERWISE) == 0
@@ -73,7 +73,10 @@ def test_an_evaluation_that_fails_can_be_repeated_otherwise(short, tmp_path, mon
 
 @pytest.mark.parametrize("again", [False, True])
 def test_interrupted_in_the_evaluation_it_says_how_to_go_on(copy, tmp_path, monkeypatch, capfd, again):
-    """By Ctrl-C: immediately if it is pressed again; otherwise the evaluation has a few seconds to end."""
+    """After an interruption in the evaluation, the run can be resumed with the same bits.
+
+    A second Ctrl-C ends it immediately; otherwise the evaluation has a few seconds to end.
+    """
     before = content(copy)
 
     def interrupt(*_):
@@ -87,7 +90,7 @@ def test_interrupted_in_the_evaluation_it_says_how_to_go_on(copy, tmp_path, monk
             stopped.setattr(session, "conclude", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert run(tmp_path, OTHERWISE) == 130
     printed = capfd.readouterr().out
-    assert "interrupted; kept up to iteration 60; go on with: " in printed
+    assert "interrupted; kept up to iteration 60; resume with: " in printed
     manifest = json.loads(copy.manifest.read_text())
     assert (manifest["status"], manifest["iteration"]) == ("interrupted", 60)
     assert run(tmp_path, SHORT) == 0
@@ -123,13 +126,13 @@ def test_an_inner_rule_that_cannot_be_is_refused_before_training(tmp_path, capfd
 
 def test_another_label_is_applied_and_said(copy, untrained, tmp_path, capfd):
     assert run(tmp_path, [*SHORT, "label=mine"]) == 0
-    assert "is called mine from now on" in capfd.readouterr().out
+    assert "label of the run is now mine" in capfd.readouterr().out
     assert run(tmp_path, [*SHORT, "label=mine"]) == 0
     assert "is called" not in capfd.readouterr().out
 
 
 def test_equal_numbers_are_one_run(copy, untrained, tmp_path, capfd):
-    """0.0 and 0, 1e-3 and 0.001; words for what is on and off."""
+    """Values such as 0.0 and 0, 1e-3 and 0.001, no and false give the same run."""
     same = ["learner.proximal=0", "optimizer.learning_rate=1e-3", "task.noise=0", "run.fresh=no"]
     assert run(tmp_path, [*SHORT, *same, "training.jit_compile=no"]) == 0
     assert "complete since" in capfd.readouterr().out

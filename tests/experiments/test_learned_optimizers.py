@@ -89,9 +89,10 @@ def tuned(page, rule, *overrides):
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RATES)
 def test_a_learned_optimizer_is_better_than_tuned_adam_within_its_horizon(page):
-    """On held-out problems, the 95 % t interval of the difference over five seeds is below 0.
+    """On held-out problems, the learned optimizer's loss is below tuned Adam's over five seeds.
 
-    ``-s`` shows all losses, those of falling rates and those beyond the horizon, too.
+    The 95 % t interval of the difference is below 0. ``-s`` shows all losses, including those of decaying
+    rates and beyond the horizon.
     """
     if page == "digits":
         pytest.importorskip("sklearn")
@@ -101,7 +102,7 @@ def test_a_learned_optimizer_is_better_than_tuned_adam_within_its_horizon(page):
         print(rule, rates)  # noqa: T201
     for step in [at for at in (steps, 2 * steps, 5 * steps, 10 * steps) if at < found["learned"].shape[1]]:
         for name, curves in found.items():
-            for what, values in (("", curves), ("learned less ", found["learned"] - curves)):
+            for what, values in (("", curves), ("learned minus ", found["learned"] - curves)):
                 half = interval(len(SEEDS), values[:, step].std(ddof=1))
                 print(step, f"{what}{name} {values[:, step].mean():.4f} ± {half:.4f}")  # noqa: T201
     difference = (found["learned"] - found["adam"])[:, steps]
@@ -110,7 +111,7 @@ def test_a_learned_optimizer_is_better_than_tuned_adam_within_its_horizon(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_makes_a_learner(page):
-    """Also with the rules of the baselines."""
+    """Every page, also with the rules of the baselines, gives a learner."""
     rules = ("sgd", "momentum", "adam") if page.endswith("_tuned") else (None,)
     for rule in rules:
         learner = build_learner(composed(page, *([] if rule is None else [f"rule={rule}"])))
@@ -127,7 +128,7 @@ def test_pages_of_rules_have_all_settings(name):
 
 @pytest.mark.slow
 def test_killed_while_learning_online_it_ends_with_equal_bits(tmp_path):
-    """It is killed twice by SIGKILL, in the middle of an inner loop that is carried without restart."""
+    """Online learning that is killed twice within an inner loop has the bits of an uninterrupted run."""
     random, classes = np.random.default_rng(0), np.arange(90) % 10
     inputs = random.normal(size=(10, 64))[classes] + 0.1 * random.normal(size=(90, 64))
     np.savez(tmp_path / "blots.npz", inputs=inputs, targets=classes)

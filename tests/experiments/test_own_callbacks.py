@@ -101,7 +101,7 @@ def test_one_that_fails_leaves_a_run_that_can_go_on(project, capfd):
         ("[{_target_: mylab.nothing}]", "returns a int, which has no method begin"),
         ("[{_target_: mylab.StopAt}]", "missing 1 required positional argument: 'iteration'"),
         ("[{_target_: metalearn.callbacks.csv, path: a}]", "is not allowed"),
-        ("[{_target_: another.StopAt}]", "the package another, which you have not said to trust"),
+        ("[{_target_: another.StopAt}]", "the package another, which is not trusted"),
         ("[StopAt]", "must be a list of objects"),
         ("{a: 1}", "must be a list of objects"),
     ],

@@ -93,13 +93,13 @@ def test_every_command_takes_it(project, capfd):
     assert call(project, "evaluate", "packages=mylab", f"run={run}", "task.noise=0") == 0
     assert "RIDGE" in capfd.readouterr().out
     assert call(project, "report", "packages=mylab", f"runs={run.parent}") == 0
-    assert "points: ridge on 1 fresh tasks" in capfd.readouterr().out
+    assert "points: ridge on 1 held-out tasks" in capfd.readouterr().out
     assert call(project, "train", *OWN, "-m", "rule.learning_rate=0.1,0.2") == 0
     assert "1 complete before, 1 complete now" in capfd.readouterr().out
 
 
 def test_its_gradients_are_checked(project, capfd, monkeypatch):
-    """By one estimator, for time."""
+    """The gradient check of a user's problem passes; it uses one estimator to save time."""
     every = gradients.estimators
     monkeypatch.setattr(
         gradients, "estimators", lambda config: {"checkpointed": every(config)["checkpointed"]}
@@ -124,7 +124,7 @@ def test_its_gradients_are_checked(project, capfd, monkeypatch):
     ],
 )
 def test_what_cannot_be_is_said(project, capfd, arguments, expected):
-    """Once, before anything is trained."""
+    """The message occurs once, before anything is trained."""
     assert call(project, "train", *OWN, *arguments) == 2
     message = capfd.readouterr().err
     assert expected in message
@@ -132,7 +132,7 @@ def test_what_cannot_be_is_said(project, capfd, arguments, expected):
 
 
 def test_a_page_that_would_not_be_read_is_named(project, tmp_path, capfd):
-    """Pages of this package come first."""
+    """A user's page with the name of one of this package is an error, because the latter comes first."""
     (tmp_path / "theirs" / "problem").mkdir(parents=True)
     (tmp_path / "theirs" / "problem" / "ridge.yaml").write_text("_target_: mylab.ridge")
     assert call(project, "train", f"--config-dir={tmp_path / 'theirs'}", "packages=mylab") == 2

@@ -68,7 +68,7 @@ def test_it_is_evaluated_with_its_own_settings_and_reproduced(project, capfd):
 
 
 def test_it_is_swept_and_reported(project, capfd):
-    """Of the two jobs one is complete: the run above."""
+    """A sweep of two jobs, of which one is complete, and its report run in the user's folder."""
     sweep = [word for word in SWEEP if word != "hydra/launcher=joblib"]  # which is slow to start
     assert len(sweep) < len(SWEEP)
     assert call(project, *sweep, *SMALL, "paths.runs=whole") == 0
@@ -76,20 +76,20 @@ def test_it_is_swept_and_reported(project, capfd):
     (place,) = (project / "whole" / "sweeps").iterdir()
     assert call(project, *on(REPORT, place.relative_to(project))) == 0
     printed = capfd.readouterr().out
-    assert "waves, 10-shot: pseudo_huber on 4 fresh tasks" in printed
-    assert "waves, 10-shot: mse on 4 fresh tasks" in printed
+    assert "waves, 10-shot: pseudo_huber on 4 held-out tasks" in printed
+    assert "waves, 10-shot: mse on 4 held-out tasks" in printed
     assert "left out" not in printed
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "reproduce", "report", "check_gradients"])
 def test_without_trust_nothing_of_it_is_run(project, capfd, command):
-    """For any content of the run or a file there is one message and exit code 2."""
+    """Without trust, every command has one message and exit code 2, and imports nothing of the package."""
     run = only_run(project).path.relative_to(project)
     own_project.forget()
     arguments = {"evaluate": [f"run={run}"], "reproduce": [f"run={run}"], "report": ["runs=runs/waves"]}
     assert call(project, command, *arguments.get(command, WITHOUT_TRUST[1:])) == 2
     captured = capfd.readouterr()
-    assert "the package mylab, which you have not said to trust" in captured.err
+    assert "the package mylab, which is not trusted" in captured.err
     assert "packages=[mylab]" in captured.err
     assert "METALEARN_PACKAGES=mylab" in captured.err
     assert captured.err.count("error:") == 1
@@ -109,7 +109,7 @@ def test_a_run_and_a_file_cannot_trust(project, tmp_path, capfd):
     with (tmp_path / "run" / "config.yaml").open("a") as file:
         file.write("packages: [mylab]\n")
     assert call(project, "evaluate", f"run={tmp_path / 'run'}") == 2
-    assert "not said to trust" in capfd.readouterr().err
+    assert "is not trusted" in capfd.readouterr().err
     theirs = tmp_path / "conf" / "experiment"
     theirs.mkdir(parents=True)
     (theirs / "evil.yaml").write_text("# @package _global_\npackages: [mylab]\n")

@@ -16,7 +16,7 @@ def returns(runs, name):
 
 @pytest.mark.slow
 def test_navigation_adapts_in_one_step(tmp_path):
-    """At least -3.5 on average over three seeds, on tasks that were not used to choose settings."""
+    """The mean return after one step is at least -3.5; before it, each of three seeds is below -7."""
     for seed in (0, 1, 2):
         options = [f"seed={seed}", "evaluation.seed=3", "evaluation.tasks=200", "tracking=none"]
         assert run(tmp_path, ["experiment=rl/navigation", *options], quick=False) == 0
@@ -28,7 +28,10 @@ def test_navigation_adapts_in_one_step(tmp_path):
 
 @pytest.mark.slow
 def test_learned_discounts_fall(tmp_path):
-    """The discount decreases from 0.95, which is too large for processes that mix within a few steps."""
+    """The learned discount falls from 0.95 to below 0.93, and the return rises by more than 7.
+
+    0.95 is too large for processes that mix within a few steps.
+    """
     options = ["tracking=none", "evaluation.tasks=20"]
     assert run(tmp_path, ["experiment=rl/metagradient", *options], quick=False) == 0
     (path,) = (tmp_path / "rl_metagradient").glob("*/evaluation.json")

@@ -45,10 +45,12 @@ def execute(monkeypatch, capfd, *arguments):
 
 @pytest.mark.usefixtures("undrawn")
 def test_the_table_is_the_one_computed_by_hand(folder, monkeypatch, capfd):
-    """After a step the seeds of maml are at 2 and 4: 3 ± 12.706 * sqrt(2) / sqrt(2); that of other, at 3.
+    """The table in a page equals the one computed by hand.
 
-    Averaged over seeds its tasks are at 2, 4 and 3; other less that is -1, -1 and 2: mean 0, standard
-    deviation sqrt(3), over sqrt(3) tasks, times 4.303.
+    After a step the seeds of maml are at 2 and 4: 3 ± 12.706 * sqrt(2)
+
+    sqrt(2); that of other, at 3. Averaged over seeds its tasks are at 2, 4 and 3; other minus maml is -1, -1
+    and 2: mean 0, standard deviation sqrt(3), over sqrt(3) tasks, times 4.303.
     """
     page = folder / "page.md"
     page.write_text("before\n<!-- report:begin -->\nold\n<!-- report:end -->\nafter\n")
@@ -56,21 +58,22 @@ def test_the_table_is_the_one_computed_by_hand(folder, monkeypatch, capfd):
     assert code == 0
     text = page.read_text()
     assert text.startswith(
-        "before\n<!-- report:begin -->\nsinusoid, 10-shot: mse on 3 fresh tasks (list abc) before"
+        "before\n<!-- report:begin -->\nsinusoid, 10-shot: mse on 3 held-out tasks (list abc) before"
     )
     assert text.endswith("<!-- report:end -->\nafter\n")
     assert re.findall(r"^[|-] .*", text, re.MULTILINE) == [
         "| algorithm | n | before | after 1 | median, after 1 | diverged, after 1 "
-        "| less maml, after 1, ± over tasks | less maml, after 1, ± over seeds | ms / iteration | learned |",
+        "| minus maml, after 1, ± over tasks | minus maml, after 1, ± over seeds "
+        "| ms / iteration | learned |",
         "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |",
         "| maml | 2 | 3.000 ± 0.000 | 3.000 ± 12.706 | 3.000 | 0 % | - | - | 0.75 | 30 |",
         "| other | 1 | 3.000 | 3.000 | 3.000 | 0 % | 0.0000 ± 4.3027 | 1.000 | 0.25 | 30 |",
         "| wild | 1 | 3.000 | diverged at 1 | 5.000 | 33.3 % | - | - | 0.25 | 30 |",
-        "- other, seed 1: running at iteration 7: the same command goes on",
+        "- other, seed 1: running at iteration 7: the same command resumes it",
         "- wild, seed 3: failed at iteration 7: not finite: meta_gradient/norm",
         "- wild, seed 1: missing",
     ]
-    for line in ("┃ less maml, after ┃", "0.0000 ± 4.3027", "wild, seed 1: missing", "not finite: meta_gr"):
+    for line in ("┃ minus maml, after ┃", "0.0000 ± 4.3027", "wild, seed 1: missing", "not finite: meta_gr"):
         assert line in captured.out
     lines = (folder / "report" / "sinusoid_10_shot.csv").read_text().splitlines()
     numbers = r"other,1,3\.0,,3\.0,0\.0,3\.0,,3\.0,0\.0,0\.0,4\.3026527297\d*,1\.0,,,0\.25,30\.0"
@@ -98,7 +101,7 @@ def test_figures_are_written_and_on_the_page(folder, monkeypatch, capfd):
 
 @pytest.mark.usefixtures("undrawn")
 def test_lists_of_tasks_have_files_of_their_own_inside_the_folder(folder, monkeypatch, capfd):
-    """For any name of an experiment."""
+    """Each list of tasks has its own files in the report's folder, whatever the experiment's name."""
     make_run(folder / "more", "new", 0, [[1, 1]] * 2)
     make_run(folder / "more", "maml", 0, [[1, 1]] * 4, name="../../[red]")
     assert execute(monkeypatch, capfd, f"runs={folder}")[0] == 0
@@ -134,7 +137,7 @@ def test_bad_input_gets_one_clear_message(folder, monkeypatch, capfd, arguments,
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_run_of_code_that_is_not_trusted_is_left_out_and_named(folder, monkeypatch, capfd):
-    """The others are reported, and the exit code is 2; with the user's consent it is included."""
+    """Runs of untrusted code are excluded, with exit code 2, unless the package is trusted."""
     make_run(folder, "theirs", 0, [[4, 1], [2, 3], [3, 2]], task={"_target_": "lab_of_theirs.Task"})
     code, captured = execute(monkeypatch, capfd, f"runs={folder}")
     assert code == 2

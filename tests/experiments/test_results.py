@@ -104,7 +104,7 @@ def test_configurations_that_differ_are_told_apart(folder):
 
 
 def test_a_seed_counts_once_and_has_one_shape(folder):
-    """A second run with equal settings is not another sample."""
+    """A run with equal settings, or with an evaluation of another shape, is excluded with a reason."""
     make_run(folder / "again", "maml", 0, [[9, 9]] * 3)
     make_run(folder, "maml", 2, [[9, 9]] * 4)
     runs = results.load(folder)
@@ -120,7 +120,7 @@ def test_what_did_not_finish_says_how_far_it_came(folder):
     found = results.load(folder).set_index("algorithm")[["status", "reason"]].drop("maml")
     assert found.T.to_dict("list") == {
         "anil": ["failed", "failed at iteration 7: not finite: meta_gradient/norm"],
-        "boil": ["running", "running at iteration 7: the same command goes on"],
+        "boil": ["running", "running at iteration 7: the same command resumes it"],
     }
 
 
@@ -164,7 +164,8 @@ def test_a_folder_without_runs_is_said_and_one_without_numbers_is_a_table_of_rea
     with pytest.raises(UsageError, match="has no runs in it"):
         results.load(tmp_path)
     make_run(tmp_path, "maml", 0, [[1, 1]], status="running")
-    assert results.load(tmp_path)["reason"].tolist() == ["running at iteration 7: the same command goes on"]
+    reasons = results.load(tmp_path)["reason"].tolist()
+    assert reasons == ["running at iteration 7: the same command resumes it"]
     assert results.steps(tmp_path).empty
     assert results.tasks(tmp_path).empty
     assert isinstance(results.load(str(tmp_path)), pd.DataFrame)

@@ -25,7 +25,7 @@ def composed(seed):
 
 @pytest.mark.slow
 def test_learned_rates_leave_out_wrong_labels():
-    """With five seeds, the test loss of learned rates is below that of the best constant and cosine.
+    """Over five seeds, test losses of learned rates are below those of the best constant and cosine.
 
     The 95 % t intervals of the differences over seeds are below 0. The baselines are tuned with the outer
     loss, like the schedule, and with as many forward passes; the evaluation has other initial weights.
@@ -57,5 +57,5 @@ def test_learned_rates_leave_out_wrong_labels():
     for name in ("constant", "cosine"):
         difference = losses["learned"] - losses[name]
         half = interval(len(SEEDS), difference.std(ddof=1))
-        print("learned less", name, f"{difference.mean():.4f} ± {half:.4f}")  # noqa: T201
+        print("learned minus", name, f"{difference.mean():.4f} ± {half:.4f}")  # noqa: T201
         assert difference.mean() + half < 0

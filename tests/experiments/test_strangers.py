@@ -38,7 +38,7 @@ def stopped(short, tmp_path):
     ),
 )
 def test_links_in_a_run_are_not_followed_for_writing(stopped, tmp_path, capfd, name):
-    """The target of a link is not changed."""
+    """A link in a run's folder is an error before anything is written, and its target is unchanged."""
     place, target = stopped.path / name, tmp_path / "elsewhere"
     if place.is_dir():
         shutil.move(place, target)
@@ -56,18 +56,18 @@ def test_links_in_a_run_are_not_followed_for_writing(stopped, tmp_path, capfd, n
 
 @pytest.mark.parametrize("name", ["config.yaml", "manifest.json", "metrics.csv"])
 def test_what_is_no_file_is_not_waited_for(stopped, tmp_path, capfd, name):
-    """A pipe without a writer, when a run is resumed, evaluated or reproduced."""
+    """A pipe in place of a file is an error in all commands, which do not wait for a writer."""
     (stopped.path / name).unlink()
     os.mkfifo(stopped.path / name)
     for command in (evaluate, reproduce):
         assert call(command, f"run={stopped.path}") == 2
-        assert f"{name} is no file" in capfd.readouterr().err
+        assert f"{name} is not a regular file" in capfd.readouterr().err
     assert run(tmp_path, SHORT) == 2
-    assert f"{name} is no file" in capfd.readouterr().err
+    assert f"{name} is not a regular file" in capfd.readouterr().err
 
 
 def test_a_report_and_a_reproduction_of_many_pass_over_a_bad_run(short, tmp_path, capfd):
-    """Invalid ones are reported, and the valid one is in the table and is compared."""
+    """Invalid runs are named in a report and in a reproduction, and valid ones are included."""
     runs = tmp_path / "runs"
     for name in ("good", "pipe", "large", "strange"):
         shutil.copytree(short[0].path, runs / name)
@@ -83,7 +83,7 @@ def test_a_report_and_a_reproduction_of_many_pass_over_a_bad_run(short, tmp_path
         f"left out {runs / name}: " in printed or f"{name}/" in printed
         for name in ("pipe", "large", "strange")
     )
-    assert "of its kind at most" in printed
+    assert "such a file may have at most" in printed
     assert call(reproduce, f"run={runs}", "until=2") == 2
     printed = capfd.readouterr().out
     assert f"same: {runs / 'good'}, 2 iterations" in printed
@@ -163,7 +163,7 @@ def test_cells_of_tables_are_no_formulas(text, cell):
 
 
 def test_output_that_is_not_utf_8_works(short, tmp_path, monkeypatch):
-    """The table of an evaluation has a sign that ASCII lacks."""
+    """The table of an evaluation is printed to a terminal with ASCII only."""
     shutil.copytree(short[0].path, tmp_path / "sinusoid" / short[0].path.name)
     written = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", written)

@@ -51,7 +51,7 @@ def whole(tmp_path_factory):
 
 
 def test_killed_and_stopped_it_ends_with_equal_bits(tmp_path, whole):
-    """By SIGKILL, with checkpoints written continuously, and by SIGTERM, which ends the run soon."""
+    """A run that is killed by SIGKILL and then stopped by SIGTERM has the bits of an uninterrupted one."""
     with process(tmp_path) as started:
         time.sleep(0.2)
         started.kill()
@@ -61,7 +61,7 @@ def test_killed_and_stopped_it_ends_with_equal_bits(tmp_path, whole):
         printed, _ = started.communicate(timeout=60)
         assert time.monotonic() - asked < interrupts.GRACE_SECONDS + 10  # to leave, on a busy machine
     assert started.returncode == 130
-    assert b"go on with: python -m experiments.train" in printed
+    assert b"resume with: python -m experiments.train" in printed
     manifest = json.loads(folder(tmp_path).manifest.read_text())
     assert manifest["status"] == "interrupted"
     assert manifest["environment"]["TF_NUM_INTRAOP_THREADS"] == "1"
@@ -73,7 +73,11 @@ def test_killed_and_stopped_it_ends_with_equal_bits(tmp_path, whole):
 
 @pytest.mark.slow
 def test_killed_at_twenty_moments_it_ends_with_equal_bits(tmp_path):
-    """Each process trains for up to half a second, of some forty in all, writing checkpoints meanwhile."""
+    """A run that is killed twenty times by SIGKILL has the bits of an uninterrupted one.
+
+    Each process trains for up to half a second. The run takes some forty seconds and writes checkpoints
+    continuously.
+    """
     longer = [*SETTINGS, "training.iterations=300000"]
     assert run(tmp_path / "whole", longer) == 0
     moments, runs = random.Random(0), tmp_path / "killed"
@@ -102,9 +106,10 @@ def test_the_number_of_threads_does_not_matter(tmp_path, monkeypatch, threads):
 
 
 def test_diagnoses_change_nothing_and_are_made_once(short, tmp_path):
-    """A run stops when diagnostics are due, after an older checkpoint; also for TensorBoard.
+    """Diagnostics do not change bits, and have one row each, also if a run stops when they are due.
 
-    The diagnostics are replaced by a sum of weights, because the actual ones take long to build.
+    This also holds for TensorBoard. The diagnostics are replaced by a sum of weights, because the actual ones
+    take long to build.
     """
     diagnosed = [each for each in SHORT if each != "tracking=none"]
     diagnosed += ["diagnostics.interval=20", "tracking=tensorboard", "tracking.interval=1"]
@@ -130,7 +135,10 @@ def total(meta):
 
 
 def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, short, capsys):
-    """No file may exceed the size of the metrics plus half a row. With more space, the bits are equal."""
+    """A full disk stops the run with a message; after resuming, the bits are equal.
+
+    No file may exceed the size of the metrics plus half a row.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill(now):
@@ -145,7 +153,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, short, capsys):
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
     captured = capsys.readouterr()
     assert "File too large" in captured.out
-    assert "go on with" in captured.out
+    assert "resume with" in captured.out
     assert "Traceback" not in captured.err
     assert run(tmp_path, SHORT) == 0
     assert "resuming" in capsys.readouterr().out
@@ -153,7 +161,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, short, capsys):
 
 
 def test_a_fault_is_kept_with_its_traceback(short, tmp_path, monkeypatch):
-    """It stays in the run's folder until the run is resumed."""
+    """The traceback of an error remains in the run's folder until the run is resumed."""
     _, stopped = short
     shutil.copytree(stopped.path, tmp_path / "sinusoid" / stopped.path.name)
     with monkeypatch.context() as broken:
@@ -178,7 +186,7 @@ def test_a_folder_that_vanishes_is_said(tmp_path, monkeypatch, capfd):
 
 @pytest.mark.parametrize("replaced", mostly_slow([False, True], True))
 def test_a_lock_that_is_taken_away_stops_its_owner_before_it_writes(short, tmp_path, capfd, replaced):
-    """Another process may have been started. After resuming, the bits are equal."""
+    """If the lock is removed or replaced, the run stops before it writes, and can be resumed."""
 
     def remove(now):
         if now >= 40:
@@ -193,7 +201,7 @@ def test_a_lock_that_is_taken_away_stops_its_owner_before_it_writes(short, tmp_p
         assert run(tmp_path, SHORT) == 1
     captured = capfd.readouterr()
     assert ".lock: it was removed or replaced" in captured.out
-    assert "go on with" in captured.out
+    assert "resume with" in captured.out
     assert "Traceback" not in captured.err
     assert written == [folder(tmp_path).manifest.read_bytes()]
     assert run(tmp_path, SHORT) == 0
@@ -220,7 +228,7 @@ def test_the_manifest_has_the_iteration_of_the_newest_checkpoint(short):
 
 
 def test_an_update_that_overflows_is_not_made(tmp_path, capfd):
-    """Loss and gradient are finite, but new parameters are not: they are named, and the old ones are kept."""
+    """If an update is not finite, its parameters are named, and the previous ones are stored."""
     overflowing = "optimizer={_target_: keras.optimizers.SGD, learning_rate: 3e38}"
     assert run(tmp_path, [*SHORT, overflowing, "task.amplitude=[50,50]"]) == 1
     captured = capfd.readouterr()
@@ -233,7 +241,10 @@ def test_an_update_that_overflows_is_not_made(tmp_path, capfd):
 
 
 def test_a_folder_that_can_no_longer_be_written_to_is_said(short, tmp_path, monkeypatch, capfd):
-    """A mock of a remounted file system, because permissions do not restrict every user."""
+    """A folder that has become read-only is reported, and its files are unchanged.
+
+    The file system is a mock, because permissions do not restrict every user.
+    """
     _, stopped = short
     shutil.copytree(stopped.path, tmp_path / "sinusoid" / stopped.path.name)
     before = read(folder(tmp_path))

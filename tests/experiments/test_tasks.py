@@ -71,7 +71,7 @@ def configured(run):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_default_model_takes_the_task(name, configured):
-    """``task=…`` is sufficient: it sets the input size and the folder of runs."""
+    """``task=…`` sets the input size of the default model and the name of the experiment."""
     config = configured(f"task={name}")
     assert config["name"] == name
     build_learner(config).require_fit(build_tasks(config).sample((0, 0), 1))
@@ -86,7 +86,7 @@ def test_the_configuration_writes_the_defaults_out(name):
 
 
 def test_an_evaluation_may_change_the_settings_of_any_task():
-    """``conf/evaluate.yaml`` knows all of them by name."""
+    """``conf/evaluate.yaml`` has the settings of all tasks."""
     (group,) = (
         entry["task"]
         for entry in OmegaConf.load(CONFIGS / "evaluate.yaml").defaults
@@ -104,7 +104,7 @@ def test_the_oracle_is_told_the_task(configured):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_references_are_the_losses_of_predictors_that_do_not_adapt(name, configured):
-    """Within four standard errors over 5000 tasks of the default evaluation, and 0.01 for the sinusoid's."""
+    """Reference losses are those over 5000 evaluation tasks, within 4 standard errors and 0.01."""
     config = configured(f"task={name}", "task.shots=1")
     references = REFERENCES[config["task"]["_target_"]]
     x, y = (
@@ -122,7 +122,7 @@ def test_references_are_the_losses_of_predictors_that_do_not_adapt(name, configu
 
 @pytest.mark.slow
 def test_inputs_of_many_dimensions_are_trained_on_and_evaluated(run, tmp_path, capfd):
-    """Without a grid, nor a figure of outputs against the input; evaluated with other settings too."""
+    """A task with inputs of ten dimensions is trained and evaluated, without grid and figure of outputs."""
     small = [
         "diagnostics.interval=null",
         "training.iterations=3",

@@ -50,7 +50,7 @@ GROUPS = {"outer", "inner", "meta_gradient", "order", "tasks", "update", "speed"
 
 
 def test_the_offline_run_has_every_group(finished):
-    """Of the default settings, which learn nothing of the rule; all on one axis, with the figures."""
+    """Names of W&B's groups, iterations, diagnostics and figures are those of the default settings."""
     log = wandb_log.read(finished)
     names = {name for row in log.history for name in row}
     assert {name.partition("/")[0] for name in names if not name.startswith("_")} == GROUPS | {"iteration"}
@@ -111,7 +111,7 @@ def test_a_finished_run_is_shown_and_not_done_again(finished, monkeypatch, capfd
 
 
 def test_evaluate_reproduces_the_evaluation_and_takes_other_settings(finished, monkeypatch, capfd):
-    """Without changes the bits are equal; results of other shots, steps and ranges are stored separately."""
+    """Evaluations without changes have equal bits, and those with changes are stored separately."""
     stored = json.loads((finished / "evaluation.json").read_text())
     assert run(monkeypatch, evaluate.main, "evaluate", f"run={finished}") == 0
     changes = ["task.shots=3", "task.amplitude=[1,2]", "evaluation.steps=2", "evaluation.tasks=30"]
@@ -132,7 +132,10 @@ def test_evaluate_refuses_to_change_what_was_trained(finished, monkeypatch, capf
 
 
 def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_good_state(tmp_path, monkeypatch, capfd):
-    """An unstable inner rate: iteration and variables are named, exit code 1, and a finite checkpoint."""
+    """A loss that is not finite ends the run with exit code 1, and a finite checkpoint is stored.
+
+    The inner rate is unstable; the message names the iteration and the variables.
+    """
     exploding = ["rule.learning_rate=3e4", "learner.steps=4", "training.jit_compile=false"]
     exploding += ["diagnostics.interval=null", *SMALL, *QUIET]
     assert run(monkeypatch, train.main, "train", *exploding, f"paths.runs={tmp_path}") == 1

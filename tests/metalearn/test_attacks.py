@@ -32,7 +32,7 @@ def input_gradient(x, y, kernel, bias):
 
 
 def test_fgsm(linear):
-    """One signed step of the radius, within the bounds of the data."""
+    """The perturbation is a signed gradient step of the radius, clipped to the bounds, as in NumPy."""
     model, kernel, bias, x, y = linear
     expected = x + RADIUS * np.sign(input_gradient(x, y, kernel, bias))
     np.testing.assert_allclose(ml.attacks.fgsm(RADIUS)(model, x, y), expected, rtol=0, atol=1e-15)
@@ -43,7 +43,7 @@ def test_fgsm(linear):
 @pytest.mark.parametrize("seed", [None, (1, 2)])
 @pytest.mark.parametrize("steps", [3, 9])
 def test_pgd(linear, in_graph, steps, seed):
-    """Signed steps, each projected onto ball and bounds: an explicit loop, to 1e-14."""
+    """Signed steps, projected onto ball and bounds, equal an explicit loop, to 1e-14."""
     model, kernel, bias, x, y = linear
     attack = ml.attacks.pgd(RADIUS, steps, 0.11, seed=seed, bounds=BOUNDS)
     found = in_graph(lambda x, y: attack(model, x, y))(tf.constant(x), tf.constant(y))
@@ -58,7 +58,7 @@ def test_pgd(linear, in_graph, steps, seed):
 
 
 def test_functions_and_learners_are_attacked_as_models_are(linear):
-    """The same examples from a function, and from a learner whose initial parameters are the model's."""
+    """A function, a learner and its adapted model have the adversarial examples of the model itself."""
     model, *_, x, y = linear
     attack = ml.attacks.pgd(RADIUS, 3)
     expected = attack(model, x, y)
@@ -76,9 +76,10 @@ def test_functions_and_learners_are_attacked_as_models_are(linear):
 
 @pytest.mark.parametrize("steps", [0, 6])
 def test_attacked_queries_of_a_linear_regression(in_graph, steps):
-    """The worst case in closed form, and its meta-gradient with the perturbation held constant: to 1e-12.
+    """Losses of attacked queries equal the closed form, and so does the meta-gradient, to 1e-12.
 
-    ``max over |delta| <= r of (x w - y + delta w)^2 = (|x w - y| + r |w|_1)^2``.
+    ``max over |delta| <= r of (x w - y + delta w)^2 = (|x w - y| + r |w|_1)^2``; the perturbation is held
+    constant in the derivative.
     """
     rng, rate = np.random.default_rng(1), 0.05
     (x, xq), (y, yq), start = rng.standard_normal((2, 6, 4)), rng.standard_normal((2, 6)), np.ones(4)
@@ -115,7 +116,7 @@ def test_attacked_queries_of_a_linear_regression(in_graph, steps):
 
 
 def test_adversarial_querying_goes_through_training():
-    """Trained as any learner; the losses of attacked queries are above the clean, and starts are random."""
+    """A learner with attacked queries can be trained; their loss exceeds the clean one and is random."""
     tasks = ml.tasks.Sinusoid(shots=5, queries=5)
     learner = ml.MetaLearner(
         ml.models.mlp(1, (), 1), "mse", "sgd", 1, estimator=ml.estimators.first_order(), mapping="sequential"
@@ -135,7 +136,7 @@ def test_adversarial_querying_goes_through_training():
 
 @pytest.mark.parametrize("attack", [None, ml.attacks.fgsm(0.2)])
 def test_judges_report_what_attacks_leave(linear, attack):
-    """Accuracy at each radius beside the learner's own loss and accuracy, which they leave as they are."""
+    """The accuracy at each radius is added to the learner's loss and metrics, which do not change."""
     model, *_, x, y = linear
     learner = ml.MetaLearner(
         model, "cross_entropy", ml.rules.sgd(1.0), 0, metrics=["accuracy"], initialize="model"
@@ -183,7 +184,7 @@ def test_data_that_cannot_be_attacked_is_refused(linear):
 
 @pytest.mark.slow
 def test_adversarial_training_on_digits():
-    """PGD-20 at radius 0.15, pixels in [0, 1]: from below 0.05 to at least 0.6, clean above 0.9."""
+    """With PGD-20 at radius 0.15, accuracy rises from below 0.05 to at least 0.6; clean it exceeds 0.9."""
     digits = pytest.importorskip("sklearn.datasets").load_digits()
     order = np.random.default_rng(0).permutation(len(digits.target))
     x, y = (digits.data[order] / 16).astype("float32"), digits.target[order].astype("int32")

@@ -38,7 +38,10 @@ def maml(in_graph, sinusoids):
     ids=["meta_sgd", "lslr"],
 )
 def test_learned_rates_that_are_equal_and_held_still_are_maml(maml, in_graph, sinusoids, rule):
-    """Meta-SGD (one rate an element), and LSLR (one a variable and step), started from one value."""
+    """With equal fixed rates, Meta-SGD and LSLR have MAML's meta-gradient.
+
+    Meta-SGD has a rate for each element, LSLR one for each variable and step.
+    """
     meta, expected = maml
     learner = ml.MetaLearner(mlp(), ml.losses.mse, rule, STEPS)
     whole = learner.initialize(0)
@@ -50,7 +53,7 @@ def test_learned_rates_that_are_equal_and_held_still_are_maml(maml, in_graph, si
 
 
 def test_anil_is_maml_with_the_body_held_still(in_graph, sinusoids):
-    """The rates of MAML are learned ones, which are 0 in the body."""
+    """ANIL has the meta-gradient of MAML with learned rates that are 0 in the body."""
     anil = ml.MetaLearner(mlp(), ml.losses.mse, ml.rules.sgd(RATE), STEPS, adapted="head")
     rule = ml.rules.sgd(ml.rules.learned(RATE, per="variable"))
     maml = ml.MetaLearner(mlp(), ml.losses.mse, rule, STEPS)
@@ -64,7 +67,7 @@ def test_anil_is_maml_with_the_body_held_still(in_graph, sinusoids):
 
 
 def test_cavia_that_does_not_use_its_context_is_training_on_all_tasks_at_once(in_graph, sinusoids):
-    """The context enters with weights of 0, so stays 0: its gradient is Keras' own, of the pooled queries."""
+    """With weights of 0 for the context, CAVIA has the gradient of Keras for the queries of all tasks."""
     model = ml.models.context_mlp(hidden=(4,), context=2, activation="tanh", dtype="float64")
     cavia = ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(1.0), STEPS, adapted="context")
     meta = cavia.initialize(0)

@@ -52,11 +52,14 @@ def assert_state(inner, expected, index):
     ],
 )
 def test_a_loop_that_goes_on_is_one_long_loop(in_graph, name, steps, rounds, slices):
-    """Parameters, Adam's moments, model state and step number: equal bits, and NumPy's to 1e-13."""
+    """A continued loop has the bits of one long loop, and equals NumPy's to 1e-13.
+
+    This holds for parameters, Adam's moments, the state of the model and the step number.
+    """
     part, whole = Tracking(steps, slices), Tracking(steps * rounds, slices)
     tasks, estimator, meta = part.tasks(), CONTINUING[name], phi(decay=name != "first_order")
     go_on = in_graph(lambda tasks: estimator(part.problem, meta, tasks)[0])
-    # A step of -1 begins anew, so that one program serves all rounds.
+    # A step of -1 restarts the loop, so that one program serves all rounds.
     result = ml.estimators.frozen()(dataclasses.replace(part.problem, steps=0), phi(), tasks)[0]
     inner = tf.nest.map_structure(lambda leaf: 0 * leaf + 7, result.inner)._replace(
         step=tf.constant([-1, -1])
@@ -79,7 +82,7 @@ def test_a_loop_that_goes_on_is_one_long_loop(in_graph, name, steps, rounds, sli
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "forward_mode")) for name in EXACT]
 )
 def test_what_is_carried_in_is_constant(in_graph, name):
-    """The gradient of a continued loop is that of its own steps, to 1e-10; that of theta_0 is zero."""
+    """The gradient through a continued loop is that of its own steps, to 1e-10; that of theta_0 is zero."""
     part, estimator = Tracking(2), EXACT[name]
     tasks = part.tasks()
     first, _ = ml.estimators.frozen()(part.problem, phi(), tasks)
@@ -95,7 +98,7 @@ def test_what_is_carried_in_is_constant(in_graph, name):
 
 
 class TestStartOfATask:
-    """``Task.start`` given by hand."""
+    """Inner loops that start from a given ``Task.start``."""
 
     @staticmethod
     def start(step=0):
@@ -107,7 +110,7 @@ class TestStartOfATask:
 
     @pytest.mark.parametrize("name", mostly_slow(CONTINUING, "checkpointed"))
     def test_it_is_used(self, name):
-        """The loop starts there and not at phi; with a negative step, at the problem's own start."""
+        """The loop starts there; with a negative step, it starts where the problem specifies."""
         part = Tracking(2)
         tasks = part.tasks(1)
         for step, w in ((0, np.array([1.0, 2.0, 3.0])), (-1, phi()["w"].numpy())):
@@ -118,7 +121,7 @@ class TestStartOfATask:
             np.testing.assert_array_equal(result.inner.step, [2])
 
     def test_solve_and_the_learner_use_it(self):
-        """So do evaluation and adaptation; losses "before" are those there."""
+        """``solve``, adaptation and the losses before and after it start there."""
         part, start = Tracking(2), self.start()
         tasks = part.tasks(1)._replace(start=start)
         inner, points = solve(part.problem, phi(), tasks, 2, lambda inner, task: inner.parameters["w"])
@@ -147,7 +150,7 @@ class TestStartOfATask:
     )
     @pytest.mark.parametrize("where", ["estimator", "require_fit"])
     def test_another_structure_is_refused(self, change, named, where):
-        """The leaf is named, by estimators and before a training or an evaluation begins."""
+        """Estimators, trainer and evaluation reject another structure, and name the leaf."""
         part = Tracking(1)
         tasks = part.tasks(1)._replace(start=self.start()._replace(**change))
         checks = {
@@ -175,7 +178,7 @@ ALL = [(name, *loop, mapping) for name, loop, mapping in ALL]
     [pytest.param(*each, marks=[] if each in PAIRWISE else pytest.mark.slow) for each in ALL],
 )
 def test_model_state_is_differentiated(in_graph, name, steps, slices, mapping):
-    """Through its floats, past its integers: meta-gradients equal complex differences in NumPy to 1e-10."""
+    """Through the floats of a model's state, gradients equal complex-step differences, to 1e-10."""
     tracking = Tracking(steps, slices, {"mapping": mapping})
     tasks, estimator = tracking.tasks(), EXACT[name]
     result = in_graph(lambda phi, tasks: estimator(tracking.problem, phi, tasks)[0])(phi(), tasks)
@@ -193,7 +196,7 @@ def test_model_state_is_differentiated(in_graph, name, steps, slices, mapping):
 
 
 def test_a_model_state_of_another_structure_is_refused():
-    """The leaf is named."""
+    """A model's state that changes its structure is an error that names the leaf."""
     part = Tracking(1)
     problem = dataclasses.replace(part.problem, inner_loss=lambda *a: (part.problem.inner_loss(*a)[0], {}))
     with pytest.raises(ValueError, match=r"model's state after inner_loss .*: calls, mean are"):
@@ -202,7 +205,7 @@ def test_a_model_state_of_another_structure_is_refused():
 
 @pytest.mark.parametrize("steps", [1, 7])
 def test_adapted_is_a_function_of_phi(in_graph, steps):
-    """theta_K of one task, and its derivative, which complex differences in NumPy give: to 1e-10."""
+    """theta_K of one task and its derivative by phi equal complex-step differences, to 1e-10."""
     tracking = Tracking(steps)
     task = tf.nest.map_structure(lambda leaf: leaf[0], tracking.tasks())
 
@@ -222,7 +225,7 @@ def test_adapted_is_a_function_of_phi(in_graph, steps):
 @pytest.mark.parametrize("mapping", ["vectorized", "sequential"])
 @pytest.mark.parametrize("steps", [2, 6])
 def test_learned_rates_of_steps_go_on_with_the_loop(in_graph, steps, mapping):
-    """Two tasks at steps 0 and 3 use the rates of their own steps, and the gradient reaches only these.
+    """Tasks at steps 0 and 3 use the rates of their own steps, and only these have a gradient.
 
     ``theta <- (1 - r[min(k, 3)]) theta`` and the outer loss theta, so ``d theta_K / d r_j`` is by the product
     rule the sum over the steps that use r_j of minus the product of the other factors.

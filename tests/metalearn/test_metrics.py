@@ -17,7 +17,7 @@ CLASSES = np.array([0, 1, 0, 2])
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_accuracy_is_the_share_of_right_answers(targets, dtype):
-    """Three of four: the second is wrong, the third a tie, of which the first counts."""
+    """Three of four predictions are correct; of tied outputs, the first counts."""
     value = metrics.accuracy(targets, OUTPUTS.astype(dtype))
     assert value.dtype == dtype
     assert float(value) == 0.75

@@ -32,7 +32,7 @@ def assert_mean(values, expected):
 
 @DTYPES
 def test_uniform_numbers_fill_their_range_evenly(dtype):
-    """Mean, variance and the share of each tenth of [-1, 3)."""
+    """Mean, variance and the frequency of each tenth of [-1, 3) are within 4 standard errors."""
     values = uniform([200_000], SEED, dtype, -1.0, 3.0).numpy()
     assert values.dtype == dtype
     assert -1 <= values.min() < -0.999
@@ -45,7 +45,7 @@ def test_uniform_numbers_fill_their_range_evenly(dtype):
 
 @pytest.mark.parametrize("seed", [(0, 0), (5, 6), (-5, 7), (2**31 - 1, -(2**31)), (1234, -1)])
 def test_integers_are_those_of_tensorflow(seed, in_graph, with_xla):
-    """Seeds of any sign, eagerly, in a graph and under XLA, and the seeds derived from them."""
+    """Integers and derived seeds equal TensorFlow's, eagerly, in graphs and under XLA."""
     philox = {"alg": "philox"}
     seed = tf.constant(seed)
     expected = [
@@ -66,7 +66,7 @@ def test_integers_are_those_of_tensorflow(seed, in_graph, with_xla):
 
 
 def test_the_bits_of_the_task_families_stay():
-    """What training data depends on: the first numbers of two ranges, as the first edition drew them."""
+    """The first numbers equal a formula in NumPy, so that training tasks never change."""
     found = sample_uniform([3], SEED, (-5.0, 5.0)).numpy()
     integers = tf.random.stateless_uniform([3], SEED, None, None, tf.uint32, alg="philox").numpy() >> 8
     fractions = integers.astype(np.float32) * np.float32(2.0**-24)
@@ -80,7 +80,7 @@ def test_the_bits_of_the_task_families_stay():
 
 @DTYPES
 def test_normal_numbers_have_the_moments_and_quantiles_of_a_normal_distribution(dtype):
-    """Moments 0, 1, 0, 3 and the shares below nine quantiles, of N(2, 9)."""
+    """Moments and the frequencies below nine quantiles of N(2, 9) are within 4 standard errors."""
     values = normal([400_000], SEED, dtype, 2.0, 3.0).numpy()
     assert values.dtype == dtype
     standard = (values.astype(np.float64) - 2) / 3
@@ -109,7 +109,7 @@ def test_signs_are_even():
 
 @pytest.mark.parametrize("jit", [False, True])
 def test_equal_bits_in_eager_execution_graph_and_xla(jit):
-    """All that is claimed to be equal, of 100 000 numbers each, on ranges where XLA would fuse."""
+    """100 000 numbers of each kind have equal bits, on ranges for which XLA would fuse operations."""
 
     def draws(seed):
         shape = [100_000]
@@ -135,21 +135,21 @@ def test_float64_normal_numbers_agree_to_rounding(jit):
 
 
 def test_float64_has_its_own_resolution():
-    """Of 1000 numbers none is a multiple of 2^-24, and no two coincide."""
+    """Of 1000 numbers none is a multiple of 2^-24, and all are different."""
     values = uniform([1000], SEED, tf.float64).numpy()
     assert (np.mod(values * 2**24, 1) != 0).all()
     assert np.unique(values).size == 1000
 
 
 def test_more_streams_leave_the_first_ones_as_they_are():
-    """All differ, and two of seven are the two of two: a stream may be added without changing the others."""
+    """All seeds differ, and the first two of seven are those of two."""
     few, many = (np.array(split_seed((3, 9), count)) for count in (2, 7))
     np.testing.assert_array_equal(many[:2], few)
     assert len(np.unique(many, axis=0)) == 7
 
 
 def test_folded_seeds_name_streams():
-    """Order and length of the numbers matter; one after the other is all at once; tuples do as seeds."""
+    """Seeds depend on order and number of the folded integers, and can be folded one after the other."""
     named = [(), (0,), (1,), (0, 1), (1, 0), (0, 0), (-1,)]
     seeds = np.stack([fold_in((3, 9), *numbers) for numbers in named])
     assert len(np.unique(seeds, axis=0)) == len(named)

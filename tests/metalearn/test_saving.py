@@ -27,7 +27,7 @@ def same(left, right):
 
 
 def test_arrays_of_all_leaves_come_back(tmp_path):
-    """Learned rates as well, with a learner as another process would make it; nothing else is written."""
+    """All leaves, also learned rates, are loaded by an equal learner; no other file is written."""
     learner, path = learner_of(rule=META_SGD), tmp_path / "meta.npz"
     meta = learner.initialize(7)
     ml.save(path, learner.initialize(5), learner)
@@ -46,7 +46,7 @@ def test_arrays_of_all_leaves_come_back(tmp_path):
     "start", [1.5, {"a": [np.ones(2)], "b": (2.0, np.zeros((1, 2)))}], ids=["bare", "nest"]
 )
 def test_nests_of_any_problem_come_back(tmp_path, dtype, start):
-    """Also phi that is one tensor, and types that NumPy's files do not know."""
+    """Nested and single tensors are loaded exactly, also of types that NumPy's files lack."""
     problem = ml.BilevelProblem(
         start=lambda phi, task: {"t": tf.zeros([])},
         inner_loss=lambda theta, phi, batch, model: theta["t"] ** 2,

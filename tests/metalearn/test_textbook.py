@@ -25,21 +25,21 @@ def descended(theta):
 
 
 def test_gradient_of_the_square():
-    """``d x^2 / dx = 2 x``: 6 at 3."""
+    """The derivative ``2 x`` of the square is 6 at 3."""
     value, gradient = ml.derivatives.value_and_gradient(tf.square, scalar(3.0))
     assert float(value) == 9.0
     assert float(gradient) == 6.0
 
 
 def test_gradient_with_respect_to_two_arguments():
-    """``d (x w + w^2) = (w, x + 2 w)``: (5, 12) at x = 2, w = 5."""
+    """The derivatives ``(w, x + 2 w)`` of ``x w + w^2`` are (5, 12) at x = 2, w = 5."""
     value, gradients = ml.derivatives.value_and_gradient(lambda x, w: x * w + w**2, scalar(2.0), scalar(5.0))
     assert float(value) == 35.0
     assert tuple(map(float, gradients)) == (5.0, 12.0)
 
 
 def test_gradient_is_structured_as_its_argument():
-    """Nested dicts and tuples come back as they were given."""
+    """The gradient has the structure of its argument, with nested dicts and tuples."""
     _, gradient = ml.derivatives.value_and_gradient(
         lambda p: p["b"][0] * p["a"] + p["b"][1] ** 3, {"b": (scalar(2.0), scalar(3.0)), "a": scalar(5.0)}
     )
@@ -47,7 +47,7 @@ def test_gradient_is_structured_as_its_argument():
 
 
 def test_one_step_down_sin():
-    """From 2.0 with rate 0.1: ``2 - 0.1 cos 2 = 2.0416147``, to the right, because cos 2 is negative."""
+    """A step from 2 with rate 0.1 leads to ``2 - 0.1 cos 2 = 2.0416147``, and reduces sin."""
     theta = float(descended(scalar(START)))
     assert theta == pytest.approx(START - RATE * math.cos(START), abs=1e-15)
     assert theta == pytest.approx(2.0416147, abs=5e-8)
@@ -55,14 +55,14 @@ def test_one_step_down_sin():
 
 
 def test_a_step_with_tensors_keeps_the_second_derivative():
-    """``d theta_1 / d theta_0 = 1 + 0.1 sin 2``, which the curvature of sin is part of."""
+    """The derivative of the step is ``1 + 0.1 sin 2``, including the curvature of sin, to 1e-15."""
     theta, derivative = ml.derivatives.value_and_gradient(descended, scalar(START))
     assert float(theta) == pytest.approx(START - RATE * math.cos(START), abs=1e-15)
     assert float(derivative) == pytest.approx(SECOND_ORDER, abs=1e-15)
 
 
 def test_a_step_with_assign_sub_loses_the_second_derivative():
-    """The variable has the same value, but its derivative is silently 1, the first-order one."""
+    """With an assigned variable, the derivative is 1, the first-order one, without a warning."""
     variable = tf.Variable(START, dtype=tf.float64)
     with tf.GradientTape() as outer:
         with tf.GradientTape() as inner:
@@ -75,7 +75,7 @@ def test_a_step_with_assign_sub_loses_the_second_derivative():
 
 
 def test_a_start_assigned_to_a_variable_has_no_gradient_at_all():
-    """Nothing flows from the assigned tensor: TensorFlow says ``None``, ``value_and_gradient`` raises."""
+    """TensorFlow returns ``None`` for a tensor assigned to a variable, ``value_and_gradient`` raises."""
     variable = tf.Variable(0.0, dtype=tf.float64)
 
     def through_variable(theta):
@@ -92,7 +92,7 @@ def test_a_start_assigned_to_a_variable_has_no_gradient_at_all():
 
 
 def test_only_the_missing_leaves_are_named():
-    """Paths of the leaves that the value does not depend on, and no other."""
+    """The error names the leaves on which the value does not depend, and no others."""
     structure = {"a": {"x": scalar(1.0), "y": scalar(1.0)}, "b": scalar(1.0)}
     with pytest.raises(ValueError, match=r"no gradient reaches a/y, b:"):
         ml.derivatives.value_and_gradient(lambda s: s["a"]["x"] ** 2, structure)
@@ -109,7 +109,7 @@ def test_only_the_missing_leaves_are_named():
     ids=["unrolled", "checkpointed", "first_order"],
 )
 def test_the_same_step_as_a_bilevel_problem(estimator, expected):
-    """With ``outer_loss = theta_1``, exact estimators give ``1 + 0.1 sin 2``, the first-order one 1."""
+    """For ``outer_loss = theta_1``, exact estimators give ``1 + 0.1 sin 2``, the first-order one 1."""
     problem = ml.BilevelProblem(
         start=lambda meta, task: meta["parameters"],
         inner_loss=lambda parameters, meta, batch, model: tf.sin(parameters["theta"]),

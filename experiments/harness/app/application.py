@@ -34,26 +34,26 @@ PLUGINS = HOUSE / "plugins"
 """Where Hydra finds our sweepers: it takes plugins from packages named ``hydra_plugins`` alone."""
 
 WITHOUT_EFFECT = ("hydra/launcher", "hydra.launcher", "hydra.sweeper.trials", "paths.", "tracking", "run.")
-"""Beginnings of words on the command line that leave a sweep the same."""
+"""Beginnings of command-line arguments that do not change the identity of a sweep."""
 
 FREE = {"evaluate": ("task.", "evaluation.", "paths.data=")}
-"""Settings that a command takes of a stored run, and that its own configuration need not have."""
+"""Settings that a command takes of a stored run, and that the command's own configuration may lack."""
 
 EXTRAS = {
     "hydra/launcher": {"joblib": "sweep", "ray": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}
 }
-"""Which extras bring options of Hydra's groups."""
+"""The extras that install options of Hydra's groups."""
 
 
 OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
-"""Errors that no other command line mends."""
+"""Errors of disks, which no change of the command line can avoid."""
 
 LONGEST_SHOWN = 1000
-"""Characters of a command line in a message."""
+"""Largest number of characters of a command line in a message."""
 
 
 class Outcome(NamedTuple):
-    """How a task ended: its exit code, and what was said if it is not 0."""
+    """The outcome of a task: its exit code, and the message if the code is not 0."""
 
     code: int
     message: str = ""
@@ -76,7 +76,7 @@ class Application:
     began: bool = False
 
     def __call__(self, config: DictConfig) -> Outcome:
-        """Run the task; what goes wrong is said, and ends no other job of a sweep.
+        """Run the task; errors are printed, and do not end the other jobs of a sweep.
 
         Raises:
             KeyboardInterrupt: if a job was interrupted: the sweep is, too.
@@ -130,7 +130,7 @@ def run_application(task: Callable[[DictConfig], int], config_name: str) -> None
         application.codes.append(complain(str(error)).code)
     except (HydraException, OmegaConfBaseException) as error:
         application.codes.append(complain(_explain(error, config_name)).code)
-    except BrokenPipeError:  # whoever reads --help has seen enough
+    except BrokenPipeError:  # the reader of --help has closed the pipe
         if application.began:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -140,7 +140,7 @@ def run_application(task: Callable[[DictConfig], int], config_name: str) -> None
         outcome = complain(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "))
         application.codes.append(FAILED if error.errno in OF_DISKS else outcome.code)
     except Exception as error:
-        # Hydra and OmegaConf raise whatever they stumble over in words and files that are not well-formed.
+        # Hydra and OmegaConf raise errors of any type for malformed words and files.
         if application.began:
             raise
         application.codes.append(complain(_unreadable(error)).code)
@@ -148,16 +148,16 @@ def run_application(task: Callable[[DictConfig], int], config_name: str) -> None
 
 
 def _ordered(arguments: Sequence[str], free: tuple[str, ...]) -> list[str]:
-    """Return a command line with options before settings, as Hydra's parser wants; ``free`` may be new."""
+    """Return a command line with options before settings, as Hydra's parser requires; ``free`` may be new."""
     settings = [word for word in arguments if "=" in word and not word.startswith("-")]
     others = [word for word in arguments if word not in settings]
     return [*others, *(f"++{word}" if word.startswith(free) else word for word in settings)]
 
 
 def _require_values(arguments: Sequence[str]) -> None:
-    """Raise UsageError for what Hydra raises what it likes of: a group that is given no name of a file.
+    """Raise UsageError where Hydra raises errors of any type: for a group with an invalid name of a file.
 
-    And for a sweep over packages, of which each job would trust another one.
+    The same for a sweep over packages, in which each job would trust another package.
     """
     words = [word for word in arguments if "=" in word and not word.startswith("-")]
     places = CONFIGS, *trust.added(arguments)
@@ -179,9 +179,9 @@ def _require_values(arguments: Sequence[str]) -> None:
 
 
 def _sweep_id() -> str:
-    """Return the name of the sweep that the command line asks for, the same for the same sweep.
+    """Return the name of the sweep that the command line requests, the same for the same sweep.
 
-    It leaves out what changes no result: how jobs are launched, and how many a search has.
+    It omits what changes no result: how jobs are launched, and how many a search has.
     """
     told = sorted(word for word in sys.argv[1:] if "=" in word and not word.startswith(WITHOUT_EFFECT))
     preset = next((word.partition("=")[2] for word in told if word.startswith("sweep=")), "sweep")
@@ -200,7 +200,7 @@ def complain(message: str) -> Outcome:
 
 
 def _find_plugins() -> None:
-    """Let this process find our plugins and packages, and those that a launcher starts for it."""
+    """Let this process, and those that a launcher starts for it, find the plugins and packages."""
     plugins, root = str(PLUGINS), [str(HOUSE.parent)] if IN_CHECKOUT else []
     if plugins not in sys.path:
         sys.path.append(plugins)
@@ -213,7 +213,7 @@ def _find_plugins() -> None:
 
 
 def _explain(error: Exception, config_name: str) -> str:
-    """Turn an error of Hydra or OmegaConf into what the user should do."""
+    """Turn an error of Hydra or OmegaConf into the message that tells the user what to do."""
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigKeyError) or "is not in struct" in str(cause):
         key = str(getattr(cause, "full_key", None) or cause)
@@ -247,7 +247,8 @@ def _explain(error: Exception, config_name: str) -> str:
 def _unreadable(error: Exception) -> str:
     words = shlex.join(sys.argv[1:])
     shown = words if len(words) <= LONGEST_SHOWN else f"{words[:LONGEST_SHOWN]}..."
-    return f"no configuration comes of {shown}: {type(error).__name__} {error}; --help shows what there is"
+    reason = f"{type(error).__name__} {error}"
+    return f"no configuration can be composed from {shown}: {reason}; --help lists the settings"
 
 
 def _install(group: str, option: str) -> str:

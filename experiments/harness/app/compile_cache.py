@@ -1,4 +1,4 @@
-"""Programs that XLA has compiled, kept for the processes to come.
+"""The cache of programs that XLA has compiled, for later processes.
 
 XLA writes what it compiles into a folder, and takes from there what another process has compiled of the same
 program. It does not notice damage: of a file that has been cut, the compiler falls back to another one, and
@@ -42,16 +42,16 @@ HELP = (
 """Lines of ``--help``."""
 
 FLAGS, FLAG = "TF_XLA_FLAGS", "--tf_xla_persistent_cache_directory"
-"""The variable that XLA reads once, and what it is told there."""
+"""The variable that XLA reads once, and the flags that are set in it."""
 
 PREFIXES = ("TF_", "XLA_")
-"""Of variables that a compiled program may depend on, the number of threads among them."""
+"""Prefixes of variables that a compiled program may depend on, the number of threads among them."""
 
 LARGEST, FREE = 2**30, 2**28
-"""Bytes of the store, beyond which the oldest programs go, and bytes of the disk that have to be free."""
+"""Bytes of the store above which the oldest programs are removed, and bytes of the disk that must be free."""
 
 IN_USE, YOUNG = "in-use-", 60
-"""How the name of a process's folder begins, and seconds for which one without a lock is left alone."""
+"""The prefix of a process's folder, and the seconds for which a folder without a lock is not removed."""
 
 
 class Cache(NamedTuple):
@@ -68,7 +68,7 @@ class Cache(NamedTuple):
     process: int
 
     def keep(self) -> None:
-        """Add what XLA has compiled since to the store; a full disk or the like keeps nothing."""
+        """Add what XLA has compiled since the last call to the store; a full disk is no error."""
         with contextlib.suppress(OSError):
             for path in self.own.glob("*.pb"):
                 if path.stat().st_nlink == 1:  # and no link to what is in the store
@@ -76,7 +76,7 @@ class Cache(NamedTuple):
                         os.link(path, self.store / f"{path.name}.{sha256(path)}")
 
     def close(self) -> None:
-        """Keep what is new, and remove the folder of this process."""
+        """Store new programs, and remove the folder of this process."""
         if os.getpid() == self.process:
             self.keep()
             shutil.rmtree(self.own, ignore_errors=True)
@@ -84,7 +84,7 @@ class Cache(NamedTuple):
 
 @functools.cache
 def opened() -> Cache | None:
-    """Return the cache of this process, which is closed when that ends; None if there is to be none.
+    """Return the cache of this process, which is closed when the process ends; None if it is disabled.
 
     Raises:
         UsageError: if the folder that :data:`VARIABLE` names cannot be used.
@@ -113,7 +113,7 @@ def opened() -> Cache | None:
 
 @contextlib.contextmanager
 def flagged() -> Iterator[None]:
-    """Have XLA use the cache of this process, if there is one; TensorFlow is imported within.
+    """Let XLA use the cache of this process, if there is one; TensorFlow is imported within this context.
 
     The environment is afterwards as it was: it is part of what runs record, and processes inherit it.
     """
@@ -134,14 +134,14 @@ def flagged() -> Iterator[None]:
 
 
 def keep() -> None:
-    """Keep what this process has compiled so far, so that it is there if the process is killed."""
+    """Store what this process has compiled so far, so that it remains if the process is killed."""
     cache = opened() if opened.cache_info().currsize else None
     if cache is not None:
         cache.keep()
 
 
 def _opened(root: Path) -> Cache:
-    """Return a cache in a folder, with all programs in it whose content is what their name says."""
+    """Return a cache in a folder, with all programs whose content matches the digest in their name."""
     store = root / _digest()
     store.mkdir(mode=0o700, exist_ok=True)
     _trim(root)
@@ -184,14 +184,14 @@ def _is_left(folder: Path) -> bool:
 
 
 def _require_private(root: Path) -> None:
-    """Raise OSError if others may put programs into a folder: they would be run."""
+    """Raise OSError if other users may write programs into a folder, because these would be executed."""
     status = root.stat()
     if status.st_uid != os.getuid() or status.st_mode & 0o022:
         raise OSError("the folder has to be yours, and nobody else may write to it")
 
 
 def _digest() -> str:
-    """Return what tells apart programs that are compiled differently."""
+    """Return a digest of all that makes XLA compile a program differently."""
     known = code.sources({})
     ours = [pair for pair in known["files"].items() if pair[0].startswith(f"{code.OURS[1]}/")]
     flags = [pair for pair in sorted(os.environ.items()) if pair[0].startswith(PREFIXES)]

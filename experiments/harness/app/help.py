@@ -1,4 +1,4 @@
-"""What ``--help`` prints: what a command does, the groups and settings that it takes, and examples."""
+"""The output of ``--help``: the purpose of a command, its groups and settings, and examples."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WHOLE = ("setting", "algorithm", "experiment")
 OF_SWEEPS = ("hydra/sweeper", "hydra/launcher")
 
 STORED = {"evaluate": ("task", "evaluation")}
-"""Sections of which a command takes what a run has, unless it is told otherwise."""
+"""Sections of which a command takes the values of the run, unless the command line has others."""
 
 SHORT = {
     kinds.OBJECT.text: "an object",
@@ -35,11 +35,11 @@ SHORT = {
     "a pair of numbers [low, high]": "[low, high]",
     ", or null for none": ", or null",
 }
-"""What messages say of kinds, and how much of it fits into a table."""
+"""Descriptions of kinds in messages, and their short forms in the table."""
 
 
 def page(_root_: DictConfig) -> str:
-    """Return the page of the command whose configuration has been composed, as a template of Hydra's."""
+    """Return the help of the command whose configuration has been composed, as a template for Hydra."""
     command, texts = str(_root_.hydra.job.config_name), _root_.hydra.help
     program = " ".join(invocation.program(command))
     groups = list(_groups(command, _root_.hydra.runtime.choices))
@@ -54,7 +54,7 @@ def page(_root_: DictConfig) -> str:
 
 
 def options(group: str, loader: ConfigLoader | None = None) -> list[str]:
-    """Return the names that a group takes, those in folders below it, too."""
+    """Return the names of the options of a group, including those in folders below it."""
     loader = loader or GlobalHydra.instance().config_loader()
     below = loader.get_group_options(group, ObjectType.GROUP)
     return [
@@ -64,7 +64,7 @@ def options(group: str, loader: ConfigLoader | None = None) -> list[str]:
 
 
 def _groups(command: str, choices: DictConfig) -> Iterator[str]:
-    """Yield the lines of the groups that a command takes, and that leave a choice."""
+    """Yield the lines of the groups of a command that have more than one option."""
     own = [str(group) for group in choices if not str(group).startswith("hydra/")]
     sections = {path.partition(".")[0] for path in TAKEN[command]} - {*STORED.get(command, ())}
     if command != "train":
@@ -76,7 +76,7 @@ def _groups(command: str, choices: DictConfig) -> Iterator[str]:
 
 
 def _settings(command: str, root: DictConfig) -> Iterator[str]:
-    """Yield the lines of the settings, section by section, the objects that are built first."""
+    """Yield the lines of the settings, section by section, those of objects to be built first."""
     own = OmegaConf.masked_copy(root, [str(key) for key in root if key != "hydra"])
     plain: Any = OmegaConf.to_container(own, resolve=True)
     order = list(dict.fromkeys(["", *schema.OBJECTS, *map(_section, TAKEN[command])]))
@@ -100,7 +100,7 @@ def _section(path: str) -> str:
 
 
 def _columns(left: str, right: str) -> list[str]:
-    """Return lines with a name at the left and what it is at the right, below it if it is a long one."""
+    """Return lines with a name at the left and its description beside it, or below a long name."""
     blank = " " * COLUMN
     lines = textwrap.wrap(right, WIDTH, initial_indent=blank, subsequent_indent=blank, break_on_hyphens=False)
     if len(left) > COLUMN - 4:
@@ -109,14 +109,14 @@ def _columns(left: str, right: str) -> list[str]:
 
 
 def _examples(program: str, footer: str) -> Iterator[str]:
-    """Yield commands and what they do, of lines ``arguments # what they do``."""
+    """Yield commands and their descriptions, from lines ``arguments # description``."""
     for line in footer.splitlines():
         arguments, _, purpose = line.partition("# ")
         yield from (f"  {program} {arguments}".rstrip(), f"      {purpose}")
 
 
 def _typed(value: Any) -> str:
-    """Return a value as it is typed on the command line, an object by its name."""
+    """Return a value as it is typed on the command line; an object is shown by its name."""
     if isinstance(value, list):
         return f"[{','.join(map(_typed, value))}]"
     if isinstance(value, dict):

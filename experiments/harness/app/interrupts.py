@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: a request to stop after the compiled call that runs, and soon at that."""
+"""SIGINT and SIGTERM: a request to stop after the current compiled call, within a few seconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from ..errors import INTERRUPTED
 
 GRACE_SECONDS = 4.0
-"""Time for the call that runs to end. Only one that compiles takes longer, and has nothing to lose."""
+"""Seconds that the current call has to end. Only a compilation takes longer, and its loss costs no
+results."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -21,14 +22,14 @@ DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
 
 @contextmanager
 def interruptible(last_words: Callable[[], None]) -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them; a second one kills as usual.
+    """Collect SIGINT and SIGTERM instead of ending the process; a second signal ends it as usual.
 
-    A signal that somebody else handles stays theirs: Slurm sends SIGTERM to jobs that it puts back into its
-    queue, and submitit, which asks it to, ignores that one.
+    A signal for which there is another handler keeps it: Slurm sends SIGTERM to jobs that it requeues, and
+    submitit, which requests this, ignores that signal.
 
-    Python runs handlers between its own instructions, so none while TensorFlow compiles. The interpreter
-    does write to a socket at once: a thread reads it, and ends the process if the main thread has not left
-    the context in time. What is on disk can be resumed at any moment.
+    Python runs handlers between its own instructions, and therefore not while TensorFlow compiles. But the
+    interpreter writes to a socket immediately: a thread reads it, and ends the process if the main thread has
+    not left the context in time. The files of a run can be resumed at any time.
 
     Args:
         last_words: called by that thread before it ends the process.

@@ -1,4 +1,4 @@
-"""TensorFlow as all commands have it: without the notices of its libraries, on one thread, with a cache."""
+"""TensorFlow as all commands use it: without notices of its libraries, on one thread, with a cache."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import tempfile
 from . import compile_cache
 
 THREADS = {"TF_NUM_INTRAOP_THREADS": "1"}
-"""Of a process, unless the environment says otherwise. With more, programs of small matrix products lose by
-handing work over a sixth of their speed; convolutions gain. Results have the same bits."""
+"""Threads of a process, unless the environment specifies another number. With more threads, programs of small
+matrix products are slower by a sixth, and convolutions are faster. Results have the same bits."""
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow, with op determinism on, and show what loading printed only if it fails.
+    """Import TensorFlow with deterministic operations, and show the output of the import only if it fails.
 
-    It reads the number of threads when it is imported: whoever imports it before has others, and no cache
-    of compiled programs.
+    TensorFlow reads the number of threads when it is imported: a process that has imported it before has
+    another number, and no cache of compiled programs.
     """
     if "tensorflow" in sys.modules:
         sys.modules["tensorflow"].config.experimental.enable_op_determinism()

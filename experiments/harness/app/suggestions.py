@@ -1,4 +1,4 @@
-"""What the user may have meant by a setting or an option that there is not."""
+"""Suggestions for a setting or an option that does not exist."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ..config.trust import CONFIGS
 from ..errors import nearest
 
 ADDED = ("task.", "optimizer.", *(f"{section}.task." for section in CHANGES))
-"""Beginnings of settings that a constructor may take, and that no option of a group has."""
+"""Beginnings of settings that a constructor may accept, and that no option of a group has."""
 
 GROUPS = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*") if path.is_dir())
 
 
 def no_setting(key: str, command: str) -> str:
-    """Return what is said of a setting that the configuration of a command lacks."""
+    """Return the message for a setting that the configuration of a command lacks."""
     typed = (word.partition("=")[0].lstrip("+~") for word in sys.argv[1:])
     path = next((word for word in typed if word.startswith(f"{key}.")), key)
     config = _composed(command)
@@ -36,12 +36,12 @@ def no_setting(key: str, command: str) -> str:
     place, _, inner = path.rpartition(".")
     if place and not OmegaConf.is_config(OmegaConf.select(config, place, default=config)):
         wanted = f"{place}={{_target_: ..., {inner}: ...}}"
-        return f"there is no setting {path}: {place} is no object now, {wanted} is one"
+        return f"there is no setting {path}: {place} is not an object here, {wanted} is one"
     return f"there is no setting {path}{nearest(path, list(_known(config, command, path)))}"
 
 
 def no_option(group: str, option: str, available: Sequence[str]) -> str:
-    """Return what is said of an option that a group lacks; ``available`` are some of those it has."""
+    """Return the message for an option that a group lacks; ``available`` are some of its options."""
     files = (CONFIGS / group).rglob("*.yaml")
     known = [*available, *(path.relative_to(CONFIGS / group).with_suffix("").as_posix() for path in files)]
     others = [each for each in GROUPS if each != group and (CONFIGS / each / f"{option}.yaml").is_file()]
@@ -50,7 +50,7 @@ def no_option(group: str, option: str, available: Sequence[str]) -> str:
 
 
 def no_value(word: str) -> str:
-    """Return what is said of a word that is no ``setting=value``."""
+    """Return the message for a command-line argument that is not a ``setting=value``."""
     groups = [group for group in GROUPS if (CONFIGS / group / f"{word}.yaml").is_file()]
     if groups:
         return f"{word} is no setting: did you mean {groups[0]}={word}?"
@@ -58,16 +58,18 @@ def no_value(word: str) -> str:
 
 
 def no_merging(word: str, command: str) -> str:
-    """Return what is said of a ``setting=value`` that is of another form than the default is."""
+    """Return the message for a ``setting=value`` whose structure differs from that of the default."""
     path, _, value = word.lstrip("+~").partition("=")
     setting = declared(path, command)
     return (
-        f"{path}={value} must be {setting.kind.text}" if setting else f"{word} cannot be: it has another form"
+        f"{path}={value} must be {setting.kind.text}"
+        if setting
+        else f"{word} is invalid: its structure differs from that of the default"
     )
 
 
 def _composed(command: str) -> DictConfig:
-    """Return a command's configuration with the options that the command line chooses, if there are these."""
+    """Return a command's configuration with the options of the command line, if these exist."""
     chosen = [word for word in sys.argv[1:] if word.partition("=")[0] in GROUPS and "," not in word]
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
@@ -78,7 +80,7 @@ def _composed(command: str) -> DictConfig:
 
 
 def _known(config: DictConfig, command: str, path: str) -> Iterator[str]:
-    """Yield settings that there are, groups, and settings that there could be, with the + that adds them."""
+    """Yield existing settings, groups, and settings that may be added, with the + that adds them."""
     plain: Any = OmegaConf.to_container(config)
     hydra_s = plain.pop("hydra")
     if path.startswith("hydra"):
@@ -96,7 +98,7 @@ def _known(config: DictConfig, command: str, path: str) -> Iterator[str]:
 
 
 def _options_with(group: str, name: str) -> list[str]:
-    """Return the options of a group of objects that have a setting."""
+    """Return the options of a group of objects that have a given setting."""
     return [option for option, page in _pages(group).items() if name in page] if group in OBJECTS else []
 
 

@@ -1,4 +1,4 @@
-"""What a user sees: the configuration in brief, a live bar, tables. Plain lines when piped to a file."""
+"""The output in the terminal: the configuration, a live bar, tables; plain lines if it is piped to a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..console import cell, console
 LINES_WHEN_PIPED = 10
 
 ALL_SHOWN = 20
-"""Inner steps up to which a table has a row for each; of more, for 1, 2, 5, 10, 20, 50, ... and the last."""
+"""Inner steps up to which a table has a row for each; of more, it has rows for 1, 2, 5, 10, 20, 50, ..."""
 
 
 ANSWERED = {
@@ -29,7 +29,7 @@ ANSWERED = {
 
 
 def brief(config: dict[str, Any], trainer: ml.MetaTrainer, place: str) -> None:
-    """Print what is to be done, how, and where it is kept."""
+    """Print the configuration of a run in brief, and its folder."""
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     learner = ("problem",) if config.get("problem") else ("model", "rule", "estimator", "learner")
@@ -46,7 +46,7 @@ def brief(config: dict[str, Any], trainer: ml.MetaTrainer, place: str) -> None:
 
 
 def _described(section: dict[str, Any]) -> str:
-    """Return an object, and those that are settings of it, as they are called, without what is null."""
+    """Return an object, and the objects among its settings, as calls, without settings that are null."""
     values = {key: value for key, value in section.items() if value is not None}
     name = str(values.pop("_target_", "")).rpartition(".")[2]
     shown = {key: _described(value) if isinstance(value, dict) else value for key, value in values.items()}
@@ -54,7 +54,7 @@ def _described(section: dict[str, Any]) -> str:
 
 
 ATTACKED = "@"
-"""In names of metrics of attacked queries, before the radius."""
+"""Separator of a metric of attacked queries and the radius of the attack."""
 
 
 def evaluation_table(
@@ -67,7 +67,8 @@ def evaluation_table(
     step, stand below.
     """
     table = Table(title=title, title_justify="left", caption_justify="left")
-    caption = f"mean over {evaluation.num_tasks} fresh tasks (list {evaluation.tasks_hash}) ± 95 % interval"
+    tasks = f"{evaluation.num_tasks} held-out tasks (list {evaluation.tasks_hash})"
+    caption = f"mean over {tasks} ± 95 % interval"
     if statistics is not None or evaluation.queries_at_once != "all":
         caption += f"\n{ANSWERED.get(evaluation.queries_at_once, 'queries answered {} at a time')}"
         caption = caption.format(evaluation.queries_at_once)
@@ -103,9 +104,9 @@ def _shown(values: np.ndarray) -> list[str]:
 
 @contextmanager
 def bar(done: int, total: int) -> Iterator[Callable[[int, str], None]]:
-    """Show a live progress bar of meta-training within; in a pipe, a line each tenth of the way.
+    """Show a live progress bar of meta-training; in a pipe, print a line after each tenth of the iterations.
 
-    It gives a function of the iterations that are done, and how it goes.
+    It yields a function of the number of finished iterations and a status text.
     """
     columns = BarColumn(bar_width=None), MofNCompleteColumn(), TextColumn("{task.fields[status]}")
     next_line, lines_apart = done, max(1, (total - done) // LINES_WHEN_PIPED)

@@ -1,1 +1,1 @@
-"""What a configuration may say, checked and built."""
+"""Configurations: their settings, checks, and the objects that are built from them."""

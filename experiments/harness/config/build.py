@@ -1,4 +1,4 @@
-"""Objects from configuration: only what it may name, with errors that name the setting."""
+"""Objects from configuration: only those that it may name, with errors that name the setting."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..tracking.wandb import wandb_tracker
 from .targets import find
 
 LONGEST_TAG = 64
-"""Characters that W&B takes."""
+"""Largest number of characters of a tag in W&B."""
 
 LEARNER = (
     "estimator",
@@ -35,17 +35,17 @@ LEARNER = (
     "next_state",
     "require_fit",
 )
-"""What every learner has."""
+"""The attributes of every learner."""
 
 
 PARTS = {"task": "train", "validation.task": "validation", "evaluation.task": "test"}
-"""What is drawn from a source that holds several parts, by the setting that it is of."""
+"""The part that is drawn from a source with several parts, by the setting of the task."""
 
 
 def build_tasks(config: Config, path: str = "task", changes: Config | None = None) -> ml.tasks.Source:
     """Return the task distribution of ``config["task"]``, with changes, which are settings at ``path``.
 
-    Of a source that has parts, it is the one that ``path`` is for.
+    If the source has several parts, ``path`` decides which of them is used.
     """
     source = build({**config["task"], **(changes or {})}, path, config.get("packages", ()))
     if not callable(getattr(source, "split", None)):
@@ -122,7 +122,7 @@ def _with_rule(config: Config, changes: Config, learner: Any) -> ml.Learner:
 
 
 def loss_name(config: Config) -> str:
-    """Return what tables and figures call the loss of a configuration."""
+    """Return the name of the loss of a configuration in tables and figures."""
     loss = config["problem"] if config.get("problem") else config["learner"]["loss"]
     return str(loss["_target_"] if isinstance(loss, dict) else loss).rpartition(".")[2]
 
@@ -174,7 +174,7 @@ def build_callbacks(config: Config) -> list[Callback[ml.MetaTrainer]]:
 
 
 def build_tracker(config: Config, run: RunDirectory, iteration: int = 0) -> Tracker:
-    """Return the tracker of ``config["tracking"]``, for a run that goes on from an iteration."""
+    """Return the tracker of ``config["tracking"]``, for a run that starts or resumes at an iteration."""
     settings = {key: value for key, value in config["tracking"].items() if key != "backend"}
     described, default = {"directory": run.path, "config": config}, f"{config['label']} {config['name']}"
     if config["tracking"]["backend"] == "tensorboard":
@@ -194,7 +194,7 @@ def build(node: Any, path: str, packages: Sequence[str] = ()) -> Any:
     Args:
         node: of a configuration.
         path: of its setting, for errors.
-        packages: that it may name beside ours.
+        packages: that it may name in addition to this one.
 
     Raises:
         UsageError: if a target is not allowed, or does not take or accept a setting.
@@ -212,7 +212,7 @@ def build(node: Any, path: str, packages: Sequence[str] = ()) -> Any:
 
 
 def takes(node: Config, setting: str, path: str, packages: Sequence[str]) -> bool:
-    """Say whether what ``node`` names takes a setting."""
+    """Return whether the object that ``node`` names takes a setting."""
     return _takes(inspect.signature(find(node["_target_"], f"{path}._target_", packages)), setting)
 
 
@@ -233,9 +233,9 @@ def _call(target: Callable[..., Any], settings: Config, path: str) -> Any:
 
 @contextmanager
 def failing_as(path: str) -> Iterator[None]:
-    """Turn whatever goes wrong with settings in the context into UsageError, which names their path.
+    """Turn any error in the context that settings cause into a UsageError that names their path.
 
-    TensorFlow, Keras and NumPy raise dozens of kinds of errors at arguments that cannot be.
+    TensorFlow, Keras and NumPy raise dozens of types of errors for invalid arguments.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Kinds of settings: what values of each may be, in a sentence for people and a type that is checked.
+"""Kinds of settings: the possible values of each, as a text for messages and as a type that is checked.
 
 Checked by pydantic and not by Hydra's structured configs, for these know neither ranges nor settings that
 are a number or an object, and would turn ``learner.steps=2.5`` into an error that names no range.
@@ -15,14 +15,14 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, Valida
 from ..errors import UsageError
 
 LARGEST = 2**31 - 1
-"""Of counts and seeds: TensorFlow counts iterations, and is seeded, by integers of 32 bits."""
+"""Largest counts and seeds: TensorFlow has iterations and seeds of 32 bits."""
 
 WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What a setting may be.
+    """The possible values of a setting.
 
     Attributes:
         text: "a number above 0", as messages and help have it.
@@ -37,7 +37,7 @@ class Kind:
         return TypeAdapter(self.type)
 
     def take(self, path: str, value: Any) -> Any:
-        """Return a value as it is used.
+        """Return a value, converted to the type in which it is used.
 
         Raises:
             UsageError: if it is not of this kind, naming path, value and what it may be.
@@ -49,14 +49,14 @@ class Kind:
 
 
 class Setting(NamedTuple):
-    """What a setting may be, and what it is for, in a line."""
+    """The possible values of a setting, and its purpose in a line."""
 
     kind: Kind
     help: str
 
 
 def shown(value: Any) -> str:
-    """Return a value as it is typed, shortened."""
+    """Return a value as it is typed on the command line, shortened."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     try:
@@ -67,17 +67,17 @@ def shown(value: Any) -> str:
 
 
 def optional(kind: Kind) -> Kind:
-    """Return the kind of which null, for none, is one, too."""
+    """Return the kind that also accepts null, for none."""
     return Kind(f"{kind.text}, or null for none", kind.type | None)
 
 
 def either(first: Kind, second: Kind) -> Kind:
-    """Return the kind of what is of one of two kinds."""
+    """Return the kind that accepts the values of both kinds."""
     return Kind(f"{first.text}, or {second.text}", first.type | second.type)
 
 
 def one_of(*words: str) -> Kind:
-    """Return the kind of some words."""
+    """Return the kind that accepts the given words."""
     return Kind(f"one of {', '.join(words)}", Literal[words])
 
 

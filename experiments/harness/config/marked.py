@@ -1,4 +1,4 @@
-"""A generated table inside a file that people write, between two marks of its name."""
+"""A generated table inside a page, between two marks with its name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def marks(name: str) -> tuple[str, str]:
 
 
 def write(path: Path, name: str, table: str) -> None:
-    """Put ``table`` in the place of what stands between the marks.
+    """Replace the text between the marks by ``table``.
 
     Raises:
         UsageError: as :func:`require_place`.
@@ -25,7 +25,7 @@ def write(path: Path, name: str, table: str) -> None:
 
 
 def require_place(path: Path, name: str) -> tuple[str, str]:
-    """Return what a file has before and after the marks.
+    """Return the text of a file before and after the marks.
 
     Raises:
         UsageError: unless it can be read and has each mark once, in order.

@@ -16,20 +16,20 @@ from ..runs.identity import Config
 from .build import build
 
 NUMBER = 4
-"""Bytes of a number."""
+"""Bytes of a number in float32."""
 
 LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Where a container's limit stands."""
+"""Files with the memory limit of a container."""
 
 TARGETS = 1
-"""Numbers that a task's example has beside its inputs, at least."""
+"""Smallest number of values that a task's example has in addition to its inputs."""
 
 
 def require(config: Config) -> None:
-    """Raise UsageError if a configuration needs more memory than there is, naming what and both sizes.
+    """Raise UsageError if a configuration needs more memory than there is, naming the part and both sizes.
 
-    What is counted is what cannot be less: examples of a meta-batch and of the evaluation, parameters of
-    the model with a gradient and two moments, the inner loop's copies of them, losses by task and step.
+    The estimate is a lower bound: examples of a meta-batch and of the evaluation, parameters of the model
+    with a gradient and two moments, the inner loop's copies of them, losses by task and step.
     """
     there = available()
     for what, needed in estimate(config).items():
@@ -41,7 +41,7 @@ def require(config: Config) -> None:
 
 
 def estimate(config: Config) -> dict[str, float]:
-    """Return a lower bound of the bytes of each thing that can be large, by the settings that decide."""
+    """Return a lower bound of the bytes of each part that can be large, by the settings that determine it."""
     task, evaluation = config["task"], {**config["task"], **(config["evaluation"].get("task") or {})}
     tasks, steps = config["training"]["meta_batch_size"], config["learner"]["steps"]
     inputs = max(1, _count(task.get("input_size")), _count(config["model"].get("input_size")))
@@ -69,7 +69,7 @@ def estimate(config: Config) -> dict[str, float]:
 
 
 def available() -> int:
-    """Return the bytes of memory that this process may have in all."""
+    """Return the bytes of memory that are available to this process."""
     sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in LIMITS:
         try:
@@ -84,12 +84,12 @@ def _examples(task: Mapping[str, Any]) -> int:
 
 
 def _in_block(tasks: int, numbers: int) -> int:
-    """Return the numbers of as many tasks of an evaluation as are drawn at a time."""
+    """Return the number of values in the tasks of an evaluation that are drawn at a time."""
     return numbers * min(tasks, max(1, BLOCK_BYTES // max(1, NUMBER * numbers)))
 
 
 def _parameters(model: Mapping[str, Any], inputs: int) -> int:
-    """Return the weights of layers one after the other; 0 for a model that is described otherwise."""
+    """Return the weights of a model of consecutive layers; 0 for a model that is specified in another way."""
     hidden = model.get("hidden")
     if not isinstance(hidden, list) or not all(isinstance(width, int) for width in hidden):
         return 0
@@ -98,7 +98,7 @@ def _parameters(model: Mapping[str, Any], inputs: int) -> int:
 
 
 def _count(value: Any) -> int:
-    """Return a setting that is a number; 1 for any other."""
+    """Return a setting that is a number; 1 if it is not a number."""
     return value if isinstance(value, int) and not isinstance(value, bool) else 1
 
 

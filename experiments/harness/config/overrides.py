@@ -20,10 +20,10 @@ from .settings import TAKEN
 CHANGEABLE = ("task", "evaluation")
 
 APART = ("run", "packages", "paths.data", "task")
-"""Settings of the command itself, and what another task is chosen by."""
+"""Settings of the command itself, and those that select another task."""
 
 PROTOCOL = ("ways", "shots", "queries")
-"""Settings of the run's task that another one takes over, where it has them."""
+"""Settings of the run's task that another task takes over, if it has them."""
 
 
 def changes(config: DictConfig, overrides: Sequence[str]) -> tuple[RunDirectory, Config]:
@@ -59,7 +59,7 @@ def changes(config: DictConfig, overrides: Sequence[str]) -> tuple[RunDirectory,
 
 
 def _other(config: DictConfig, trained: DictConfig) -> DictConfig:
-    """Return the task that ``task=<name>`` has composed, with ways, shots and queries of the run's own."""
+    """Return the task composed from ``task=<name>``, with ways, shots and queries of the run's own task."""
     plain: Any = OmegaConf.to_container(config.task, resolve=True)
     kept = {name: trained[name] for name in PROTOCOL if name in plain and name in trained}
     return OmegaConf.create({**plain, **kept})

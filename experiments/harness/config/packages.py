@@ -1,7 +1,7 @@
-"""The packages of a user's that are trusted: what a configuration names of them is run.
+"""Trusted packages of the user: only code of these packages is run if a configuration names it.
 
-Trust comes from the command line and the environment, never from a file or a stored run: whoever gets a run
-from a stranger, or a folder of configuration, runs no code that they have not named themselves.
+Trust comes from the command line and the environment, never from a file or a stored run. So a run or a folder
+of configuration from an untrusted source runs no code that the user has not named.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ NOT_THEIRS = {
     __name__.partition(".")[0],
     *sys.stdlib_module_names,
 }
-"""Packages that nobody is asked to trust, and nobody can: ours, and Python's, which run anything."""
+"""Packages that cannot be trusted as a user's: this project, and Python's own modules, which can run
+anything."""
 
 LIBRARIES = {"tensorflow", "keras", "numpy", "hydra", "omegaconf", "wandb", "matplotlib", "pydantic", "yaml"}
-"""Packages that are not suggested, for they load and call what files say."""
+"""Packages that are not suggested, because they load and call whatever a file names."""
 
 
 def trusted(value: Any) -> list[str]:
@@ -76,6 +77,6 @@ def require(config: Any, packages: Sequence[str]) -> None:
         names = ",".join([*packages, *missing])
         raise UsageError(
             f"{next(iter(missing.values()))} is not allowed: the configuration names code of the {which}, "
-            f"which you have not said to trust. Where it is yours, packages=[{names}] or {VARIABLE}={names} "
-            "in the environment lets it be run"
+            f"which is not trusted. If it is yours, packages=[{names}] or {VARIABLE}={names} "
+            "in the environment allows it"
         )

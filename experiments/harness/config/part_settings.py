@@ -1,4 +1,4 @@
-"""Settings of objects that are settings of others, and the places where such objects stand."""
+"""Settings of objects that are themselves settings of other objects, and the paths of such objects."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from .kinds import Setting, one_of, optional
 
 PARTS: dict[str, Setting] = {
     "learned.initial": Setting(kinds.NUMBER, "value before meta-training"),
-    "learned.per": Setting(one_of("scalar", "variable", "element"), "what has a value of its own"),
-    "learned.steps": Setting(optional(kinds.COUNT), "inner steps with values of their own; null for one"),
+    "learned.per": Setting(one_of("scalar", "variable", "element"), "what has its own value"),
+    "learned.steps": Setting(
+        optional(kinds.COUNT), "inner steps with their own values; null for a common one"
+    ),
     "learned.positive": Setting(kinds.SWITCH, "learn the logarithm"),
-    "learned.within": Setting(optional(kinds.RANGE), "learn the place between two ends"),
+    "learned.within": Setting(optional(kinds.RANGE), "learn a value between two bounds"),
     "schedule.initial_learning_rate": Setting(kinds.POSITIVE_OR_ZERO, "rate of the first iteration"),
     "schedule.decay_steps": Setting(kinds.COUNT, "iterations of the decay"),
     "schedule.alpha": Setting(kinds.POSITIVE_OR_ZERO, "the last rate as a fraction of the first"),
@@ -27,12 +29,14 @@ PARTS: dict[str, Setting] = {
     "attack.radii": Setting(kinds.NUMBERS, "of the balls around the inputs"),
     "attack.steps": Setting(kinds.COUNT, "of the ascent"),
     "attack.step_size": Setting(optional(kinds.POSITIVE), "of the ascent; null for 2.5 radius / steps"),
-    "attack.seed": Setting(optional(kinds.COUNTS), "two integers, of a random start; null for the inputs"),
+    "attack.seed": Setting(
+        optional(kinds.COUNTS), "two integers, of a random start; null to start from inputs"
+    ),
     "attack.bounds": Setting(optional(kinds.RANGE), "smallest and largest value of the data"),
     "step_weights.iterations": Setting(kinds.COUNT, "of the whole training"),
     "step_weights.fraction": Setting(kinds.FRACTION, "of them, in which the weights are annealed"),
 }
-"""Of objects that are settings of others."""
+"""Declarations of the settings of such objects."""
 
 PLACES = {
     r"(evaluation|validation)\.task\.": "task.",
@@ -48,4 +52,4 @@ PLACES = {
     r"learner\.(head|step_weights|attack)\.": r"\1.",
     r"evaluation\.attacks\.": "attack.",
 }
-"""Beginnings of paths, and where the settings that stand there are declared."""
+"""Patterns of paths, and the prefix under which the settings at these paths are declared."""

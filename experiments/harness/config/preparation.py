@@ -1,4 +1,4 @@
-"""All that a configuration describes, built and held together before anything is trained."""
+"""All objects of a configuration, built and checked against each other before training starts."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from . import memory
 from .build import build_callbacks, build_tasks, build_trainer, failing_as, judged, takes
 
 DEFAULTS = ("queries", "grid")
-"""Changes of the task that are asked for by default; tasks without such a setting pass them over: inputs of
-many dimensions have no even spacing."""
+"""Default changes of the evaluation's task, which are ignored by tasks without such a setting."""
 
 LOOKED_AT = 2
-"""Tasks that are drawn to see whether they fit."""
+"""Number of tasks that are drawn to check their shapes."""
 
 
 def prepare(config: Config, workers: ml.workers.Workers | None = None) -> ml.MetaTrainer:
@@ -45,12 +44,12 @@ def prepare(config: Config, workers: ml.workers.Workers | None = None) -> ml.Met
 
 
 def number(tasks: ml.tasks.Source, wanted: int) -> int:
-    """Return how many tasks there are to draw: one data set is one task."""
+    """Return the number of tasks to draw, which is one if the source is a single data set."""
     return 1 if is_constant(tasks) else wanted
 
 
 def tasks_of(config: Config, section: str) -> ml.tasks.Source:
-    """Return the distribution of ``config["task"]``, changed as the task of evaluation or validation says."""
+    """Return the distribution of ``config["task"]`` with the changes for evaluation or validation."""
     changes, packages = dict(config[section].get("task") or {}), config.get("packages", ())
     for name in DEFAULTS:
         if not takes(config["task"], name, "task", packages):

@@ -1,4 +1,4 @@
-"""Configurations held to the declarations of :mod:`experiments.harness.config.settings`, and their help."""
+"""Configurations checked against the declarations of :mod:`experiments.harness.config.settings`, and help."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ CHANGES = (("evaluation", "task"), ("validation", "task"), ("evaluation", "rule"
 """Sections, and which of their settings are changes of the section of that name."""
 
 LIBRARIES = ("metalearn.", "experiments.", "keras.")
-"""Beginnings of what may be built of which the settings are declared; others check their own."""
+"""Beginnings of the names of objects whose settings are declared; other objects check their own."""
 
 
 class Described(NamedTuple):
-    """A setting as help shows it."""
+    """A setting as it is shown by ``--help``."""
 
     path: str
     kind: str
@@ -42,11 +42,11 @@ OPTIONAL = (
     *("packages", "problem", "callbacks", "paths.data", "training.loss_interval", "training.workers"),
     *("learner.attack", "evaluation.attacks", "evaluation.rule", "evaluation.queries_at_once"),
 )
-"""Settings that a run need not have: they say nothing of most, and nothing of those before there were any."""
+"""Settings that a stored run may lack, because they do not apply to most runs or did not exist before."""
 
 
 def resolve(config: DictConfig, command: str = "train") -> Config:
-    """Return the configuration of a command as plain, checked data, with all that is trusted.
+    """Return the configuration of a command as plain, checked data, with the trusted packages.
 
     Raises:
         UsageError: as :func:`check`.
@@ -58,7 +58,7 @@ def resolve(config: DictConfig, command: str = "train") -> Config:
 
 
 def check(config: Any, command: str = "train") -> Config:
-    """Return a configuration in which every value is as it is used: 1 is 1.0 where a number is meant.
+    """Return a configuration with every value converted to its type: 1 is 1.0 for a number.
 
     Raises:
         UsageError: for the first section or setting that is not known, is missing, or has a value that cannot
@@ -94,7 +94,7 @@ def check(config: Any, command: str = "train") -> Config:
 
 
 def declared(path: str, command: str = "train") -> Setting | None:
-    """Return the declaration of a setting, which may stand in an object that is part of another."""
+    """Return the declaration of a setting, also of an object that is a setting of another one."""
     while path not in TAKEN[command] and path not in PARTS:
         place = next((place for place in PLACES if re.match(place, path)), None)
         if place is None:
@@ -104,7 +104,7 @@ def declared(path: str, command: str = "train") -> Setting | None:
 
 
 def describe(defaults: Config, command: str = "train") -> list[Described]:
-    """Return what help says of each setting that a configuration has and the command takes, in its order."""
+    """Return the lines of ``--help`` for each setting that the command takes, in order."""
     sections = {path.partition(".")[0] for path in TAKEN[command]}
     found = []
     for path, value in leaves(defaults):
@@ -139,12 +139,12 @@ def _object(path: str, node: Any) -> Config:
 
 
 def _described(path: str, node: Config) -> Config:
-    """Return an object's settings as they are used, if they are declared."""
+    """Return an object's settings, converted to their types if they are declared."""
     return _checked(path, node, "train") if node["_target_"].startswith(LIBRARIES) else node
 
 
 def _checked(path: str, node: Config, command: str) -> Config:
-    """Return settings as they are used, and those of objects in them."""
+    """Return settings converted to their types, and those of objects among them."""
     checked = {}
     for key, value in node.items():
         place = f"{path}.{key}"
@@ -170,7 +170,7 @@ def _section(section: str, node: Any, command: str) -> Config:
 
 def _require_known(prefix: str, node: Any, known: list[str]) -> None:
     if not isinstance(node, dict):
-        raise UsageError("the configuration is not one: it has no sections")
+        raise UsageError("the configuration has no sections")
     for key in node:
         if f"{prefix}{key}" not in known:
             raise UsageError(f"there is no setting {prefix}{key}{nearest(f'{prefix}{key}', known)}")

@@ -1,10 +1,11 @@
-"""Every setting that a command takes, declared once: its kind, and what it is for.
+"""Declarations of all settings of all commands: the kind of each, and its purpose in a line.
 
-Defaults stand in ``conf/``: that is where they are composed, where a paper's numbers are beside its name, and
-where one who reads or adds a page sees them. Were they here as well, there would be two of each.
+Defaults are in ``conf/``, where they are composed, and where the settings of a paper have their page. They
+are not repeated here.
 
-Settings of objects of ours and of Keras (task, model, rule, estimator, optimizer) are declared by name,
-whichever object has them; its constructor decides which it has, and checks those that are not declared here.
+Settings of objects of this package and of Keras (task, model, rule, estimator, optimizer) are declared by
+name, for all objects that have them. Constructors decide which settings an object has, and check those that
+are not declared here.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ BACKENDS = {
     "tensorboard": ("interval", "histogram_interval"),
     "none": (),
 }
-"""The settings that each tracker has."""
+"""The settings of each tracker."""
 
 MODES = ("offline", "online", "disabled")
 
@@ -30,21 +31,21 @@ _MOMENTUM = either(kinds.FRACTION, kinds.OBJECT)
 _HYPERPARAMETER = either(kinds.POSITIVE_OR_ZERO, kinds.OBJECT)
 
 _DECAYS = {
-    "momentum": "what is kept of the step before",
-    "beta_1": "what is kept of the mean of gradients",
-    "beta_2": "what is kept of the mean of their squares",
-    "rho": "what is kept of the mean of squared gradients",
+    "momentum": "fraction of the previous update that is kept",
+    "beta_1": "decay of the mean of gradients",
+    "beta_2": "decay of the mean of squared gradients",
+    "rho": "decay of the mean of squared gradients",
 }
 _TERMS = {
-    "epsilon": "added to what is divided by",
-    "weight_decay": "of parameters, apart from the gradient",
+    "epsilon": "added to the denominator",
+    "weight_decay": "of parameters, decoupled from the gradient",
     "initial_accumulator_value": "sum of squared gradients at the start",
 }
 _VARIANTS = {
-    "amsgrad": "divide by the largest mean of squares so far",
+    "amsgrad": "divide by the largest mean of squared gradients so far",
     "centered": "divide by the variance of gradients",
 }
-"""Of rules and optimizers, which have them by the same names."""
+"""Settings of rules and of optimizers, which have the same names."""
 
 SETTINGS: dict[str, Setting] = {
     "name": Setting(kinds.FOLDER_NAME, "of the experiment: runs are kept in <paths.runs>/<name>/<id>"),
@@ -52,13 +53,13 @@ SETTINGS: dict[str, Setting] = {
     "seed": Setting(kinds.SEED, "of the initial parameters and of the training tasks"),
     "packages": Setting(
         kinds.PACKAGES,
-        "that are trusted: what they define may be named by a configuration; changes no result",
+        "that are trusted: a configuration may name their definitions; changes no result",
     ),
     "callbacks": Setting(
-        kinds.OBJECTS, "of packages of yours: what follows the training, see metalearn.callbacks"
+        kinds.OBJECTS, "called during training, from your packages, see metalearn.callbacks"
     ),
     "problem": Setting(
-        optional(kinds.OBJECT), "that returns a learner, in the place of model, rule, estimator and learner"
+        optional(kinds.OBJECT), "that returns a learner, instead of model, rule, estimator and learner"
     ),
     **PROBLEM,
     "learner.loss": Setting(
@@ -70,18 +71,16 @@ SETTINGS: dict[str, Setting] = {
         kinds.TEXT, "parameters that the inner loop moves: all, head, body, context or a glob"
     ),
     "learner.proximal": Setting(kinds.POSITIVE_OR_ZERO, "strength of the proximal term in the inner loss"),
-    "learner.head": Setting(
-        optional(kinds.OBJECT), "how the last layer is solved for before the first inner step"
-    ),
-    "learner.step_weights": Setting(optional(kinds.OBJECT), "what inner steps count for in the meta-loss"),
+    "learner.head": Setting(optional(kinds.OBJECT), "solver of the last layer before the first inner step"),
+    "learner.step_weights": Setting(optional(kinds.OBJECT), "weights of the inner steps in the meta-loss"),
     "learner.mapping": Setting(
-        one_of("auto", "vectorized", "sequential"), "over tasks; auto for what the model allows"
+        one_of("auto", "vectorized", "sequential"), "over tasks; auto chooses by the model"
     ),
     "learner.statistics": Setting(
         optional(one_of("batch", "support", "moving", "per_step", "per_step_affine")),
-        "what layers with batch statistics normalise by",
+        "that layers with batch statistics normalise by",
     ),
-    "learner.metrics": Setting(kinds.METRICS, "reported beside the query loss: accuracy, mylab.metrics.bias"),
+    "learner.metrics": Setting(kinds.METRICS, "reported with the query loss: accuracy, mylab.metrics.bias"),
     "learner.attack": Setting(optional(kinds.OBJECT), "of the queries while training, metalearn.attacks.pgd"),
     "training.iterations": Setting(kinds.COUNT, "updates of the meta-parameters"),
     "training.meta_batch_size": Setting(kinds.COUNT, "tasks of an iteration"),
@@ -93,14 +92,14 @@ SETTINGS: dict[str, Setting] = {
     "training.clip_task_norm": Setting(optional(kinds.POSITIVE), "largest length of a task's meta-gradient"),
     "training.carry": Setting(
         optional(either(kinds.COUNT, one_of("forever"))),
-        "iterations that an inner loop is carried through before it starts anew",
+        "iterations through which an inner loop is continued before it restarts",
     ),
-    "training.jit_compile": Setting(optional(kinds.SWITCH), "with XLA; null for what suits the model"),
-    "evaluation.tasks": Setting(kinds.TWO_OR_MORE, "fresh tasks, the same list for every algorithm"),
+    "training.jit_compile": Setting(optional(kinds.SWITCH), "with XLA; null chooses by the model"),
+    "evaluation.tasks": Setting(kinds.TWO_OR_MORE, "number of held-out tasks, the same for every algorithm"),
     "evaluation.steps": Setting(kinds.COUNT_OR_ZERO, "inner steps"),
     "evaluation.seed": Setting(kinds.SEED, "of the list of tasks"),
     "evaluation.queries_at_once": Setting(
-        either(kinds.COUNT, one_of("all", "class")), "of a task, a batch for batch normalisation"
+        either(kinds.COUNT, one_of("all", "class")), "of a task, which form a batch for batch normalisation"
     ),
     "evaluation.task": Setting(
         optional(Kind("a section of settings of the task", dict[str, Any])),
@@ -111,13 +110,13 @@ SETTINGS: dict[str, Setting] = {
         "what differs from the inner rule in training",
     ),
     "evaluation.attacks": Setting(
-        optional(kinds.OBJECT), "after which metrics are reported, too: metalearn.attacks.pgd_at"
+        optional(kinds.OBJECT), "for which metrics are also reported: metalearn.attacks.pgd_at"
     ),
     "validation.interval": Setting(optional(kinds.COUNT), "iterations between validations"),
     "validation.tasks": Setting(
         kinds.TWO_OR_MORE, "tasks that are neither of training nor of the evaluation"
     ),
-    "validation.steps": Setting(kinds.COUNT_OR_ZERO, "inner steps before the loss that counts"),
+    "validation.steps": Setting(kinds.COUNT_OR_ZERO, "inner steps before the validation loss"),
     "validation.seed": Setting(kinds.SEED, "of the list of tasks; not that of the evaluation"),
     "validation.task": Setting(
         optional(Kind("a section of settings of the task", dict[str, Any])),
@@ -127,20 +126,20 @@ SETTINGS: dict[str, Setting] = {
         optional(kinds.COUNT), "iterations between diagnoses of the meta-gradient"
     ),
     "diagnostics.horizon": Setting(kinds.SWITCH, "draw where cotangents grow, and variance at equal cost"),
-    "tracking.backend": Setting(one_of(*BACKENDS), "what is informed of the run while it goes on"),
+    "tracking.backend": Setting(one_of(*BACKENDS), "service or file format that a run is logged to"),
     "tracking.mode": Setting(one_of(*MODES), "of Weights & Biases; offline needs no account"),
     "tracking.project": Setting(kinds.TEXT, "of Weights & Biases"),
     "tracking.group": Setting(optional(kinds.TEXT), "of runs; in a sweep, its folder's name"),
     "tracking.name": Setting(
         optional(kinds.TEXT), "of the run, before its id; null for algorithm and task, in a sweep what varies"
     ),
-    "tracking.interval": Setting(kinds.COUNT, "iterations that one logged point is the mean of"),
+    "tracking.interval": Setting(kinds.COUNT, "iterations that are averaged in one logged point"),
     "tracking.histogram_interval": Setting(kinds.COUNT, "iterations between histograms of the meta-gradient"),
     "run.checkpoint_seconds": Setting(kinds.POSITIVE, "time between checkpoints"),
-    "run.fresh": Setting(kinds.SWITCH, "start anew beside a run that exists"),
-    "run.resume": Setting(one_of("same", "changed"), "changed: go on with a run that other code has begun"),
+    "run.fresh": Setting(kinds.SWITCH, "start a new run even if one exists"),
+    "run.resume": Setting(one_of("same", "changed"), "changed: resume a run that other code has started"),
     "run.check_derivatives": Setting(
-        kinds.SWITCH, "hold derivatives to differences, and the compiled program to eager execution"
+        kinds.SWITCH, "compare derivatives with differences, and the compiled program with eager mode"
     ),
     "paths.data": Setting(kinds.PATH, "folder of sets of images"),
     "paths.runs": Setting(kinds.PATH, "folder that all runs are kept in"),
@@ -155,7 +154,7 @@ SETTINGS: dict[str, Setting] = {
     "model.reduce": Setting(one_of("stride", "pool"), "how a block halves the image"),
     "model.output": Setting(one_of("glorot_uniform", "zeros"), "where the last kernel starts"),
     "model.activation": Setting(kinds.TEXT, "of the hidden layers, a name that Keras knows"),
-    "model.context": Setting(kinds.COUNT, "context parameters beside the input"),
+    "model.context": Setting(kinds.COUNT, "number of context parameters, appended to the input"),
     "model.dtype": Setting(optional(kinds.TEXT), "of parameters and arithmetic; null for Keras' floatx"),
     "rule.learning_rate": Setting(_LEARNABLE, "of the inner steps"),
     "rule.adapted": Setting(kinds.SWITCH, "move the learned matrices in the inner loop, too"),
@@ -164,8 +163,8 @@ SETTINGS: dict[str, Setting] = {
     "rule.units": Setting(kinds.COUNT, "of each recurrent layer"),
     "rule.layers": Setting(kinds.COUNT, "recurrent layers"),
     "rule.preprocessing": Setting(kinds.POSITIVE, "negative logarithm of the smallest gradient that counts"),
-    "rule.decays": Setting(kinds.FRACTIONS, "what is kept of each of the means of gradients"),
-    "rule.second_decay": Setting(kinds.BELOW_ONE, "what is kept of the mean of squared gradients"),
+    "rule.decays": Setting(kinds.FRACTIONS, "decays of the means of gradients"),
+    "rule.second_decay": Setting(kinds.BELOW_ONE, "decay of the mean of squared gradients"),
     "rule.scale": Setting(kinds.POSITIVE, "of the outputs of the learned network"),
     "rule.rule": Setting(kinds.OBJECT, "that is wrapped"),
     "rule.limit": Setting(_LEARNABLE, "of the clipping"),
@@ -178,12 +177,12 @@ SETTINGS: dict[str, Setting] = {
         "states of the inner loop that are stored at a time",
     ),
     "estimator.windows": Setting(
-        optional(kinds.COUNT), "iterations after which an inner loop begins anew; null for never"
+        optional(kinds.COUNT), "iterations after which an inner loop restarts; null for never"
     ),
-    "estimator.warm_start": Setting(kinds.SWITCH, "begin the solver with the solution before"),
+    "estimator.warm_start": Setting(kinds.SWITCH, "start the solver from its previous solution"),
     "estimator.sigma": Setting(kinds.POSITIVE, "standard deviation of the perturbations"),
     "estimator.pairs": Setting(kinds.COUNT, "antithetic pairs of each task"),
-    "estimator.limit": Setting(kinds.COUNT, "the most scalars in the meta-parameters that it accepts"),
+    "estimator.limit": Setting(kinds.COUNT, "largest number of scalars in the meta-parameters"),
     "estimator.solver": Setting(kinds.TEXT, "conjugate_gradient or neumann"),
     "estimator.iterations": Setting(kinds.COUNT, "of the solver, or of the annealing"),
     "estimator.damping": Setting(kinds.POSITIVE_OR_ZERO, "added to the diagonal of the Hessian"),
@@ -191,10 +190,12 @@ SETTINGS: dict[str, Setting] = {
     "estimator.window": Setting(
         kinds.COUNT_OR_ZERO, "inner steps at the end that are differentiated exactly"
     ),
-    "estimator.of": Setting(one_of("loss", "step"), "what the inner solution solves"),
-    "estimator.fraction": Setting(kinds.FRACTION, "of the iterations that the annealing takes"),
-    "estimator.first": Setting(kinds.OBJECT, "estimator before"),
-    "estimator.then": Setting(kinds.OBJECT, "estimator after"),
+    "estimator.of": Setting(
+        one_of("loss", "step"), "solution is a minimum of the loss, or fixed by the step"
+    ),
+    "estimator.fraction": Setting(kinds.FRACTION, "of the iterations, in which the estimator is annealed"),
+    "estimator.first": Setting(kinds.OBJECT, "estimator before the annealing"),
+    "estimator.then": Setting(kinds.OBJECT, "estimator after the annealing"),
     "optimizer.learning_rate": Setting(_LEARNABLE, "of the outer updates: a number or a schedule"),
     "optimizer.clipnorm": Setting(
         optional(kinds.POSITIVE), "each variable's meta-gradient clipped to this norm"
@@ -213,9 +214,9 @@ SETTINGS: dict[str, Setting] = {
     "optimizer.use_ema": Setting(kinds.SWITCH, "keep a moving average of the meta-parameters"),
     "optimizer.ema_momentum": Setting(kinds.FRACTION, "decay of that average"),
 }
-"""Of a training."""
+"""Settings of a training."""
 
-_WRITE = "file to put the tables into, between <!-- {0}:begin --> and <!-- {0}:end -->"
+_WRITE = "file into which the tables are written, between <!-- {0}:begin --> and <!-- {0}:end -->"
 
 _MEASURED = {
     "inner_steps": Setting(kinds.COUNTS, "numbers of inner steps to measure"),
@@ -243,7 +244,7 @@ TAKEN: dict[str, dict[str, Setting]] = {
         "runs": Setting(kinds.PATH, "folder with runs in it"),
         "baseline": Setting(kinds.TEXT, "label of the runs that others are compared with, task by task"),
         "write": Setting(optional(kinds.PATH), _WRITE.format("report")),
-        "formats": Setting(kinds.FORMATS, "of figures; the page has SVG in it, whatever they are"),
+        "formats": Setting(kinds.FORMATS, "of figures; the page always has SVG"),
         **_of("packages"),
     },
     "audit_keras": {"write": Setting(optional(kinds.PATH), _WRITE.format("audit"))},
@@ -261,8 +262,8 @@ TAKEN: dict[str, dict[str, Setting]] = {
         "bilevel.examples": Setting(kinds.COUNT, "half for the inner, half for the outer loss"),
         **{f"estimators.{name}": setting for name, setting in _MEASURED.items()},
         "estimators.widths": Setting(kinds.COUNTS, "of the two hidden layers"),
-        "limit_seconds": Setting(kinds.POSITIVE, "that a program may take to import and compile"),
+        "limit_seconds": Setting(kinds.POSITIVE, "for a program to import and compile"),
         "paths.runs": Setting(kinds.PATH, "folder that the measurements are kept in"),
     },
 }
-"""What each command takes, of which anything depends."""
+"""The settings of each command that have an effect."""

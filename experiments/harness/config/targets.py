@@ -1,4 +1,4 @@
-"""What a configuration may name: our public parts, Keras' optimizers, and what trusted packages define."""
+"""The names that a configuration may use: public objects of this package, Keras, and trusted packages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PACKAGES = {
     "keras.optimizers": keras.optimizers,
     "keras.optimizers.schedules": keras.optimizers.schedules,
 }
-"""What a configuration may name without the user's word for it."""
+"""Packages that a configuration may name without trust from the user."""
 
 KERAS_CLASSES = (keras.optimizers.Optimizer, keras.optimizers.schedules.LearningRateSchedule)
 
@@ -44,7 +44,7 @@ def find(target: Any, path: str, packages: Sequence[str]) -> Callable[..., Any]:
     Args:
         target: its dotted name.
         path: of the setting that has it, for errors.
-        packages: that are trusted beside ours: what they define, by public names; not what they import.
+        packages: trusted in addition to this one: the public names that they define, not those they import.
 
     Raises:
         UsageError: if it is not allowed, is not there, or its package cannot be imported.
@@ -106,7 +106,7 @@ def _imported(name: str, what: str) -> types.ModuleType:
 
 
 def _broken(name: str, what: str, error: BaseException) -> UsageError:
-    """Return the error that names the line of theirs that failed, and how."""
+    """Return the error that names the line of the user's code that failed, and the reason."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     place = "" if isinstance(error, SyntaxError) else f" ({last.filename}, line {last.lineno})"
     return UsageError(f"{what}: {name} cannot be imported: {type(error).__name__}: {error}{place}")

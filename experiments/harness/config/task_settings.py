@@ -6,11 +6,11 @@ from . import kinds
 from .kinds import Setting, one_of, optional
 
 TASK: dict[str, Setting] = {
-    "task.shots": Setting(kinds.COUNT, "support examples of a task; of a class where there are classes"),
-    "task.queries": Setting(kinds.COUNT, "query examples of a task; of a class where there are classes"),
+    "task.shots": Setting(kinds.COUNT, "support examples of a task, or of each class"),
+    "task.queries": Setting(kinds.COUNT, "query examples of a task, or of each class"),
     "task.ways": Setting(kinds.TWO_OR_MORE, "classes of a task"),
-    "task.rotations": Setting(kinds.SWITCH, "quarter turns of a class are classes of training, too"),
-    "task.reflections": Setting(kinds.SWITCH, "mirror images of a class are classes of training, too"),
+    "task.rotations": Setting(kinds.SWITCH, "quarter turns of a class are additional training classes"),
+    "task.reflections": Setting(kinds.SWITCH, "mirror images of a class are additional training classes"),
     "task.distortion": Setting(
         kinds.POSITIVE_OR_ZERO, "standard deviation of random affine maps of training images; 0 for none"
     ),
@@ -19,9 +19,9 @@ TASK: dict[str, Setting] = {
     "task.sizes": Setting(kinds.SIZES, "examples of the inner loss, the outer loss, validation and test"),
     "task.corruption": Setting(kinds.BELOW_ONE, "fraction of the inner examples with a wrong label"),
     "task.labels": Setting(
-        one_of("noisy", "clean", "oracle"), "of the inner examples; oracle for those with right ones alone"
+        one_of("noisy", "clean", "oracle"), "of the inner examples; oracle: only examples with correct labels"
     ),
-    "task.batch": Setting(optional(kinds.COUNT), "examples of the outer loss an iteration; null for all"),
+    "task.batch": Setting(optional(kinds.COUNT), "examples of the outer loss in an iteration; null for all"),
     "task.gaussians": Setting(kinds.COUNT, "on the circle"),
     "task.radius": Setting(kinds.POSITIVE, "of the circle"),
     "task.deviation": Setting(kinds.POSITIVE, "of each Gaussian"),
@@ -29,9 +29,9 @@ TASK: dict[str, Setting] = {
     "task.environment": Setting(kinds.OBJECT, "of a policy"),
     "task.trajectories": Setting(kinds.COUNT, "of a rollout"),
     "task.horizon": Setting(kinds.COUNT, "steps of a trajectory"),
-    "task.batches": Setting(kinds.COUNT, "rollouts of the support, one an inner step"),
+    "task.batches": Setting(kinds.COUNT, "rollouts of the support, one for each inner step"),
     "task.population": Setting(optional(kinds.COUNT), "different tasks of a training; null for no limit"),
-    "task.noise_size": Setting(kinds.COUNT, "numbers that a point is generated from"),
+    "task.noise_size": Setting(kinds.COUNT, "noise dimensions of the generator"),
     "task.features": Setting(kinds.COUNT, "of an input"),
     "task.relevant": Setting(optional(kinds.COUNT), "features that targets depend on; null for all"),
     "task.classes": Setting(kinds.SWITCH, "targets are classes, 0 and 1"),
@@ -39,11 +39,11 @@ TASK: dict[str, Setting] = {
     "task.channels": Setting(kinds.COUNT, "1 for grey images, 3 for colours"),
     "task.seed": Setting(kinds.SEED, "of drawings, order and noise"),
     "task.noise": Setting(kinds.POSITIVE_OR_ZERO, "deviation of Gaussian noise on the support's targets"),
-    "task.informed": Setting(kinds.SWITCH, "append what a task is made from to every input"),
+    "task.informed": Setting(kinds.SWITCH, "append the parameters of the task to every input"),
     "task.grid": Setting(kinds.SWITCH, "query inputs evenly spaced over their range"),
     "task.input_size": Setting(kinds.COUNT, "dimensions of an input"),
     "task.degree": Setting(kinds.COUNT_OR_ZERO, "of the polynomial"),
-    "task.modes": Setting(kinds.NAMES, "shapes, alike in probability"),
+    "task.modes": Setting(kinds.NAMES, "shapes, equally probable"),
     "task.mean": Setting(kinds.NUMBER, "of the coefficients"),
     "task.scale": Setting(kinds.POSITIVE_OR_ZERO, "deviation of the coefficients"),
     **{
@@ -64,4 +64,4 @@ TASK: dict[str, Setting] = {
         }.items()
     },
 }
-"""By their paths."""
+"""Declarations by path."""

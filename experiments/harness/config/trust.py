@@ -1,9 +1,9 @@
-"""What files of configuration may do: hold settings, and name what is built; Hydra's own are not theirs.
+"""Restrictions on files of configuration: they may hold settings and name objects, but no settings of Hydra.
 
-Hydra calls what its own settings name (launchers, sweepers, callbacks, logging) before a task of ours starts.
-They come from our files and the command line alone. So Hydra reads through this module: every other file is
-examined when it is read, however it was reached (``--config-dir``, a file beside ours, a link, a path in
-another file), and the command is refused for the first that would do more.
+Hydra calls objects that its own settings name (launchers, sweepers, callbacks, logging) before a task starts.
+Therefore these settings may only be in files of this package and on the command line. Hydra reads files by
+the classes of this module: every other file is examined when it is read, however it was reached
+(``--config-dir``, a file in the same folder, a link, a path in another file), and is an error if it has more.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from ..invocation import HOUSE, IN_CHECKOUT
 from ..runs.files import MIB, read_bytes
 
 CONFIGS = (HOUSE.parent if IN_CHECKOUT else HOUSE) / "conf"
-"""Our folder of configuration."""
+"""The folder of configuration of this package."""
 
 LARGEST = MIB
-"""Bytes of a file."""
+"""Largest number of bytes of a file."""
 
 OURS = "hydra"
-"""Folder below ours whose files may hold Hydra's settings; files beside it may, too."""
+"""Folder of this package's files that may hold Hydra's settings; files in its parent folder may, too."""
 
 PRESETS = "sweep"
-"""Folder of files that may give the sweeper values, and nothing else of Hydra's."""
+"""Folder of files that may set values of the sweeper, and no other setting of Hydra."""
 
 NOT_TAKEN = {
     "--config-path": "-cp",
@@ -53,19 +53,19 @@ NOT_TAKEN = {
 """Arguments of Hydra that replace the main configuration, or unpickle one; and their short forms."""
 
 MAIN = "main"
-"""What Hydra calls the folder of the main configuration."""
+"""Hydra's name for the folder of the main configuration."""
 
 RESERVED = re.compile(r"\b(hydra|packages)\b")
-"""In a key, a package or a path: what it leads to is Hydra's, or says what packages are trusted."""
+"""Keys, packages or paths that refer to Hydra or to the list of trusted packages."""
 
 SUSPICIOUS = re.compile(r"hydra|packages|\\|\$\{")
-"""In a file that has none of this, nothing is reserved or an interpolation."""
+"""If a file does not match this, it has no reserved key and no interpolation."""
 
 MARKS = re.compile(r"[*!]")
-"""In a file that has none of these, nothing is an alias or a tag."""
+"""If a file does not match this, it has no alias and no tag."""
 
 PLAIN = re.compile(r"\$\{(oc\.select:)?[\w.]+(,[\w.-]*)?\}")
-"""Interpolations that files may have: another setting, and a value where there is none."""
+"""Interpolations that files may have: references to other settings, with or without a default value."""
 
 
 def require(arguments: Sequence[str]) -> None:
@@ -74,7 +74,7 @@ def require(arguments: Sequence[str]) -> None:
         name = argument.partition("=")[0]
         if any(_is(name, full, short) for full, short in NOT_TAKEN.items()):
             raise UsageError(
-                f"{name} is not taken: the main configuration is ours, and other files are found with "
+                f"{name} is not allowed: the main configuration is fixed, and other files are found with "
                 "--config-dir=<folder>"
             )
 
@@ -95,7 +95,10 @@ def guard() -> None:
 
 
 class _Source(ConfigSource):
-    """A source of Hydra's, which is asked. Its kinds bear the names of Hydra's, which knows them by that."""
+    """A source of configuration that wraps one of Hydra's.
+
+    The classes have the names of Hydra's, which selects them by name.
+    """
 
     KIND: ClassVar[type[ConfigSource]]
 
@@ -124,7 +127,7 @@ class _Source(ConfigSource):
 
 
 class FileConfigSource(_Source):
-    """A folder of configuration, of which every file is examined as it is read."""
+    """A folder of configuration; every file is examined when it is read."""
 
     KIND = file_config_source.FileConfigSource
 
@@ -187,13 +190,13 @@ class StructuredConfigSource(_Source):
 
 
 def _is_inside(config_path: str) -> bool:
-    """Say whether a path leads to something below where it starts."""
+    """Return whether a path leads to something below its start."""
     path = Path(config_path)
     return not path.is_absolute() and ".." not in path.parts
 
 
 def _mode(path: Path) -> int:
-    """Return what kind of thing a path leads to, as the system has it; 0 for nothing that can be reached."""
+    """Return the type of file that a path leads to, as in ``stat``; 0 if it cannot be reached."""
     try:
         return path.stat().st_mode
     except (OSError, ValueError):
@@ -201,12 +204,12 @@ def _mode(path: Path) -> int:
 
 
 def _is(name: str, full: str, short: str) -> bool:
-    """Say whether a word of the command line is an option, which may be shortened to what begins no other."""
+    """Return whether a command-line argument is an option, possibly shortened to a unique prefix."""
     return name == short or (len(name) > 2 and name.startswith("--") and full.startswith(name))
 
 
 def examined(path: Path) -> tuple[Container, dict[str, str | None]]:
-    """Return what a file of configuration holds, and the directives of its first lines.
+    """Return the content of a file of configuration, and the directives of its first lines.
 
     Raises:
         UsageError: if it cannot be read, is no YAML, or holds more than settings and is not ours; a preset of
@@ -231,7 +234,7 @@ def examined(path: Path) -> tuple[Container, dict[str, str | None]]:
 
 def _require_no_aliases(path: Path, text: str) -> None:
     if any(isinstance(token, (yaml.AliasToken, yaml.TagToken)) for token in yaml.scan(text)):
-        raise UsageError(f"{path} has aliases or tags, which configuration is not read with: write them out")
+        raise UsageError(f"{path} has YAML aliases or tags, which are not allowed: write the values out")
 
 
 def _require_settings(path: Path, node: Any, preset: bool) -> None:
@@ -260,7 +263,7 @@ def _require_settings(path: Path, node: Any, preset: bool) -> None:
 
 
 def _entries(node: Any) -> Iterator[tuple[str, Any]]:
-    """Yield every key with its value, and items of lists with the key that they are below."""
+    """Yield every key with its value, and items of lists with the key of the list."""
     waiting: list[tuple[str, Any]] = [("", node)]
     while waiting:
         above, each = waiting.pop()
@@ -277,6 +280,6 @@ def _refused(path: Path, what: str) -> UsageError:
             " Remove it, or give it on the command line"
         )
     return UsageError(
-        f"{path} has {what[:100]}: what packages are trusted is said on the command line, packages=[...], or "
+        f"{path} has {what[:100]}: trusted packages are named on the command line, packages=[...], or "
         "in the environment, and by no file"
     )

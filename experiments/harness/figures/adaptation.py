@@ -21,17 +21,17 @@ from .axes import BLUE, FRESH, LEGEND, ORANGE, SKY, VERMILLION, tidy
 GRADES = ((":", SKY), ("-.", "#2A93CF"), ("--", BLUE), ("-", "#002B45"))
 
 SHOTS, STEPS = (5, 10), (0, 1, 10)
-"""Support points, a row of panels each, and inner steps, a line each."""
+"""Numbers of support points, a row of panels for each, and numbers of inner steps, a line for each."""
 
 SHOWN, CANDIDATES = 3, 100
-"""Tasks in a row, and those that they are chosen from."""
+"""Tasks in a row, and the number of tasks from which they are chosen."""
 
 GRIDDED = {"shots", "queries", "grid"}
-"""Settings of tasks whose queries can be spread evenly over the axis of their inputs."""
+"""Settings of tasks whose queries can be spaced evenly over the axis of their inputs."""
 
 
 class AdaptationCase(NamedTuple):
-    """One task as it is learned: one panel of :func:`adaptation`.
+    """One task before and after adaptation: one panel of :func:`adaptation`.
 
     Attributes:
         shots: support points.
@@ -51,7 +51,7 @@ class AdaptationCase(NamedTuple):
 
 
 def adaptation_cases(learner: Learner, meta: Meta, tasks: Source) -> list[AdaptationCase]:
-    """Adapt to fresh tasks and return what :func:`adaptation` draws.
+    """Adapt to held-out tasks and return what :func:`adaptation` draws.
 
     Of many tasks, they are those whose targets have a small, a middle, ... and the largest range: what fails,
     fails on large ones first.
@@ -97,14 +97,14 @@ def adaptation_cases(learner: Learner, meta: Meta, tasks: Source) -> list[Adapta
 
 
 def _choose(targets: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Return what picks tasks out of all: from a small range of their targets to the largest."""
+    """Return the indices of tasks, from the smallest range of targets to the largest."""
     order = np.argsort(np.ptp(targets.numpy(), axis=(1, 2)), kind="stable")
     chosen = order[(np.linspace(1, 0.1, SHOWN)[::-1] * (len(order) - 1)).astype(int)]
     return lambda leaf: tf.gather(leaf, chosen)
 
 
 def adaptation(cases: Sequence[AdaptationCase], trained: str = "") -> Figure:
-    """Draw predictions before and after adaptation beside the truth: a row of panels a number of shots.
+    """Draw predictions before and after adaptation with the true function: a row of panels for each number.
 
     ``trained`` says with how many the learner was trained.
 

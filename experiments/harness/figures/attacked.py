@@ -1,4 +1,4 @@
-"""Adversarial examples of images: what a learner takes them for, by the radius of the attack."""
+"""Adversarial examples of images, and a learner's predictions for them by radius of the attack."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .axes import FRESH
 from .episodes import image, pictured
 
 SHOWN = 8
-"""Images beside each other."""
+"""Images in a row."""
 
 
 class Attacked(NamedTuple):
@@ -25,8 +25,8 @@ class Attacked(NamedTuple):
 
     Attributes:
         images: ``[R, SHOWN, H, W, channels]``.
-        answers: the classes that they are taken for, ``[R, SHOWN]``.
-        classes: the right ones, ``[SHOWN]``.
+        answers: the predicted classes, ``[R, SHOWN]``.
+        classes: the true classes, ``[SHOWN]``.
         radii: R.
         accuracies: of all queries of the task, R.
     """
@@ -39,7 +39,7 @@ class Attacked(NamedTuple):
 
 
 def attacked(learner: Learner, meta: Meta, tasks: Source) -> Attacked | None:
-    """Attack the queries of a fresh task; return what :func:`draw` draws, or None if there are no judges.
+    """Attack the queries of a held-out task; return what :func:`draw` draws, or None if there are no judges.
 
     Args:
         learner: one that is judged by attacks, of a Keras model.
@@ -66,7 +66,7 @@ def attacked(learner: Learner, meta: Meta, tasks: Source) -> Attacked | None:
 
 
 def draw(shown: Attacked) -> Figure:
-    """Draw a row of images for each radius, with the classes that they are taken for."""
+    """Draw a row of images for each radius, with the predicted classes."""
     rows, columns = shown.answers.shape
     figure = Figure(figsize=(1.1 + 1.2 * columns, 0.7 + 1.5 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False)

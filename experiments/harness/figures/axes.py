@@ -1,4 +1,4 @@
-"""What figures share: means over windows, how axes look, and how curves do."""
+"""Common parts of figures: means over windows, axes, and styles of curves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from metalearn.evaluation.task_list import EVALUATION_STREAM
 
 BLUE, ORANGE, VERMILLION, SKY, GREY = "#0072B2", "#E69F00", "#D55E00", "#56B4E9", "#6B6B6B"
 CYCLE = (BLUE, ORANGE, "#009E73", VERMILLION, SKY, "#CC79A7", GREY)
-"""Told apart under every kind of colour blindness: the palette of Okabe and Ito (2008)."""
+"""Colours that can be distinguished with any colour blindness: the palette of Okabe and Ito (2008)."""
 
 STYLES: tuple[Any, ...] = ("-", "--", ":", "-.")
 
@@ -28,31 +28,31 @@ LOSSES: dict[tuple[str, str], dict[str, Any]] = {
     ("support", "before"): {"color": ORANGE, "linestyle": ":"},
     ("support", "after"): {"color": ORANGE, "linestyle": "-."},
 }
-"""How losses of query and support, before and after adapting, look in all figures."""
+"""Styles of the losses of query and support, before and after adaptation, in all figures."""
 
 FRESH = (2, EVALUATION_STREAM)
-"""The seed of tasks that figures show, which no training draws."""
+"""The seed of the tasks in figures, which no training draws."""
 
 STEPS = (0, 1)
-"""Inner steps after which figures of one task show it."""
+"""Inner steps after which figures of single tasks show predictions."""
 
 MOST_POINTS = 2000
-"""Of a curve, beyond which its windows get longer."""
+"""Largest number of points of a curve; with more iterations, windows are longer."""
 
 
 def plain(text: object) -> str:
-    """Return text that is drawn as it is: without formulas, and in a legend whatever it begins with."""
+    """Return text that is drawn literally: without formulas, and in a legend whatever its first character."""
     text = str(text)
     return (f" {text}" if text.startswith("_") else text).replace("$", r"\$")
 
 
 def look(index: int) -> dict[str, Any]:
-    """Return colour and dash of a curve, unlike those of its neighbours in both, and of 27 others in one."""
+    """Return colour and dash of a curve; neighbours differ in both, and 28 curves in at least one."""
     return {"color": CYCLE[index % len(CYCLE)], "linestyle": STYLES[index % len(STYLES)]}
 
 
 def looks(variables: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return how curves of variables look, the same in all figures of a model: by their place in it.
+    """Return the styles of the curves of variables, by their position in the model, for all figures of it.
 
     Args:
         variables: all of them, in the order of the model, those that are no parameters of it among them.
@@ -62,7 +62,7 @@ def looks(variables: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def mark_leaving(axes: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, color: str) -> None:
-    """Mark where an interval goes beyond the axis, by a triangle at the edge that it leaves by."""
+    """Mark where an interval exceeds the axis, by a triangle at that edge."""
     bottom, top = axes.get_ylim()
     for beyond, edge, marker in ((low < bottom, 0, "v"), (high > top, 1, "^")):
         if np.any(beyond):
@@ -71,7 +71,7 @@ def mark_leaving(axes: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, c
 
 
 def window_means(values: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the middle and the mean of each window, of what is finite in it; NaN where nothing is."""
+    """Return the centre of each window and the mean of its finite values; NaN if it has none."""
     finite = np.where(np.isfinite(values), values, np.nan).astype(np.float64)
     rows = pd.DataFrame({"place": np.arange(len(values)), "value": finite})
     means = rows.groupby(rows["place"] // window_in_use(len(values), window)).mean()
@@ -79,18 +79,18 @@ def window_means(values: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarra
 
 
 def window_in_use(rows: int, window: int) -> int:
-    """Return the window in use: shorter for a short history, longer for one of too many points."""
+    """Return the length of the windows: shorter for a short history, longer for one with too many points."""
     return max(min(window, rows // 10), -(-rows // MOST_POINTS), 1)
 
 
 def positive(values: np.ndarray, missing: float = np.nan) -> np.ndarray:
-    """Return the values, ``missing`` in the place of what is not finite or not positive."""
+    """Return the values, with ``missing`` in place of values that are not finite or not positive."""
     values = np.asarray(values, np.float64)
     return np.where((values > 0) & (values < np.inf), values, missing)
 
 
 def tidy(axes: Axes, title: str = "", x: str = "", y: str = "") -> None:
-    """Label an axis and take from it what is not needed."""
+    """Label an axis and remove its upper and right edges."""
     axes.set_title(title, fontsize=13)
     axes.set_xlabel(x, fontsize=11)
     axes.set_ylabel(y, fontsize=11)
@@ -103,7 +103,7 @@ def tidy(axes: Axes, title: str = "", x: str = "", y: str = "") -> None:
 
 
 def log_scale(axes: Axes, drawn: Sequence[np.ndarray], ceiling: float = np.inf) -> None:
-    """Make y logarithmic, over what is positive and below ``ceiling``, with plain numbers at the ticks."""
+    """Make y logarithmic, over positive values below ``ceiling``, with plain numbers at the ticks."""
     values = positive(np.concatenate(drawn), missing=0)
     values = values[values > 0]
     if not values.size:

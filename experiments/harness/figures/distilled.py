@@ -1,4 +1,4 @@
-"""Images that are learned, from those that learning starts with to the last."""
+"""Learned images, from the initial to the final ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from metalearn.types import Meta
 from .episodes import image, pictured
 
 MOST = 10
-"""Images beside each other."""
+"""Images in a row."""
 
 
 def images_of(meta: Meta) -> np.ndarray | None:
@@ -28,13 +28,13 @@ def images_of(meta: Meta) -> np.ndarray | None:
 def distilled(
     learner: Learner, meta: Meta, seed: int, kept: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray] | None:
-    """Return the images before, on the way and as learned, ``[n, H, W, channels]``, or None for no images.
+    """Return the images before, during and after training, ``[n, H, W, channels]``, or None without images.
 
     Args:
         learner: that was trained.
         meta: trained meta-parameters.
         seed: of its initial ones.
-        kept: what was kept on the way, by what it is called.
+        kept: images that were stored during training, by name.
     """
     last = images_of(meta)
     first = None if last is None else images_of(learner.initialize(seed))
@@ -42,7 +42,7 @@ def distilled(
 
 
 def draw(shown: dict[str, np.ndarray]) -> Figure:
-    """Draw a row of images each, from white for its smallest number to black for its largest."""
+    """Draw a row of images for each of these, from white for the smallest value to black for the largest."""
     columns = len(shown["learned"])
     figure = Figure(figsize=(1.1 + 1.2 * columns, 0.6 + 1.45 * len(shown)), layout="constrained")
     panels = figure.subplots(len(shown), columns, squeeze=False)

@@ -33,18 +33,18 @@ from .axes import (
 matplotlib.rcParams["pdf.fonttype"] = 42  # publishers do not take matplotlib's default, Type 3
 
 MOST_LINES = 16
-"""In a figure."""
+"""Largest number of lines in a figure."""
 
 
 def render(figure: Figure, kind: str) -> bytes:
-    """Return a figure as a file of a kind, ``png`` (of 150 dots an inch), ``svg`` or ``pdf``."""
+    """Return a figure as bytes of a format: ``png`` (with 150 dots per inch), ``svg`` or ``pdf``."""
     file = io.BytesIO()
     figure.savefig(file, format=kind, dpi=150)
     return file.getvalue()
 
 
 def save(figure: Figure, path: Path, kinds: Sequence[str] = ("png", "pdf")) -> dict[str, bytes]:
-    """Write files of some kinds, named after a path without ending, each whole or not at all; return them."""
+    """Write files in some formats, named after a path without ending, atomically; return their paths."""
     path.parent.mkdir(parents=True, exist_ok=True)
     files = {kind: render(figure, kind) for kind in kinds}
     for kind, content in files.items():
@@ -55,12 +55,12 @@ def save(figure: Figure, path: Path, kinds: Sequence[str] = ("png", "pdf")) -> d
 def loss_by_step(
     name: str, curves: Sequence[np.ndarray], metric: str, references: Mapping[str, float]
 ) -> Figure:
-    """Draw query loss against inner steps; where an interval goes beyond the axis, that is marked.
+    """Draw query loss against inner steps; an interval that exceeds the axis is marked.
 
     Args:
         name: of what was evaluated.
         curves: steps, mean, half width of the 95 % interval and median, as of ``ml.evaluate``.
-        metric: what the loss is called.
+        metric: name of the loss.
         references: losses to compare with, by name.
     """
     figure = Figure(figsize=(8.4 if references else 7.2, 4.8), layout="constrained")
@@ -80,7 +80,7 @@ def loss_by_step(
     (low, high), place = axes.get_ylim(), 1.06
     for predictor, value in sorted(references.items(), key=lambda item: -item[1]):
         axes.axhline(value, color=GREY, linestyle=(0, (6, 3)), linewidth=1, zorder=1)
-        place = min(np.log(value / low) / np.log(high / low), place - 0.06)  # beside its line, or else lower
+        place = min(np.log(value / low) / np.log(high / low), place - 0.06)  # next to its line, or else lower
         axes.text(1.01, place, f"{predictor}: {value:g}", transform=axes.transAxes, va="center", fontsize=9)
     figure.legend(loc="outside lower center", ncols=1 + (len(name) < 35), **LEGEND)
     return figure
@@ -110,7 +110,7 @@ def training_curves(history: History, window: int) -> Figure:
 
 
 def meta_gradient_norms(history: History, window: int) -> Figure:
-    """Draw the norm of the meta-gradient, in all and of each variable, averaged over windows."""
+    """Draw the norm of the meta-gradient, of all variables and of each, averaged over windows."""
     prefix = "meta_gradient/norm/"
     norms = {name.removeprefix(prefix): norm for name, norm in history.items() if name.startswith(prefix)}
     typical = {name: np.median(positive(norm, missing=0)) for name, norm in norms.items() if len(norm)}

@@ -1,4 +1,4 @@
-"""An episode of few-shot classification: its support, and what its queries are taken for."""
+"""An episode of few-shot classification: its support, and the predictions for its queries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from metalearn.types import Batch, Meta, Structure
 from .axes import BLUE, FRESH, STEPS, VERMILLION
 
 MOST_WAYS, SHOWN = 10, 3
-"""Classes that can be drawn beside each other, and queries of each."""
+"""Largest number of classes in a figure, and of queries of each."""
 
 
 class Episode(NamedTuple):
@@ -26,7 +26,7 @@ class Episode(NamedTuple):
     Attributes:
         support: one image of each class, ``[C, H, W, channels]``, 0 to 1.
         queries: some images of each class, ``[C, Q, H, W, channels]``.
-        answers: the classes that they are taken for after so many inner steps, each ``[C, Q]``.
+        answers: predicted classes by the number of inner steps, each ``[C, Q]``.
         accuracies: of all queries of the task, likewise.
     """
 
@@ -37,7 +37,7 @@ class Episode(NamedTuple):
 
 
 def episode(learner: object, meta: Meta, tasks: Source) -> Episode | None:
-    """Adapt to a fresh task; return what :func:`draw` draws, or None if it does not classify images.
+    """Adapt to a held-out task; return what :func:`draw` draws, or None if it does not classify images.
 
     The queries of the task are answered together, as in an evaluation.
 
@@ -75,7 +75,7 @@ def _are_images(batch: Structure) -> bool:
 
 
 def draw(shown: Episode, trained: str) -> Figure:
-    """Draw a column of images a class: its support, then queries with the classes they are taken for.
+    """Draw a column of images for each class: its support, then queries with the predicted classes.
 
     Args:
         shown: the task.
@@ -101,7 +101,7 @@ def draw(shown: Episode, trained: str) -> Figure:
 
 
 def pictured(inputs: np.ndarray) -> np.ndarray | None:
-    """Return inputs ``[N, H, W, 1 or 3]`` as they are, rows of numbers as square images; or None."""
+    """Return inputs ``[N, H, W, 1 or 3]`` unchanged, rows of numbers as square images; otherwise None."""
     if inputs.ndim == 4 and inputs.shape[-1] in (1, 3):
         return inputs
     side = round(inputs[0].size ** 0.5)
@@ -109,7 +109,7 @@ def pictured(inputs: np.ndarray) -> np.ndarray | None:
 
 
 def image(panel: Axes, pixels: np.ndarray, title: str, right: bool | None = None) -> None:
-    """Draw an image ``[H, W, 1 or 3]``, with a sign that says whether what it is taken for is right."""
+    """Draw an image ``[H, W, 1 or 3]``, with a sign that says whether the prediction is correct."""
     color = "black" if right is None else BLUE if right else VERMILLION
     sign = "" if right is None else " ✓" if right else " ✗"
     panel.imshow(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels, cmap="gray_r", vmin=0, vmax=1)

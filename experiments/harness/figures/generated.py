@@ -1,4 +1,4 @@
-"""Points that a generator makes, beside the data."""
+"""Points of a generator, together with the data."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from metalearn.types import Meta
 from .axes import BLUE, FRESH, GREY
 
 BATCHES = 4
-"""Mini-batches that are drawn."""
+"""Number of mini-batches that are drawn."""
 
 
 def generated(generator: object, meta: Meta, tasks: Source) -> dict[str, np.ndarray] | None:
-    """Return points of the data and of a generator, each ``[N, 2]``, or None if they are no such points.
+    """Return points of the data and of a generator, each ``[N, 2]``, or None if they are of another kind.
 
     Args:
         generator: whose parameters ``meta`` are.
@@ -35,7 +35,7 @@ def generated(generator: object, meta: Meta, tasks: Source) -> dict[str, np.ndar
 
 
 def draw(shown: dict[str, np.ndarray]) -> Figure:
-    """Draw the data and what was generated on axes of the same range, as wide as both."""
+    """Draw the data and the generated points on axes with the same range, which includes both."""
     figure = Figure(figsize=(7.2, 3.9), layout="constrained")
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     for axes, (name, points), color in zip(panels, shown.items(), (GREY, BLUE), strict=True):

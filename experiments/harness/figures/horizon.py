@@ -1,4 +1,4 @@
-"""Diagnoses of long inner loops: where cotangents explode, and what an estimate varies for its cost."""
+"""Diagnoses of long inner loops: growth of cotangents, and the variance of estimates at equal cost."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .axes import FRESH, LEGEND, look, tidy
 TASKS, CALLS = 8, 50
 
 SIGMA, PAIRS = 0.1, 10
-"""Of the estimator by evolution that exact derivatives are compared with."""
+"""Settings of the evolution strategies with which exact derivatives are compared."""
 
 
 class Horizon(NamedTuple):
-    """What :func:`draw` draws.
+    """The data of :func:`draw`.
 
     Attributes:
         growth: norms of the cotangent at theta_0, ..., theta_K, ``[T, K+1]``, by what phi it is at.
@@ -35,7 +35,7 @@ class Horizon(NamedTuple):
 
 
 def measured(learner: Learner, metas: Mapping[str, Meta], tasks: Source) -> Horizon:
-    """Diagnose the inner loops of fresh tasks.
+    """Diagnose the inner loops of held-out tasks.
 
     Args:
         learner: of any problem.

@@ -1,4 +1,4 @@
-"""What outer losses report beside themselves, such as an accuracy: while training, and by inner step."""
+"""Metrics of outer losses, such as an accuracy: during training, and by inner step."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .axes import BLUE, tidy, window_in_use, window_means
 
 
 def named(history: History, evaluation: Evaluation) -> list[str]:
-    """Return the metrics that both training and evaluation have."""
+    """Return the metrics that are in both the training history and the evaluation."""
     return [name for name in evaluation.metrics if f"outer/{name}" in history]
 
 
 def metrics(history: History, evaluation: Evaluation, window: int, milliseconds: float | None) -> Figure:
-    """Draw a row of panels for each metric: on training tasks against iterations, on fresh ones by step.
+    """Draw a row of panels for each metric: on training tasks against iterations, on held-out ones by step.
 
     Args:
         history: of the training; the metric ``accuracy`` is ``outer/accuracy``.
@@ -42,7 +42,7 @@ def metrics(history: History, evaluation: Evaluation, window: int, milliseconds:
         low, high = curve.mean - curve.ci95, curve.mean + curve.ci95
         adapting.fill_between(evaluation.steps, low, high, color=BLUE, alpha=0.22, linewidth=0)
         adapting.plot(evaluation.steps, curve.mean, color=BLUE, lw=1.8, marker="o", ms=5)
-        title = f"{name} on {evaluation.num_tasks} fresh tasks"
+        title = f"{name} on {evaluation.num_tasks} held-out tasks"
         tidy(adapting, title, "inner gradient steps", f"query {name}, mean and 95 % interval")
         drawn = np.concatenate([values, curve.mean])
         if np.nanmin(drawn) >= 0 and np.nanmax(drawn) <= 1:  # a fraction

@@ -1,4 +1,4 @@
-"""The story of a run's meta-gradient on one page: what it consists of, and whether it is healthy."""
+"""A page on a run's meta-gradient: its components, and whether they are in a healthy range."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ SMALL: dict[str, Any] = {"fontsize": 8.5, "handlelength": 3.2, "framealpha": 0.8
 MOST_LINES = 6
 
 ENOUGH = 2
-"""A noise scale of so many meta-batches counts as near to one: it is an estimate of few rows."""
+"""A noise scale of up to this number of meta-batches counts as near one, as its estimate is noisy."""
 
 JUMP = 10
-"""A meta-gradient that is so many times as long as it mostly is has jumped."""
+"""A norm that exceeds the median by this factor counts as a jump."""
 
 RECENT = 3
-"""Rows that verdicts are on, the last of a run: what was healthy at the start may be sick at the end."""
+"""Number of the last rows that are assessed, because a run that is healthy at first may fail later."""
 
 SMALLEST, LARGEST = 1e-5, 1e-1
-"""Sizes of an outer update, relative to the weights, that are healthy."""
+"""Healthy sizes of an outer update, relative to the weights."""
 
 
 class Line(NamedTuple):
-    """A curve: what it shows, what it is called, and how it is drawn."""
+    """A curve: its values, its name, and its style."""
 
     values: np.ndarray
     label: str
@@ -46,13 +46,13 @@ class Line(NamedTuple):
 
 
 def meta_gradients(iterations: np.ndarray, rows: Rows, meta_batch_size: int, title: str = "") -> Figure:
-    """Draw diagnoses against iterations: six panels, each with the range that is healthy.
+    """Draw diagnoses against iterations: six panels, each with its healthy range.
 
     Args:
-        iterations: at which was diagnosed, ascending.
+        iterations: those of the diagnoses, ascending.
         rows: what was found, by name, as :mod:`metalearn.diagnostics` calls it.
-        meta_batch_size: T, which the noise scale is held to.
-        title: what run it is.
+        meta_batch_size: T, with which the noise scale is compared.
+        title: name of the run.
     """
     figure = Figure(figsize=(13.5, 7.6), layout="constrained")
     panels = figure.subplots(2, 3, sharex=True).ravel()
@@ -188,7 +188,7 @@ def _recent(values: np.ndarray) -> float:
 
 
 def _pooled(values: np.ndarray) -> np.ndarray:
-    """Return the sum of each row and the few before it."""
+    """Return the sum of each row and of the few rows before it."""
     sums = np.cumsum(values)
     return sums - np.concatenate([np.zeros(min(RECENT, len(sums))), sums[:-RECENT]])
 
@@ -198,7 +198,7 @@ def _absent(panel: Axes, text: str) -> None:
 
 
 def _verdict(panel: Axes, healthy: bool, text: str) -> None:
-    """Say below a panel's title what is healthy, and mark whether it is: by a sign, not by colour alone."""
+    """Write the healthy range below a panel's title, and mark by a sign and a colour whether it is kept."""
     mark, color = ("✓", HEALTHY) if healthy else ("✗", VERMILLION)
     panel.set_title(f"{panel.get_title()}\n", fontsize=12)
     style: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 9.5, "color": color}

@@ -1,4 +1,4 @@
-"""Where a policy goes in the plane, before and after it has adapted."""
+"""Trajectories of a policy in the plane, before and after adaptation."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from metalearn.types import Meta
 from .axes import BLUE, FRESH, GREY, STEPS, VERMILLION
 
 SHOWN = 3
-"""Tasks that are drawn."""
+"""Number of tasks in the figure."""
 
 
 class Paths(NamedTuple):
-    """What is drawn of some tasks of navigation.
+    """The data of the figure for some navigation tasks.
 
     Attributes:
         goals: ``[T, 2]``.
@@ -76,7 +76,7 @@ def trajectories(
 
 
 def draw(shown: Paths) -> Figure:
-    """Draw a panel a task: the goal, and trajectories after each number of inner steps in a colour."""
+    """Draw a panel for each task: the goal, and trajectories after each number of inner steps in a colour."""
     figure = Figure(figsize=(3 * len(shown.goals), 4), layout="constrained")
     panels = figure.subplots(1, len(shown.goals), sharex=True, sharey=True, squeeze=False)[0]
     for task, (axes, goal) in enumerate(zip(panels, shown.goals, strict=True)):
@@ -89,6 +89,6 @@ def draw(shown: Paths) -> Figure:
         axes.set_aspect("equal")
         axes.grid(alpha=0.3)
     count = next(iter(shown.positions.values())).shape[1]
-    figure.suptitle(f"{count} trajectories from the origin in fresh tasks", fontsize=11)
+    figure.suptitle(f"{count} trajectories from the origin in held-out tasks", fontsize=11)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     return figure

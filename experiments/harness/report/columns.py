@@ -1,6 +1,7 @@
-"""What varies between configurations: the settings that need a column, and what a row is called by them.
+"""Columns for the settings that vary between configurations, and the names of rows.
 
-Settings are frames of a row a configuration and a column a setting, as :mod:`..sweeps.collection` has them.
+Settings are data frames with a row for each configuration and a column for each setting, as in
+:mod:`..sweeps.collection`.
 """
 
 from __future__ import annotations
@@ -12,19 +13,19 @@ import pandas as pd
 LABEL, STEPS = "label", "learner.steps"
 
 NAMES = {LABEL: "algorithm", STEPS: "K"}
-"""Of columns that are not called by their setting."""
+"""Headings of columns that do not have the name of their setting."""
 
 TAKEN = (*NAMES.values(), "n", "before", "learned")
-"""What columns that are no settings are called."""
+"""Headings of columns that are not settings."""
 
 ABSENT = "-"
 
 LONGEST = 40
-"""Of a value, in characters."""
+"""Largest number of characters of a value."""
 
 
 def varying(rows: pd.DataFrame) -> list[str]:
-    """Return the settings that tell configurations apart: the columns of their table.
+    """Return the settings that distinguish configurations: the columns of their table.
 
     The label comes first, and K next, wherever it differs. What the label determines is left out, and so is
     what another column does: a copy of it, a part of what it names, or what goes with each of its values
@@ -40,7 +41,7 @@ def varying(rows: pd.DataFrame) -> list[str]:
 
 
 def names(paths: list[str], rows: pd.DataFrame) -> list[str]:
-    """Return what columns are called: the end of their path that no other setting has."""
+    """Return the headings of columns: the shortest ending of the path that no other setting has."""
 
     def name(path: str) -> str:
         parts = path.split(".")
@@ -53,12 +54,12 @@ def names(paths: list[str], rows: pd.DataFrame) -> list[str]:
 
 
 def cells(paths: list[str], rows: pd.DataFrame) -> pd.DataFrame:
-    """Return what configurations have in the columns, as text."""
+    """Return the values of the columns as text."""
     return rows.reindex(columns=paths).map(_cell)
 
 
 def titles(paths: list[str], rows: pd.DataFrame) -> pd.Series:
-    """Return what rows are called: label, and K and the columns in which others of the label differ."""
+    """Return the names of rows: the label, K, and the columns in which others of the same label differ."""
     texts, called = cells(paths, rows), rows[LABEL].astype(str)
     parts = [called] if LABEL in paths else []
     for path, name in zip(paths, names(paths, rows), strict=True):
@@ -77,13 +78,13 @@ def _cell(value: object) -> str:
 
 
 def _determined(rows: pd.DataFrame, by: str, path: str) -> bool:
-    """Say whether the same label and the same value of ``by`` always have the same value of ``path``."""
+    """Return whether the same label and the same value of ``by`` always have the same value of ``path``."""
     groups = rows.groupby([rows[LABEL], rows[by]], dropna=False, sort=False)
     return bool(groups[path].nunique(dropna=False).max() <= 1)
 
 
 def _goes_with(rows: pd.DataFrame, shown: str, path: str) -> bool:
-    """Say whether a column need not be shown beside another one."""
+    """Return whether a column can be omitted because another one has the same information."""
     if (rows[path].isna() | (rows[path] == "null") | (rows[path] == rows[shown])).all():
         return True  # an interpolation of the other setting
     recurs = rows[[LABEL, shown]].duplicated().any()

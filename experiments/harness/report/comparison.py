@@ -1,4 +1,4 @@
-"""Final losses: a line a configuration, best at the top, and a mark for each number of inner steps."""
+"""Final losses: a line for each configuration, best first, and a mark for each number of inner steps."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from .panels import readable, short
 from .table import Table
 
 MARKS = {0: ("o", GREY), 1: ("D", SKY), 5: ("s", ORANGE), 10: ("^", VERMILLION)}
-"""How losses after so many inner steps are drawn."""
+"""Markers and colours of the losses after each number of inner steps."""
 
 OTHER = ("P", "black")
 
 APART = 0.17
-"""Between the marks of a line, from above to below: their bars would cover each other."""
+"""Vertical distance between the marks of a line, because their bars would overlap."""
 
 
 def comparison(table: Table, references: Mapping[str, float]) -> Figure:
     """Draw the mean loss of each row before and after inner steps, on a logarithmic axis.
 
-    Bars are 95 % t intervals over seeds; an arrow at the edge says that one goes on beyond the axis. Steps at
-    which a row has diverged are left out, and said.
+    Bars are 95 % t intervals over seeds; an arrow at the edge marks one that exceeds the axis. Steps at which
+    a row has diverged are omitted, and its name says so.
 
     Args:
         table: of configurations that were evaluated on the same tasks.

@@ -1,4 +1,4 @@
-"""Losses while training and losses while adapting, of each configuration over its seeds."""
+"""Losses during training and adaptation, of each configuration over its seeds."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .panels import Line, draw, readable
 from .table import Table
 
 POINTS = 100
-"""Of a learning curve."""
+"""Largest number of points of a learning curve."""
 
 
 def learning_curves(table: Table) -> Figure:
-    """Draw the query loss of training tasks against iterations, the median of windows of them."""
+    """Draw the query loss of training tasks against iterations, as medians over windows."""
     shown, others = readable(table)
     return draw(
         [_learning(table, configuration) for configuration in shown],
@@ -28,11 +28,11 @@ def learning_curves(table: Table) -> Figure:
 
 
 def loss_by_step(table: Table) -> Figure:
-    """Draw the loss on the evaluation's tasks against inner steps, up to where a row diverges."""
+    """Draw the loss on the evaluation tasks against inner steps, until a row diverges."""
     shown, others = readable(table)
     return draw(
         [_adapting(table, configuration) for configuration in shown],
-        f"{table.setting}: query loss after adapting to fresh tasks\n{others}".strip(),
+        f"{table.setting}: query loss after adapting to held-out tasks\n{others}".strip(),
         "inner gradient steps",
         f"{table.first['metric'].upper()}, mean and range over seeds",
         marked=True,
@@ -40,7 +40,7 @@ def loss_by_step(table: Table) -> Figure:
 
 
 def _learning(table: Table, configuration: str) -> Line:
-    """Take medians: the mean of a window shows one iteration that exploded, and hides the others."""
+    """Return medians over windows, because a single iteration with a large loss dominates a mean."""
     paths = table.of(configuration)["path"]
     losses = [training_loss(RunDirectory(Path(path)).metrics) for path in paths]
     shortest = min(map(len, losses))

@@ -1,4 +1,4 @@
-"""The grid that the configurations of a table make, where two settings vary."""
+"""The grid of the configurations of a table in which two settings vary."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import pandas as pd
 from .table import Table
 
 FILLED = 0.5
-"""Of the cells of a grid that must have runs: few points in a plane are not a grid."""
+"""Smallest fraction of the cells of a grid that have runs; fewer points are not a grid."""
 
 
 def grid(table: Table) -> pd.DataFrame | None:
-    """Return the configurations by the values of the two settings that vary, NaN where no finished run is.
+    """Return the configurations by the values of the two settings that vary, NaN without a finished run.
 
-    The setting that has more values is across. It is None where not two vary, or they fill less than half.
+    The setting with more values is horizontal. The result is None unless exactly two settings vary and at
+    least half of the cells have runs.
     """
     if len(table.cells.columns) != 2:
         return None
@@ -30,12 +31,12 @@ def grid(table: Table) -> pd.DataFrame | None:
 
 
 def empty(found: pd.DataFrame) -> list[dict[str, str]]:
-    """Return the values of both settings, by name, that no finished run has."""
+    """Return the values of both settings, by name, for which there is no finished run."""
     return found.isna().stack().loc[lambda missing: missing].index.to_frame().to_dict("records")
 
 
 def _order(values: pd.Index) -> pd.Index:
-    """Return what sorts numbers by size, before other values."""
+    """Return a key that sorts numbers by size, before other values."""
     ranks = pd.to_numeric(values.to_series(), errors="coerce").rank(method="dense")
     others = values.to_series().where(ranks.isna()).rank(method="dense") + len(values)
     return pd.Index(ranks.fillna(others))

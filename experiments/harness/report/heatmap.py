@@ -14,14 +14,14 @@ from ..figures.axes import plain
 from .table import Table
 
 COLORS = colormaps["cividis_r"]
-"""The same for all kinds of colour vision; the lower a loss, the lighter."""
+"""A colour map for all kinds of colour vision; a lower loss is lighter."""
 
 MOST_TEXTS = 150
-"""Cells that have their number in them; of more, colours alone can be read."""
+"""Largest number of cells that show their number; with more cells, only colours are readable."""
 
 
 def heat_map(table: Table, grid: pd.DataFrame) -> Figure:
-    """Draw the mean loss after the last step by two settings; cells without runs are hatched, and named."""
+    """Draw the mean loss after the last step by two settings; cells without runs are hatched and listed."""
     last = table.steps[-1]
     losses = grid.map(table.numbers["mean"][last].to_dict().get).to_numpy(float)
     shown = np.ma.masked_where(~(losses > 0), losses)

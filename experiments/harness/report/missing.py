@@ -1,4 +1,4 @@
-"""Runs that a table has no number of: failed, unfinished, damaged, or implied by the others and not there."""
+"""Runs without results in a table: failed, unfinished, damaged, or implied by other runs and absent."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from .table import Table
 
 
 def belonging(table: Table, found: Collection) -> pd.DataFrame:
-    """Return the runs that would have been in the table: of the same task and evaluation as one in it."""
+    """Return the runs that belong to the table: those with the same task and evaluation as one in it."""
     unused = found.runs[(found.runs["reason"] != "") & found.runs["configuration"].notna()]
     evaluated = found.settings.filter(regex=r"^(task|evaluation)(\.|$)").map(str).agg("\n".join, axis=1)
     return unused[evaluated[unused.index].isin(evaluated[table.runs.index])]
 
 
 def listing(table: Table, found: Collection) -> list[str]:
-    """Return a line for each run that the table has no number of, and why.
+    """Return a line with the reason for each run that has no results in the table.
 
     Seeds and combinations of settings that others have are expected of all.
 
     Args:
-        table: whose rows say what is expected.
+        table: its rows determine the expected runs.
         found: all runs.
     """
     unused = belonging(table, found)
@@ -32,7 +32,7 @@ def listing(table: Table, found: Collection) -> list[str]:
 
 
 def _found(unused: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
-    """Say why runs are not used, named by all that varies, be it between them alone."""
+    """Return why runs are excluded, named by all settings that vary, also if only between them."""
     paths = [path for path in columns.varying(rows.drop_duplicates()) if path != columns.LABEL]
     cells, names = columns.cells(paths, rows).loc[unused.index], columns.names(paths, rows)
     lines = []
@@ -43,7 +43,7 @@ def _found(unused: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
 
 
 def _missing_seeds(table: Table, unused: pd.DataFrame) -> list[str]:
-    """Say which seeds rows do not have that others have."""
+    """Return the seeds that are missing in rows and present in others."""
     known = pd.concat([table.runs, unused]).groupby("configuration")["seed"].agg(set)
     expected = sorted(table.runs["seed"].unique())
     return [
@@ -55,7 +55,7 @@ def _missing_seeds(table: Table, unused: pd.DataFrame) -> list[str]:
 
 
 def _missing_cells(table: Table, unused: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
-    """Say which combinations of two settings have no run, finished or not."""
+    """Return the combinations of two settings that have no run, finished or not."""
     found = grid(table)
     if found is None:
         return []

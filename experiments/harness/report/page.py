@@ -1,4 +1,4 @@
-"""All of a report on one page of HTML, which needs nothing else: no network, no script, no other file."""
+"""The report as one self-contained HTML page: without network, scripts or other files."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ..console import clean
 
 
 class Picture(NamedTuple):
-    """A figure of a section, as SVG, and what it shows."""
+    """A figure of a section, as SVG, and its description."""
 
     svg: bytes
     caption: str
 
 
 class Section(NamedTuple):
-    """What the page shows of configurations that were evaluated on the same tasks.
+    """A section of the page, for configurations that were evaluated on the same tasks.
 
     Attributes:
         title: what the table is of.

@@ -1,4 +1,4 @@
-"""Lines with bands that can be told apart: a colour each where they are few, a panel where they are many."""
+"""Lines with bands that can be distinguished: by colour if there are few, by panel if there are many."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ..figures.axes import BLUE, LEGEND, MARKERS, log_scale, look, mark_leaving,
 from .table import Table
 
 MOST_TOGETHER = 8
-"""Lines in one panel."""
+"""Largest number of lines in one panel."""
 
 MOST = 24
-"""Configurations in a figure, beside the baseline: of more, none can be read."""
+"""Largest number of configurations in a figure, in addition to the baseline."""
 
 COLUMNS, WRAPPED = 5, 26
-"""Of panels; of their titles, in characters."""
+"""Largest number of columns of panels, and of characters in a line of their titles."""
 
 LONGEST = 60
-"""Of a name, in characters."""
+"""Largest number of characters of a name."""
 
 BEHIND = "#C4C4C4"
 
@@ -44,7 +44,7 @@ class Line(NamedTuple):
 
 
 def readable(table: Table) -> tuple[list[str], str]:
-    """Return the configurations that figures show, the best and the baseline, and a word on the others."""
+    """Return the configurations in the figures, the best and the baseline, and a text on the others."""
     titles = table.rows["title"]
     best = list(titles.index[:MOST])
     best += [each for each in titles.index[titles == table.baseline] if each not in best]
@@ -53,12 +53,12 @@ def readable(table: Table) -> tuple[list[str], str]:
 
 
 def short(name: str) -> str:
-    """Return a name of a length that leaves room for what it names."""
+    """Return a name, shortened to :data:`LONGEST` characters."""
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def draw(lines: Sequence[Line], title: str, x: str, y: str, marked: bool = False) -> Figure:
-    """Draw lines over a logarithmic axis, those of many each in a panel with the others behind it in grey.
+    """Draw lines over a logarithmic axis; many lines have a panel each, with the others behind in grey.
 
     Where a band goes beyond the axis, that is marked at its edge.
 
@@ -94,7 +94,7 @@ def _together(lines: Sequence[Line], title: str, x: str, y: str, marked: bool) -
 
 
 def _apart(lines: Sequence[Line], title: str, x: str, y: str, marked: bool) -> tuple[Figure, list[Axes]]:
-    """Place panels by hand: a layout that asks each of them for its size takes ten times as long."""
+    """Place panels at fixed positions, because an automatic layout takes ten times as long."""
     names = [_wrapped(plain(short(line.name))) for line in lines]
     rows, lost = -(-len(lines) // COLUMNS), 0.17 * (1 + max(name.count("\n") for name in names))
     above = 0.35 + 0.22 * title.count("\n")
@@ -122,7 +122,7 @@ def _apart(lines: Sequence[Line], title: str, x: str, y: str, marked: bool) -> t
 
 
 def _wrapped(name: str) -> str:
-    """Return a name on several lines, each of a setting and its value, or of one of them if both are long."""
+    """Return a name in several lines, each with a setting and its value, or one of them if both are long."""
     parts = name.split(", ")
     unbroken = [part.replace(" ", "\u00a0") if len(part) < WRAPPED else part for part in parts]
     return textwrap.fill(", ".join(unbroken), WRAPPED, break_long_words=False)

@@ -1,4 +1,4 @@
-"""A table of a report as text, and that as Markdown, LaTeX, CSV and for the terminal."""
+"""A table of a report as Markdown, LaTeX, CSV and for the terminal."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textascii
 LATEX |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
 
 ENDINGS = {"mean": "", "half": " ±", "median": ", median", "diverged": ", diverged"}
-"""Of the columns of a step, in CSV."""
+"""Endings of the names of a step's columns in CSV."""
 
 HEADING = 18
-"""Characters of a heading in the terminal, before it is broken."""
+"""Characters of a line of a heading in the terminal."""
 
 
 def title(table: Table) -> str:
-    """Return what the table is of."""
+    """Return the title: task, metric, evaluation tasks and iterations of training."""
     run = table.first
     iterations = sorted(table.runs["iterations"].unique())
     trained = " or ".join(f"{each:,.0f}".replace(",", " ") for each in iterations)
     return (
-        f"{table.setting}: {run['metric']} on {run['tasks']:.0f} fresh tasks (list {run['tasks_hash']}) "
+        f"{table.setting}: {run['metric']} on {run['tasks']:.0f} held-out tasks (list {run['tasks_hash']}) "
         f"before and after inner steps, {trained} iterations of training"
     )
 
 
 def caption(table: Table) -> str:
-    """Return how to read the numbers."""
+    """Return the explanation of the columns."""
     sentences = [
         "Losses: mean over n seeds ± 95 % t interval over seeds; one seed has no interval.",
         "Bold where the interval is wholly below all others of the column.",
@@ -48,9 +48,9 @@ def caption(table: Table) -> str:
     ]
     if table.baseline is not None:
         sentences.append(
-            f"Less {table.baseline}: mean difference ± 95 % t interval; over tasks, each averaged over "
-            "seeds: what other tasks would change; over seeds that both have, each averaged over tasks: what "
-            "other seeds would."
+            f"Minus {table.baseline}: mean difference ± 95 % t interval. Over tasks, each averaged over "
+            "seeds: uncertainty due to the choice of tasks. Over the seeds that both have, each averaged "
+            "over tasks: uncertainty due to the choice of seeds."
         )
     if "learner.steps" in table.paths:
         sentences.append("K: inner steps in training.")
@@ -58,7 +58,7 @@ def caption(table: Table) -> str:
 
 
 def texts(table: Table, escape: Style, bold: Style) -> pd.DataFrame:
-    """Return the text of each cell; what comes from configurations is escaped, the best in bold."""
+    """Return the text of each cell; texts of configurations are escaped, and the best value is bold."""
     numbers, rows, last = table.numbers, table.rows, table.steps[-1]
     shown = {escape(name): table.cells[name].map(escape) for name in table.cells}
     shown["n"] = rows["n"].astype(str)
@@ -71,7 +71,7 @@ def texts(table: Table, escape: Style, bold: Style) -> pd.DataFrame:
     shown[f"diverged, {_after(last)}"] = numbers["diverged"][last].map(_percent)
     for over in ("tasks", "seeds") if table.baseline is not None else ():
         values = table.differences[over]
-        heading = f"{escape(_less(table))}, {_after(last)}, ± over {over}"
+        heading = f"{escape(_minus(table))}, {_after(last)}, ± over {over}"
         shown[heading] = _values(values["mean"], values["half"])
     shown["ms / iteration"] = rows["milliseconds"].map("{:.2f}".format)
     shown["learned"] = rows["parameters"].map("{:.0f}".format)
@@ -79,14 +79,14 @@ def texts(table: Table, escape: Style, bold: Style) -> pd.DataFrame:
 
 
 def comma_separated(table: Table) -> str:
-    """Return CSV of numbers that are not rounded, half widths of intervals in columns of their own."""
+    """Return CSV with all digits, and half widths of intervals in separate columns."""
     shown = {in_spreadsheet(name): table.cells[name].map(in_spreadsheet) for name in table.cells}
     shown["n"] = table.rows["n"]
     for step in table.steps:
         for name, ending in ENDINGS.items():
             shown[f"{_after(step)}{ending}"] = table.numbers[name][step]
     for over, name in table.differences if table.baseline is not None else ():
-        heading = f"{_less(table)}, {_after(table.steps[-1])}, over {over}{' ±' if name == 'half' else ''}"
+        heading = f"{_minus(table)}, {_after(table.steps[-1])}, over {over}{' ±' if name == 'half' else ''}"
         shown[in_spreadsheet(heading)] = table.differences[over][name]
     shown["diverged at"] = table.rows["diverged_at"]
     shown["ms / iteration"] = table.rows["milliseconds"]
@@ -136,17 +136,17 @@ def terminal(table: Table) -> rich.table.Table:
 
 
 def in_markdown(text: str) -> str:
-    """Return text that Markdown shows as it is."""
+    """Return text that Markdown shows literally."""
     return re.sub(r"([\\`*\[\]<>|])", r"\\\1", " ".join(clean(text).split()))
 
 
 def in_latex(text: str) -> str:
-    """Return text that LaTeX shows as it is."""
+    """Return text that LaTeX shows literally."""
     return "".join(LATEX.get(sign, sign) for sign in " ".join(clean(text).split()))
 
 
 def in_spreadsheet(text: str) -> str:
-    """Return text that a spreadsheet takes for text: one that begins like a formula gets a quotation mark."""
+    """Return text that a spreadsheet does not interpret: a beginning like that of a formula is quoted."""
     text = clean(text)
     return (
         f"'{text}"
@@ -159,12 +159,12 @@ def _after(step: int) -> str:
     return "before" if step == 0 else f"after {step}"
 
 
-def _less(table: Table) -> str:
-    return f"less {table.baseline}"
+def _minus(table: Table) -> str:
+    return f"minus {table.baseline}"
 
 
 def _values(mean: pd.Series, half: pd.Series | None = None) -> pd.Series:
-    """Return numbers, with half widths where there are any; small ones have a digit more."""
+    """Return numbers with their half widths, if any; small numbers have one more digit."""
 
     def text(mean: float, half: float) -> str:
         digits = 4 if abs(mean) < 0.1 else 3

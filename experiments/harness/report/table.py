@@ -1,4 +1,4 @@
-"""The table of a report: a row a configuration, losses over seeds, differences to a baseline."""
+"""The table of a report: a row for each configuration, losses over seeds, differences to a baseline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from . import columns
 CONFIDENCE = 0.95
 
 COMPARED = ["tasks_hash", "tasks", "metric"]
-"""What runs of one table have in common."""
+"""Columns in which all runs of one table agree."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,12 +51,12 @@ class Table:
 
     @property
     def first(self) -> pd.Series:
-        """The run that stands for what all have in common."""
+        """A run that represents the properties that all runs of the table share."""
         return self.runs.iloc[0]
 
     @property
     def setting(self) -> str:
-        """What titles call the tasks: ``sinusoid, 10-shot``."""
+        """The name of the tasks in titles: ``sinusoid, 10-shot``."""
         name, shots = self.first["name"], self.first["shots"]
         return str(name) if np.isnan(shots) else f"{name}, {shots:.0f}-shot"
 
@@ -77,7 +77,7 @@ def tables(found: Collection, baseline: str) -> list[Table]:
 
 
 def interval(count: Any, deviation: Any) -> Any:
-    """Return the half width of the 95 % t interval of the mean of so many numbers; NaN of one."""
+    """Return the half width of the 95 % t interval of the mean of ``count`` numbers; NaN for a single one."""
     return deviation * stats.t.ppf((1 + CONFIDENCE) / 2, np.maximum(count - 1, 0)) / np.sqrt(count)
 
 
@@ -112,7 +112,7 @@ def _tabulate(found: Collection, used: pd.DataFrame, baseline: str) -> Table:
 
 
 def _numbers(steps: pd.DataFrame, configuration: pd.Series) -> pd.DataFrame:
-    """Return statistics over seeds of what is known of runs, by configuration and step."""
+    """Return statistics over seeds of the losses of runs, by configuration and step."""
     run, step = (steps.index.get_level_values(name) for name in ("run", "step"))
     groups = steps.groupby([configuration[run].to_numpy(), step.rename("step")])
     loss = groups["mean"]
@@ -121,7 +121,7 @@ def _numbers(steps: pd.DataFrame, configuration: pd.Series) -> pd.DataFrame:
 
 
 def _rows(used: pd.DataFrame, mean: pd.DataFrame) -> pd.DataFrame:
-    """Return what is known of configurations, best first; of two that diverge, the one that does so later."""
+    """Return the properties of configurations, best first; of two that diverge, the later one is first."""
     rows = used.groupby("configuration").agg(
         label=("algorithm", "first"),
         n=("seed", "size"),
@@ -136,7 +136,7 @@ def _rows(used: pd.DataFrame, mean: pd.DataFrame) -> pd.DataFrame:
 
 
 def _best(numbers: pd.DataFrame) -> pd.DataFrame:
-    """Mark the loss whose interval lies wholly below all others of its step; what diverged is above any."""
+    """Mark the loss whose interval is below all others of its step; diverged ones count as larger."""
     mean, half = numbers["mean"], numbers["half"]
     low = (mean - half.fillna(np.inf)).where(mean.notna(), np.inf)
     high = (mean + half).fillna(np.inf)
@@ -147,7 +147,7 @@ def _best(numbers: pd.DataFrame) -> pd.DataFrame:
 
 
 def _baseline(rows: pd.DataFrame, label: str) -> str | None:
-    """Return the configuration of a label that was trained with the fewest inner steps."""
+    """Return the configuration with a label that was trained with the fewest inner steps."""
     alike = rows[rows["label"] == label]
     return None if alike.empty else str(alike["inner_steps"].idxmin())
 
@@ -155,11 +155,11 @@ def _baseline(rows: pd.DataFrame, label: str) -> str | None:
 def _differences(
     found: Collection, runs: pd.DataFrame, rows: pd.DataFrame, reference: str | None
 ) -> pd.DataFrame:
-    """Return what losses after the last step are above those of the reference.
+    """Return the differences of losses after the last step to those of the reference.
 
-    Over tasks, each averaged over seeds: the interval says what other tasks would change. Over seeds that
-    both have, each averaged over tasks: it says what other seeds would. NaN where there is none, one
-    has diverged, or the two were evaluated after other numbers of steps.
+    Over tasks, each averaged over seeds, the interval is the uncertainty due to the choice of tasks. Over
+    common seeds, each averaged over tasks, it is that due to the choice of seeds. Differences are NaN without
+    a reference, if one of the two has diverged, or if they were evaluated after different numbers of steps.
     """
     names = pd.MultiIndex.from_product([["tasks", "seeds"], ["mean", "half"]])
     differences = pd.DataFrame(np.nan, index=rows.index, columns=names)

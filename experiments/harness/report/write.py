@@ -31,7 +31,7 @@ from .table import Table, tables
 MARK = "report"
 
 WIDTH = 200
-"""Of the table, in characters, at least: numbers are not cut where lines are short."""
+"""Smallest number of characters of a line of the table, so that a narrow terminal does not cut numbers."""
 
 
 def report(
@@ -81,7 +81,7 @@ def report(
 
 
 def _stems(shown: Sequence[Table]) -> list[str]:
-    """Return names of files, of characters that every disk takes, and unlike each other."""
+    """Return different names of files, with characters that every file system accepts."""
     settings = [table.setting.replace(", ", "_").replace("-shot", "_shot") for table in shown]
     stems = [re.sub(r"[^\w-]", "_", setting) for setting in settings]
     numbers = [stems[:index].count(stem) for index, stem in enumerate(stems)]

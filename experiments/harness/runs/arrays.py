@@ -1,4 +1,4 @@
-"""Arrays in ``.npz`` files, which may be a stranger's: nothing is allocated that the file does not hold."""
+"""Arrays in untrusted ``.npz`` files: no memory is allocated for data that the file does not contain."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ..errors import UsageError
 from .files import MIB, require_regular
 
 LARGEST = 16384 * MIB
-"""Bytes of a file that is read."""
+"""Largest number of bytes of a file."""
 
 MOST = 100_000
-"""Arrays of a file."""
+"""Largest number of arrays in a file."""
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of a file that ``numpy.savez`` wrote, by name.
+    """Return the arrays of a file written by ``numpy.savez``, by name.
 
     Raises:
         OSError, ValueError, zipfile.BadZipFile: if it cannot be read.
-        UsageError: if it is no file, or what it says of its arrays is not what it holds: compressed members,
+        UsageError: if it is not a regular file, or its declarations do not match its content: compression,
             shapes beyond the bytes that are there, objects.
     """
     size = require_regular(path, LARGEST)
@@ -33,7 +33,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
         # Members that are stored as they are are no larger than the file, unless they lie on one another.
         stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
         if not stored or len(members) > MOST or sum(member.file_size for member in members) > size:
-            raise UsageError(f"{path} is larger inside than outside: write it by numpy.savez, not compressed")
+            raise UsageError(f"{path} is larger when unpacked: write it by numpy.savez, not compressed")
         for member in members:
             with archive.open(member) as file:
                 _require_whole(path, member, file)
@@ -45,10 +45,10 @@ def _require_whole(path: Path, member: zipfile.ZipInfo, file: IO[bytes]) -> None
     version = np.lib.format.read_magic(file)
     read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in read_header:
-        raise UsageError(f"{path}: {member.filename} has a format of arrays that is not read: {version}")
+        raise UsageError(f"{path}: {member.filename} has an array format that is not supported: {version}")
     shape, _, dtype = read_header[version](file)
     there = member.file_size - file.tell()
     if dtype.hasobject or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != there:
         raise UsageError(
-            f"{path}: {member.filename} is said to be {dtype} {shape}, which the {there} bytes there are not"
+            f"{path}: {member.filename} declares {dtype} {shape}, which does not match its {there} bytes"
         )

@@ -1,4 +1,4 @@
-"""Checkpoints: arrays as an npz that is sealed with a checksum and its run's identity; the last two kept."""
+"""Checkpoints: npz files with a checksum and the identity of their run; the last two are kept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .files import write_atomically
 KEPT = 2
 
 RUN, SEAL = "run", "sha256"
-"""Entries beside the state: the run's identity, and the checksum of everything else."""
+"""Entries in addition to the state: the run's identity, and the checksum of all other entries."""
 
 State = dict[str, np.ndarray]
 
@@ -48,7 +48,7 @@ def load(path: Path, identity: str) -> State:
     except Exception as error:  # Damage shows in the zip, in its compression, in NumPy's headers, in sizes.
         raise UsageError(f"{path} cannot be read as a checkpoint: {error!r}") from error
     if seal != _checksum(state):
-        raise UsageError(f"{path} is damaged: it does not have the checksum that it was written with")
+        raise UsageError(f"{path} is damaged: its checksum does not match its content")
     if run != identity:
         raise UsageError(f"{path} is a checkpoint of another run, {run}, not of {identity}")
     del state[RUN]
@@ -56,14 +56,14 @@ def load(path: Path, identity: str) -> State:
 
 
 def recover(directory: Path, identity: str, accept: Callable[[State], None]) -> bool:
-    """Hand the newest checkpoint that can be used to ``accept``; return whether there is any at all.
+    """Pass the newest valid checkpoint to ``accept``; return whether there is any checkpoint at all.
 
-    Those that are damaged, or that it refuses, are said.
+    Damaged and rejected ones are reported.
 
     Args:
         directory: of the checkpoints.
         identity: of the run.
-        accept: may refuse with UsageError or ValueError, having changed nothing.
+        accept: may reject a checkpoint by UsageError or ValueError, without having changed anything.
 
     Raises:
         UsageError: if there are checkpoints and none of them can be used.
@@ -79,7 +79,7 @@ def recover(directory: Path, identity: str, accept: Callable[[State], None]) -> 
     if refused:
         raise UsageError(
             f"no checkpoint in {directory} can be used, the oldest because {refused}; "
-            "run.fresh=true starts anew beside it"
+            "run.fresh=true starts a new run"
         )
     return False
 

@@ -1,4 +1,4 @@
-"""The code that makes a run: a digest of every source file, and what is other now than it was then."""
+"""The code of a run: a digest of every source file, and the differences between then and now."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from typing import Any
 from ..invocation import DISTRIBUTION, HOUSE, IN_CHECKOUT
 
 OURS = ("experiments", "metalearn")
-"""The first is the package that this file is in, whatever it is called where it is installed."""
+"""Packages of this project; the first is that of this file, also where it is installed under another name."""
 
 APART = ("experiments/tools", "experiments/harness/report")
-"""Of ours, what no training imports."""
+"""Parts of this project that no training imports."""
 
 LIBRARIES = ("tensorflow", "keras", "numpy")
-"""Packages of others whose version is part of the code."""
+"""Other packages whose version is part of the code."""
 
 UNTRACKED_SUFFIXES = (".py", ".yaml", ".yml", ".cfg", ".toml")
 
 UNTRACKED_BYTES, UNTRACKED_FILES = 1_000_000, 200
-"""Largest untracked file that is kept with a run, and most of them."""
+"""Largest size of an untracked file that is stored with a run, and largest number of such files."""
 
 SHOWN = 5
-"""Differences that a message names."""
+"""Number of differences that a message names."""
 
 Code = dict[str, Any]
 
 
 def describe(config: Any) -> Code:
-    """Return the code that a run of ``config`` is made by, here and now, as plain data.
+    """Return the code that a run of ``config`` uses in this environment, as plain data.
 
     Args:
         config: a resolved configuration. Packages that it names are code of the run, as ours are: all their
@@ -52,7 +52,7 @@ def describe(config: Any) -> Code:
 
 
 def sources(config: Any) -> Code:
-    """Return what of :func:`describe` decides on results: versions of libraries, and digests of files."""
+    """Return the part of :func:`describe` that can change results: versions of libraries and file digests."""
     return {
         "libraries": {name: _version(name) for name in LIBRARIES},
         "files": dict(pair for package in (*OURS, *theirs(config)) for pair in _files(package)),
@@ -72,7 +72,7 @@ def named(config: Any) -> Iterator[tuple[str, str]]:
 
 
 def covering(target: str, packages: Iterable[str]) -> str | None:
-    """Return the package of a list that a dotted name is in; None if it is in none of them."""
+    """Return the package of a list that contains a dotted name; None if none of them does."""
     return next((package for package in packages if target.startswith(f"{package}.")), None)
 
 
@@ -111,7 +111,7 @@ def changes(then: Any, now: Code) -> list[str]:
 
 
 def summary(lines: list[str]) -> str:
-    """Return differences in one line, the first of them named."""
+    """Return differences in one line, in which the first are named."""
     more = f" and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
     return ", ".join(lines[:SHOWN]) + more
 
@@ -128,7 +128,7 @@ def uncommitted(config: Any) -> str:
 
 
 def _changes(root: Path, folder: Path) -> str:
-    """Return what has changed below a folder of a repository, by its root."""
+    """Return the changes in a folder of a repository, given the repository's root."""
     parts = [_git(root, "diff", "HEAD", "--", str(folder)) or ""]
     listed = (_git(root, "ls-files", "--others", "--exclude-standard", "--", str(folder)) or "").splitlines()
     code = [name for name in listed if name.endswith(UNTRACKED_SUFFIXES) and _is_small(root / name)]
@@ -139,7 +139,7 @@ def _changes(root: Path, folder: Path) -> str:
 
 
 def _repositories(config: Any) -> Iterator[tuple[Path, Path]]:
-    """Yield root and folder of each package of the user's that is in a repository of Git other than ours."""
+    """Yield root and folder of each package of the user's in a Git repository other than this project's."""
     for package in theirs(config):
         for place in _places(package):
             folder = place if place.is_dir() else place.parent
@@ -165,7 +165,7 @@ def _targets(node: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _files(package: str) -> Iterator[tuple[str, str]]:
-    """Yield name, which begins with the package's, and digest of each of its source files."""
+    """Yield name, which starts with the package's name, and digest of each source file of a package."""
     base = package.replace(".", "/")
     for place in _places(package):
         for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
@@ -175,7 +175,7 @@ def _files(package: str) -> Iterator[tuple[str, str]]:
 
 
 def _places(package: str) -> list[Path]:
-    """Return the folders of a package, or the file of a module that is none; nothing is imported for that."""
+    """Return the folders of a package, or the file of a module, without importing it."""
     if package == OURS[0]:
         return [HOUSE]
     top, *within = package.split(".")
@@ -203,7 +203,7 @@ def _version(package: str) -> str | None:
 
 
 def _installed_commit() -> str | None:
-    """Return the commit that was installed, if it was from a repository (PEP 610)."""
+    """Return the commit that was installed, if the installation was from a repository (PEP 610)."""
     try:
         text = importlib.metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
         return str(json.loads(text or "{}")["vcs_info"]["commit_id"])
@@ -212,7 +212,7 @@ def _installed_commit() -> str | None:
 
 
 def _git(place: Path, *arguments: str) -> str | None:
-    """Return what git prints in a folder; None if it fails. A difference, 1, is no failure."""
+    """Return the output of git in a folder; None if it fails. The exit code 1 means a difference."""
     try:
         done = subprocess.run(
             ["git", *arguments], cwd=place, capture_output=True, text=True, timeout=10, errors="replace"

@@ -1,4 +1,4 @@
-"""What a result may depend on beside its configuration: code, packages, processor, threads, environment."""
+"""The environment of a result: code, packages, processor, threads and environment variables."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import tensorflow as tf
 from . import code, processor
 
 VARIABLES = ("TF_", "XLA_", "KERAS_", "OMP_", "MKL_", "CUDA_", "PYTHONHASHSEED")
-"""Prefixes of environment variables that are kept: of the libraries that compute."""
+"""Prefixes of the recorded environment variables, those of the numerical libraries."""
 
 SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 
 WHERE = ("TF_CONFIG",)
-"""What says where workers are, and not what they do."""
+"""Variables with the addresses of workers, which do not affect results."""
 
 LIKELY = ("processor", "threads", "environment", "python", "packages")
-"""What most often makes two runs of one configuration and one code differ, first."""
+"""Keys of the description, ordered by how often they are the cause of different results."""
 
 Description = dict[str, Any]
 
 
 def describe(config: Any) -> Description:
-    """Return what the results of a configuration may depend on here and now, as plain data."""
+    """Return all properties of the environment that results may depend on, as plain data."""
     return {
         "code": code.describe(config),
         "packages": dict(
@@ -56,9 +56,9 @@ def describe(config: Any) -> Description:
 
 
 def differences(then: Description, now: Description) -> list[str]:
-    """Return what two descriptions differ in, a line each, the most likely cause of other results first.
+    """Return the differences between two descriptions, a line for each, the most likely cause first.
 
-    The code comes first, compared as whoever shows or resumes a run compares it.
+    The code is first, and is compared in the same way as when a run is shown or resumed.
     """
     before, after = (_flat({**each, "code": None}) for each in (then, now))
     changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]

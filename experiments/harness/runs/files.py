@@ -1,6 +1,6 @@
-"""Files of runs, which may come from strangers: written whole or not at all, and read within bounds.
+"""Files of runs, possibly untrusted: written atomically, and read only up to a size limit.
 
-Links are not followed for writing, what is no file is not opened, and a size is known before it is read.
+Links are not followed for writing, only regular files are opened, and sizes are checked before reading.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from ..errors import UsageError
 MIB = 2**20
 
 TEMPORARY = ".tmp"
-"""The end of the names of files that are being written."""
+"""The ending of the names of files that are being written."""
 
 WANDB, WANDB_LINKS = "wandb", ("latest-run", "debug.log", "debug-internal.log", "debug-cli.log")
-"""The folder of W&B, and the links that it makes in there and replaces."""
+"""The folder of W&B, and the links that W&B creates and replaces in it."""
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, flush it to disk, and put it in place.
+    """Let ``write`` fill a temporary file next to ``path``, flush it to disk, and rename it to ``path``.
 
     A link in that place is replaced, not followed.
     """
@@ -68,7 +68,7 @@ def open_plain(path: Path, flags: int, mode: str, **settings: Any) -> IO[Any]:
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
-    """Return what is in a regular file of at most ``limit`` bytes.
+    """Return the content of a regular file of at most ``limit`` bytes.
 
     Raises:
         OSError: if it cannot be opened.
@@ -92,7 +92,7 @@ def require_regular(path: Path, limit: int) -> int:
 def require_plain_folder(folder: Path) -> None:
     """Raise UsageError for the first link or special file in the folder of a run.
 
-    The folder itself may be reached by a link; what W&B makes its own links of may be links.
+    The folder itself may be reached by a link, and files for which W&B creates links may be links.
     """
     for place, folders, names in os.walk(folder):
         own = Path(place).name == WANDB and Path(place).parent == folder
@@ -103,9 +103,9 @@ def require_plain_folder(folder: Path) -> None:
             path = Path(place, name)
             mode = path.lstat().st_mode
             if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode) or (own and name in WANDB_LINKS)):
-                kind = "a link" if stat.S_ISLNK(mode) else "no file"
+                kind = "a link" if stat.S_ISLNK(mode) else "not a regular file"
                 raise UsageError(
-                    f"{path} is {kind}: the folder of a run that is written to has files and folders alone. "
+                    f"{path} is {kind}: the folder of a run may only contain files and folders. "
                     "Remove it, or copy the run without it"
                 )
 
@@ -126,12 +126,12 @@ def make_plain_folder(folder: Path) -> None:
 
 
 def users_cache() -> Path:
-    """Return the folder for what this user's processes keep for each other, whether it exists or not."""
+    """Return the user's cache folder for data shared by processes, whether it exists or not."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metalearn"
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed processes have left half written in a folder that nobody else writes to."""
+    """Remove temporary files of killed processes from a folder that no other process writes to."""
     for path in folder.rglob(f".*{TEMPORARY}"):
         path.unlink(missing_ok=True)
 
@@ -148,14 +148,14 @@ def sha256(path: Path, size: int | None = None) -> str:
 
 
 def _opened(path: Path) -> IO[bytes]:
-    """Open whatever a path leads to, without waiting for what would be written into a pipe."""
+    """Open any path for reading, without waiting for the writer of a pipe."""
     return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
 
 
 def _size(path: Path, found: os.stat_result, limit: float = float("inf")) -> int:
     """Return the size of a regular file; raise UsageError for anything else, and for a larger one."""
     if not stat.S_ISREG(found.st_mode):
-        raise UsageError(f"{path} is no file: it is not read")
+        raise UsageError(f"{path} is not a regular file and is not read")
     if found.st_size > limit:
-        raise UsageError(f"{path} has {found.st_size} bytes, of a file of its kind at most {limit} are read")
+        raise UsageError(f"{path} has {found.st_size} bytes; such a file may have at most {limit}")
     return found.st_size

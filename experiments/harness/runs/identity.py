@@ -1,4 +1,4 @@
-"""Which settings make a run: what its training depends on, and what only what comes after it does."""
+"""The identity of a run: settings that affect the training, and those that affect only later steps."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ WITHOUT_EFFECT = ("label", "tracking", "diagnostics", "paths", "run")
 """Settings that cannot change a result."""
 
 AFTERWARDS = ("label", "evaluation")
-"""Settings that a trained run can be given anew: they are no part of what it was trained by."""
+"""Settings that may be changed for a trained run, because the training does not depend on them."""
 
 
 def training(config: Config) -> str:
-    """Return eight hexadecimal digits that any setting which can change the training changes.
+    """Return eight hexadecimal digits that depend on all settings that can affect the training.
 
     What concerns the evaluation alone does not, nor does a validation that is not asked for. Equal numbers
     are equal: 0 and 0.0.
@@ -33,12 +33,12 @@ def training(config: Config) -> str:
 
 
 def afterwards(config: Config) -> Config:
-    """Return the settings of what comes after the training."""
+    """Return the settings of the steps after the training."""
     return {key: config[key] for key in AFTERWARDS if key in config}
 
 
 def kept(config: Config) -> Config:
-    """Return the settings that are kept with a run.
+    """Return the settings that are stored with a run.
 
     What is trusted is for the user to say, each time; a problem or callbacks that there are not say nothing.
     """
@@ -47,7 +47,7 @@ def kept(config: Config) -> Config:
 
 
 def same_evaluation(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    """Say whether two configurations, or parts of them, ask for the same evaluation."""
+    """Return whether two configurations, or parts of them, specify the same evaluation."""
     return digest(first.get("evaluation")) == digest(second.get("evaluation"))
 
 

@@ -1,4 +1,4 @@
-"""A folder belongs to one process at a time; a killed owner leaves no lock behind."""
+"""A lock that reserves a folder for one process; it is released when its owner is killed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ..errors import UsageError
 from .files import open_plain, read_bytes
 
 LONGEST = 1000
-"""Bytes of what an owner says of itself."""
+"""Largest number of bytes of the owner's description."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Lock:
-    """A lock that this process has.
+    """A lock that this process holds.
 
     Attributes:
         path: of its file.
@@ -31,7 +31,7 @@ class Lock:
     descriptor: int
 
     def require(self) -> None:
-        """Raise OSError unless the folder is still this process's: call it before writing."""
+        """Raise OSError unless this process still holds the lock: call it before writing."""
         try:
             found, own = self.path.lstat(), os.fstat(self.descriptor)
             lost = (found.st_dev, found.st_ino) != (own.st_dev, own.st_ino)
@@ -45,14 +45,14 @@ class Lock:
 
 
 @contextmanager
-def locked(folder: Path, remedy: str = "take run.fresh=true for a run beside it") -> Iterator[Lock]:
-    """Lock the folder for the time of the context.
+def locked(folder: Path, remedy: str = "take run.fresh=true for a new run") -> Iterator[Lock]:
+    """Lock the folder within the context.
 
-    The kernel has the lock for this process and drops it with it, however it ends; the file says who.
+    The kernel releases the lock when this process ends, for any reason; the file describes the owner.
 
     Args:
         folder: which exists.
-        remedy: what to do beside waiting.
+        remedy: the alternative to waiting, for the message.
 
     Raises:
         UsageError: naming the process that has it, or if the lock's file is a link or no file.

@@ -1,4 +1,4 @@
-"""CSV files that are only appended to; numbers with the nine digits that fix a float32."""
+"""Append-only CSV files of numbers with nine significant digits, which are exact for float32."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .checkpoints import State
 from .files import MIB, open_plain, require_regular, sha256
 
 SIZE, CONTENT = "bytes", "sha256"
-"""Entries of a checkpoint, below the file's name: where the file ended, and the checksum of what it held."""
+"""Suffixes of a file's entries in a checkpoint: the size of the file, and the checksum of its content."""
 
 LARGEST = 4096 * MIB
-"""Bytes of a file that is read: some thirty million iterations."""
+"""Largest number of bytes of a file: some thirty million iterations."""
 
 EMPTY = hashlib.sha256().hexdigest()
 
@@ -46,7 +46,7 @@ def read(path: Path) -> History:
 
 
 def read_table(path: Path) -> tuple[np.ndarray, History]:
-    """Read all rows, of any iterations, which come first.
+    """Read all rows; the first column is the iteration, which may have any values.
 
     Raises:
         UsageError: if the file is not one that :func:`append` wrote.
@@ -65,12 +65,12 @@ def read_table(path: Path) -> tuple[np.ndarray, History]:
 
 
 def last_iteration(path: Path) -> int | None:
-    """Return the iteration of the last row; None where there is none."""
+    """Return the iteration of the last row; None if there is none."""
     return int(read_table(path)[0][-1]) if path.exists() else None
 
 
 def position(path: Path) -> State:
-    """Return where the file ends now and what is in it, for a checkpoint; everything is on disk after."""
+    """Return the size and the checksum of the file for a checkpoint, after flushing it to disk."""
     size, content = 0, EMPTY
     if path.exists():
         with path.open("rb") as file:
@@ -81,7 +81,7 @@ def position(path: Path) -> State:
 
 
 def go_back(path: Path, state: State) -> None:
-    """Cut the file to where it ended at a checkpoint: what follows will be made again.
+    """Truncate the file to its size at a checkpoint: later rows will be computed again.
 
     Raises:
         UsageError: if it does not hold what it held then.

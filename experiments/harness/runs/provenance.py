@@ -1,4 +1,4 @@
-"""The code that a run was made by, as its manifest has it, against the code of now."""
+"""Comparison of the code of a run, as recorded in its manifest, with the present code."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from .identity import Config
 
 
 def latest(manifest: Config) -> Any:
-    """Return the code that a run was last gone on with."""
+    """Return the code with which a run was last resumed or started."""
     entries = [entry for entry in manifest["resumed"] if isinstance(entry, dict)]
     return next((entry["code"] for entry in reversed(entries) if "code" in entry), manifest.get("code"))
 
 
 def changes(config: Config, manifest: Config) -> list[str]:
-    """Return what is other in the code of now than in that which a run was last gone on with, a line each."""
+    """Return the differences between the present code and that of the last resumption, a line for each."""
     return code.changes(latest(manifest), code.sources(config))
 
 
 def keep_uncommitted(path: Path, config: Config) -> None:
-    """Write the changes to the code since its last commit, if any, beside those of earlier starts."""
+    """Write the uncommitted changes of the code, if there are any, in addition to those of earlier starts."""
     text = code.uncommitted(config)
     if text:
         earlier = len(list(path.parent.glob(f"{path.stem}*{path.suffix}")))

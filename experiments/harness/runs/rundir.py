@@ -1,4 +1,4 @@
-"""The folder of a run: its identity, what is in it, and its manifest."""
+"""The folder of a run: its identity, its files, and its manifest."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from .files import MIB, WANDB, read_bytes, sha256, write_bytes, write_json
 from .identity import Config
 
 FORMAT = 3
-"""Version of the layout of a run's folder."""
+"""Version of the structure of a run's folder."""
 
 KINDS = {"status": str, "identity": str, "config": str, "iteration": int, "afterwards": dict, "resumed": list}
-"""What every manifest has."""
+"""Keys of every manifest."""
 
 LARGEST_CONFIG, LARGEST_MANIFEST, LARGEST_EVALUATION = MIB, 16 * MIB, 256 * MIB
-"""Bytes of files that are read."""
+"""Largest number of bytes of each file."""
 
 
 class _Inside:
-    """A path inside the folder of a run, by its name there."""
+    """A path inside the folder of a run, by its name."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -43,40 +43,40 @@ class _Inside:
 
 @dataclasses.dataclass(frozen=True)
 class RunDirectory:
-    """Paths inside the folder of a run."""
+    """The paths inside the folder of a run."""
 
     path: Path
 
     config = _Inside("config.yaml")
     """The resolved configuration."""
     manifest = _Inside("manifest.json")
-    """What made the run, and how far it is."""
+    """The code, the environment and the state of the run."""
     uncommitted = _Inside("uncommitted.diff")
     """Changes to the code since its last commit, if there were any."""
     metrics = _Inside("metrics.csv")
-    """One row an iteration."""
+    """A row for each iteration."""
     diagnostics = _Inside("diagnostics.csv")
-    """One row a diagnosis of the meta-gradient, if any were asked for."""
+    """A row for each diagnosis of the meta-gradient, if there are any."""
     validation = _Inside("validation.csv")
-    """One row a validation, if any were asked for."""
+    """A row for each validation, if there are any."""
     evaluation = _Inside("evaluation.json")
     """The final evaluation."""
     evaluations = _Inside("evaluations")
-    """Evaluations beside the final one."""
+    """Evaluations in addition to the final one."""
     losses = _Inside("evaluation.npz")
     """Each evaluation task's loss at each step."""
     error = _Inside("error.txt")
-    """The traceback of the fault that the run ended with, if it did."""
+    """The traceback of the error that ended the run, if there was one."""
     checkpoints = _Inside("checkpoints")
     """The trainer's states."""
     evolution = _Inside("evolution")
-    """Images that are learned, after some of the iterations."""
+    """Learned images, after some of the iterations."""
     figures = _Inside("figures")
     """PNG files."""
 
     @property
     def appended(self) -> tuple[Path, ...]:
-        """Files that grow while the run goes on, and are cut when it goes back."""
+        """Files that grow during the run, and are truncated when it resumes from a checkpoint."""
         return self.metrics, self.diagnostics, self.validation
 
 
@@ -102,7 +102,7 @@ def create(run: RunDirectory, config: Config) -> None:
     """
     if run.metrics.exists() or any(run.checkpoints.glob("*")):
         raise UsageError(
-            f"{run.path} has results in it but no manifest.json: run.fresh=true starts beside it"
+            f"{run.path} has results in it but no manifest.json: run.fresh=true starts a new run"
         )
     with writing(run.path):
         run.checkpoints.mkdir(exist_ok=True)
@@ -128,7 +128,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def below(folder: Path) -> list[Path]:
-    """Return the folders of all runs in a folder; W&B keeps configurations of its own in some."""
+    """Return the folders of all runs in a folder, without the configurations that W&B stores."""
     found = sorted({path.parent for path in folder.rglob("config.yaml")})
     return [path for path in found if WANDB not in path.relative_to(folder).parts]
 
@@ -184,7 +184,7 @@ def read_manifest(run: RunDirectory) -> Config | None:
         found, seal = manifest["format"], manifest.pop("seal", None)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(
-            f"{run.manifest} cannot be read: {error!r}; run.fresh=true starts beside it"
+            f"{run.manifest} cannot be read: {error!r}; run.fresh=true starts a new run"
         ) from error
     if found != FORMAT:
         raise UsageError(
@@ -193,11 +193,11 @@ def read_manifest(run: RunDirectory) -> Config | None:
         )
     if seal != _seal(manifest):
         raise UsageError(
-            f"{run.manifest} is damaged: it was changed after it was written; run.fresh=true starts beside it"
+            f"{run.manifest} is damaged: it was changed after it was written; run.fresh=true starts a new run"
         )
     for key, kind in KINDS.items():
         if not isinstance(manifest.get(key), kind):
-            raise UsageError(f"{run.manifest} is damaged: it has no {key}; run.fresh=true starts beside it")
+            raise UsageError(f"{run.manifest} is damaged: it has no {key}; run.fresh=true starts a new run")
     return manifest
 
 
@@ -207,7 +207,7 @@ def update_manifest(run: RunDirectory, **changes: Any) -> None:
 
 
 def require_unchanged(run: RunDirectory, manifest: Config, path: Path) -> None:
-    """Raise UsageError unless a file of a complete run is what the run left."""
+    """Raise UsageError unless a file of a complete run is unchanged."""
     try:
         if sha256(path) != manifest["files"][path.name]:
             raise UsageError(f"{path} is damaged: it was changed after the run was complete")

@@ -1,1 +1,1 @@
-"""A run that is trained, evaluated, gone on with or reproduced."""
+"""Sessions of a run: training, evaluation, resumption and reproduction."""

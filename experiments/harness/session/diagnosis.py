@@ -1,4 +1,4 @@
-"""Diagnoses of the meta-gradient while a run goes on: between its compiled calls, on the tasks to come."""
+"""Diagnoses of the meta-gradient during training: between compiled calls, on the next tasks."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .session import Session
 class Diagnoses:
     """A callback that diagnoses the meta-gradient before the iterations that are multiples of an interval.
 
-    It leaves the trainer as it was: what is trained has the same bits with it and without. Its program is
-    one of its own, made at the first diagnosis. What cannot be diagnosed is said, and trained all the same.
+    It does not change the trainer: training has the same bits with and without it. Its program is separate
+    and is built at the first diagnosis. A learner that cannot be diagnosed is reported, and trained.
 
     Attributes:
         seconds: that diagnoses have taken, without compiling the training.
@@ -47,7 +47,7 @@ class Diagnoses:
         return Watch(called, limit=called(None))
 
     def diagnose(self) -> None:
-        """Diagnose the iterate of now, unless that has been done, or the run is not diagnosed at all."""
+        """Diagnose the present iterate, unless this has been done, or diagnoses are disabled for the run."""
         trainer = self._session.trainer
         if self._interval is None or self._last == trainer.iteration:
             return
@@ -80,9 +80,9 @@ class Diagnoses:
 
 
 def next_update(trainer: ml.MetaTrainer) -> dict[str, tf.Tensor]:
-    """Return :func:`metalearn.diagnostics.update_ratios` of the update that a trainer is about to make.
+    """Return :func:`metalearn.diagnostics.update_ratios` of the next update of a trainer.
 
-    NaN if it cannot be made, as something is not finite.
+    They are NaN if the update is not finite.
     """
     before, _ = trainer.learner.parts(trainer.meta)
     nothing = tf.nest.map_structure(lambda leaf: leaf * np.nan, before)

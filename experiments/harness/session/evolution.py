@@ -1,4 +1,4 @@
-"""Images that are learned, kept on the way, to draw how they evolve."""
+"""Learned images during training, stored in order to draw how they change."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..runs.rundir import RunDirectory
 from .session import Session
 
 FRACTIONS = (0.01, 0.1)
-"""Of a run's iterations, after which images are kept."""
+"""Fractions of a run's iterations after which images are stored."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Evolution:
-    """A callback that keeps images as they are after some iterations; of other problems, nothing."""
+    """A callback that stores learned images after some iterations; for other problems it does nothing."""
 
     session: Session
 
@@ -48,6 +48,6 @@ class Evolution:
 
 
 def kept(run: RunDirectory) -> dict[str, np.ndarray]:
-    """Return the images that were kept of a run, by name, the earliest first."""
+    """Return the stored images of a run, by name, the earliest first."""
     paths = sorted(run.evolution.glob("*.npz"), key=lambda path: int(path.stem))
     return {f"iteration {path.stem}": arrays.read(path)["images"] for path in paths}

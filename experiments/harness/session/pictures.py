@@ -1,4 +1,4 @@
-"""The figures of a run: of its training and evaluation, and those that its problem has."""
+"""The figures of a run: those of training and evaluation, and those of its kind of problem."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from .evolution import kept
 from .session import Session
 
 WINDOW = 500
-"""Iterations that a point of the training curves is the mean of."""
+"""Iterations that are averaged in a point of the training curves."""
 
 REFERENCES = {
     "metalearn.tasks.Harmonic": {"predicting 0": 1.0},
@@ -46,7 +46,7 @@ evaluation; the sinusoid's are the well-known ones for random inputs, at most 0.
 
 
 def draw(session: Session, evaluation: ml.Evaluation) -> dict[str, Path]:
-    """Draw the figures of a run and return where each was written."""
+    """Draw the figures of a run and return their paths."""
     run, config = session.run, session.config
     history = metrics.read(run.metrics)
     window = max(1, min(WINDOW, len(history["outer/loss"]) // 20))
@@ -63,7 +63,7 @@ def draw(session: Session, evaluation: ml.Evaluation) -> dict[str, Path]:
 
 
 def _of_problem(session: Session) -> dict[str, Figure]:
-    """Return the figures that suit the problem of a run: nothing is found for those that do not."""
+    """Return the figures that apply to the problem of a run."""
     config, settings = session.config, session.config.get("problem") or {}
     learner, meta, tasks = session.trainer.learner, session.trainer.meta, tasks_of(config, "evaluation")
     shots, steps = config["task"].get("shots"), config["learner"]["steps"]
@@ -99,7 +99,7 @@ def _of_problem(session: Session) -> dict[str, Figure]:
 
 
 def draw_story(run: RunDirectory, config: Config) -> dict[str, Path]:
-    """Draw what the diagnoses of a run say, if there were any, and return where it was written."""
+    """Draw the diagnoses of a run, if there are any, and return the path of the figure."""
     if not run.diagnostics.exists():
         return {}
     steps = config["learner"]["steps"]

@@ -1,4 +1,4 @@
-"""Training again from a stored configuration, compared with what was stored; nothing is written."""
+"""Reproduction: training again from a stored configuration, and comparison with the stored results."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from . import workers
 from .results import digest, evaluate
 
 SHOWN = 10
-"""Differences between the circumstances that are printed."""
+"""Largest number of differences in the environment that are printed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a comparison found.
+    """The result of a comparison.
 
     Attributes:
         iterations: that were compared.
@@ -65,7 +65,7 @@ def reproduce(folder: Path, until: int | None, packages: Sequence[str] = ()) -> 
 
 
 def _attempt(path: Path, until: int | None, packages: Sequence[str]) -> bool | None:
-    """Return whether a run is the same; None if it cannot be compared, which ends no other comparison."""
+    """Return whether a run is reproduced; None, and a message, if it cannot be compared."""
     try:
         return _compared(path, until, packages)
     except UsageError as error:
@@ -74,7 +74,7 @@ def _attempt(path: Path, until: int | None, packages: Sequence[str]) -> bool | N
 
 
 def _compared(path: Path, until: int | None, packages: Sequence[str]) -> bool:
-    with failing_as(str(path)):  # what a stranger's run holds may be wrong in any way
+    with failing_as(str(path)):  # an untrusted run may contain anything
         config, _ = rundir.read(RunDirectory(path), packages)
         if workers.unstarted(config):
             order = {"run": str(path), "until": until, "packages": [*packages]}
@@ -83,7 +83,7 @@ def _compared(path: Path, until: int | None, packages: Sequence[str]) -> bool:
 
 
 def compare(run: RunDirectory, until: int | None = None, packages: Sequence[str] = ()) -> Outcome:
-    """Train a run again, up to iteration ``until`` or its end, until something differs.
+    """Train a run again, up to iteration ``until`` or its end, or up to the first difference.
 
     Metrics are compared bit by bit; at the end of a complete run also parameters and evaluation.
     """

@@ -1,4 +1,4 @@
-"""What a finished run leaves: the evaluation, the figures, and their copies in the tracker."""
+"""The results of a finished run: evaluation and figures, also for the tracker."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from ..runs.rundir import LARGEST_EVALUATION, RunDirectory
 from .pictures import draw, loss_by_step
 from .session import Session
 
-TITLE = "Query loss after adaptation to fresh tasks"
+TITLE = "Query loss after adaptation to held-out tasks"
 
 STORED = ("mean", "median", "ci95")
-"""What is kept of each curve over the inner steps."""
+"""Fields of each curve over the inner steps that are stored."""
 
 
 def evaluate(config: Config, learner: ml.Learner, meta: ml.types.Meta) -> ml.Evaluation:
-    """Evaluate on fresh tasks as ``config["evaluation"]`` says."""
+    """Evaluate on held-out tasks as ``config["evaluation"]`` says."""
     settings, tasks = config["evaluation"], tasks_of(config, "evaluation")
     with failing_as("evaluation"):
         count = number(tasks, settings["tasks"])
@@ -63,7 +63,7 @@ def conclude(session: Session) -> None:
     except UsageError as error:
         raise UsageError(
             f"{error}. The training is kept in {run.path}: the same command with other settings of "
-            "evaluation goes on from it"
+            "evaluation continues from it"
         ) from error
     _keep(run.path, evaluation, config, trainer)
     tracker.evaluation(evaluation, loss_name(config))
@@ -106,7 +106,7 @@ def evaluate_again(run: RunDirectory, config: Config) -> int:
 
 
 def _require_final(run: RunDirectory, trainer: ml.MetaTrainer, manifest: Config) -> None:
-    """Raise UsageError unless a trainer has the parameters that a complete run ended with."""
+    """Raise UsageError unless a trainer has the final parameters of a complete run."""
     if digest(trainer.meta) != manifest.get("parameters_digest"):
         raise UsageError(
             f"{run.checkpoints} no longer has the parameters that the run ended with: the newest that can be "
@@ -116,7 +116,7 @@ def _require_final(run: RunDirectory, trainer: ml.MetaTrainer, manifest: Config)
 
 
 def set_aside(run: RunDirectory, config: Config) -> None:
-    """Copy the evaluation that a run has now to ``evaluations/``, for another one takes its place."""
+    """Copy the present evaluation of a run to ``evaluations/``, because another one replaces it."""
     place = _place(run, config)
     for path in (run.evaluation, run.losses):
         if path.exists():
@@ -124,7 +124,7 @@ def set_aside(run: RunDirectory, config: Config) -> None:
 
 
 def _place(run: RunDirectory, config: Config) -> Path:
-    """Return the folder for what was asked of task and evaluation, with that in it."""
+    """Return the folder for an evaluation's settings, after writing the settings to it."""
     asked = {key: config[key] for key in ("task", "evaluation")}
     place = run.evaluations / identity.digest(asked)
     place.mkdir(parents=True, exist_ok=True)
@@ -133,12 +133,12 @@ def _place(run: RunDirectory, config: Config) -> Path:
 
 
 def restore(trainer: ml.MetaTrainer, state: checkpoints.State) -> None:
-    """Set a trainer to the state of a checkpoint, of which the positions in files are not its own."""
+    """Restore a trainer from a checkpoint, without the positions in files."""
     trainer.restore({name: value for name, value in state.items() if ".csv/" not in name})
 
 
 def _keep(folder: Path, evaluation: ml.Evaluation, config: Config, trainer: ml.MetaTrainer) -> None:
-    """Write an evaluation into a folder, and print it; null where a task diverged: JSON has no infinity."""
+    """Write an evaluation into a folder, and print it; diverged losses are null, as JSON has no infinity."""
     place, metric, statistics = RunDirectory(folder), loss_name(config), config["learner"]["statistics"]
     write_json(
         place.evaluation,
@@ -165,7 +165,7 @@ def _stored(curve: ml.Evaluation | Curve) -> dict[str, list[float | None]]:
 
 
 def finite(value: float) -> float | None:
-    """Return a number as JSON can have it."""
+    """Return a number in a form that JSON can represent."""
     return value if np.isfinite(value) else None
 
 

@@ -1,4 +1,4 @@
-"""A run that exists: whether it may be gone on with, from where, and how one that is complete is shown."""
+"""Existing runs: whether they may be resumed, from where, and the output for complete ones."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from .session import Session
 def require_own(run: RunDirectory, config: Config, manifest: Config) -> None:
     """Raise UsageError if a folder holds a run of another configuration."""
     if manifest["identity"] != identity.training(config):
-        raise UsageError(f"{run.manifest} is of another run; run.fresh=true starts beside it")
+        raise UsageError(f"{run.manifest} is of another run; run.fresh=true starts a new run")
 
 
 def require_same_code(run: RunDirectory, config: Config, manifest: Config) -> None:
-    """Raise UsageError if going on would mix two programs without the user's word for it."""
+    """Raise UsageError if resuming would mix two versions of the code without the user's consent."""
     other = provenance.changes(config, manifest)
     if other and config["run"]["resume"] != "changed" and checkpoints.listed(run.checkpoints):
         raise UsageError(
-            f"{run.path} was made by other code ({code.summary(other)}): run.resume=changed goes on with the "
-            "code of now and records both, run.fresh=true starts anew beside it"
+            f"{run.path} was made by other code ({code.summary(other)}): run.resume=changed continues it "
+            "with the present code and records both, run.fresh=true starts a new run"
         )
 
 
 def show_complete(run: RunDirectory, config: Config, manifest: Config) -> int:
-    """Show a complete run, and give it the label that is asked for."""
-    say(f"since {manifest['end']}: {run.path} (run.fresh=true starts anew beside it)", "complete")
+    """Show a complete run, and update its label."""
+    say(f"since {manifest['end']}: {run.path} (run.fresh=true starts a new run)", "complete")
     other = provenance.changes(config, manifest)
     if other:
         say(
-            f"{code.summary(other)}. These are its results; run.fresh=true trains anew beside it",
+            f"{code.summary(other)}. These are its results; run.fresh=true trains a new run",
             "made by other code:",
             "bold yellow",
         )
@@ -45,13 +45,13 @@ def show_complete(run: RunDirectory, config: Config, manifest: Config) -> int:
         files.require_plain_folder(run.path)
         with locked(run.path):
             rundir.update_manifest(run, afterwards=identity.afterwards(config))
-        say(f"the run is called {config['label']} from now on")
+        say(f"the label of the run is now {config['label']}")
     show(run, manifest)
     return 0
 
 
 def resume(session: Session, manifest: Config) -> None:
-    """Go back to the newest checkpoint, or to the start where there is none yet."""
+    """Restore the newest checkpoint, or the initial state if there is none."""
     run, trainer, config = session.run, session.trainer, session.config
 
     def accept(state: checkpoints.State) -> None:

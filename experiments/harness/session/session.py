@@ -1,4 +1,4 @@
-"""A run that this process works on: all that its training, evaluation and end have in common."""
+"""The state that the parts of a session share: a run of this process, its trainer and its trackers."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ..tracking.trackers import NoTracker, Tracker
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """A run, and what works on it.
+    """A run of this process.
 
     Attributes:
         run: its folder.
         config: resolved.
-        trainer: at the iteration from which to go on.
+        trainer: at the iteration from which the run continues.
         lock: of the folder; without it nothing is written.
         callbacks: of the user's.
         tracker: that is informed.
@@ -44,7 +44,7 @@ class Session:
         rundir.update_manifest(self.run, **changes)
 
     def record(self, call: Call) -> None:
-        """Keep the rows of a compiled call, and hand them to the tracker."""
+        """Write the rows of a compiled call, and pass them to the tracker."""
         self.lock.require()
         metrics.append(self.run.metrics, call.first, call.history)
         self.tracker.log(call.first, call.history, self.trainer.last_gradient, call.seconds)
@@ -60,7 +60,7 @@ class Session:
         return saved
 
     def leave(self) -> None:
-        """Note that the run is interrupted, and say how to go on with it."""
+        """Record that the run is interrupted, and print the command that resumes it."""
         self.note(status="interrupted", end=rundir.now())
         iteration = (rundir.read_manifest(self.run) or {}).get("iteration")
-        say(f"interrupted; kept up to iteration {iteration}; go on with: {command()}")
+        say(f"interrupted; kept up to iteration {iteration}; resume with: {command()}")

@@ -1,4 +1,4 @@
-"""A training session: from a configuration to a finished, or interrupted, run folder."""
+"""A training session: from a configuration to the folder of a finished or interrupted run."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def train(config: Config, report: Report | None = None) -> int:
 
 
 def _train_shared(config: Config, report: Report | None) -> int:
-    """Train with the workers that share the run, if any do: lead them, follow, or start and wait for them."""
+    """Train with the workers that share the run: as chief, as another worker, or after starting them."""
     run = rundir.locate(config)
     manifest = rundir.read_manifest(run)
     if manifest is not None:
@@ -61,8 +61,8 @@ def _train_shared(config: Config, report: Report | None) -> int:
     if workers.unstarted(config):
         if report is not None:
             raise UsageError(
-                "a search gives up runs of one process alone: training.workers=1, or start the workers "
-                "yourself (TF_CONFIG, srun)"
+                "a search can prune runs of a single process only: set training.workers=1, or start the "
+                "workers yourself (TF_CONFIG, srun)"
             )
         return workers.start(config, {"config": config})
     crew = workers.joined(config)
@@ -78,8 +78,8 @@ def _train_shared(config: Config, report: Report | None) -> int:
             return _go_on(Session(run, config, trainer, lock, callbacks), report)
     except OSError as error:
         say(
-            f"{error.filename or run.path}: {error.strerror or error}. What was kept before is whole; when "
-            f"this is mended, go on with: {command()}",
+            f"{error.filename or run.path}: {error.strerror or error}. What was stored before is valid; once "
+            f"this is fixed, resume with: {command()}",
             "stopped:",
             "bold red",
         )
@@ -87,7 +87,7 @@ def _train_shared(config: Config, report: Report | None) -> int:
 
 
 def _go_on(session: Session, report: Report | None) -> int:
-    """Train from where the run is to its end, and evaluate."""
+    """Train a run from its present iteration to its end, and evaluate it."""
     started = time.perf_counter()
     run, config, trainer = session.run, session.config, session.trainer
     manifest = rundir.read_manifest(run)
@@ -112,7 +112,7 @@ def _go_on(session: Session, report: Report | None) -> int:
         raise
     except (OSError, UsageError):
         raise
-    except Exception as error:  # a fault, ours or of what we use: the run says so, and can go on when mended
+    except Exception as error:  # an error in the code: the run records it, and can be resumed after a fix
         session.lock.require()
         files.write_bytes(run.error, traceback.format_exc().encode(errors="replace"))
         session.note(status="failed", end=rundir.now(), error=f"{type(error).__name__}: {error}")
@@ -154,7 +154,7 @@ def _work(session: Session, report: Report | None, started: float) -> int:
 
 
 def _compare(session: Session) -> None:
-    """Hold the program to eager execution before it is used; a run that fails there says so."""
+    """Compare the compiled program with eager execution before it is used; record an error in the run."""
     trainer = session.trainer
     try:
         trainer.compare()
@@ -225,12 +225,12 @@ def _train(session: Session, validation: Validation) -> float:
 
 
 def _stopped(session: Session) -> bool:
-    """Say whether a callback has ended the training where it is; the run may have been killed since."""
+    """Return whether a callback has ended the training here; the run may have been killed later."""
     return (rundir.read_manifest(session.run) or {}).get("stopped") == session.trainer.iteration
 
 
 def _fail(session: Session, error: ml.NonFiniteError) -> int:
-    """Keep the last good state of a run that has diverged."""
+    """Store the last valid state of a run that has diverged."""
     Diagnoses(session).diagnose()
     path = session.save()
     session.note(status="failed", end=rundir.now(), error=str(error), diverged=True)
@@ -245,5 +245,5 @@ def _give_up(session: Session, validation: Validation) -> int:
     session.tracker.finish()
     session.note(status="pruned", end=rundir.now(), validation_loss=finite(validation.loss))
     iteration, loss = session.trainer.iteration, f"{validation.loss:.4g}"
-    say(f"given up at iteration {iteration}: its validation loss is {loss}, others had less there")
+    say(f"pruned at iteration {iteration}: its validation loss is {loss}, other trials had a lower one there")
     return 0

@@ -1,4 +1,4 @@
-"""Validation while a run goes on: the loss on tasks that are neither of training nor of the evaluation."""
+"""Validation during training: the loss on tasks that differ from those of training and of the evaluation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Validation:
     """
 
     def __init__(self, session: Session, report: Report | None) -> None:
-        """Prepare; nothing is computed where ``validation.interval`` is null.
+        """Prepare the validation; nothing is computed if ``validation.interval`` is null.
 
         Raises:
             UsageError: if the tasks do not fit.
@@ -62,14 +62,14 @@ class Validation:
         return Watch(called, limit=called(None))
 
     def at_the_end(self) -> None:
-        """Validate a run that is trained, if it is validated at all."""
+        """Validate a trained run, if validation is enabled."""
         if self._interval is not None:
             self._validate()
 
     def _validate(self) -> None:
         iteration = self._session.trainer.iteration
         self.loss = float(self._evaluate(self._session.trainer.meta).mean[-1])
-        if iteration != self._last:  # a run that goes on from here has that row
+        if iteration != self._last:  # a resumed run has that row
             metrics.append(self._session.run.validation, iteration, {COLUMN: np.array([self.loss])})
             self._session.tracker.diagnosis(iteration, {COLUMN: self.loss}, {})
         self._last = iteration

@@ -1,4 +1,4 @@
-"""A worker that :func:`.workers.start` has started: it does what a line of its standard input says.
+"""A worker started by :func:`.workers.start`, which executes one line of its standard input.
 
 The line is a configuration to train, or a run to train again and compare. It ends with the command that has
 started it: then its input ends.

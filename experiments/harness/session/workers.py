@@ -1,4 +1,4 @@
-"""Runs that several processes share: workers that others have started, or that a command starts itself."""
+"""Runs that are divided among processes: workers started by a cluster, or by the command itself."""
 
 from __future__ import annotations
 
@@ -25,25 +25,24 @@ from ..runs import code, identity
 from ..runs.identity import Config
 
 PATIENCE_SECONDS = {True: 5, False: 60}
-"""Time that other processes have to end in once one has: the chief, or another that the chief has to miss."""
+"""Seconds for other processes to end after one has: after the chief, or after another worker."""
 
 PORTS = 20000
-"""The first of the ports of Slurm's jobs, each of which has others."""
+"""The first port of Slurm's jobs, each of which has its own ports."""
 
 
 def count(config: Config) -> int:
-    """Return how many workers share a run."""
+    """Return the number of workers that share a run."""
     return int(config["training"].get("workers", 1))
 
 
 def unstarted(config: Config) -> bool:
-    """Say whether a run is shared by workers that nobody has started."""
+    """Return whether a run is to be shared by workers that have not been started."""
     return count(config) > 1 and _cluster(count(config)) is None
 
 
 def joined(config: Config) -> ml.workers.Workers | None:
-    """Join the workers that the environment names; None for a run that is not shared. Others than the chief
-    print nothing from then on.
+    """Join the workers that the environment names; None for a run of a single process.
 
     Raises:
         UsageError: if they are not as many as are asked for, or TensorFlow has been used before.
@@ -61,7 +60,7 @@ def joined(config: Config) -> ml.workers.Workers | None:
 
 @contextmanager
 def together(config: Config, trainer: ml.MetaTrainer, workers: ml.workers.Workers | None) -> Iterator[bool]:
-    """Train with the other workers within; give whether this one leads. See ``MetaTrainer.together``.
+    """Train with the other workers within the context; yield whether this process is the chief.
 
     Raises:
         UsageError: if a worker was started with other settings or other code.
@@ -115,7 +114,7 @@ def start(config: Config, order: Mapping[str, Any]) -> int:
 
 
 def _wait(started: list[subprocess.Popen[bytes]]) -> None:
-    """Return when all processes have ended, or others have had their time since the first did."""
+    """Return when all processes have ended, or after a time limit from the first end."""
     chief, until = started[0], float("inf")
     while any(process.poll() is None for process in started) and time.monotonic() < until:
         ended = chief.poll() is not None
@@ -148,7 +147,7 @@ def _free_ports(number: int) -> list[int]:
 
 
 def _cluster(number: int) -> tf.distribute.cluster_resolver.ClusterResolver | None:
-    """Return the cluster that ``TF_CONFIG`` or Slurm's step says that this process is of, if either does.
+    """Return the cluster of this process from ``TF_CONFIG`` or Slurm's variables, if there is one.
 
     Raises:
         UsageError: if it is none of so many workers.

@@ -1,4 +1,4 @@
-"""What runs have left on disk, as frames; :mod:`experiments.results` says what is in them."""
+"""Stored results of runs as data frames; :mod:`experiments.results` describes their columns."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from ..runs.rundir import LARGEST_EVALUATION, RunDirectory
 from . import definition
 
 SEEDED = ("seed", *identity.WITHOUT_EFFECT)
-"""Settings that runs of one configuration may differ in."""
+"""Settings in which runs of one configuration may differ."""
 
 STEPS = (0, 1, 5, 10)
-"""Inner steps that tables have a column for, as far as they were evaluated; the last one has too."""
+"""Inner steps with a column in tables, if they were evaluated; the last step always has one."""
 
 SHOWN_VERSIONS = ("metalearn-tf", "tensorflow", "keras", "numpy")
 
@@ -38,17 +38,17 @@ COLUMNS = (
     *("inner_steps", "seconds", "milliseconds", "parameters", "metric", "tasks", "tasks_hash"),
     *("diverged_at", "configuration", "versions", "path", "untrusted"),
 )
-"""Of all runs, whatever varies between them."""
+"""Columns that describe all runs."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Collection:
-    """Runs, all by their folders, relative to that which they were found in.
+    """Data frames of runs, indexed by the runs' folders relative to the given one.
 
     Attributes:
-        runs: a row a run, of :data:`COLUMNS`. Where ``reason`` is empty, the run has numbers; it is
-            ``untrusted`` where that is for the code that it names.
-        settings: a row a run, of every setting that has an effect, by its dotted path.
+        runs: a row for each run, with :data:`COLUMNS`. If ``reason`` is empty, the run has results;
+            ``untrusted`` says whether the reason is the code that it names.
+        settings: a row for each run, with every setting that has an effect, by its dotted path.
         steps: mean, median and fraction diverged over tasks, of runs that are complete, by run and step.
         losses: each task's loss after each step, ``[T, S+1]``, of the same runs.
     """
@@ -63,8 +63,8 @@ def collect(folder: Path, packages: Sequence[str] | None = None) -> Collection:
     """Return the runs of a sweep, by its folder, or all below another folder.
 
     Args:
-        folder: of a sweep, or with runs in it.
-        packages: whose code runs may name; None for any, as their numbers are read and nothing is built.
+        folder: folder of a sweep, or any folder with runs.
+        packages: whose code runs may name; None for any, because results are read and nothing is built.
 
     Raises:
         UsageError: if there is no run, or none but those that name code of other packages.
@@ -79,7 +79,7 @@ def collect(folder: Path, packages: Sequence[str] | None = None) -> Collection:
 
 
 def read(paths: Iterable[Path], folder: Path, packages: Sequence[str] | None = None) -> Collection:
-    """Return the runs in some folders, named relative to another one; one that is damaged says so."""
+    """Return the runs in some folders, named relative to another one; damaged runs have a reason."""
     rows: dict[str, Config] = {}
     settings: dict[str, Config] = {}
     losses: dict[str, np.ndarray] = {}
@@ -103,18 +103,18 @@ def read(paths: Iterable[Path], folder: Path, packages: Sequence[str] | None = N
 
 
 def shown_steps(known: Iterable[int]) -> list[int]:
-    """Return the inner steps that tables have a column for: a few, and the last."""
+    """Return the inner steps with a column in tables: a few, and the last."""
     steps = [*known]
     return [step for step in steps if step in STEPS or step == steps[-1]]
 
 
 def label(config: Config) -> str:
-    """Return what tables and figures call a run; its experiment where that is not said."""
+    """Return the label of a run in tables and figures, or the name of its experiment if it has none."""
     return str(config.get("label") or config.get("name"))
 
 
 def training_loss(path: Path) -> np.ndarray:
-    """Return the query loss of each iteration of training; NaN for what is no number."""
+    """Return the query loss of each training iteration; NaN for entries that are not numbers."""
     require_regular(path, metrics.LARGEST)
     column = pd.read_csv(
         path, usecols=[LOSS], quoting=3, on_bad_lines="skip", encoding_errors="replace", low_memory=False
@@ -123,14 +123,14 @@ def training_loss(path: Path) -> np.ndarray:
 
 
 def _read(run: RunDirectory, packages: Sequence[str] | None) -> tuple[Config, Config, np.ndarray | None]:
-    """Return what describes a run, its settings, and its losses if it is complete."""
+    """Return the description of a run, its settings, and its losses if it is complete."""
     row: Config = {"id": run.path.name, "path": str(run.path), "untrusted": False}
     settings: Config = {}
     if not run.path.exists():
-        return {**row, "status": "new", "reason": "it has not begun: the same command starts it"}, {}, None
+        return {**row, "status": "new", "reason": "it has not started: the same command starts it"}, {}, None
     try:
         config, manifest = rundir.read(run)
-        with failing_as("what it left cannot be read"):  # a stranger's run may hold anything
+        with failing_as("its files cannot be read"):  # an untrusted run may contain anything
             described, settings = _described(config, manifest), _settings(config)
             row |= described
             if packages is not None:
@@ -186,7 +186,7 @@ def _evaluation(run: RunDirectory, manifest: Config) -> tuple[Config, np.ndarray
 
 
 def _steps(losses: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Return mean, median and fraction diverged over tasks, as :class:`metalearn.Evaluation` has them."""
+    """Return mean, median and fraction diverged over tasks, as in :class:`metalearn.Evaluation`."""
 
     def statistics(per_task: np.ndarray) -> pd.DataFrame:
         before = per_task[:, 0]
@@ -204,7 +204,7 @@ def _settings(config: Config) -> Config:
 
 
 def _flat(node: Config, prefix: str) -> Iterator[tuple[str, Any]]:
-    """Yield settings by their dotted paths; a ``_target_`` stands for the node that has it."""
+    """Yield settings by their dotted paths; a ``_target_`` has the path of its node."""
     for key, value in node.items():
         path = f"{prefix}{key}"
         if isinstance(value, dict) and value:
@@ -216,12 +216,12 @@ def _flat(node: Config, prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _unfinished(manifest: Config) -> str:
-    """Say how far a run came that is not complete, and why not further."""
+    """Return how far an incomplete run has come, and why it has not come further."""
     place = f"{manifest['status']} at iteration {manifest['iteration']}"
     if manifest["status"] == "pruned":
         return f"given up at iteration {manifest['iteration']} by its search"
     if manifest["status"] != "failed":
-        return f"{place}: the same command goes on"
+        return f"{place}: the same command resumes it"
     reason = str(manifest.get("error", "")).split(". ")[0]
     return f"{place}: {reason.partition(': ')[2] or reason}".rstrip(": ")
 

@@ -1,4 +1,4 @@
-"""``sweep.json``: the jobs of a sweep, for those who come later: its own jobs, and reports."""
+"""``sweep.json``: the jobs of a sweep, for the jobs themselves and for reports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FILE = "sweep.json"
 FORMAT = 1
 
 LARGEST = 64 * MIB
-"""Bytes of the file that are read."""
+"""Largest number of bytes of the file."""
 
 
 def write(place: Path, jobs: Sequence[Job]) -> None:
@@ -43,7 +43,7 @@ def write(place: Path, jobs: Sequence[Job]) -> None:
 
 
 def read(place: Path) -> list[Job]:
-    """Return the jobs of the sweep that a folder is of; none if it is not of one.
+    """Return the jobs of a sweep's folder; none if the folder is not that of a sweep.
 
     Raises:
         UsageError: if what it holds cannot be read.

@@ -1,4 +1,4 @@
-"""Running jobs: through Hydra's launcher, with what the disk says as the only truth on how they ended."""
+"""Execution of jobs by Hydra's launcher; only the files of the runs decide whether jobs are complete."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from ..runs import rundir
 from .setting import Job, Setting
 
 NEW, UNREADABLE, OTHERWISE = "new", "unreadable", "evaluated otherwise"
-"""States beside those of a manifest: the last is of a run that is trained and asked for in another way."""
+"""States in addition to those of a manifest: the last is a trained run with another requested evaluation."""
 
 ENDED = ("complete", "pruned")
-"""States of jobs that there is nothing left to do for."""
+"""States of jobs that need no further work."""
 
 ATTEMPTS = 3
-"""Launches in a row in which no job ends before a launcher is given up."""
+"""Consecutive launches without a finished job after which a launcher is abandoned."""
 
 LOOK_SECONDS = 1.0
-"""Between two looks at what jobs in other processes have done."""
+"""Seconds between two checks of jobs in other processes."""
 
 
 class LauncherError(Exception):
-    """A launcher did not bring its jobs to an end; they themselves raise nothing."""
+    """A launcher failed to finish its jobs; errors of the jobs themselves are not raised."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """How jobs ended.
+    """The outcome of jobs.
 
     Attributes:
         before: the state of each run before.
         after: and now.
         reasons: why a run is not complete, as far as is known.
-        interrupted: whether somebody stopped the sweep.
+        interrupted: whether the sweep was stopped by a signal.
         broken: whether the launcher did.
     """
 
@@ -54,7 +54,7 @@ class Results:
 
 
 def state(job: Job) -> str:
-    """Return how far a job's run is: the manifest's status, ``diverged``, or one of those beside them."""
+    """Return the state of a job's run: the manifest's status, ``diverged``, or an additional state."""
     try:
         manifest = rundir.read_manifest(job.run)
     except UsageError:
@@ -69,7 +69,7 @@ def state(job: Job) -> str:
 
 
 def execute(setting: Setting, jobs: Sequence[Job]) -> Results:
-    """Launch the jobs that have not ended, and return how all of them stand."""
+    """Launch the unfinished jobs, and return the states of all jobs."""
     before = {job: state(job) for job in jobs}
     left = [job for job in jobs if before[job] not in ENDED]
     reasons: dict[Job, str] = {}
@@ -99,7 +99,7 @@ def execute(setting: Setting, jobs: Sequence[Job]) -> Results:
 
 
 def _launch(setting: Setting, jobs: Sequence[Job]) -> dict[Job, str]:
-    """Launch jobs and return why some are not complete."""
+    """Launch jobs and return the reasons for which some are not complete."""
     try:
         returned = setting.launcher.launch([job.overrides for job in jobs], initial_job_idx=0)
         outcomes = [each.return_value for each in returned]
@@ -123,7 +123,7 @@ def _reason(job: Job, now: str) -> str:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Take SIGTERM for Ctrl-C: workers are ended, and the summary is printed."""
+    """Treat SIGTERM like Ctrl-C: workers are ended, and the summary is printed."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -133,7 +133,7 @@ def _terminable() -> Iterator[None]:
 
 @contextmanager
 def _watched(jobs: Sequence[Job], before: dict[Job, str]) -> Iterator[None]:
-    """Show how many jobs have ended, and a line for each; they themselves print nothing."""
+    """Show the number of finished jobs, and a line for each; the jobs themselves print nothing."""
     left, shown = threading.Event(), Console(highlight=False, soft_wrap=True)
     say(f"{len(jobs)} jobs of {len(before)} to run")
     columns = TextColumn("jobs"), BarColumn(bar_width=None), MofNCompleteColumn(), TimeElapsedColumn()
@@ -160,7 +160,7 @@ def _watch(jobs: Sequence[Job], left: threading.Event, progress: Progress) -> No
 
 
 def _stamp(job: Job) -> int | None:
-    """Return when a job's manifest was last written."""
+    """Return the time at which a job's manifest was last written."""
     try:
         return job.run.manifest.stat().st_mtime_ns
     except OSError:

@@ -1,4 +1,4 @@
-"""Every combination of values; what is complete is not run again."""
+"""Grid sweeps: every combination of values; complete runs are not repeated."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .setting import Job, Setting, count
 from .summary import summarize
 
 MOST_JOBS = 10_000
-"""Of a sweep: all are composed and checked before the first starts."""
+"""Largest number of jobs of a sweep, because all are composed and checked before the first starts."""
 
 
 def sweep(setting: Setting, params: Mapping[str, object], arguments: Sequence[str]) -> None:
-    """Run every job that is not complete, and say how all of them ended.
+    """Run every job that is not complete, and print the outcome of all.
 
     Raises:
         UsageError: before any of them starts, if a value or a configuration cannot be.
@@ -33,7 +33,7 @@ def sweep(setting: Setting, params: Mapping[str, object], arguments: Sequence[st
 
 
 def plan(setting: Setting, params: Mapping[str, object], arguments: Sequence[str]) -> list[Job]:
-    """Return the jobs; combinations that are one and the same run are one job."""
+    """Return the jobs; combinations that result in the same run are one job."""
     values = [_values(override) for override in setting.parse(params, arguments)]
     if math.prod(map(len, values)) > MOST_JOBS:
         several = ", ".join(lines[0].partition("=")[0] for lines in values if len(lines) > 1)

@@ -1,4 +1,4 @@
-"""A job's place in its sweep: what Weights & Biases calls it, and where it prints."""
+"""A job as part of its sweep: its name in Weights & Biases, and its output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .setting import Job
 
 
 def own_job() -> tuple[Path, Job] | None:
-    """Return the sweep's folder and the job that this process now runs; None if it is not one of a sweep."""
+    """Return the sweep's folder and the job of this process; None if it is not part of a sweep."""
     hydra = HydraConfig.get()
     if hydra.mode is not RunMode.MULTIRUN:
         return None
@@ -24,9 +24,9 @@ def own_job() -> tuple[Path, Job] | None:
 
 
 def join(config: Config, place: Path, job: Job) -> Config:
-    """Return the configuration with the sweep as W&B's group and what varies as its name, unless set.
+    """Return the configuration with the sweep as W&B's group and the varied settings as name, unless set.
 
-    From here on the job prints nothing: its sweep says a line when it has ended.
+    After this call the job prints nothing: its sweep prints a line when it has ended.
     """
     console.quiet = True
     tracking = config["tracking"]
@@ -37,7 +37,7 @@ def join(config: Config, place: Path, job: Job) -> Config:
 
 
 def reporter(place: Path, job: Job) -> Callable[[int, float], bool] | None:
-    """Return what tells a search of a job's validation losses, and whether to stop; None outside a search."""
+    """Return the function that reports a job's validation losses to its search; None outside a search."""
     if job.trial is None:
         return None
     from .study import trial_reporter

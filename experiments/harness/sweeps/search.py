@@ -1,4 +1,4 @@
-"""A search by Optuna: trials are asked for, run as jobs, and told of; it goes on where it was stopped."""
+"""A search by Optuna: trials are chosen, run as jobs, and reported; an interrupted search can be resumed."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from .study import address, build, open_study
 from .summary import summarize
 
 SHOWN = 5
-"""Best trials in the closing table."""
+"""Number of best trials in the final table."""
 
 KINDS = {"trials": integer(1, 100_000), "parallel": integer(1, 1000), "seed": SEED}
-"""Of settings: a search remembers all trials; those in parallel are chosen and launched together."""
+"""Limits of settings: a search stores all trials; parallel ones are chosen and launched together."""
 
 VALIDATIONS = 10
-"""In a run, unless ``validation.interval`` says otherwise."""
+"""Number of validations of a run, unless ``validation.interval`` is set."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """What a search consists of.
+    """The parts of a search.
 
     Attributes:
         setting: what Hydra hands over.
@@ -58,10 +58,10 @@ class Search:
 def sweep(
     setting: Setting, params: Mapping[str, object], arguments: Sequence[str], settings: Mapping[str, Any]
 ) -> None:
-    """Run trials until there are as many as were asked for, and show the best.
+    """Run trials until the requested number is reached, and show the best.
 
-    Trials are chosen ``parallel`` at a time, each from what all batches before have found and from a seed of
-    its own: so a search that was killed and goes on makes the choices that it would have made.
+    Trials are chosen ``parallel`` at a time, each from the results of all earlier batches and from its own
+    seed, so that a search that was killed and resumed makes the same choices as an uninterrupted one.
 
     Raises:
         UsageError: if a setting cannot be.
@@ -81,7 +81,7 @@ def _search(search: Search) -> None:
         batch = [search.jobs[trial.number] for trial in _running(search)]
         results = execute(setting, batch)
         told = [] if results.interrupted else [_tell(search, job) for job in batch]
-        # What could not be told will be run again: by the next command, when its cause is mended.
+        # A trial without a report is run again by the next command, after its cause has been fixed.
         parts.append(results if all(told) else dataclasses.replace(results, broken=True))
     jobs = _jobs(search)
     definition.write(setting.place, jobs)
@@ -108,7 +108,7 @@ def _begin(
 
 
 def _ask(search: Search) -> None:
-    """Ask for trials until a batch is whole, or there are as many as wanted."""
+    """Ask for trials until a batch is complete, or the requested number is reached."""
     parallel, wanted = int(search.settings["parallel"]), int(search.settings["trials"])
     for trial in _running(search):  # a killed process may have got no further than asking
         _choose(search, optuna.trial.Trial(search.study, trial._trial_id))
@@ -162,7 +162,7 @@ def _shortened(key: str, value: Any) -> str:
 
 
 def _tell(search: Search, job: Job) -> bool:
-    """Tell the study how a trial ended, and say whether it did.
+    """Report the outcome of a trial to the study, and return whether it was possible.
 
     A fault from outside, as of the disk, leaves it to be run again. To diverge is as bad as can be; a
     fault of the program says nothing of the values.

@@ -1,4 +1,4 @@
-"""What Hydra hands to a sweeper, and what is asked of it: which jobs there are, and where their runs are."""
+"""The interface of sweepers to Hydra: the jobs of a sweep, and the folders of their runs."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from ..runs.lock import locked
 from ..runs.rundir import RunDirectory
 
 ALIKE = ("name", "label", "seed", "tracking", "diagnostics", "run", "paths")
-"""Settings that no object is built of, or that cannot decide whether one can be."""
+"""Settings from which no object is built, or that cannot make an object invalid."""
 
 
 def count(values: RangeSweep) -> int:
-    """Return how many numbers a range has, without going through it.
+    """Return the number of values in a range, without iterating over it.
 
     Raises:
         ValueError: if it has none, or no end.
@@ -56,7 +56,7 @@ class Job:
         overrides: that Hydra composes its configuration from.
         run: where it is kept.
         trial: its number in a search.
-        afterwards: what it asks for beside the training; None where that is not known.
+        afterwards: its settings of evaluation; None if they are not known.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What a sweep is made in.
+    """The environment of a sweep.
 
     Attributes:
         loader: composes configurations.
@@ -90,14 +90,14 @@ class Setting:
         return Path(str(self.config.hydra.sweep.dir))
 
     def parse(self, params: Mapping[str, object], arguments: Sequence[str]) -> list[Override]:
-        """Return the overrides of a preset and of the command line, which replace those of the same key."""
+        """Return the overrides of a preset and of the command line, which replace those with the same key."""
         lines = [*(f"{key}={value}" for key, value in params.items()), *arguments]
         parsed = OverridesParser.create(config_loader=self.loader).parse_overrides(lines)
         return list({override.get_key_element(): override for override in parsed}.values())
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep the sweep's folder, which is made, from a second start of the same sweep.
+        """Lock the sweep's folder, which is created, against a second start of the same sweep.
 
         Raises:
             UsageError: if it is being run, or the folder cannot be written to.
@@ -108,7 +108,7 @@ class Setting:
             yield
 
     def job(self, name: str, overrides: Sequence[str], trial: int | None = None, done: bool = False) -> Job:
-        """Return the job of some overrides, all of which has been built, unless it is ``done``.
+        """Return the job of some overrides, after building all of its objects unless it is ``done``.
 
         Raises:
             UsageError: if its configuration cannot be.
@@ -123,7 +123,7 @@ class Setting:
             raise UsageError(f"{name}: {error}") from error
 
     def _check(self, config: dict[str, Any]) -> None:
-        """Build what a configuration describes, once for all that differ in what nothing is built of."""
+        """Build the objects of a configuration, once for all jobs with equal objects."""
         apart = {key: value for key, value in config.items() if key not in ALIKE}
         digest = identity.digest(apart)
         if digest not in self.checked:
@@ -135,8 +135,8 @@ class Setting:
             config = self.loader.load_sweep_config(self.config, overrides)
         except (UsageError, HydraException, OmegaConfBaseException):
             raise
-        except Exception as error:  # whatever they stumble over in words and files that are not well-formed
-            raise UsageError(f"no configuration comes of it: {type(error).__name__} {error}") from error
+        except Exception as error:  # of any type, for malformed words and files
+            raise UsageError(f"no configuration can be composed: {type(error).__name__} {error}") from error
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = 0
         before = HydraConfig.instance().cfg

@@ -1,4 +1,4 @@
-"""What a search may choose from: Hydra's ``choice(a, b)``, ``range(1, 5)``, ``tag(log, interval(a, b))``."""
+"""Search spaces: Hydra's ``choice(a, b)``, ``range(1, 5)``, ``tag(log, interval(a, b))``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..errors import UsageError
 from .setting import count
 
 MOST_FLOATS = 2**53
-"""Of a range: integers to there are exact in float64."""
+"""Largest integer of a range, because integers up to it are exact in float64."""
 
 
 def distribution(override: Override) -> BaseDistribution:
-    """Return the distribution of an override that gives more than one value.
+    """Return the distribution of an override with more than one value.
 
     The cast ``int`` makes integers, the tag ``log`` makes a logarithmic scale.
 
@@ -46,17 +46,17 @@ def _between(low: float | None, high: float | None, step: float | None, log: boo
 
 
 def _ends(values: RangeSweep) -> tuple[float, float]:
-    """Return the least and the largest number of a range, without going through it."""
+    """Return the smallest and the largest number of a range, without iterating over it."""
     number, kind = count(values), int if isinstance(values.range(), range) else float
     if kind is float and number > MOST_FLOATS:
-        raise ValueError("it has more numbers than can be told apart")
+        raise ValueError("it has more numbers than float64 can distinguish")
     first, step = map(Fraction, (values.start or 0, values.step))
     low, high = sorted((first, first + (number - 1) * step))
     return kind(low), kind(high)
 
 
 def suggest(trial: Trial, key: str, space: BaseDistribution) -> None:
-    """Have a trial choose a value; one that it has chosen before stays."""
+    """Let a trial choose a value; a value that it has chosen before is kept."""
     if isinstance(space, FloatDistribution):
         trial.suggest_float(key, space.low, space.high, step=space.step, log=space.log)
     elif isinstance(space, IntDistribution):

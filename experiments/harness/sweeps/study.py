@@ -1,4 +1,4 @@
-"""The memory of a search: a study of Optuna in the sweep's folder, which Optuna's own tools can open."""
+"""The storage of a search: a study of Optuna in the sweep's folder, readable by Optuna's own tools."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ FILE = "study.db"
 
 
 def address(place: Path) -> str:
-    """Return what Optuna calls the study's storage."""
+    """Return the address of the study's storage for Optuna."""
     return f"sqlite:///{(place / FILE).resolve()}"
 
 
 def stored(place: Path) -> optuna.storages.RDBStorage:
-    """Return the study's storage, which has no file open between its calls."""
+    """Return the study's storage, which closes its file between calls."""
     return optuna.storages.RDBStorage(address(place), engine_kwargs={"poolclass": NullPool})
 
 
 def open_study(place: Path, pruner: Mapping[str, Any]) -> optuna.Study:
-    """Return the study of a sweep's folder, new or with all that it knows.
+    """Return the study of a sweep's folder, new or with all its trials.
 
     Raises:
         UsageError: if the pruner cannot be, or the file cannot be read.
@@ -48,7 +48,7 @@ def open_study(place: Path, pruner: Mapping[str, Any]) -> optuna.Study:
 
 
 def build(module: Any, settings: Mapping[str, Any], path: str, **more: Any) -> Any:
-    """Return the object of Optuna's that ``settings["name"]`` names, made with the other settings.
+    """Return the object of Optuna that ``settings["name"]`` names, constructed with the other settings.
 
     Args:
         module: of Optuna, where it has to be.
@@ -73,13 +73,13 @@ def build(module: Any, settings: Mapping[str, Any], path: str, **more: Any) -> A
 
 
 def trial_reporter(place: Path, number: int, pruner: Mapping[str, Any]) -> Callable[[int, float], bool]:
-    """Return what tells the study of a trial's validation losses, and says whether to stop."""
+    """Return a function that reports a trial's validation losses to the study; it returns whether to stop."""
     study = open_study(place, pruner)
     trial = optuna.trial.Trial(study, study.trials[number]._trial_id)
 
     def report(iteration: int, loss: float) -> bool:
         known = study.trials[number].intermediate_values
-        if iteration not in known:  # a run that goes on has told some of them before
+        if iteration not in known:  # a resumed run has reported some of them before
             trial.report(loss if np.isfinite(loss) else np.inf, iteration)
         return trial.should_prune()
 

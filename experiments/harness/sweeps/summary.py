@@ -1,4 +1,4 @@
-"""What is said at the end of a sweep."""
+"""The output at the end of a sweep."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .execution import ENDED, NEW, Results
 from .setting import Job, Setting
 
 MOST, WIDTH = 100, 140
-"""Jobs in the table, and characters in a line of it, at least."""
+"""Largest number of jobs in the table, and smallest number of characters in a line of it."""
 
 REASON = 160
-"""Characters of a reason; the run's manifest has all of it."""
+"""Largest number of characters of a reason; the run's manifest has the full text."""
 
 
 def summarize(setting: Setting, jobs: Sequence[Job], results: Results, ended: Sequence[str] = ENDED) -> int:
-    """Say how many jobs were complete, were resumed, are new, and which are not; return the exit code.
+    """Print how many jobs were complete, resumed or new, and which are incomplete; return the exit code.
 
     Args:
         setting: of the sweep.
@@ -47,14 +47,14 @@ def summarize(setting: Setting, jobs: Sequence[Job], results: Results, ended: Se
         reason = results.reasons.get(job, "")
         say(f"{job.name} ({job.run.path}): {shorten(reason, REASON)}", "  not complete:", "red")
     if open_jobs:
-        say(f"go on with: {command()}")
+        say(f"resume with: {command()}")
     _name_other_code(jobs, after, trusted(setting.config.packages))
     say(f"compare with: {shlex.join([*program('report'), f'runs={place}'])}")
     return INTERRUPTED if results.interrupted else FAILED if open_jobs else 0
 
 
 def _losses(jobs: Sequence[Job], results: Results, ended: Sequence[str]) -> Table:
-    """Return the table of what jobs have come to: mean losses over the evaluation's tasks."""
+    """Return the table of the results of jobs: mean losses over the evaluation's tasks."""
     found = collection.read([job.run.path for job in jobs], Path())
     means = found.steps["mean"].unstack("step").reindex(found.runs.index)
     steps = collection.shown_steps(means.columns)
@@ -70,7 +70,7 @@ def _losses(jobs: Sequence[Job], results: Results, ended: Sequence[str]) -> Tabl
 
 
 def _name_other_code(jobs: Sequence[Job], after: Mapping[Job, str], packages: Sequence[str]) -> None:
-    """Say which complete runs were made by other code than that of now."""
+    """Print which complete runs were made by other code than the present."""
     other = {}
     for job in jobs:
         if after[job] == "complete":
@@ -79,7 +79,7 @@ def _name_other_code(jobs: Sequence[Job], after: Mapping[Job, str], packages: Se
     named = [f"{name} ({code.summary(lines)})" for name, lines in other.items() if lines]
     if named:
         say(
-            f"{shorten('; '.join(named), REASON)}. run.fresh=true trains anew beside them",
+            f"{shorten('; '.join(named), REASON)}. run.fresh=true trains new ones",
             f"{len(named)} of these runs were made by other code:",
             "bold yellow",
         )

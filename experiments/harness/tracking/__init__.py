@@ -1,1 +1,1 @@
-"""What a run is told to while it goes on: Weights & Biases, TensorBoard, or nobody."""
+"""Trackers that a run is logged to: Weights & Biases, TensorBoard, or none."""

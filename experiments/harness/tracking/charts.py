@@ -1,4 +1,4 @@
-"""How a run reads: groups of charts, one axis, what is summed up of each, histograms."""
+"""Charts of a run: groups, the common axis, summaries of curves, and histograms."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from metalearn.training import LOSSES
 from metalearn.types import Meta
 
 STEP = "iteration"
-"""The axis of every chart: iterations finished."""
+"""The axis of every chart: the number of finished iterations."""
 
 GROUPS = {"learning_rate": "update/learning_rate", "iterations_per_second": "speed/iterations_per_second"}
-"""Where columns go that are in no group; what stands before the first slash of a name is a section."""
+"""Groups of columns without a group; the part of a name before the first slash is a section."""
 
 SUMMARIES = {
     **dict.fromkeys(LOSSES, "min,last"),
@@ -25,13 +25,13 @@ SUMMARIES = {
     **dict.fromkeys(("inner/stability", "inner/unstable", "inner/curvature_maximum"), "max,last"),
     **dict.fromkeys(("update/*", "learned/*", "speed/*", "tasks/*"), "last"),
 }
-"""What of a curve W&B's table of runs shows; the last value of what is not named."""
+"""Summaries of curves in W&B's table of runs; other curves have their last value."""
 
 HISTOGRAM_BINS = 64
 
 
 def define(run: Any) -> None:
-    """Tell a W&B run its axis and its summaries."""
+    """Define the axis and the summaries of a W&B run."""
     run.define_metric("*", step_metric=STEP)
     for name, summary in SUMMARIES.items():
         run.define_metric(name, step_metric=STEP, summary=summary)
@@ -43,13 +43,13 @@ def in_groups(row: dict[str, float]) -> dict[str, float]:
 
 
 def of_gradient(gradient: Meta) -> dict[str, np.ndarray]:
-    """Return what a meta-gradient has histograms of: every leaf, by name."""
+    """Return the parts of a meta-gradient with a histogram: every leaf, by name."""
     leaves = zip(names(gradient), tf.nest.flatten(gradient), strict=True)
     return {f"meta_gradient/histogram/{name}": np.asarray(leaf) for name, leaf in leaves}
 
 
 def of_learned(learned: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return what learned hyperparameters have histograms of: those that are more than one number."""
+    """Return the learned hyperparameters with a histogram: those with more than one entry."""
     return {f"learned/histogram/{name}": values for name, values in learned.items() if values.size > 1}
 
 
@@ -60,7 +60,7 @@ def after_steps(evaluation: Evaluation, metric: str) -> dict[str, float]:
 
 
 def array_histogram(values: np.ndarray) -> Any:
-    """Return a histogram of what is finite; values closer together than edges get edges around them."""
+    """Return a histogram of the finite values; edges are placed around values that are too close together."""
     from wandb import Histogram
 
     values = finite(values)

@@ -1,4 +1,4 @@
-"""The points of a run's charts: means over windows of iterations, and now and then the meta-gradient."""
+"""Points of a run's charts: means over windows of iterations, and at intervals the meta-gradient."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .charts import in_groups, of_gradient
 
 
 class Point(NamedTuple):
-    """What is drawn at one iteration.
+    """The values of one point.
 
     Attributes:
         end: iterations that are finished.
@@ -76,11 +76,11 @@ class Points:
         return before + self._points(self.end - self.end % self._interval, self.end)
 
     def rest(self) -> list[Point]:
-        """Return the point of the rows since the last window, as a list of one, or none."""
+        """Return the point of the rows since the last window, as a list with one or no element."""
         return [] if self.end is None else self._points(self.end, self.end)
 
     def _points(self, until: int, end: int) -> list[Point]:
-        """Take away the rows before an iteration, of those that reach to ``end``, and return their points."""
+        """Remove the rows before an iteration, of rows up to ``end``, and return their points."""
         first = end - len(self._rows)
         taken, self._rows = np.split(self._rows, [max(until - first, 0)])
         cuts = np.arange(self._interval - first % self._interval, len(taken), self._interval)

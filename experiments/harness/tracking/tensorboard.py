@@ -35,20 +35,20 @@ def tensorboard_tracker(
 ) -> Tracker:
     """Write events below ``directory/tensorboard``: scalars, histograms, figures, the configuration.
 
-    Each session of a run has a file of its own. One that goes on from a checkpoint first takes from the files
-    of those before what is beyond it, so that no iteration has two points; only what is made after the last
-    checkpoint of a run, its evaluation, stands twice, alike, where the run was killed there. Of a window that
-    the checkpoint is in, the point is the mean of the rows that come after.
+    Each session of a run has its own file. A session that resumes from a checkpoint first removes the later
+    events from the files of earlier sessions, so that no iteration has two points. Only the evaluation, which
+    follows the last checkpoint, is written twice, with equal values, if the run was killed there. The point
+    of a window that contains the checkpoint is the mean of the rows after it.
 
     Args:
         directory: folder of the run.
         config: the resolved configuration.
-        iteration: from which the run goes on.
+        iteration: from which the run continues.
         intervals: of points and of histograms, see :class:`.points.Points`.
 
     Raises:
         ValueError: if an interval is not a positive integer, or TensorBoard, whose summaries are written, is
-            not installed. A folder that cannot be written to is done without, and that is said.
+            not installed. A folder that cannot be written to is reported, and the run continues.
     """
     points = Points(**intervals)
     if importlib.util.find_spec("tensorboard") is None:
@@ -67,7 +67,7 @@ def tensorboard_tracker(
 
 
 def _go_back(path: Path, iteration: int) -> None:
-    """Take from a file of events what is of later iterations; all of it, where a run starts again."""
+    """Remove the events of later iterations from a file; all of them, if a run starts again."""
     events = list(_events(path))
     kept = [event for event, step in events if step <= iteration and iteration]
     if not kept:
@@ -81,7 +81,7 @@ def _go_back(path: Path, iteration: int) -> None:
 
 
 def _events(path: Path) -> Iterator[tuple[bytes, int]]:
-    """Yield the events of a file and their iterations, up to where a killed process has cut it."""
+    """Yield the events of a file and their iterations, up to the record in which a killed process cut it."""
     with suppress(tf.errors.DataLossError):
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             yield record, tf.compat.v1.Event.FromString(record).step
@@ -114,7 +114,7 @@ class _TensorBoardTracker:
                 tf.summary.image(f"figures/{name}", tf.io.decode_png(path.read_bytes(), channels=4)[None])
 
     def checkpoint(self, path: Path) -> None:
-        pass  # it is in the folder beside the events
+        pass  # it is in the folder with the events
 
     def finish(self, exit_code: int = 0) -> None:
         self._write(self._points.rest())
@@ -122,7 +122,7 @@ class _TensorBoardTracker:
 
     @contextmanager
     def _now(self) -> Iterator[int]:
-        """Write what the context makes at the last iteration, after its points."""
+        """Write the events of the context at the last iteration, after its points."""
         self._write(self._points.rest())
         end = self._points.end or 0
         with self._writer.as_default(end):
@@ -130,7 +130,7 @@ class _TensorBoardTracker:
         self._writer.flush()
 
     def _write(self, points: list[Point]) -> None:
-        """Write one event for each; as many as there are names take ten times as long."""
+        """Write one event with all names, as an event for each name takes ten times as long."""
         from tensorboard.plugins.histogram.summary_v2 import histogram_pb
         from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 

@@ -1,4 +1,4 @@
-"""What a run reports to while it goes on, and how it does without."""
+"""The protocol of trackers, and a wrapper with which a run continues if its tracker fails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..console import say
 
 
 class Tracker(Protocol):
-    """Where a run reports to while it goes on."""
+    """A service or format that a run is logged to."""
 
     def log(self, first_iteration: int, history: History, gradient: Meta | None, seconds: float) -> None:
         """Take the rows of consecutive iterations, as ``MetaTrainer.run`` returns them.
@@ -28,32 +28,32 @@ class Tracker(Protocol):
         ...
 
     def diagnosis(self, iteration: int, row: dict[str, float], learned: dict[str, np.ndarray]) -> None:
-        """Take what is known of the meta-gradient after so many iterations, and learned hyperparameters."""
+        """Log diagnostics of the meta-gradient after a number of iterations, and learned hyperparameters."""
         ...
 
     def divergence(self, reason: str) -> None:
-        """Take note that training has stopped, as something is not finite."""
+        """Record that training has stopped because a value is not finite."""
         ...
 
     def evaluation(self, evaluation: Evaluation, metric: str) -> None:
-        """Take the outcome of an evaluation; ``metric`` names the loss (``"mse"``)."""
+        """Log the result of an evaluation; ``metric`` names the loss (``"mse"``)."""
         ...
 
     def figures(self, paths: dict[str, Path]) -> None:
-        """Take images by name."""
+        """Log images by name."""
         ...
 
     def checkpoint(self, path: Path) -> None:
-        """Take the final checkpoint."""
+        """Log the final checkpoint."""
         ...
 
     def finish(self, exit_code: int = 0) -> None:
-        """Send what is left and close; doing so again changes nothing."""
+        """Send the remaining data and close; further calls have no effect."""
         ...
 
 
 class NoTracker:
-    """A tracker that keeps nothing."""
+    """A tracker that stores nothing."""
 
     @staticmethod
     def _ignore(*_: object, **__: object) -> None:
@@ -63,9 +63,9 @@ class NoTracker:
 
 
 class Dispensable:
-    """A tracker that a run can do without: when it fails, that is said once, and it is told nothing more.
+    """A tracker whose failure does not stop the run: it is reported once, and no further calls are made.
 
-    Whatever is lost of it, a process, a disk, a home, the run's own files have all that it was told.
+    The files of the run have all metrics, whatever the tracker loses.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Dispensable:
         Args:
             start: makes it.
             required: whether to raise what that raises.
-            abandon: called when it is lost; may raise anything.
+            abandon: called when the tracker has failed; may raise any error.
         """
         self._tracker: Tracker = NoTracker()
         self._abandon = abandon
@@ -94,12 +94,12 @@ class Dispensable:
     def _dispensing(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - of whatever kind: the run goes on
+        except Exception as error:  # noqa: BLE001 - of any kind: the run continues
             self._tracker = NoTracker()
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
             with suppress(Exception):
                 say(
-                    f"{reason}. The run goes on; its folder has all metrics",
+                    f"{reason}. The run continues; its folder has all metrics",
                     "tracking stopped:",
                     "bold yellow",
                 )

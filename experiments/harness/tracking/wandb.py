@@ -63,7 +63,7 @@ def wandb_tracker(
 
     Raises:
         ValueError: if the mode is unknown, an interval is not a positive integer, or an online run could not
-            be opened (without login or network). One that is offline is done without, and that is said.
+            be opened (without login or network). If an offline run fails, this is reported.
     """
     if mode not in MODES:
         raise ValueError(f"mode={mode!r} is not one of {', '.join(MODES)}")
@@ -83,7 +83,7 @@ def wandb_tracker(
 
 
 def _abandon() -> None:
-    """Have its process, if it is gone, not be waited for at exit."""
+    """Prevent W&B's process, if it has ended, from being waited for at exit."""
     import wandb
 
     wandb.teardown()
@@ -119,7 +119,7 @@ class _WandbTracker:
         self._log_points([*self._points.rest(), Point(iteration, row, of_learned(learned))])
 
     def divergence(self, reason: str) -> None:
-        if self._mode == "online":  # offline there is nobody to be called
+        if self._mode == "online":  # offline nobody receives an alert
             self._run.alert(title="Meta-training diverged", text=reason, level="ERROR")
 
     def evaluation(self, evaluation: Evaluation, metric: str) -> None:
@@ -155,7 +155,7 @@ class _WandbTracker:
             self._run.log({STEP: end, **values, **histograms}, step=end)
 
     def _log_event(self, row: dict[str, Any]) -> None:
-        """Log something of now: in the row of the last iteration, which stays open until the next one."""
+        """Log values in the row of the last iteration, which remains open until the next one."""
         self._log_points(self._points.rest())
         end = self._points.end
         known = {} if end is None else {STEP: end}
@@ -165,7 +165,7 @@ class _WandbTracker:
 
 @contextmanager
 def _environment(directory: Path, mode: str) -> Iterator[None]:
-    """Have W&B keep its caches below ``directory``, not ask for a login, not report errors when offline.
+    """Let W&B keep its caches below ``directory``, not ask for a login, and not report errors when offline.
 
     It takes these settings from the environment only. What the user has set stays.
     """

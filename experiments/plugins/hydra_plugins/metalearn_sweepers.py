@@ -1,4 +1,4 @@
-"""Hydra's door to our sweepers: it accepts plugins from packages of this name alone.
+"""Hydra's entry point to the sweepers: it accepts plugins only from packages of this name.
 
 Every command of ours imports this file, so it imports nothing large until there is a sweep. What it imports
 is of the package that the command is of: ``experiments`` or, installed, ``metalearn_experiments``.
@@ -17,10 +17,10 @@ from omegaconf import DictConfig
 
 
 class _FromHydra(Sweeper):
-    """What both take from Hydra."""
+    """The part that both sweepers share."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Note the name of the package that the application is of, and what the sweep is made in."""
+        """Record the name of the application's package, and the environment of the sweep."""
         application: Any = task_function
         self._harness = type(application).__module__.partition(".app.")[0]
         launcher = Plugins.instance().instantiate_launcher(
@@ -36,7 +36,7 @@ class _FromHydra(Sweeper):
 
 
 class GridSweeper(_FromHydra):
-    """Every combination of the values given: ``hydra/sweeper=grid``."""
+    """Every combination of the given values: ``hydra/sweeper=grid``."""
 
     def __init__(self, params: Mapping[str, Any] | None) -> None:
         self._params = dict(params or {})
@@ -47,7 +47,7 @@ class GridSweeper(_FromHydra):
 
 
 class OptunaSweeper(_FromHydra):
-    """Combinations that a sampler of Optuna chooses: ``hydra/sweeper=optuna``."""
+    """Combinations chosen by a sampler of Optuna: ``hydra/sweeper=optuna``."""
 
     def __init__(self, params: Mapping[str, Any] | None, **settings: Any) -> None:
         self._params, self._settings = dict(params or {}), settings

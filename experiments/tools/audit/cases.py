@@ -1,4 +1,4 @@
-"""What a case of the audit is, and the inputs that cases are measured on."""
+"""Cases of the audit, and the random inputs on which they are measured."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 Draw = Callable[[np.random.Generator], np.ndarray]
-"""One input, drawn at random. Floating-point inputs are differentiated, whole numbers are not."""
+"""One random input. Floating-point inputs are differentiated, integers are not."""
 
 
 class Case(NamedTuple):
-    """Something to differentiate twice.
+    """A function whose second derivatives are measured.
 
     Attributes:
         name: as in Keras, and what is special about the case in brackets.
@@ -32,7 +32,7 @@ class Case(NamedTuple):
 
     @property
     def keras_name(self) -> str:
-        """The name without what is special about the case."""
+        """The name without the remark on the case."""
         return self.name.partition(" ")[0]
 
 
@@ -42,13 +42,13 @@ def normal(*shape: int) -> Draw:
 
 
 def spaced(*shape: int) -> Draw:
-    """Draw an order of evenly spaced numbers, so that no two are near: kinks of maxima are far."""
+    """Draw a random order of evenly spaced numbers, so that no two are close, where maxima have kinks."""
     size = int(np.prod(shape))
     return lambda random: random.permutation(size).reshape(shape) / 4 - size / 8
 
 
 def integers(*shape: int, below: int, start: int = 0) -> Draw:
-    """Draw whole numbers of at least ``start``."""
+    """Draw integers from ``start`` on."""
     return lambda random: random.integers(start, below, size=shape)
 
 
@@ -58,10 +58,10 @@ def probabilities(*shape: int) -> Draw:
 
 
 def one_hot(*shape: int) -> Draw:
-    """Draw rows of whole numbers, a single one of each 1 and the others 0."""
+    """Draw one-hot rows of integers."""
     return lambda random: np.eye(shape[-1], dtype=int)[random.integers(0, shape[-1], size=shape[:-1])]
 
 
 def signs(*shape: int) -> Draw:
-    """Draw whole numbers -1 and 1."""
+    """Draw integers that are -1 or 1."""
     return lambda random: random.choice([-1, 1], size=shape)

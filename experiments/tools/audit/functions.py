@@ -1,4 +1,4 @@
-"""Activations and losses, one case each; losses as functions of targets, if those are real, and outputs."""
+"""Activations and losses, a case for each; losses are functions of real targets and outputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UTILITIES = ("deserialize", "get", "serialize")
 """Functions in ``keras.activations`` and ``keras.losses`` that compute nothing."""
 
 ARGUMENTS: dict[str, dict[str, Any]] = {"threshold": {"threshold": 0.3, "default_value": 0.1}}
-"""What an activation cannot be called without."""
+"""Arguments that an activation requires."""
 
 ROWS, LABELS = normal(4, 3), integers(4, below=3)
 REAL, LIKELY, SIGNED = (ROWS, ROWS), (probabilities(4, 3), probabilities(4, 3)), (signs(4, 3), ROWS)
@@ -96,5 +96,5 @@ def losses() -> Iterator[Case]:
 
 
 def _of_soft_targets(loss: Callable[..., Any], scores: Any, outputs: Any) -> Any:
-    """Return the loss for targets that are a softmax: TensorFlow asks for rows with the sum 1."""
+    """Return the loss of targets that are a softmax, because TensorFlow requires rows with the sum 1."""
     return loss(keras.ops.softmax(scores), outputs)

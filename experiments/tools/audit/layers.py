@@ -1,4 +1,4 @@
-"""Layers of Keras, one case each."""
+"""Layers of Keras, a case for each."""
 
 from __future__ import annotations
 
@@ -194,13 +194,13 @@ OTHER: ByInputs = {
         )(x),
     },
 }
-"""Layers that are called otherwise than with one input, by family and inputs: functions of these."""
+"""Layers with more than one input or other arguments, as functions, by family and inputs."""
 
 SINGLE = (
     *("AdaptiveAveragePooling3D", "AdaptiveMaxPooling3D", "AveragePooling3D", "MaxPooling3D", "Resizing"),
     *("MelSpectrogram", *(f"UpSampling2D ({way})" for way in ("bilinear", "bicubic", "lanczos3"))),
 )
-"""Cases for which TensorFlow has kernels in float32 alone, or rounds to it."""
+"""Cases for which TensorFlow computes only in float32, or rounds to it."""
 
 
 EXCLUDED: dict[str, tuple[str, ...]] = {
@@ -221,11 +221,11 @@ EXCLUDED: dict[str, tuple[str, ...]] = {
         *("RandomSharpness", "RandomShear", "RandomTranslation", "RandomZoom", "Solarization"),
     ),
 }
-"""Classes in ``keras.layers`` that are left out, under the reason."""
+"""Classes in ``keras.layers`` that are excluded, by reason."""
 
 
 def layers() -> Iterator[Case]:
-    """Yield every case whose layer this version of Keras has, and ours."""
+    """Yield every case whose layer exists in this version of Keras, and the layers of this package."""
     one_input: ByInputs = {
         (family, (draw,)): {name: partial(_call, make) for name, make in group.items()}
         for (family, draw), group in ONE_INPUT.items()

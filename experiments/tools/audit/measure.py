@@ -1,4 +1,4 @@
-"""Second derivatives of one case, in both modes, against differences; and the map over tasks."""
+"""Second derivatives of one case in both modes, compared with differences, and the map over tasks."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from metalearn.types import Structure
 from .cases import Case
 
 EXACT, WRONG, NONE = "exact", "wrong", "none"
-"""The verdicts on second derivatives: right, not what the gradient's differences say, or not to be had."""
+"""Results for second derivatives: correct, different from differences of the gradient, or missing."""
 
 TOLERANCE = {"float64": 1e-6, "float32": 1e-3}
 """Largest relative error that counts as exact."""
 
 STEP = {"float64": 1e-3, "float32": 2.0**-4}
-"""Of the differences: the wider, the less rounding counts."""
+"""Step of the finite differences; with a wider step, rounding has less effect."""
 
 
 class Row(NamedTuple):
-    """What was measured of a case.
+    """The measurements of a case.
 
     Attributes:
         case: what was measured.
@@ -66,7 +66,7 @@ class Row(NamedTuple):
 
 
 def precision(case: Case) -> str:
-    """Return the type that a case is measured in."""
+    """Return the floating-point type in which a case is measured."""
     return "float32" if case.single else "float64"
 
 
@@ -106,7 +106,7 @@ def measure(case: Case) -> Row:
 def _function_and_point(
     case: Case, random: np.random.Generator
 ) -> tuple[Callable[[Structure], tf.Tensor], Structure, bool]:
-    """Return a case as a function of nested float64 tensors, where to take it, and whether it is flagged."""
+    """Return a case as a function of nested float64 tensors, its arguments, and whether it is flagged."""
     drawn = [draw(random) for draw in case.inputs]
     real = [np.issubdtype(array.dtype, np.floating) for array in drawn]
     x = {"inputs": [tf.constant(array) for array, is_real in zip(drawn, real, strict=True) if is_real]}
@@ -137,7 +137,7 @@ def _function_and_point(
 
 
 def _of_model(model: keras.Model, random: np.random.Generator) -> Callable[..., tf.Tensor]:
-    """Return the training-mode outputs as a function of inputs and parameters, on drawn statistics."""
+    """Return the training-mode outputs as a function of inputs and parameters, with random statistics."""
     state = {
         key: tf.constant(random.uniform(0.5, 1.5, value.shape), value.dtype)
         if value.dtype.is_floating
@@ -163,7 +163,7 @@ def _gradient(function: Callable[[Structure], tf.Tensor], x: Structure) -> Struc
 def _mapped(
     function: Callable[[Structure], tf.Tensor], x: Structure, v: Structure, product: Structure
 ) -> tuple[str, float]:
-    """Return why products cannot be mapped over two tasks, or ``""`` and how far the mapped ones are off.
+    """Return why products cannot be mapped over two tasks, or ``""`` and the error of mapped products.
 
     Forward over reverse is tried first, reverse over reverse where that fails.
     """
@@ -189,7 +189,7 @@ def _mapped(
 
 
 def obstacle(error: BaseException) -> str:
-    """Say in a few words what stands in the way of a map over tasks."""
+    """Return a short text on why tasks cannot be mapped."""
     text = str(error)
     differing = re.search(r"Input \"(\w+)\" of op '(\w+)' expected to be (not )?loop invariant", text)
     if differing:
@@ -209,7 +209,7 @@ def obstacle(error: BaseException) -> str:
 
 
 def operation_of(error: BaseException) -> str:
-    """Name the operation without a derivative."""
+    """Return the name of the operation without a derivative."""
     named = re.search(r"operation (\w+) has no|no entry for: (\w+)", str(error))
     return next(filter(None, named.groups())) if named else str(error).partition("\n")[0]
 
@@ -224,7 +224,7 @@ def norm(structure: Structure) -> float:
 
 @contextmanager
 def computing_in(dtype: str) -> Iterator[None]:
-    """Make Keras build layers of a type, on TensorFlow as it is by default; leave everything as it was."""
+    """Let Keras build layers of a type, with TensorFlow's default settings; restore settings afterwards."""
     floatx, policy = keras.config.floatx(), keras.config.dtype_policy()
     deterministic = tensorflow_config.is_op_determinism_enabled()
     keras.config.set_floatx(dtype)
@@ -242,7 +242,7 @@ def computing_in(dtype: str) -> Iterator[None]:
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Keep TensorFlow from logging the operations that it cannot map."""
+    """Prevent TensorFlow from logging the operations that it cannot map."""
     logger: Any = tf.get_logger()
     level = logger.level
     logger.setLevel(logging.CRITICAL)

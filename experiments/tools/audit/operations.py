@@ -1,4 +1,4 @@
-"""Functions of ``keras.ops`` and TensorFlow as operations: those of matrices alone, and a list."""
+"""Functions of ``keras.ops`` and TensorFlow: all functions of matrices, and a list of others."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ MODULES: dict[str, ModuleType] = {
     "tf.math": tf.math,
     "tf.linalg": tf.linalg,
 }
-"""Whose public functions are tried, each under the first name."""
+"""Modules whose public functions are measured, each under its first name."""
 
 ops = keras.ops
 
 
 def fixed(*values: Any) -> Draw:
-    """Draw nothing: always the values."""
+    """Return constant values instead of random ones."""
     return lambda random: np.array(values, float)
 
 
@@ -32,7 +32,7 @@ MATRIX = fixed([0.8, 0.25, 0.3], [0.35, 0.75, 0.2], [0.28, 0.4, 0.7])
 SECOND = fixed([0.45, 0.65, 0.5], [0.22, 0.55, 0.33], [0.6, 0.38, 0.47])
 THIRD = fixed([0.91, 0.86, 0.94], [0.88, 0.92, 0.85], [0.9, 0.83, 0.95])
 PLAIN = (MATRIX, SECOND, THIRD)
-"""What functions are tried on: within the domain of most, no two entries equal, well conditioned."""
+"""Arguments of functions: in the domain of most, without equal entries, well conditioned."""
 
 ZERO, ZEROS = fixed(0.5, 0.0, 0.7), fixed(0.0, 0.0, 0.0)
 IMAGE, VOLUME, KERNEL, SEQUENCE = (
@@ -198,13 +198,13 @@ LISTED: dict[tuple[Draw, ...], dict[str, Callable[..., Any]]] = {
     (VOLUME,): {"tf.nn.max_pool3d": lambda x: tf.nn.max_pool3d(x, 2, 2, VALID)},
     (normal(1, 4, 4, 2),): {"tf.nn.local_response_normalization": tf.nn.local_response_normalization},
 }
-"""Functions that take more than tensors, and points at which some have no derivative, by inputs."""
+"""Functions with other arguments, or without a derivative at the default arguments, by inputs."""
 
 SINGLE = (
     *("tf.image.resize", "tf.image.crop_and_resize", "keras.ops.image.resize", "tf.nn.ctc_loss"),
     *("keras.ops.ctc_loss", "tf.nn.max_pool3d", "tf.nn.local_response_normalization"),
 )
-"""What TensorFlow computes in float32 alone, or rounds to it."""
+"""Functions that TensorFlow computes only in float32, or rounds to it."""
 
 EXCLUDED = {
     "of whole numbers": ("keras.ops.ctc_decode", "keras.ops.multi_hot", "keras.ops.one_hot"),
@@ -213,7 +213,7 @@ EXCLUDED = {
     "round to float32 within": ("keras.ops.nanquantile", "keras.ops.quantile"),
     "take more arguments, and are within others": ("keras.ops.fold", "keras.ops.unfold"),
 }
-"""Functions that are left out, under the reason."""
+"""Functions that are excluded, by reason."""
 
 
 def operations() -> Iterator[Case]:
@@ -238,7 +238,7 @@ def operations() -> Iterator[Case]:
 
 
 def _inputs(function: Callable[..., Any]) -> tuple[Draw, ...]:
-    """Return the matrices that a function takes and makes floating-point tensors of, none if it does not."""
+    """Return the matrices that a function accepts and maps to floating-point tensors; none otherwise."""
     random = np.random.default_rng(0)
     for count in range(1, len(PLAIN) + 1):
         try:

@@ -1,4 +1,4 @@
-"""First, second and third derivatives of one function, each against differences of the one before."""
+"""First, second and third derivatives of a function, each compared with differences of the previous order."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from .measure import (
 ORDINALS = ("first", "second", "third")
 
 FAILURES = (ValueError, LookupError, TypeError, NotImplementedError, tf.errors.OpError)
-"""What a missing derivative raises, under ``explained`` or from the gradient's own code."""
+"""Errors of missing derivatives, under ``explained`` or from the code of the gradient."""
 
 
 FLAT = 1e-10
-"""Derivatives that count as zero."""
+"""Largest derivatives that count as zero."""
 
 
 class Orders(NamedTuple):
-    """What was measured of a function.
+    """The measurements of a function.
 
     Attributes:
         case: what was measured.
@@ -52,7 +52,7 @@ class Orders(NamedTuple):
 
     @property
     def fault(self) -> str:
-        """Say which derivative is wrong or missing, and how; ``""`` if all are right."""
+        """Return which derivative is wrong or missing, and how; ``""`` if all are correct."""
         if self.missing:
             return f"{ORDINALS[len(self.errors)]}: none, {self.missing}"
         if not self.errors or self.errors[-1] <= TOLERANCE[precision(self.case)]:
@@ -103,7 +103,7 @@ def measure_orders(case: Case) -> Orders:
 
 
 def _bent(case: Case) -> Callable[[list[tf.Tensor]], tf.Tensor]:
-    """Return a scalar function that bends also where that of the case is linear."""
+    """Return a scalar function that is nonlinear also where the function of the case is linear."""
     dtype = "float32" if case.single else "float64"
 
     def scalar(x: list[tf.Tensor]) -> tf.Tensor:
@@ -125,7 +125,7 @@ def _constants(shape: tf.TensorShape) -> np.ndarray:
 def _derivative(
     function: Callable[[list[tf.Tensor]], tf.Tensor], x: list[tf.Tensor], v: list[tf.Tensor], order: int
 ) -> Any:
-    """Return the value at order 0, then the gradient of the derivative of one order less along ``v``."""
+    """Return the value for order 0, otherwise the gradient of the previous order's derivative along ``v``."""
     if not order:
         return function(x)
     with tf.GradientTape() as tape:
@@ -143,13 +143,13 @@ def _along(x: list[tf.Tensor], gradient: Any, v: list[tf.Tensor]) -> tf.Tensor:
 
 
 def _filled(x: list[tf.Tensor], gradient: Any) -> Any:
-    """Return a gradient with zeros in the place of None."""
+    """Return a gradient in which None is replaced by zeros."""
     if not isinstance(gradient, list):
         return gradient
     return [tf.zeros_like(leaf) if part is None else part for leaf, part in zip(x, gradient, strict=True)]
 
 
 def _reason(error: BaseException) -> str:
-    """Say in a few words why there is no derivative."""
+    """Return a short text on why there is no derivative."""
     operation = operation_of(error)
     return operation.partition(":")[0].partition(" (")[0] if " " in operation else f"{operation} has none"

@@ -1,4 +1,4 @@
-"""Meta-gradients through pooling, after two inner steps, in every program that tasks are mapped in."""
+"""Meta-gradients through pooling after two inner steps, in every kind of program that maps tasks."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ POOLINGS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "keras.layers.GlobalMaxPooling2D": lambda x: keras.layers.GlobalMaxPooling2D()(x),
     "keras.layers.GlobalAveragePooling2D": lambda x: keras.layers.GlobalAveragePooling2D()(x),
 }
-"""Of images ``[N, height, width, channels]``."""
+"""Poolings of images ``[N, height, width, channels]``."""
 
 CASES = [(name, "float64") for name in POOLINGS] + [(MAX_POOLING, "float32")]
-"""What to measure in which type: of Keras' max-pooling XLA has no second derivative in float64."""
+"""Poolings by type: XLA has no second derivative of Keras' max-pooling in float64."""
 
 TOLERANCE = {"float64": 1e-6, "float32": 1e-4}
 """Largest relative error that counts as exact."""
 
 PROGRAMS = {"graph": False, "XLA": True}
-"""What compiles the map over tasks, and whether that is XLA."""
+"""Ways to map tasks, and whether XLA compiles them."""
 
 Step = Callable[[Structure, Parameters], tuple[tf.Tensor, Parameters]]
-"""Of a task's data and initial parameters: the loss after the inner steps, and its gradient."""
+"""The loss after the inner steps and its gradient, as a function of data and initial parameters."""
 
 
 class Pooled(NamedTuple):
-    """How far meta-gradients are off, relative.
+    """The relative errors of meta-gradients.
 
     Attributes:
         name: of the pooling.
@@ -61,7 +61,7 @@ class Pooled(NamedTuple):
     mapped: dict[str, float | str]
 
     def is_exact(self, error: float | str) -> bool:
-        """Return whether an error counts as none; NaN and reasons do not."""
+        """Return whether an error counts as zero; NaN and texts do not."""
         return not isinstance(error, str) and error <= TOLERANCE[self.precision]
 
 
@@ -139,7 +139,7 @@ def _problem(
 
 
 def _against_differences(step: Step, data: Structure, phi: Parameters, gradients: Parameters) -> float:
-    """Return how far the first task's gradient is off along a direction."""
+    """Return the error of the first task's gradient along a direction."""
     random = np.random.default_rng(1)
     first, start, gradient = (
         tf.nest.map_structure(lambda leaf: leaf[0], each) for each in (data, phi, gradients)

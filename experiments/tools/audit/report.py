@@ -1,4 +1,4 @@
-"""The audit as tables: every row in the terminal, what matters in a Markdown file."""
+"""The audit as tables: every row in the terminal, and a summary in a Markdown file."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ OURS = "metalearn.layers."
 MAPPED, SEQUENTIAL = "exact", "exact, one task at a time: no `vectorized_map`"
 
 WIDTH = 150
-"""Of the table, in characters, at least: names are not cut where lines are short."""
+"""Smallest number of characters of a line of the table, so that a narrow terminal does not cut names."""
 
 REMEDIES = {
-    "SpectralNormalization": "by design: it takes singular vectors for constants",
+    "SpectralNormalization": "by design: it treats singular vectors as constants",
     "categorical_crossentropy (logits, soft targets)": (
-        "what mixes targets and logits is taken for zero; for targets that are learned, use "
+        "the mixed derivative by targets and logits is zero; for learned targets, use "
         "`metalearn.losses.cross_entropy`, or call `tf.config.experimental.enable_op_determinism()`, as the "
         "commands here do"
     ),
 }
-"""What to say of a fault that no layer of ours mends."""
+"""Remedies for errors that no layer of this package fixes."""
 
 
 def cases() -> list[Case]:
@@ -70,7 +70,7 @@ def audit(write: str | None) -> int:
 
 
 def _measured(title: str, every: Sequence[Any], measure_one: Callable[[Any], Any]) -> list[Any]:
-    """Return the row of every case, saying in the terminal which is measured."""
+    """Return the row of every case, and show the current case in the terminal."""
     rows = []
     with console.status("") as status:
         for number, case in enumerate(every, 1):
@@ -107,7 +107,7 @@ def terminal_table(rows: Sequence[Row]) -> Table:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """Return the compact table: a line for each that is not exact, then those that are, by family."""
+    """Return the compact table: a line for each inexact case, then the exact ones by family."""
     good = [row for row in rows if row.verdict == EXACT]
     lines = ["| second derivative | of |", "|---|---|"]
     for row in rows:

@@ -1,4 +1,4 @@
-"""What the audit measures beside layers, activations and losses as functions of outputs, as tables."""
+"""Further tables of the audit: losses by targets, operations, and pooling."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .targets import ByTargets, losses_of_targets, measure_targets
 
 
 class Section(NamedTuple):
-    """One more table of the audit.
+    """A further table of the audit.
 
     Attributes:
         title: of the section.
@@ -34,7 +34,7 @@ class Section(NamedTuple):
 
 
 def of_targets(rows: Sequence[ByTargets]) -> str:
-    """Return a line for each loss that cannot be differentiated by its targets, then those that can."""
+    """Return a line for each loss without correct derivatives by its targets, then the other losses."""
     right = [row.name for row in rows if not row.fault]
     return (
         f"{len(rows)} losses with targets that are real numbers: gradients with respect to the targets, and "
@@ -45,7 +45,7 @@ def of_targets(rows: Sequence[ByTargets]) -> str:
 
 
 def of_operations(rows: Sequence[Orders]) -> str:
-    """Return a line for each function whose derivatives are not right, then those whose are."""
+    """Return a line for each function with wrong derivatives, then the other functions."""
     right = [row.case.name for row in rows if not row.fault and not row.is_constant]
     single = {row.case.name for row in rows if row.case.single}
     constant = [row.case.name for row in rows if row.is_constant]
@@ -64,7 +64,7 @@ def of_operations(rows: Sequence[Orders]) -> str:
 
 
 def of_pooling(rows: Sequence[Pooled]) -> str:
-    """Return a line for each way to pool, with the error under each way to run it."""
+    """Return a line for each kind of pooling, with the error of each kind of program."""
     lines = ["| pooling | in | eager | graph, mapped | XLA, mapped |", "|---|---|---|---|---|"]
     for row in rows:
         found = (row.eager, *row.mapped.values())
@@ -124,7 +124,7 @@ def _table(faults: Sequence[tuple[str, str]], right: Sequence[tuple[str, Sequenc
 
 
 def _remedy(name: str) -> str:
-    """Return what to do about a known culprit; ``x ** 2`` and ``tf.math.pow`` are one."""
+    """Return the remedy for a known faulty operation; ``x ** 2`` and ``tf.math.pow`` are the same one."""
     known = KNOWN.get(name.partition(" (")[0])
     return f"; {known.remedy}" if known else ""
 

@@ -1,4 +1,4 @@
-"""Losses as functions of their targets: gradients, and the derivatives that mix targets and outputs."""
+"""Losses as functions of their targets: gradients, and mixed derivatives by targets and outputs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .orders import FLAT
 ROWS, LIKELY = normal(4, 3), probabilities(4, 3)
 
 WHOLE = ("circle", "ctc", "categorical_generalized_cross_entropy", "sparse_categorical_crossentropy")
-"""Losses of Keras' whose targets are classes, which have no derivative."""
+"""Losses of Keras whose targets are classes, which have no derivative."""
 
 
 OTHERS: dict[str, tuple[Callable[..., Any], tuple[Draw, Draw]]] = {
@@ -35,11 +35,11 @@ OTHERS: dict[str, tuple[Callable[..., Any], tuple[Draw, Draw]]] = {
     "metalearn.losses.cross_entropy": (ml.losses.cross_entropy, (LIKELY, ROWS)),
     "metalearn.losses.mse": (ml.losses.mse, (ROWS, ROWS)),
 }
-"""Losses that are not of Keras."""
+"""Losses that are not part of Keras."""
 
 
 class ByTargets(NamedTuple):
-    """What was measured of a loss.
+    """The measurements of a loss.
 
     Attributes:
         name: of the loss.
@@ -57,7 +57,7 @@ class ByTargets(NamedTuple):
 
     @property
     def fault(self) -> str:
-        """Say what is wrong or missing; ``""`` if both are right."""
+        """Return which derivatives are wrong or missing; ``""`` if both are correct."""
         if self.missing:
             return f"none, {self.missing}"
         for label, error in (("gradient", self.gradient), ("mixed", self.mixed)):

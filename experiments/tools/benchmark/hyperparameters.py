@@ -9,14 +9,14 @@ import numpy as np
 FEATURES, CLASSES = 20, 10
 
 BATCH = 100
-"""Examples of an inner step where examples have weights; penalties are learned on all of them."""
+"""Examples of an inner step if examples have weights; penalties use all examples in each step."""
 
 ITERATIONS = 10
-"""Of a call, in other libraries."""
+"""Outer iterations of a call in other libraries."""
 
 
 class Rates(NamedTuple):
-    """Of descent: of the inner loop, and of the outer one, which has momentum 0.9."""
+    """Learning rates of the inner loop, and of the outer one, which has momentum 0.9."""
 
     inner: float
     outer: float
@@ -35,7 +35,7 @@ class Examples(NamedTuple):
 
 
 def examples(size: int, classes: int = 2) -> Examples:
-    """Return made-up examples, half of ``size`` for either loss, of classes by a random linear model."""
+    """Return synthetic examples, half of ``size`` for each loss, with classes of a random linear model."""
     random = np.random.default_rng(0)
     inputs, weights = random.normal(size=(size, FEATURES)), random.normal(size=(FEATURES, classes))
     found = np.argmax(inputs @ weights + 0.1 * random.normal(size=(size, classes)), 1).astype(np.int32)

@@ -13,13 +13,13 @@ ITERATIONS = 500
 
 
 def penalties(steps: int, size: int) -> Program:
-    """The loop that learns a penalty a feature."""
+    """Return the training loop of a penalty for each feature."""
     learner = ml.problems.logistic(FEATURES, ml.rules.sgd(PENALTIES.inner), steps)
     return _program(learner, examples(size), PENALTIES)
 
 
 def weights(steps: int, size: int) -> Program:
-    """The loop that learns a weight an example."""
+    """Return the training loop of a weight for each example."""
     layer = keras.layers.Dense(CLASSES, kernel_initializer="zeros")  # as other libraries start
     model = keras.Sequential([keras.Input([FEATURES]), layer])
     rule = ml.rules.sgd(WEIGHTS.inner)

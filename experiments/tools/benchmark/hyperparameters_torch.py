@@ -27,7 +27,7 @@ class Workload:
     rates: Rates
 
     def zero(self) -> None:
-        """Put the model's parameters back to where the inner loop starts."""
+        """Reset the model's parameters to the start of the inner loop."""
         for each in self.module.parameters():
             torch.nn.init.zeros_(each)
 
@@ -37,7 +37,7 @@ class Workload:
 
 
 def penalties(size: int) -> Workload:
-    """A penalty a feature, all examples in each step."""
+    """A penalty for each feature, with all examples in each step."""
 
     def outer(outputs: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
         return nn.binary_cross_entropy_with_logits(outputs[:, 0], classes)
@@ -53,7 +53,7 @@ def penalties(size: int) -> Workload:
 
 
 def weights(size: int) -> Workload:
-    """A weight an example, a mini-batch in each step."""
+    """A weight for each example, with a mini-batch in each step."""
 
     def inner(outputs: torch.Tensor, kernel: torch.Tensor, phi: torch.Tensor, batch: Any) -> torch.Tensor:
         _, classes, rows = batch
@@ -88,7 +88,7 @@ def by_hand(workload: Callable[[int], Workload], steps: int, size: int) -> Progr
 
 
 def torchopt(workload: Callable[[int], Workload], steps: int, size: int) -> Program:
-    """``torchopt.MetaSGD`` with the state taken and put back, as in its examples."""
+    """``torchopt.MetaSGD`` with the state saved and restored, as in its examples."""
     import torchopt as library
 
     given = workload(size)
@@ -110,7 +110,7 @@ def torchopt(workload: Callable[[int], Workload], steps: int, size: int) -> Prog
 
 
 def betty(workload: Callable[[int], Workload], steps: int, size: int) -> Program:
-    """As its example has it: a difference of inner gradients at theta_K, not a gradient through K steps."""
+    """Betty's example: a difference of inner gradients at theta_K, not a gradient through K steps."""
     from betty.configs import Config, EngineConfig
     from betty.engine import Engine
     from betty.problems import ImplicitProblem

@@ -1,4 +1,4 @@
-"""The workload of images: MAML with conv4 on made-up characters, in the numbers that all programs take."""
+"""The image workload: MAML with conv4 on synthetic characters, with the settings of all programs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INNER_RATE, OUTER_RATE = 0.4, 1e-3
 CLASSES, DRAWINGS, SIZE = 150, 20, 28
 
 ITERATIONS = 5
-"""Of a call."""
+"""Iterations of a call."""
 
 
 class Tasks(NamedTuple):

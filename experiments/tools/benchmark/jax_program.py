@@ -11,7 +11,7 @@ from .workload import AMPLITUDE, INNER_RATE, INPUTS, OUTER_RATE, PHASE, Program,
 
 
 def build(steps: int, size: int | Size) -> Program:
-    """Return the training loop; tasks are drawn a block of iterations at a time."""
+    """Return the training loop; the tasks of a block of iterations are drawn together."""
     size = size if isinstance(size, Size) else Size(size)
     shots = size.examples
 
@@ -70,7 +70,7 @@ def _sample(key: Any, size: Size) -> tuple[Any, Any]:
 
 
 def adam(gradients: Any, state: Any) -> tuple[Any, Any]:
-    """Adam as optax has it, without optax."""
+    """Adam as in optax, without the dependency."""
     first, second, count = state
     count = count + 1
     first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, gradients)

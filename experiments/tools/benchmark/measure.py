@@ -1,4 +1,4 @@
-"""Programs measured side by side: all are started, then each is called in turn, round after round."""
+"""Measurement of programs: all are started, then each is called in turn, round after round."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ...harness.app.quiet import THREADS
 WORKER = f"{__package__}.worker"
 
 PAUSE = 0.5
-"""Seconds before a call: threads of the program before spin on for a while, waiting for work."""
+"""Seconds to wait before a call, because idle threads of the previous program still use the processor."""
 
 
 class Measurement(NamedTuple):
-    """What was measured of a program.
+    """The measurements of a program.
 
     Attributes:
         program: its name.
@@ -29,7 +29,7 @@ class Measurement(NamedTuple):
         size: of the workload: width of the hidden layers, support images of a class, or ``"tasks=100"``.
         microseconds: of an iteration, one entry a round; empty if it failed.
         cpu_microseconds: of processor time, all threads together, likewise.
-        compile_seconds: of the first call, less a later one.
+        compile_seconds: of the first call, minus a later one.
         megabytes: that its peak memory grew by, from before it was built.
         failure: why there is nothing to report; empty if there is.
     """
@@ -45,14 +45,14 @@ class Measurement(NamedTuple):
 
     @property
     def median(self) -> float:
-        """Of the rounds, in microseconds an iteration; NaN if it failed."""
+        """Median over rounds, in microseconds per iteration; NaN if the program failed."""
         return float(np.median(self.microseconds)) if not self.failure else float("nan")
 
 
 def side_by_side(
     programs: list[str], steps: int, size: int | str, rounds: int, limit_seconds: float
 ) -> list[Measurement]:
-    """Measure programs in one round-robin; one that fails or takes too long to start is reported as such.
+    """Measure programs in turn; one that fails or takes too long to start is reported as such.
 
     Args:
         programs: names, see :data:`experiments.tools.benchmark.worker.MODULES`.
@@ -102,7 +102,7 @@ def _measurement(
 
 
 class _WorkerError(Exception):
-    """A worker that has nothing to say, and why."""
+    """A worker without a result, and the reason."""
 
 
 class _Worker:

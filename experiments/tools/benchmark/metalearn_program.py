@@ -9,7 +9,7 @@ import metalearn as ml
 from .workload import AMPLITUDE, INNER_RATE, INPUTS, OUTER_RATE, PHASE, Program, Size
 
 LOSS_INTERVAL = 10
-"""As ``conf/training/default.yaml`` has it."""
+"""The learning rates of ``conf/training/default.yaml``."""
 
 
 def build(steps: int, size: int | Size) -> Program:

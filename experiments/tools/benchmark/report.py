@@ -1,4 +1,4 @@
-"""The whole benchmark: measured, printed as tables, kept as CSV and as a figure."""
+"""The whole benchmark: measurements, tables, CSV and a figure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .measure import Measurement, side_by_side
 from .workload import Size
 
 OURS = ("metalearn", "checkpointed")
-"""How the names of programs begin that should run."""
+"""Prefixes of the names of programs that must not fail."""
 
 TRAINING = {
     "metalearn": "tensorflow",
@@ -32,10 +32,10 @@ TRAINING = {
     "higher": "higher",
     "TorchOpt": "torchopt",
 }
-"""Programs that train, and the package that each needs; the extra ``benchmark`` has them all."""
+"""Programs that train the default learner, and the package that each needs (all in extra ``benchmark``)."""
 
 SIZES = {"metalearn, sizes": "tensorflow", "JAX, sizes": "jax"}
-"""Programs that train at any size, likewise."""
+"""Programs that train at any size, in the same form."""
 
 IMAGES = {
     "metalearn, conv4": "tensorflow",
@@ -43,20 +43,20 @@ IMAGES = {
     "PyTorch, vmap": "torch",
     "JAX, jit of vmap": "jax",
 }
-"""Programs that train on images, likewise."""
+"""Programs that train on images, in the same form."""
 
 BILEVEL = {"metalearn": "tensorflow", "PyTorch": "torch", "TorchOpt": "torchopt", "Betty": "betty"}
 
 PENALTIES, WEIGHTS = (
     {f"{name}, {kind}": needs for name, needs in BILEVEL.items()} for kind in ("penalties", "weights")
 )
-"""Programs that learn hyperparameters, likewise."""
+"""Programs that learn hyperparameters, in the same form."""
 
 ESTIMATORS = dict.fromkeys(
     ("checkpointed", "unrolled", "truncated, window 1", "first_order", "reptile", "implicit, proximal 2"),
     "tensorflow",
 )
-"""Meta-gradients, likewise."""
+"""Programs that compute meta-gradients, in the same form."""
 
 WORKLOADS = (
     ("training", "width", TRAINING, "an iteration of training, {steps} inner steps"),
@@ -80,11 +80,11 @@ WORKLOADS = (
 programs, and what tables say."""
 
 TIMES = ["microseconds", "cpu_microseconds"]
-"""Of a measurement, what each round has."""
+"""Columns of a measurement that have a value for each round."""
 
 
 def benchmark(config: dict[str, Any]) -> int:
-    """Run the benchmark and keep it in ``<paths.runs>/benchmark/<time>/``; return the exit code."""
+    """Run the benchmark, store it in ``<paths.runs>/benchmark/<time>/``, and return the exit code."""
     place = Path(config["paths"]["runs"]) / "benchmark" / time.strftime("%Y-%m-%d_%H-%M-%S")
     found: list[Measurement] = []
     for section, size, programs, what in WORKLOADS:
@@ -117,7 +117,7 @@ def _sizes(settings: dict[str, Any], size: str | tuple[str, ...]) -> list[int | 
 
 
 def _table(title: str, group: list[Measurement]) -> Table:
-    """Return a table of programs that were measured side by side; ratios are to the first."""
+    """Return a table of programs that were measured together; ratios are relative to the first."""
     table = Table(title=title, title_justify="left", caption_justify="left")
     table.add_column("program")
     for heading in ("µs, median", "times the first", "CPU time", "compile s", "MB"):
@@ -136,7 +136,7 @@ def _table(title: str, group: list[Measurement]) -> Table:
 
 
 def _summary(found: list[Measurement]) -> Table:
-    """Return a table with a line for each size: our processor time, and that of the others as multiples."""
+    """Return a table with a line for each size: our processor time, and the others' as multiples of it."""
     table = Table(title="CPU time of an iteration by size", title_justify="left", caption_justify="left")
     for heading in ("size", "inner steps", "µs", *list(SIZES)[1:]):
         table.add_column(heading, justify="left" if heading == "size" else "right")
@@ -164,7 +164,7 @@ def _ratios(row: Measurement, first: Measurement) -> np.ndarray:
 
 
 def _csv(found: list[Measurement]) -> str:
-    """Return a line a round of each program, and one of each that failed."""
+    """Return a row for each round of each program, and one row for each program that failed."""
     lines = pd.DataFrame(row._asdict() for row in found).explode(TIMES)
     rounds = lines.groupby(level=0).cumcount().astype("Int64")
     lines.insert(lines.columns.get_loc(TIMES[0]), "round", rounds.where(lines["failure"] == ""))
@@ -172,7 +172,7 @@ def _csv(found: list[Measurement]) -> str:
 
 
 def _figure(found: list[Measurement]) -> Figure:
-    """Draw time, compile time and memory of the estimators against inner steps, a line of panels a width."""
+    """Draw time, compile time and memory of the estimators against inner steps, a row for each width."""
     widths = sorted({row.size for row in found})
     quantities = (
         ("time of a meta-gradient [ms]", lambda row: row.median / 1000),

@@ -15,7 +15,7 @@ EAGER_ITERATIONS, COMPILED_ITERATIONS = 3, 400
 
 
 def torch_func(steps: int, width: int) -> Program:
-    """``torch.compile`` of ``vmap`` of ``grad``, an optimizer step after each."""
+    """``torch.compile`` of ``vmap`` of ``grad``, with an optimizer step after each call."""
     model = _model(width)
     parameters = dict(model.named_parameters())
     optimizer = torch.optim.Adam(parameters.values(), lr=OUTER_RATE)
@@ -51,7 +51,7 @@ def torch_func(steps: int, width: int) -> Program:
 
 
 def learn2learn_style(steps: int, width: int) -> Program:
-    """A loop over tasks, parameters cloned and updated by ``torch.autograd.grad(create_graph=True)``."""
+    """A loop over tasks; parameters are cloned and updated by ``torch.autograd.grad(create_graph=True)``."""
     model = _model(width)
     optimizer = torch.optim.Adam(model.parameters(), lr=OUTER_RATE)
 
@@ -87,7 +87,7 @@ def higher(steps: int, width: int) -> Program:
 
 
 def torchopt(steps: int, width: int) -> Program:
-    """``torchopt.MetaSGD`` with the state taken and put back for each task, as in its MAML example."""
+    """``torchopt.MetaSGD`` with the state saved and restored for each task, as in its MAML example."""
     import torchopt as library
 
     model = _model(width)

@@ -1,4 +1,4 @@
-"""A program in a process of its own, which runs when it is told to and says how long it took.
+"""A program in a separate process, which is called by lines of standard input and reports its time.
 
 ``python -m experiments.tools.benchmark.worker <program> <inner steps> <size>``: for every line on standard
 input, one call, and on standard output a line of JSON. The first call compiles.
@@ -42,11 +42,11 @@ MODULES = {
     "reptile": "estimator_programs:reptile",
     "implicit, proximal 2": "estimator_programs:implicit",
 }
-"""Where each program is: ``module:function``."""
+"""The location of each program: ``module:function``."""
 
 
 def main(name: str, steps: int, size: int | Size) -> None:
-    """Serve until standard input ends."""
+    """Execute calls until standard input ends."""
     answers, sys.stdout = sys.stdout, sys.stderr  # libraries may print
     module, _, function = MODULES[name].partition(":")
     with_library = importlib.import_module(f"{__package__}.{module}")
@@ -62,7 +62,7 @@ def main(name: str, steps: int, size: int | Size) -> None:
 
 
 def _peak_megabytes() -> float:
-    """Return the most memory that this program has held; not getrusage, which counts the parent's too."""
+    """Return this process's peak memory; getrusage would include that of the parent."""
     status = Path("/proc/self/status")
     if not status.exists():
         return float("nan")

@@ -1,4 +1,4 @@
-"""The workload: meta-training of MAML on sinusoid regression, in the numbers that all programs take."""
+"""The workload: meta-training of MAML on sinusoid regression, with the settings of all programs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Program(NamedTuple):
 
 
 class Size(NamedTuple):
-    """What the sinusoid workload is scaled by.
+    """The sizes of the sinusoid workload.
 
     Attributes:
         width: of the hidden layers.
@@ -43,14 +43,14 @@ class Size(NamedTuple):
 
     @property
     def iterations(self) -> int:
-        """Of a call, which takes about half a second."""
+        """Iterations of a call, which takes about half a second."""
         layers = self.width + (self.depth - 1) * self.width**2
         work = self.tasks * self.examples * layers / (TASKS * SHOTS * 1640)
         return max(3, round(1000 / max(work, 1)))
 
     @property
     def block(self) -> int:
-        """Iterations whose tasks are drawn together: those of 64 MB, at most 250."""
+        """Iterations whose tasks are drawn together: as many as 64 MB hold, at most 250."""
         return max(1, min(250, self.iterations, 2**26 // (16 * self.tasks * self.examples)))
 
     def layers(self) -> list[tuple[int, int]]:
@@ -59,7 +59,7 @@ class Size(NamedTuple):
 
 
 def parsed(text: str) -> int | Size:
-    """Return the size of a workload that a command line has: a number, or ``"width=128,tasks=5"``."""
+    """Return the size of a workload from the command line: a number, or ``"width=128,tasks=5"``."""
     if text.isdecimal():
         return int(text)
     return Size(**{name: int(value) for name, _, value in (part.partition("=") for part in text.split(","))})

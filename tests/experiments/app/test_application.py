@@ -37,7 +37,7 @@ CASES = [
     ("task.frequency=[1,2]", ["task=sinusoid has none, task=harmonic has one"]),
     ("evaluation.task.shots=5", ["did you mean +evaluation.task.shots"]),
     ("optimizer.amsgrad=true", ["did you mean +optimizer.amsgrad?"]),
-    ("rule.learning_rate.per=element", ["rule.learning_rate is no object now"]),
+    ("rule.learning_rate.per=element", ["rule.learning_rate is not an object here"]),
     ("hydra/launcher=jobib", ["hydra/launcher=jobib (did you mean joblib?)"]),
     ("hydra.sweeper.parms=1", ["hydra.sweeper.params"]),
     ("task=null", ["task=null", "names no task", "sinusoid", "task.<setting>"]),
@@ -104,7 +104,7 @@ def test_a_page_without_an_algorithm_does_not_have_a_setting(monkeypatch, capfd)
 
 @pytest.mark.parametrize(("argument", "expected"), CASES, ids=[case[0] for case in CASES])
 def test_bad_input_gets_one_clear_message(argument, expected, monkeypatch, capfd, tmp_path):
-    """The exit code is 2, the message names the error, and there is neither a traceback nor a new folder."""
+    """Invalid input has the exit code 2 and a message that names the error, without traceback or folder."""
     runs = [] if argument.startswith("paths") else [f"paths.runs={tmp_path}"]
     code, _, message = outcome(monkeypatch, capfd, train.main, "train", argument, *runs)
     assert code == 2
@@ -128,13 +128,13 @@ def resolved(config):
 
 @pytest.mark.parametrize("word", [*ODD.split(), "a=" + "[" * 500, "a" * 5000 + "=1"])
 def test_odd_words_get_a_message(word, monkeypatch, capfd, tmp_path):
-    """Errors that Hydra raises before a task starts."""
+    """Errors that Hydra raises before a task starts have the exit code 2 and one message."""
     monkeypatch.chdir(tmp_path)
     code, _, message = outcome(monkeypatch, capfd, resolved, "train", word)
     assert code == 2
     assert "Traceback" not in message
     assert message.startswith("error: ")
-    if "no configuration comes of" in message:  # Hydra's own words may not say of what
+    if "no configuration can be composed" in message:  # Hydra's own words may not say of what
         assert word[:40] in message
 
 

@@ -88,7 +88,10 @@ def test_only_what_changes_a_program_has_a_folder_of_its_own(monkeypatch):
 
 
 def test_where_there_is_none(opened, monkeypatch, tmp_path):
-    """It is disabled, or its folder does not belong to the user; without a request there is no message."""
+    """The cache is disabled by a setting, by the user's own flag, or if others may write to its folder.
+
+    An error is raised only if the folder was requested.
+    """
     monkeypatch.setenv("TF_XLA_FLAGS", f"{compile_cache.FLAG}=/theirs")
     assert opened() is None
     monkeypatch.delenv("TF_XLA_FLAGS")
@@ -107,7 +110,7 @@ def test_where_there_is_none(opened, monkeypatch, tmp_path):
 
 
 def test_the_environment_stays_as_it_was(opened, monkeypatch):
-    """The setting is recorded with runs, and inherited by processes."""
+    """The environment variable is restored, because runs record it and processes inherit it."""
     monkeypatch.setattr(compile_cache, "opened", opened)
     for before in (None, "--tf_xla_clustering_debug"):
         if before is not None:
@@ -132,7 +135,7 @@ print(trainer.jit_compile, hashlib.sha256(state.encode()).hexdigest())
 
 @pytest.mark.slow
 def test_trained_parameters_have_the_same_bits(tmp_path):
-    """Results are equal without a cache, with an empty one, from the cache, and from a damaged one."""
+    """Results have equal bits without a cache, with an empty one, from it, and with a damaged one."""
 
     def trained(cache):
         done = subprocess.run(

@@ -61,7 +61,7 @@ def test_help_is_of_what_the_command_takes(command, shown):
 
 
 def test_help_of_the_training(shown):
-    """Groups have their choices; settings have a value, a kind and a description."""
+    """The help lists options of groups, and value, kind and description of settings."""
     text = shown("train", "--help")
     assert re.search(r"^  task=sinusoid +(\w+, )+harmonic,", text, re.MULTILINE)
     assert "sinusoid/truncated_maml" in text
@@ -90,7 +90,10 @@ def test_evaluation_shows_what_can_be_changed_of_a_run(shown):
 
 
 def test_hydra_s_own_help_is_there(tmp_path):
-    """It runs in a separate process, because Hydra's loggers write to the captured terminal here."""
+    """``--hydra-help`` prints Hydra's own help.
+
+    It runs in a separate process, because Hydra's loggers write to the captured terminal here.
+    """
     command = [sys.executable, "-m", "experiments.train", "--hydra-help"]
     environment = {**os.environ, "PYTHONPATH": str(CONFIGS.parent)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)

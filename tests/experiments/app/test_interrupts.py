@@ -31,7 +31,7 @@ def test_a_signal_is_collected_and_handlers_are_put_back(number):
 
 
 def test_a_call_that_does_not_end_is_not_waited_for():
-    """Half an hour of hashing outside the interpreter, like a compilation, ends after 0.5 s."""
+    """A call of half an hour that does not return to Python is ended soon after the grace time of 0.5 s."""
     root = str(Path(interrupts.__file__).parents[3])
     with subprocess.Popen(
         [sys.executable, "-c", BUSY], cwd=root, stdout=subprocess.PIPE, text=True

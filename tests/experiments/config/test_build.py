@@ -107,7 +107,7 @@ def test_the_sweep_over_algorithms_leaves_none_out():
 
 
 def test_the_first_experiment_is_the_default_written_out():
-    """It therefore has the same run id."""
+    """The page of the first experiment equals the default configuration, so that both have one run id."""
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         default, written = (
             hydra.compose("train", ["label=maml", "name=sinusoid", *words])

@@ -83,7 +83,7 @@ def test_every_setting_of_a_training_is_declared(pages):
 
 @pytest.mark.parametrize("command", TAKEN)
 def test_every_setting_of_a_command_is_declared(command):
-    """Settings of check_gradients are its own; all others of a training are found by their names."""
+    """Every setting in a command's configuration has a declaration, and vice versa for most commands."""
     taken = "train" if command == "check_gradients" else command
     paths = {path for path, _ in schema.leaves(composed(command)) if not path.endswith("_target_")}
     assert {path for path in paths if schema.declared(path, taken) is None} == set()
@@ -91,7 +91,7 @@ def test_every_setting_of_a_command_is_declared(command):
 
 
 def test_no_declaration_is_unused(pages):
-    """Each belongs to a page of conf/, or is a parameter of an object that can be built in its section."""
+    """Every declaration belongs to a page of ``conf/`` or to a parameter of an object that can be built."""
     used = {path for path, _ in pages} | {path.rsplit(".", 1)[0] for path, _ in pages}
     for section in OBJECTS:
         used |= {f"{section}.{name}" for _, names in constructors(section) for name in names}
@@ -152,7 +152,7 @@ def test_settings_of_objects_in_objects_are_checked(section, changes, message):
 
 
 def test_settings_of_other_objects_are_theirs():
-    """``hidden`` of a user's model may be a number, and ``amplitude`` of a user's task a word."""
+    """Settings of a user's model and task may have any values, also if they have names of declared ones."""
     config = composed("train")
     config["packages"] = ["mylab"]
     config["model"] = {"_target_": "mylab.models.net", "hidden": 40}

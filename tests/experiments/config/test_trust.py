@@ -156,7 +156,7 @@ def test_a_file_that_cannot_be_read_is_named(strange, text):
 def test_a_pipe_among_files_is_not_waited_for(strange, capfd):
     os.mkfifo(strange / "experiment" / "mine.yaml")
     assert run(None, [f"--config-dir={strange}", "experiment=mine"]) == 2
-    assert "mine.yaml is no file: it is not read" in capfd.readouterr().err
+    assert "mine.yaml is not a regular file and is not read" in capfd.readouterr().err
 
 
 def test_files_that_lead_to_themselves_are_refused_in_a_sweep_too(strange, capfd):
@@ -164,7 +164,7 @@ def test_files_that_lead_to_themselves_are_refused_in_a_sweep_too(strange, capfd
     for words in (["experiment=mine"], ["-m", "experiment=mine,sinusoid/maml", "seed=0,1"]):
         assert run(strange.parent / "runs", [f"--config-dir={strange}", *words]) == 2
         message = capfd.readouterr().err
-        assert "no configuration comes of" in message
+        assert "no configuration can be composed" in message
         assert "experiment=mine" in message
         assert "Traceback" not in message
 
@@ -180,7 +180,7 @@ def test_packages_are_not_imported_for_their_files(strange, capfd, monkeypatch, 
 
 
 def test_files_beside_ours_are_held_to_the_same(tmp_path, monkeypatch):
-    """A preset may set values of the sweeper, like the presets of this project, whose files are accepted."""
+    """Only this project's own files may hold settings of Hydra, and presets values of the sweeper."""
     for path in CONFIGS.rglob("*.yaml"):
         trust.examined(path)
     monkeypatch.setattr(trust, "CONFIGS", tmp_path)
@@ -223,11 +223,11 @@ def test_a_large_file_is_not_read(strange, capfd):
 )
 def test_the_main_configuration_is_ours(option, capfd):
     assert run(None, [option]) == 2
-    assert "is not taken" in capfd.readouterr().err
+    assert "is not allowed: the main configuration" in capfd.readouterr().err
 
 
 def test_a_stranger_s_settings_work(strange, short, capfd):
-    """A file of settings gives the same run as these settings on the command line."""
+    """Settings in an untrusted file give the same run as on the command line."""
     lines = ["# @package _global_", "defaults:", "  - override /rule: sgd", "rule: {learning_rate: 0.01}"]
     (strange / "experiment" / "mine.yaml").write_text("\n".join(lines))
     runs = strange.parent / "runs"

@@ -36,7 +36,7 @@ def test_they_are_drawn_alike_every_time(few):
 
 
 def test_drawings_of_a_letter_are_nearer_to_it_than_to_others(few):
-    """The nearest mean of ten drawings predicts the letter of the other ten with 8 times chance."""
+    """The nearest mean of ten drawings predicts the letters of the other ten, at 8 times chance."""
     images = few[0][0].reshape(len(few[0][1]), 20, -1).astype(float)
     means = images[:, :10].mean(1)
     distances = ((images[:, 10:, None] - means) ** 2).sum(-1)

@@ -41,7 +41,7 @@ def test_parts_share_no_example(path):
 
 
 def test_labels_are_made_wrong(path):
-    """Exactly 40 % of the labels are wrong, uniformly over classes, and the correct ones are returned."""
+    """Exactly 40 % of the labels are wrong, uniformly over classes, and ``info`` says which."""
     task = examples(path, SIZES, corruption=0.4).split("train").sample((0, 0), 1)
     true, given, wrong = (
         rows(task.support) % 4,

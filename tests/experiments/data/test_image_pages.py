@@ -42,7 +42,7 @@ def test_every_page_has_settings_that_there_are():
 
 
 def test_letters_have_the_same_pages():
-    """They differ only in the task and the name."""
+    """Pages of glyphs equal those of Omniglot except for the task and the name."""
     folder = CONFIGS / "experiment" / "glyphs"
     assert sorted(path.stem for path in folder.glob("*.yaml")) == PAGES
     for page in PAGES:
@@ -54,7 +54,7 @@ def test_letters_have_the_same_pages():
 
 @pytest.mark.parametrize(("shots", "ways"), [(5, 5), (1, 20)])
 def test_other_published_tasks_are_settings(shots, ways):
-    """The model has an output for each class."""
+    """Ways and shots of a task can be set, and the model has one output for each class."""
     options = [f"task.shots={shots}", f"task.ways={ways}", "label=test"]
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = hydra.compose("train", ["experiment=omniglot/maml", *options])
@@ -64,7 +64,7 @@ def test_other_published_tasks_are_settings(shots, ways):
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_is_trained(page, tmp_path, monkeypatch):
-    """Two iterations of a small version on noise have finite losses, and the result has an accuracy."""
+    """A small version of each page is trained for two iterations, with finite losses and an accuracy."""
     images = np.random.default_rng(0).integers(0, 255, (10, 20, 28, 28, 1)).astype(np.uint8)
     monkeypatch.setattr(sources, "_glyphs", lambda seed: dict(zip("ABCDEFGHIJ", images, strict=True)))
     assert run(tmp_path, [f"experiment=glyphs/{page}", *TINY]) == 0

@@ -33,7 +33,7 @@ def omniglots(tmp_path):
 
 
 def test_omniglot_is_read_as_it_is_published(omniglots):
-    """Images are 28 x 28 with white ink; each character occurs once, in the order of names."""
+    """Images are 28 x 28 with white ink, and each character occurs once, in the order of names."""
     tasks = omniglot(str(omniglots), ways=2, shots=1, queries=2, split=(4, 2, 2))
     assert tasks.images.shape == (CHARACTERS * DRAWINGS, 28, 28, 1)
     assert tasks.sizes == (DRAWINGS,) * CHARACTERS
@@ -83,7 +83,7 @@ def test_a_folder_of_images_is_a_set(images):
 
 
 def test_a_file_of_arrays_is_a_set_and_a_split_file_names_its_classes(tmp_path, capfd):
-    """CSV files with a row for each image, as published for mini-ImageNet."""
+    """A file of arrays is read as a set, and CSV files as for mini-ImageNet name the classes of parts."""
     made = np.arange(3 * 4, dtype=np.uint8).reshape(3, 4, 1, 1, 1).repeat(6, 2).repeat(6, 3)
     np.savez(tmp_path / "set.npz", owl=made[2], cat=made[0], dog=made[1])
     split = {}
@@ -106,19 +106,19 @@ def test_a_file_of_arrays_is_a_set_and_a_split_file_names_its_classes(tmp_path, 
     with pytest.raises(UsageError, match=r"test\.csv cannot be read as a list of classes .*columns filename"):
         folder(str(tmp_path / "set.npz"), **settings)
     np.savez_compressed(tmp_path / "bomb.npz", cat=np.zeros((100, 6, 6, 1), np.uint8))
-    with pytest.raises(UsageError, match=r"larger inside than outside: write it by numpy\.savez"):
+    with pytest.raises(UsageError, match=r"larger when unpacked: write it by numpy\.savez"):
         folder(str(tmp_path / "bomb.npz"), **settings)
 
 
 def test_what_is_too_large_for_an_image_is_not_read(images, omniglots, monkeypatch):
-    """A zip file of a few bytes may hold any number of zeros."""
+    """Images whose files are too large are an error, also if they are compressed in a zip file."""
     monkeypatch.setattr(reading, "LARGEST_IMAGE", 1000)
     (images / "owl" / "big.png").write_bytes(bytes(1001))
     with pytest.raises(UsageError, match=r"big\.png has 1001 bytes"):
         folder(str(images), ways=2, shots=1, queries=1, size=8)
     with zipfile.ZipFile(omniglots / "images_evaluation.zip", "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("images_evaluation/A/a/big.png", bytes(100_000))
-    with pytest.raises(UsageError, match=r"big\.png has 100000 bytes, of an image at most 1000 are read"):
+    with pytest.raises(UsageError, match=r"big\.png has 100000 bytes; an image may have at most 1000"):
         omniglot(str(omniglots))
 
 
@@ -161,7 +161,7 @@ def test_images_that_cannot_be_read_are_named(images, path, content, named):
 
 
 def test_glyphs_are_drawn_once(tmp_path, monkeypatch):
-    """They are read from the cache; a damaged cache is drawn again, and a read-only one is not used."""
+    """Glyphs are read from the cache; a damaged cache is replaced, and a read-only one is not used."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     drawn = []
 

@@ -14,7 +14,7 @@ JUDGES = ml.attacks.pgd_at([0, 0.5], steps=2)
 
 @pytest.mark.parametrize("steps", [0, 1])
 def test_they_are_the_judges(steps: int) -> None:
-    """Attacks on the initial or the adapted parameters, drawn as square images."""
+    """Images, predictions and accuracies equal those of attacks on the initial or adapted parameters."""
     random = np.random.default_rng(0)
     x, y = random.random((40, 9)).astype("float32"), random.integers(0, 3, 40).astype("int32")
     tasks = ml.tasks.dataset({"support": (x[:20], y[:20]), "query": (x[20:], y[20:])})

@@ -61,7 +61,7 @@ def test_where_an_interval_leaves_the_axis_it_is_marked():
 
 
 def test_a_variable_looks_the_same_whatever_is_beside_it():
-    """Parameters come first, so learned hyperparameters do not change their colours; 28 are distinguished."""
+    """28 variables have different styles, which do not depend on learned hyperparameters."""
     names = [f"parameters/{index}" for index in range(28)]
     found = looks(names)
     assert len({tuple(look.values()) for look in found.values()}) == 28

@@ -39,7 +39,7 @@ def test_it_is_what_the_learner_answers(learner: ml.MetaLearner, tasks: ml.tasks
 
 
 def test_it_says_which_answers_are_right() -> None:
-    """Errors are marked by a sign and not only by colour, before and after adaptation."""
+    """Correct and wrong predictions are marked by signs, before and after adaptation."""
     images = np.zeros((2, 1, 4, 4, 3))
     answers = {0: np.array([[1], [1]]), 1: np.array([[0], [0]])}
     figure = episodes.draw(

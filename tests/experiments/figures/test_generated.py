@@ -12,7 +12,7 @@ TASKS = ml.tasks.Ring(examples=5, noise_size=3)
 
 
 def test_they_are_the_generators() -> None:
-    """A linear generator, compared with NumPy, on noise that does not occur in training."""
+    """Points equal those of a linear generator in NumPy, on noise that does not occur in training."""
     generator = ml.models.mlp(3, (), 2)
     meta = ml.functional.initialize(generator, 1)
     found = generated.generated(generator, meta, TASKS)

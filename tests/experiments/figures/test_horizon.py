@@ -13,7 +13,7 @@ RATE, STEPS = 0.5, 4
 
 @pytest.mark.slow
 def test_measured_are_closed_forms():
-    """Steps halve the cotangent; the exact estimate has no variance, and evolution is close to it."""
+    """Norms of cotangents, variances and distances equal closed forms; those of evolution are close."""
     problem = ml.BilevelProblem(
         start=lambda phi, task: {"p": phi},
         inner_loss=lambda theta, phi, batch, model: tf.reduce_sum(theta["p"] ** 2) / 2,

@@ -93,7 +93,7 @@ def test_what_was_sick_long_ago_is_forgiven() -> None:
 
 
 def test_what_is_not_finite_is_sick() -> None:
-    """A run that stopped: the last row has no numbers."""
+    """If the last row has no numbers, three panels are assessed as unhealthy."""
     gone = {name: np.append(row[:-1], np.nan) for name, row in healthy().items()}
     found = verdicts(meta_gradients(ITERATIONS, gone, 25))
     assert [found[panel] for panel in (STABILITY, ORDER, NOISE)] == ["✗"] * 3

@@ -14,7 +14,7 @@ TASKS = ml.tasks.Rollouts(ml.tasks.environments.Navigation(), trajectories=4, ho
 
 
 def test_they_are_the_policys() -> None:
-    """A linear policy, compared with NumPy, before adaptation and after one inner step."""
+    """Positions equal those of a linear policy in NumPy, before adaptation and after one inner step."""
     model = ml.models.mlp(2, (), 2)
     learner = ml.problems.policy(TASKS.environment, model, ml.rules.sgd(0.05), deviation=0.3)
     # One task after the other is quicker to trace.

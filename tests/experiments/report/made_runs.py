@@ -57,12 +57,12 @@ def spare(monkeypatch):
 
 
 def make_group(label, losses, **changes):
-    """Return runs that are not on disk, a row, settings and losses each.
+    """Return runs that are not on disk: for each, a row, settings and losses.
 
     Args:
         label: their name in tables.
         losses: mean over tasks of each seed, ``[n, S+1]``: the two tasks are 0.5 below and above it.
-        changes: settings beside the label, by section.
+        changes: other settings than the label, by section.
     """
     config = {"name": "sinusoid", "label": label, "task": TASK, "learner": {"steps": 1}, **changes}
     config |= {"training": {"iterations": 100}}
@@ -79,7 +79,7 @@ def make_group(label, losses, **changes):
 
 
 def stopped(group, seed, reason, **changes):
-    """Return a run that has no numbers, of the settings of a group's first."""
+    """Return a run without results, with the settings of a group's first run."""
     row, settings, _ = group[0]
     other = {**row, "seed": seed, "reason": reason}
     if changes:
@@ -88,7 +88,7 @@ def stopped(group, seed, reason, **changes):
 
 
 def collected(*groups):
-    """Return groups as what was found below a folder."""
+    """Return groups in the form of runs that were found in a folder."""
     made = {f"run{index}": each for index, each in enumerate(each for group in groups for each in group)}
     frames = [
         pd.DataFrame.from_dict({run: each[part] for run, each in made.items()}, orient="index", dtype=kind)
@@ -99,6 +99,6 @@ def collected(*groups):
 
 
 def table_of(*groups, baseline="none"):
-    """Return the one table of groups that were evaluated on the same tasks."""
+    """Return the table of groups that were evaluated on the same tasks."""
     (table,) = tables(collected(*groups), baseline)
     return table

@@ -38,7 +38,10 @@ def test_what_the_label_determines_is_left_out_but_for_the_number_of_inner_steps
 
 
 def test_settings_that_vary_within_a_label_have_a_column():
-    """A copy of the number of steps has none, and a title names what others of the label do not share."""
+    """Settings that vary have a column, without copies of the number of steps, and titles name them.
+
+    A title omits settings that all rows of its label share.
+    """
     found = rows(
         {"learner": {"steps": 1}, **rule(0.01)},
         {"learner": {"steps": 5}, **rule({"_target_": "metalearn.rules.learned", "steps": 5})},
@@ -59,7 +62,7 @@ def test_settings_that_vary_within_a_label_have_a_column():
 
 
 def test_a_copy_of_a_setting_has_no_column():
-    """Where it is set: a rate for each step, or one for all."""
+    """A number of steps that equals K has no column, and one that differs has a column."""
     learned = {"_target_": "metalearn.rules.learned", "per": "element"}
     found = rows(
         {"learner": {"steps": 1}, **rule(learned)},
@@ -82,7 +85,7 @@ def test_a_grid_has_its_two_settings_and_no_third_that_goes_with_one():
 
 
 def test_points_drawn_at_random_keep_all_their_settings():
-    """Each value comes once, so that each setting is a function of any other."""
+    """If each value occurs once, every setting has a column, although each is a function of any other."""
     found = rows(
         *({"optimizer": {"clipnorm": clip}, **rule(rate)} for clip, rate in ((1, 0.3), (2, 0.1), (3, 0.2)))
     )

@@ -12,7 +12,10 @@ def texts(labels):
 
 
 def test_final_losses_are_marks_with_bars_up_to_where_a_row_diverges():
-    """The bar of 2 and 2.1 is 12.7062 * 0.05 to each side; a single seed has none."""
+    """Marks and bars equal the table's, and a row has none after it diverges.
+
+    The bar of 2 and 2.1 has a length of 12.7062 * 0.05 to each side; a single seed has none.
+    """
     groups = [
         make_group("maml", [[4, 2.0], [4, 2.1]]),
         make_group("one", [[4, 3]]),
@@ -33,7 +36,7 @@ def test_final_losses_are_marks_with_bars_up_to_where_a_row_diverges():
 
 
 def test_where_a_bar_leaves_the_axis_there_is_an_arrow():
-    """It reaches from below 0 to above the largest mean."""
+    """A bar from below 0 to above the largest mean ends at the edges of the axis, with arrows."""
     figure = comparison(table_of(make_group("maml", [[4, 1], [4, 3]])), {})
     (axes,) = figure.axes
     bar = axes.lines[2].get_xdata()

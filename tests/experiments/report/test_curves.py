@@ -38,7 +38,10 @@ def test_lines_are_means_over_seeds_and_bands_their_range():
 
 
 def test_learning_curves_are_medians_of_windows(tmp_path, monkeypatch):
-    """Of 400 iterations, 100 points: medians of fours, then means of seeds; one may explode."""
+    """A curve of 400 iterations has 100 points: means over seeds of medians of four iterations.
+
+    A single iteration with a large loss is not visible.
+    """
     made_runs.spare(monkeypatch)
     training = np.random.default_rng(0).uniform(1, 2, (2, 400))
     training[1, 7] = 1e6

@@ -13,7 +13,7 @@ def group(label="maml", seeds=2, steps=1, rate=0.1):
 
 
 def lines(*groups):
-    """Return what is listed beside the one table of groups."""
+    """Return the lines on missing runs of the table of groups."""
     found = collected(*groups)
     (table,) = tables(found, "none")
     return listing(table, found)

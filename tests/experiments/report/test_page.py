@@ -11,7 +11,7 @@ NASTY = '<script>alert(1)</script>" onload="x'
 
 
 class Elements(HTMLParser):
-    """Collects elements with their attributes, and the text between them."""
+    """A parser that collects elements with their attributes, and the text between them."""
 
     def __init__(self, text):
         super().__init__()

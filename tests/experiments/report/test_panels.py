@@ -29,7 +29,7 @@ def test_many_lines_have_a_panel_each_with_the_others_behind():
 
 
 def test_names_are_drawn_as_they_are():
-    """An invalid formula would stop the report, and a legend omits names that start with _."""
+    """Names with invalid formulas, leading underscores or many characters are drawn literally."""
     names = [r"$\bad$", "_under", "x" * 100]
     lines = [Line(name, np.arange(3), np.ones((2, 3))) for name in names]
     figure = panels.draw(lines, "cost in $", "x", "y")

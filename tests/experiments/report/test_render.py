@@ -16,9 +16,9 @@ def test_csv_has_the_numbers_themselves():
     names, *lines = csv.reader(io.StringIO(render.comma_separated(table_of(GOOD, FAR, baseline="good"))))
     assert names == [
         "algorithm", "n", "before", "before ±", "before, median", "before, diverged", "after 1", "after 1 ±",
-        "after 1, median", "after 1, diverged", "less good, after 1, over tasks",
-        "less good, after 1, over tasks ±", "less good, after 1, over seeds",
-        "less good, after 1, over seeds ±", "diverged at", "ms / iteration", "learned",
+        "after 1, median", "after 1, diverged", "minus good, after 1, over tasks",
+        "minus good, after 1, over tasks ±", "minus good, after 1, over seeds",
+        "minus good, after 1, over seeds ±", "diverged at", "ms / iteration", "learned",
     ]  # fmt: skip
     assert lines[0][:2] == ["good", "2"]
     numbers = [float(text) for text in lines[0][2:10]]
@@ -46,4 +46,4 @@ def test_markdown_and_latex_show_the_best_and_escape_the_rest():
 def test_the_caption_says_over_what_intervals_are():
     caption = render.caption(table_of(GOOD, FAR, baseline="good"))
     assert "mean over n seeds ± 95 % t interval over seeds" in caption
-    assert "Less good: mean difference ± 95 % t interval; over tasks, each averaged over seeds" in caption
+    assert "Minus good: mean difference ± 95 % t interval. Over tasks, each averaged over seeds" in caption

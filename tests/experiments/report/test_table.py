@@ -24,7 +24,7 @@ def cells(table, row):
     [(2, 12.7062), (3, 4.3027), (4, 3.1824), (5, 2.7764), (10, 2.2622), (30, 2.0452), (121, 1.9799)],
 )
 def test_intervals_are_quantiles_of_student_s_t_times_standard_errors(count, expected):
-    """Table 12 of Biometrika Tables for Statisticians (Pearson and Hartley 1966), to four places."""
+    """Half widths equal table 12 of Biometrika Tables (Pearson and Hartley 1966), to four places."""
     assert interval(count, 3 * np.sqrt(count)) == pytest.approx(3 * expected, abs=2e-4)
 
 
@@ -33,7 +33,10 @@ def test_one_number_has_no_interval():
 
 
 def test_the_best_is_marked_where_its_interval_is_below_all_others():
-    """Half widths are 12.7062 * 0.05 = 0.635: 1.05 + 0.635 is below 5.05 - 0.635, not below 2 - 0.635."""
+    """The best mean is marked only if its interval is below all others.
+
+    Half widths are 12.7062 * 0.05 = 0.635: 1.05 + 0.635 is below 5.05 - 0.635, not below 2 - 0.635.
+    """
     assert best(GOOD, FAR) == [[False, True], [False, False]]
     near = make_group("near", [[4, 1.95], [4, 2.05]])
     assert best(GOOD, FAR, near) == [[False, False]] * 3
@@ -55,7 +58,7 @@ def test_what_diverges_is_worse_than_all():
 
 
 def test_what_was_evaluated_after_fewer_steps_stands_beside_the_others():
-    """An oracle has no inner steps: a missing number is a dash, and a single number is not marked as best."""
+    """Rows with fewer inner steps have dashes in later columns, and a single number is not the best."""
     oracle = make_group("oracle", [[0.5], [0.6]])
     table = table_of(FAR, oracle, baseline="far")
     assert table.steps == [0, 1]
@@ -76,16 +79,17 @@ def test_the_baseline_is_the_one_of_the_fewest_steps():
     five, one = (make_group("maml", [[4, 3]], learner={"steps": steps}) for steps in (5, 1))
     table = table_of(five, one, GOOD, baseline="maml")
     assert table.baseline == "maml, K = 1"
-    assert "less maml, K = 1, after 1, ± over tasks" in render.texts(table, str, str)
+    assert "minus maml, K = 1, after 1, ± over tasks" in render.texts(table, str, str)
     other = table_of(GOOD, FAR, baseline="maml")
     assert other.baseline is None
     assert not [name for name in render.texts(other, str, str) if "less" in name]
 
 
 def test_differences_are_over_tasks_and_over_the_seeds_that_both_have():
-    """Tasks lie 0.5 below and above in all, so that their differences are alike; those of seeds are 4 and 6.
+    """Differences equal those by hand, over tasks and over the two common seeds.
 
-    The baseline lacks the third seed.
+    Losses of all tasks are 0.5 below or above, so that their differences are equal; those of seeds are 4 and
+    6. The baseline lacks the third seed.
     """
     far = make_group("far", [[4, 5.0], [4, 7.1], [4, 12.0]])
     table = table_of(GOOD, far, baseline="good")
@@ -94,7 +98,7 @@ def test_differences_are_over_tasks_and_over_the_seeds_that_both_have():
 
 
 def test_the_best_comes_first_and_what_diverges_last():
-    """Of two that diverge, first the one that does so later; all of them keep medians."""
+    """Rows are ordered by loss; diverged ones are last, those that diverge later first, with medians."""
     losses = [4, 3], [4, 1], [1, 99], [np.inf, 1]
     table = table_of(*(make_group(str(index), [each]) for index, each in enumerate(losses)))
     assert table.rows["label"].to_list() == ["1", "0", "2", "3"]

@@ -68,7 +68,10 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
 
 
 def test_the_newest_that_can_be_used_is(tmp_path, capfd):
-    """Damaged ones are reported. It is an error if none of them is valid, but not if there is none."""
+    """The newest valid checkpoint is used, and damaged ones are reported.
+
+    It is an error if none of them is valid, but not if there is none.
+    """
     taken = []
     assert not checkpoints.recover(tmp_path, RUN, taken.append)
     older, newer = (checkpoints.save(tmp_path, RUN, state(iteration)) for iteration in (3, 4))

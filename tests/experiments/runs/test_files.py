@@ -10,7 +10,10 @@ from experiments.harness.runs import files, metrics
 
 
 def test_a_file_is_on_disk_before_it_takes_its_place(tmp_path, monkeypatch):
-    """After a power failure there is the old or the new file: the content is flushed before the rename."""
+    """The content is flushed to disk before the file is renamed.
+
+    So after a power failure there is either the old or the new file.
+    """
     events = []
     fsync, replace = os.fsync, Path.replace
 

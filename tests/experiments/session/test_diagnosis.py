@@ -34,7 +34,7 @@ def bits(trainer):
 
 
 def test_the_next_update_is_the_one_that_follows():
-    """Ratios and rates equal those of the next update to 1e-6; the trainer does not change."""
+    """Ratios and rates equal those of the next update to 1e-5; the trainer does not change."""
     trainer = make_trainer()
     trainer.run(3)
     before, state, gradient = trainer.meta, bits(trainer), trainer.last_gradient
@@ -50,7 +50,7 @@ def test_the_next_update_is_the_one_that_follows():
 
 
 def test_an_update_that_cannot_be_made_is_nan():
-    """With a rate that makes the loss overflow, the trainer does not change."""
+    """If the next update is not finite, its ratios are NaN, and the trainer does not change."""
     trainer = make_trainer(1e30)
     state = bits(trainer)
     assert all(np.isnan(value) for value in next_update(trainer).values())
@@ -58,7 +58,7 @@ def test_an_update_that_cannot_be_made_is_nan():
 
 
 def test_nothing_is_built_without_an_interval(tmp_path, monkeypatch):
-    """No diagnostics are computed, no file is written, and no limit is set."""
+    """Without an interval, no diagnostics are computed, no file is written and no call is shortened."""
     monkeypatch.setattr(ml.diagnostics, "measure", lambda *_: pytest.fail("a diagnosis is built"))
     trainer = make_trainer()
     diagnose = diagnoses(trainer, tmp_path, None)
@@ -70,7 +70,7 @@ def test_nothing_is_built_without_an_interval(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_training_s_program_is_the_same(tmp_path):
-    """Diagnostics at 0 and 4 change neither trace, graph nor bits, and add a row each."""
+    """Diagnostics at iterations 0 and 4 add rows, and change neither the training's graph nor its bits."""
     plain, diagnosed = make_trainer(), make_trainer()
     path = tmp_path / "diagnostics.csv"
     diagnose = diagnoses(diagnosed, tmp_path, 4)
@@ -94,7 +94,7 @@ def operations(trainer):
 
 
 def test_what_cannot_be_diagnosed_is_trained(tmp_path, capsys):
-    """A layer with wrong second derivatives and a first-order estimator is reported once, without a row."""
+    """A learner that cannot be diagnosed is reported once and is trained, without rows."""
     layers = [keras.layers.Dense(2), keras.layers.LayerNormalization(name="norm"), keras.layers.Dense(1)]
     learner = ml.MetaLearner(
         keras.Sequential([keras.Input((1,)), *layers]),
@@ -113,7 +113,7 @@ def test_what_cannot_be_diagnosed_is_trained(tmp_path, capsys):
 
 
 def test_an_interval_beyond_the_end_leaves_the_first(tmp_path, monkeypatch):
-    """A run shorter than the interval has a row of its beginning, from what the library returns."""
+    """A run that is shorter than the interval has a row for its first iteration."""
     monkeypatch.setattr(ml.diagnostics, "measure", lambda *_: tf.constant(2.0))
     monkeypatch.setattr(ml.diagnostics, "evaluate", lambda measured: {"order/norm": measured})
     trainer = make_trainer()

@@ -12,7 +12,7 @@ from experiments.harness.session.session import Session
 
 
 class Trainer(types.SimpleNamespace):
-    """What a callback sees of a trainer whose images are 4 numbers, each the iteration, or no images."""
+    """The part of a trainer that the callback uses, with images of 4 numbers (the iteration) or none."""
 
     @property
     def meta(self):
@@ -24,7 +24,7 @@ class Trainer(types.SimpleNamespace):
     [("images", 2000, [20, 200]), ("images", 30, [3]), ("images", 1, []), ("scores", 2000, [])],
 )
 def test_images_are_kept_on_the_way(tmp_path, name, total, expected):
-    """After a hundredth and a tenth of the iterations, in that order; not at the start and the end."""
+    """Images are stored after a hundredth and a tenth of the iterations, not at start and end."""
     trainer, lock = Trainer(iteration=0, name=name), types.SimpleNamespace(require=lambda: None)
     session = Session(RunDirectory(tmp_path), {"training": {"iterations": total}}, trainer, lock)
     watch = Evolution(session).begin(trainer, total)

@@ -65,7 +65,7 @@ def run(finished, tmp_path):
 
 
 def test_a_run_is_the_same_and_nothing_is_written(run, monkeypatch, capfd):
-    """Of its own folder, and of the folder that it is in."""
+    """A run in the given folder is reproduced bit for bit, and no file is changed."""
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
     code, captured = execute(monkeypatch, capfd, reproduce.main, "reproduce", f"run={run.path.parent}")
     assert code == 0
@@ -74,12 +74,15 @@ def test_a_run_is_the_same_and_nothing_is_written(run, monkeypatch, capfd):
 
 
 def test_other_code_and_other_packages_are_named(run, monkeypatch, capfd):
-    """With a loss that is larger by a millionth, and a manifest with another version of TensorFlow."""
+    """A difference is reported with its iteration, and other versions of packages are named.
+
+    The loss is larger by a factor of 1.000001, and the manifest has another version of TensorFlow.
+    """
     _, manifest = rundir.read(run)
     libraries = {**manifest["code"]["libraries"], "tensorflow": "2.0.0"}
     rundir.update_manifest(run, code={**manifest["code"], "libraries": libraries})
     monkeypatch.setitem(losses.OWN, "mse", lambda *arguments: 1.000001 * losses.mse(*arguments))
-    monkeypatch.setattr(preparation, "build_trainer", build_trainer)  # anew
+    monkeypatch.setattr(preparation, "build_trainer", build_trainer)  # not the cached one
     code, captured = execute(monkeypatch, capfd, reproduce.main, "reproduce", f"run={run.path}", "until=5")
     assert code == 1
     assert f"differs: {run.path}, iteration 0: inner/loss_before was" in captured.out
@@ -97,7 +100,7 @@ def test_the_end_of_a_run_is_compared_too(run):
 
 
 def test_the_evaluation_is_compared_too(run):
-    """One task differs in the last bit, with matching checksums."""
+    """A difference in the last bit of one evaluation loss is detected, also with valid checksums."""
     with np.load(run.losses) as arrays:
         per_task = arrays["per_task"]
     per_task[3, 1] = np.nextafter(per_task[3, 1], np.float32(np.inf))
@@ -133,7 +136,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("change", HOSTILE.values(), ids=HOSTILE)
 def test_a_folder_from_a_stranger_runs_nothing(run, monkeypatch, capfd, change):
-    """Files with valid checksums, which anyone can compute, are rejected, and no file is changed."""
+    """Untrusted runs with valid checksums are rejected, without running their code or changing files."""
     config, _ = rundir.read(run)
     config[change[0]] = change[1]
     run.config.write_text(yaml.safe_dump(config))

@@ -34,7 +34,7 @@ def validated(tmp_path_factory):
 
 
 def test_it_is_an_evaluation_on_its_own_tasks(validated, short):
-    """It runs at every multiple of the interval and at the end, and does not affect training."""
+    """Validations at multiples of the interval and at the end equal evaluations, and do not affect bits."""
     config, manifest = read(validated)
     found = rows(validated)
     assert [iteration for iteration, _ in found] == [20, 40, 60]
@@ -73,7 +73,7 @@ def test_a_run_is_given_up_when_it_is_told_to_and_can_go_on(validated, tmp_path)
 
 
 def test_a_run_whose_loss_is_infinite_can_be_given_up(validated, tmp_path, monkeypatch, capfd):
-    """JSON has no infinity."""
+    """A run with an infinite validation loss can be pruned; the manifest has null, as JSON lacks infinity."""
     config, _ = read(validated)
     infinite = ml.Evaluation(
         np.arange(3),

@@ -62,7 +62,7 @@ def shared(tmp_path_factory):
 
 @pytest.mark.slow
 def test_two_workers_train_as_one_and_are_reproduced(shared, tmp_path, capfd):
-    """In float32, metrics agree to 1e-6 in the first iteration; later ones differ by rounding."""
+    """Two workers' first metrics equal one worker's to 1e-6, later ones to 2 %; the run is reproduced."""
     assert run(tmp_path, [*SHARED, "training.workers=1"], quick=False) == 0
     one, two = (metrics.read(folder(runs).metrics) for runs in (tmp_path, shared))
     assert list(one) == list(two)
@@ -96,13 +96,13 @@ def test_a_worker_is_killed_and_the_run_ends_with_equal_bits(shared, tmp_path, i
 
 @pytest.mark.slow
 def test_it_is_stopped_and_ends_with_equal_bits(shared, tmp_path):
-    """By SIGTERM to the command, and by its death, which the workers detect; then resumed manually."""
+    """After SIGTERM and after the command's death, workers end, and resumed runs have equal bits."""
     with process(tmp_path) as started:
         wait_for_training(started)
         started.send_signal(signal.SIGTERM)
         printed, errors = started.communicate(timeout=BOUND)
     assert started.returncode == 130, errors
-    assert "go on with: python -m experiments.train" in printed
+    assert "resume with: python -m experiments.train" in printed
     with process(tmp_path) as started:
         wait_for_training(started)
         places = [Path(f"/proc/{worker(started, index)}") for index in range(2)]
@@ -140,7 +140,7 @@ def test_slurm_says_which_worker_a_process_is(shared, tmp_path):
 
 @pytest.mark.slow
 def test_the_example_of_the_page_runs(tmp_path):
-    """With fewer iterations; all end with the same bits."""
+    """The example of the guide runs with two workers, which print the same parameters."""
     (example,) = re.findall(r"```py\n(.*?)```", (GUIDE / "workers.md").read_text(), re.DOTALL)
     path = tmp_path / "example.py"
     path.write_text(MADE + example.replace("=1000", "=5") + "print(trainer.iteration, trainer.meta)\n")
@@ -170,7 +170,7 @@ def made():
 
 
 def test_what_cannot_be_shared_is_said(tmp_path, monkeypatch, capsys):
-    """The error is raised before a process is started."""
+    """Tasks that workers cannot share equally, and another number of workers, are errors before a start."""
     assert run(tmp_path, [*SHARED, "training.workers=3"]) == 2
     assert "training: meta_batch_size=4 cannot be divided by workers=3" in capsys.readouterr().err
     described = {"cluster": {"worker": ["a:1", "b:1", "c:1"]}, "task": {"type": "worker", "index": 0}}

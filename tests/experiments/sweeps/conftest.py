@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture
 def unbuilt(monkeypatch):
-    """The jobs' objects are not built, which would take longer than a sweep with a mock training."""
+    """Skip the construction of the jobs' objects, which takes longer than a sweep with a mock training."""
     from experiments.harness.sweeps import setting
 
     monkeypatch.setattr(setting, "prepare", lambda config: None)

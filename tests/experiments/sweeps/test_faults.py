@@ -55,12 +55,12 @@ def test_a_second_start_says_that_it_is_being_run(tmp_path, capfd, stand_in, arg
 @pytest.mark.slow
 @pytest.mark.usefixtures("unbuilt")
 def test_a_file_in_the_way_leaves_a_trial_to_be_run_again(tmp_path, capfd, stand_in):
-    """The chosen values are not the cause: the same trial is complete after the file is removed."""
+    """If a run's folder cannot be written, the trial is repeated with the same values by the next command."""
     (tmp_path / "sinusoid").write_text("in the way")
     assert run(tmp_path, TRIALS) == 1
     captured = capfd.readouterr()
     assert "cannot write to" in captured.out + captured.err
-    assert "go on with: python" in captured.out
+    assert "resume with: python" in captured.out
     assert "Traceback" not in captured.err
     (trial,) = study_of(tmp_path).trials
     assert trial.state.name == "RUNNING"
@@ -91,7 +91,10 @@ def test_a_full_disk_leaves_a_trial_to_be_run_again(tmp_path, monkeypatch, capfd
 
 @pytest.mark.usefixtures("unbuilt")
 def test_jobs_that_are_complete_are_evaluated_otherwise(tmp_path, stand_in):
-    """Each of them is run again once; values that vary only in the evaluation are not a sweep."""
+    """With another evaluation, each complete job is run again once.
+
+    Values that vary only in the evaluation are not a sweep.
+    """
     assert run(tmp_path, GRID) == 0
     assert run(tmp_path, GRID) == 0
     assert len(stand_in) == 2
@@ -122,7 +125,7 @@ def test_every_job_is_built_before_the_first_is_trained(tmp_path, capfd, stand_i
 
 @pytest.mark.usefixtures("unbuilt")
 def test_a_launcher_that_loses_a_worker_launches_the_other_jobs_again(tmp_path, monkeypatch, capfd, stand_in):
-    """A worker is killed after the first job; no other ends with it. A job that always fails is abandoned."""
+    """If a launcher fails, the unfinished jobs are launched again, up to a number of attempts."""
     from experiments.harness.sweeps import execution
 
     launch, launches = execution._launch, []
@@ -154,7 +157,7 @@ def test_a_launcher_that_loses_a_worker_launches_the_other_jobs_again(tmp_path, 
 
 @pytest.mark.usefixtures("unbuilt")
 def test_jobs_by_other_code_are_named(tmp_path, capfd, stand_in):
-    """They are complete, and are not trained again without a request."""
+    """Complete jobs by other code are named and not trained again, unless this is requested."""
     assert run(tmp_path, GRID) == 0
     job = sweep_of(tmp_path)[0]
     made = json.loads(job.run.manifest.read_text())["code"]

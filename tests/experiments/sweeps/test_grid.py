@@ -25,7 +25,7 @@ def swept(tmp_path_factory):
 
 
 def test_a_job_has_a_line_and_the_sweep_ends_with_a_table(swept):
-    """Of losses by job; no job prints anything of its own."""
+    """A line for each job and a final table of losses are printed, and no output of the jobs."""
     printed = swept[2]
     lines = [line for line in printed.splitlines() if line.startswith(("complete:", "diverged:"))]
     assert [line.split()[:2] for line in lines] == [
@@ -59,12 +59,12 @@ def test_what_is_complete_is_not_run_again(swept, capfd):
     printed = capfd.readouterr().out
     assert "2 jobs: 1 complete before, 1 not complete" in printed
     assert "not complete: rule.learning_rate=1e+30" in printed
-    assert "go on with: python" in printed
+    assert "resume with: python" in printed
 
 
 @pytest.mark.usefixtures("unbuilt")
 def test_a_job_that_is_interrupted_ends_the_sweep(tmp_path, monkeypatch, capfd):
-    """The same command resumes it; training is a mock that writes manifests."""
+    """An interrupted job ends the sweep, and the same command resumes it; training is a mock."""
     ends = iter(["complete", "interrupted", "complete", "complete"])
 
     def train(config):
@@ -115,7 +115,7 @@ def test_bad_input_is_said_before_any_job_starts(tmp_path, capfd, arguments, nam
 @pytest.mark.slow
 @pytest.mark.usefixtures("unbuilt")
 def test_the_command_line_replaces_values_of_a_preset(tmp_path, monkeypatch):
-    """Equal runs are one job, because the label does not affect results."""
+    """The command line replaces values of a preset; combinations that differ in the label are one job."""
     monkeypatch.setattr("experiments.harness.sweeps.grid.execute", lambda *_: pytest.skip("not reached"))
     listed = []
     monkeypatch.setattr(definition, "write", lambda place, jobs: listed.extend(jobs) or pytest.fail("stop"))

@@ -15,7 +15,7 @@ TWO = ["algorithm=maml,fomaml", "training.iterations=3000"]
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The same jobs, one after the other."""
+    """The same jobs in one process, one after the other."""
     runs = tmp_path_factory.mktemp("whole")
     finished(runs, TWO)
     return contents(runs)
@@ -41,7 +41,7 @@ def test_joblib_runs_jobs_with_one_thread_each(tmp_path, whole):
 def test_a_job_that_is_killed_or_preempted_is_begun_again_and_resumes(
     tmp_path, whole, launcher, package, number
 ):
-    """By its launcher while the command waits: Slurm preempts with this signal, as requested by submitit."""
+    """A job that is killed, or preempted as by Slurm, is restarted by its launcher and has equal bits."""
     pytest.importorskip(package)
     with start(tmp_path, [*TWO, f"hydra/launcher={launcher}"]) as started:
         os.kill(trainer(tmp_path), number)

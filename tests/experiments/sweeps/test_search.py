@@ -46,7 +46,10 @@ def trials(runs):
 
 @pytest.mark.usefixtures("unbuilt")
 def test_it_chooses_the_same_wherever_it_was_stopped(tmp_path, monkeypatch):
-    """Eight trials, two at a time, by TPE after the first three; stopped in the middle of a batch."""
+    """A search that is stopped within a batch and resumed makes the same choices as without a stop.
+
+    It has eight trials, two at a time, chosen by TPE after the first three.
+    """
     sampler = ["+hydra.sweeper.sampler.n_startup_trials=3", "hydra.sweeper.parallel=2"]
     arguments = [*SEARCH, RATE, *sampler]
     monkeypatch.setattr(search, "execute", pretend())
@@ -65,7 +68,10 @@ def test_it_chooses_the_same_wherever_it_was_stopped(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_runs_worse_than_others_are_pruned(tmp_path, capfd):
-    """With real runs, the median of only the first trial decides about the second."""
+    """Runs whose validation loss is worse than the median are pruned, as their manifests say.
+
+    The runs are real ones, and the median is that of the first trial for the second.
+    """
     pruner = ["+hydra.sweeper.pruner.n_startup_trials=1", "hydra.sweeper.sampler.name=RandomSampler"]
     arguments = [
         *SEARCH,
@@ -108,7 +114,7 @@ def test_runs_worse_than_others_are_pruned(tmp_path, capfd):
         ([RATE, "hydra.sweeper.parallel=10000000000"], ["hydra.sweeper.parallel=10000000000", "1000"]),
         ([RATE, "hydra.sweeper.trials=1000000000000"], ["hydra.sweeper.trials=1000000000000", "100000"]),
         (["rule.learning_rate=interval(0,inf)"], ["rule.learning_rate=interval(0,inf)", "not finite"]),
-        (["rule.learning_rate=range(0,1,1e-300)"], ["more numbers than can be told apart"]),
+        (["rule.learning_rate=range(0,1,1e-300)"], ["more numbers than float64 can distinguish"]),
         ([RATE, "evaluation.seed=2"], ["validation.seed=2"]),
     ],
 )

@@ -25,7 +25,10 @@ SWEEPS = {"basic": GRID, "joblib": [*GRID, "hydra/launcher=joblib"], "optuna": S
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SWEEPS)
 def test_killed_at_five_moments_it_ends_as_if_it_was_not(tmp_path, name):
-    """Twelve jobs; complete ones are not run again."""
+    """A sweep of twelve jobs that is killed five times has the bits of one that is not.
+
+    Complete jobs are not run again.
+    """
     arguments = SWEEPS[name]
     finished(tmp_path / "whole", arguments)
     moments, runs, seen = random.Random(0), tmp_path / "killed", {}
@@ -59,7 +62,7 @@ def workers_of(leader):
 
 @pytest.mark.slow
 def test_one_worker_that_is_killed_ends_no_other_job(tmp_path):
-    """Four jobs, two at a time: all are complete, the jobs of both workers from their checkpoints."""
+    """If one of two workers is killed, all four jobs are completed, those in progress from checkpoints."""
     arguments = ["seed=0,1,2,3", "training.iterations=20000", "hydra/launcher=joblib"]
     with start(tmp_path, arguments) as started:
         while len(list(tmp_path.glob("sinusoid/*/checkpoints/*.npz"))) < 2 and started.poll() is None:

@@ -43,7 +43,7 @@ NOT_MAPPED = {"Conv2D": "Conv2D, its filter differing by task"}
 
 
 def check(row):
-    """Assert what holds of every row."""
+    """Assert the properties that every row has."""
     assert row.error >= 0 or row.verdict != EXACT
     if row.case.is_layer:
         assert row.flagged == (row.verdict != EXACT)
@@ -58,7 +58,7 @@ def check(row):
 
 @pytest.mark.parametrize("name", QUICK)
 def test_what_the_library_calls_exact_is_exact(name):
-    """Derivatives agree to 1e-6 in both modes, except for flagged layers."""
+    """Derivatives that the library calls exact agree to 1e-6 in both modes."""
     row = measure(CASES[name])
     check(row)
     if name in MAPPED:
@@ -79,7 +79,10 @@ def test_everything_that_the_library_calls_exact_is_exact(rows):
 
 @pytest.mark.slow
 def test_the_page_has_the_table(rows):
-    """Names by result; figures depend on version and machine, and older versions have fewer names."""
+    """The page's table has the same names by result as a measurement here.
+
+    Its figures depend on version and machine, and older versions have fewer names.
+    """
     _, found, rest = PAGE.read_text().partition(BEGIN)
     assert found, f"{PAGE} needs {BEGIN} and {END}: python -m experiments.audit_keras write={PAGE}"
     table = rest.partition(END)[0].partition("\n### ")[0]
@@ -109,7 +112,7 @@ def test_rows_are_the_same_in_every_process():
 
 
 def test_every_layer_of_keras_is_covered_or_left_out_with_a_reason():
-    """A new version of Keras with a new layer shows here."""
+    """Every layer of the installed version of Keras is measured, or excluded with a reason."""
     covered = {id(getattr(keras.layers, case.keras_name, None)) for case in layers()}
     covered.add(id(keras.layers.StackedRNNCells))
     excluded = [name for names in EXCLUDED.values() for name in names]
@@ -137,7 +140,7 @@ def test_every_activation_and_loss_of_keras_is_covered():
 
 
 def test_faults_are_seen():
-    """A right custom gradient with a wrong derivative, a missing one, and NaN."""
+    """Wrong derivatives of a custom gradient, missing derivatives and NaN are detected."""
 
     @tf.custom_gradient
     def cubed(x):

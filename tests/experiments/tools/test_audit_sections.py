@@ -43,7 +43,7 @@ def test_losses_by_their_targets(name, fault):
 
 
 def test_faults_by_targets_are_seen():
-    """A gradient that is wrong by a factor of 1/2, and targets without a gradient."""
+    """A gradient by targets that is wrong by a factor of 1/2, and a missing one, are detected."""
 
     def judged(function):
         return measure_targets(Case("tried", "loss", function, (normal(2, 3), normal(2, 3)))).fault
@@ -93,7 +93,7 @@ def test_every_operation_has_one_name():
 
 
 def test_every_function_of_neural_networks_is_covered(functions):
-    """A new function in a new version of Keras shows here."""
+    """Every function of ``keras.ops.nn`` in the installed version is measured or excluded."""
     covered = {name.partition(" ")[0] for name in functions}
     covered |= {name for names in EXCLUDED.values() for name in names}
     tried = [case.function for case in functions.values()]  # some have two names
@@ -107,7 +107,7 @@ def test_every_function_of_neural_networks_is_covered(functions):
 
 
 def test_known_culprits_are_among_what_is_measured(functions):
-    """Only by name; the slow test shows the errors."""
+    """All operations that error messages name as faulty are among those that the audit measures."""
     measured = {name.partition(" (")[0] for name in [*functions, *LOSSES, *(name for name, _ in CASES)]}
     assert {name for name in KNOWN if not ELSEWHERE.match(name)} <= measured
 
@@ -128,7 +128,10 @@ def test_max_pooling_of_ours_is_exact_in_every_program():
 
 @pytest.mark.slow
 def test_known_culprits_are_at_fault_and_ours_are_not(functions):
-    """All names of the tables except layers; the page has the same names with the same results."""
+    """Operations that error messages name are faulty, and those of this package are not.
+
+    The page lists all faulty names.
+    """
     rows = [section.measure(case) for section in SECTIONS[:2] for case in section.cases()]
     faulty = {getattr(row, "name", None) or row.case.name for row in rows if row.fault}
     assert not [name for name in faulty if name.startswith("metalearn.")]

@@ -34,7 +34,7 @@ def only(monkeypatch):
 
 
 def test_every_estimator_is_in_the_table():
-    """Except composed estimators and zero; the configured estimator has its own settings."""
+    """All estimators are checked except composed and zero ones; the configured one has its own settings."""
     chosen = {"_target_": "metalearn.estimators.truncated", "window": 3}
     found = gradients.estimators({"estimator": chosen})
     others = {"Estimator", "annealed", "frozen", "get", "mixed_mode", "natural"}
@@ -43,7 +43,7 @@ def test_every_estimator_is_in_the_table():
 
 
 def test_right_estimators_pass_and_the_others_are_explained(monkeypatch, capfd, only):
-    """Exit code 0; exact ones agree to 1e-9, biased ones are declared, others are omitted with a reason."""
+    """With correct estimators, the exit code is 0; biased ones are marked, others omitted with a reason."""
     only("first_order", "checkpointed", "implicit")
     assert run(monkeypatch) == 0
     printed = capfd.readouterr().out
@@ -55,7 +55,7 @@ def test_right_estimators_pass_and_the_others_are_explained(monkeypatch, capfd, 
 
 
 def test_a_wrong_estimator_is_noticed(monkeypatch, capfd, only):
-    """An estimator cut to first order that calls itself exact: exit code 1."""
+    """An estimator of first order that declares itself exact gives the exit code 1."""
     only("first_order")
     monkeypatch.setattr(ml.estimators.first_order, "exact", True)
     assert run(monkeypatch) == 1

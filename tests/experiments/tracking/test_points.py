@@ -25,7 +25,7 @@ def test_windows_do_not_depend_on_how_rows_arrive() -> None:
 
 
 def test_what_is_in_some_rows_only_is_the_mean_of_those_rows() -> None:
-    """An interval without values has no point."""
+    """A metric that only some rows have is averaged over these rows; a window without any has no point."""
     rows = np.full(20, np.nan)
     rows[[0, 4]] = 1.0, 4.0
     points = Points(10, 1000).add(0, {"sparse": rows, "all": np.arange(20.0)}, None, 0.0)

@@ -55,7 +55,7 @@ def test_points_are_window_means_in_groups(events):
 
 
 def test_histograms_have_every_entry_that_is_finite(events):
-    """Of the meta-gradient when it is due, and of learned hyperparameters that are more than one number."""
+    """Histograms count all entries of the meta-gradient when due, and of learned vectors."""
     name = f"meta_gradient/histogram/{KERNEL}"
     assert steps(events, name) == [200]
     assert values(events, name)[0][:, 2].sum() == 640
@@ -73,7 +73,7 @@ def test_evaluation_figures_and_texts_are_at_the_end(events):
 
 
 def test_a_run_that_goes_on_has_no_point_twice(tmp_path):
-    """Killed at 150, its file cut within a record, with a checkpoint of 105; then from the start again."""
+    """After a kill at 150, with a damaged file and a checkpoint of 105, no iteration has two points."""
     history = make_history(200)
     tracker = start(tmp_path, interval=20)
     tracker.log(0, part(history, 0, 150), GRADIENT, 1.0)
@@ -93,7 +93,7 @@ def test_a_run_that_goes_on_has_no_point_twice(tmp_path):
 
 
 def test_a_full_disk_is_done_without(tmp_path, capfd):
-    """It is reported once, and nothing is raised."""
+    """A full disk is reported once, and no error is raised."""
     tracker, before = start(tmp_path, interval=10), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))
     try:
@@ -116,7 +116,7 @@ def test_a_folder_that_cannot_be_made_is_done_without(tmp_path, capfd):
 
 
 def test_a_folder_that_vanishes_is_done_without(tmp_path):
-    """Nothing is raised, and the folder is not created again."""
+    """If the folder is removed, no error is raised, and the folder is not created again."""
     tracker = start(tmp_path, interval=10)
     shutil.rmtree(tmp_path)
     tracker.log(0, make_history(200), None, 1.0)

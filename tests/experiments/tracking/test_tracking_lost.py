@@ -35,7 +35,7 @@ def service_of_this_process() -> int:
 
 
 def test_the_process_of_wandb_may_be_killed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """It is reported once; the next tracker has its own process."""
+    """If W&B's process is killed, this is reported once, and the next tracker has its own process."""
     wandb.teardown()
     tracker = start(tmp_path / "first", interval=10)
     tracker.log(0, make_history(20), None, 1.0)
@@ -69,12 +69,12 @@ def test_a_tracker_whose_disk_is_full_is_done_without(capfd: pytest.CaptureFixtu
     tracker.finish()
     printed = capfd.readouterr().out
     assert (
-        printed.count("tracking stopped: OSError: [Errno 28] No space left on device. The run goes on") == 1
+        printed.count("tracking stopped: OSError: [Errno 28] No space left on device. The run continues") == 1
     )
 
 
 def test_a_tracker_that_does_not_start_is_done_without_offline(capfd: pytest.CaptureFixture[str]) -> None:
-    """For example without a home folder; in the requested online mode it is an error."""
+    """A tracker that does not start is reported, unless it is required: then it is an error."""
 
     def start() -> Tracker:
         raise RuntimeError("Could not determine home directory.")

@@ -104,7 +104,7 @@ def test_online_without_login_says_what_to_do(tmp_path: Path, monkeypatch: pytes
 def test_online_an_interrupted_run_goes_on_under_its_id(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Offline, each part is a separate run on disk, and W&B joins them when they are uploaded."""
+    """Online, a resumed run continues under its id; offline, each part is a separate run."""
     asked: list[dict[str, Any]] = []
 
     class Opened:

@@ -65,7 +65,7 @@ LOSSES = pytest.mark.parametrize(
 @LOSSES
 @pytest.mark.parametrize("run", [lambda f: f, lambda f: tf.function(f, autograph=False, jit_compile=True)])
 def test_ggn_is_the_dense_product(loss, curvature, run):
-    """``J' H J v`` with J and H by hand in NumPy."""
+    """The Gauss-Newton product equals ``J' H J v`` with J and H computed by hand in NumPy, to 1e-10."""
     jacobian = dense_jacobian()
     expected = jacobian.T @ curvature @ jacobian @ DIRECTION.ravel()
     product = run(lambda x, v: ggn(outputs_of, loss, x, v))(cut(WEIGHTS), cut(DIRECTION))
@@ -84,7 +84,7 @@ def test_ggn_is_positive_semi_definite_where_the_hessian_is_not(loss, curvature)
 
 
 def test_ggn_of_a_linear_function_is_the_hessian():
-    """The second term of the Hessian is zero, through a loop of a graph, too."""
+    """For outputs that are linear (here through a graph loop), the product equals that of the Hessian."""
     x, v = tf.constant(WEIGHTS), tf.constant(DIRECTION)
 
     def doubled(x):
@@ -131,7 +131,10 @@ def test_diagonal_is_exact_for_a_diagonal_hessian(mode):
 
 
 def test_diagonal_is_unbiased(cubic):
-    """Mean of 4000 samples within 4 standard errors, whose variance is known: ``sum_{j != i} H_ij^2``."""
+    """The mean of 4000 samples is within 4 standard errors of the diagonal.
+
+    The variance of a sample is ``sum_{j != i} H_ij^2``.
+    """
     function, z = cubic(6), np.linspace(-1, 1, 6)
     dense = function.hessian(z)
     x = tf.constant(z)

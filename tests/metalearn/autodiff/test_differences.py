@@ -88,7 +88,10 @@ def test_a_wrong_factor_is_found_and_placed(network):
 
 
 def test_a_cut_inside_a_normalisation_is_found():
-    """The error of tf.nn.moments in second derivatives: the mean inside the variance is a constant."""
+    """A mean that is constant in a variance's gradient is detected as a wrong second derivative.
+
+    This is the error of tf.nn.moments; the first differences still agree to 1e-9.
+    """
 
     def normalised(x, cut):
         mean = tf.reduce_mean(x)

@@ -229,7 +229,7 @@ def test_branches_of_a_graph_need_reverse_mode(jit):
 
 @pytest.mark.parametrize("kind", [*MODES, "jvp", "vjp", "value_and_gradient"])
 def test_failures_of_tensorflow_name_operation_and_remedy(kind):
-    """Operations without a derivative of that order are named; errors of the function are unchanged."""
+    """The error names an operation without such a derivative; errors of the function itself are unchanged."""
     take = {
         "jvp": lambda f: jvp(f, A, A),
         "vjp": lambda f: vjp(f, A, tf.constant(1.0, tf.float64)),
@@ -256,7 +256,7 @@ def refuse(x):
 
 
 def test_python_inside_has_no_forward_over_reverse():
-    """TensorFlow has no access to the Python function; its error of 20 lines is reported in one."""
+    """Forward over reverse through a py_function raises one line that recommends reverse mode."""
     inside = lambda x: tf.reduce_sum(tf.py_function(lambda t: t**3, [x], tf.float64))  # noqa: E731
     with pytest.raises(ValueError, match=r"failed to take the derivative \(UnknownError.*use reverse mode"):
         hvp(inside, A, A, "forward_over_reverse")

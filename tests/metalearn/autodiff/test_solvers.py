@@ -31,7 +31,7 @@ def test_conjugate_gradient_equals_the_dense_solution(positive_definite):
 
 @pytest.mark.parametrize(("condition", "most", "tolerance"), [(1e6, 400, 1e-9), (1e8, 4000, 1e-7)])
 def test_ill_conditioned(positive_definite, with_xla, condition, most, tolerance):
-    """Comparison with the dense solution; the rounding error is about 1e-16 times the condition number."""
+    """Solutions equal the dense one, to a tolerance of about 1e-16 times the condition number."""
     matrix, b = positive_definite(30, condition), np.random.default_rng(0).standard_normal(30)
     exact = tf.linalg.solve(matrix, b[:, None])[:, 0]
     solve = with_xla(lambda b: conjugate_gradient(product(matrix), b, max_iterations=most, tolerance=1e-12))
@@ -106,7 +106,7 @@ def test_indefinite_operators_are_reported(diagonal, iterations):
 
 
 def test_indefinite_operators_give_the_best_iterate():
-    """One step of steepest descent, computed by hand; the second direction has negative curvature."""
+    """For an indefinite operator, the iterate with the smallest residual is returned, as computed by hand."""
     diagonal, b = np.array([4.0, 3.0, -0.1]), np.array([1.0, 1.0, 0.2])
     rate = b @ b / (b @ (diagonal * b))
     first = rate * b
@@ -147,7 +147,7 @@ def test_numbers_whose_squares_vanish():
 
 
 def test_tasks_that_converge_at_different_times(with_xla):
-    """A converged task does not change while others continue.
+    """The solution of a converged task does not change while other tasks continue.
 
     Conjugate gradients end after as many iterations as the operator has distinct eigenvalues, 1, 2 and 4:
     the residual falls from above 1e-3 to rounding there, so that the count does not depend on rounding.

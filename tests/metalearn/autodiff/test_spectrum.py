@@ -156,7 +156,7 @@ def test_density_integrates_to_one_and_has_the_mean_of_the_spectrum(symmetric, i
 
 
 def test_density_of_two_levels():
-    """Two eigenvalues: two Gaussians of known width, whose weights are right on average."""
+    """Two eigenvalues result in two Gaussians of the given width, with the right weights on average."""
     matrix = np.diag([1.0] * 30 + [3.0] * 10)
     grid = np.linspace(0, 4, 4001)
     result = density_of(matrix, grid=grid, width=0.1, iterations=5, probes=60)

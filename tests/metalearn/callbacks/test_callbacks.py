@@ -55,7 +55,7 @@ class Spy:
 
 
 def test_they_are_called_in_order_after_every_compiled_call(trainer):
-    """At the latest when each callback requested it, or at the end of a block of tasks."""
+    """Callbacks are called in order after each compiled call, whose length the shortest request limits."""
     told = []
     trainer.run(9, [Spy("a", told, 3), Spy("b", told)])
     calls = [(0, 3), (3, 2), (5, 3), (8, 1)]
@@ -110,7 +110,7 @@ def stop_at(iteration):
 
 @pytest.mark.parametrize("place", ["begin", "called", "ended", "limit"])
 def test_one_that_fails_names_itself(trainer, place):
-    """The others are ended, and the trainer can continue."""
+    """The error names a failing callback; the other callbacks are ended, and the trainer can continue."""
 
     def fail(*_):
         raise OSError("no space left")
@@ -137,7 +137,7 @@ def test_one_that_fails_names_itself(trainer, place):
 
 
 def test_rows_before_one_that_is_not_finite_reach_them(tmp_path):
-    """The error is then raised with the same history, and the last valid state is saved."""
+    """Callbacks receive the rows before a non-finite one, and the last valid parameters are saved."""
     tasks = ml.tasks.from_function(lambda seed, tasks: ml.tasks.Sinusoid().sample(seed, tasks))
     learner = ml.MetaLearner(ml.models.mlp(1, (4,), 1), ml.losses.mse, ml.rules.sgd(0.05))
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([6], [1e-3, 1e38])
@@ -152,7 +152,7 @@ def test_rows_before_one_that_is_not_finite_reach_them(tmp_path):
 
 
 def test_the_table_has_all_rows_once(built, trainer, tmp_path):
-    """Also if a training resumes from an iteration before the end of the file."""
+    """The table has each row once, also after training has resumed from an earlier iteration."""
     path = tmp_path / "metrics.csv"
     for count in (4, 3):
         history = trainer.run(count, [callbacks.csv(path)])
@@ -216,7 +216,10 @@ def test_it_stops_early(trainer, monkeypatch, losses, settings, stopped, kept, c
 
 
 def test_the_query_loss_is_judged_over_the_interval(trainer):
-    """With this ``min_delta`` nothing is an improvement: the second interval is the last, the first best."""
+    """Early stopping compares means of the query loss over intervals, and restores the best state.
+
+    No improvement reaches ``min_delta``, so that the second interval is the last and the first is the best.
+    """
     stopping = callbacks.early_stopping(patience=1, interval=4, min_delta=1e3, restore_best=True)
     states = {}
 

@@ -13,7 +13,7 @@ SEEDS, SPARSITY = 5, 0.95
 
 
 class Digits:
-    """1000 images for training, 300 for validation, 497 for the test, by a seeded permutation."""
+    """Digits in parts of 1000 for training, 300 for validation and 497 for testing, permuted by seed."""
 
     def __init__(self, seed):
         digits = pytest.importorskip("sklearn.datasets").load_digits()
@@ -26,7 +26,7 @@ class Digits:
 
 
 class Training:
-    """400 steps of Adam for one network with any mask, compiled once for each size of the data."""
+    """400 steps of Adam on a network with given masks, compiled once for each size of the data."""
 
     def __init__(self):
         self.model = ml.models.mlp(64, (32, 16), 10)
@@ -112,7 +112,10 @@ def curved(training, trained, digits):
 
 @pytest.mark.slow
 def test_sparsities():
-    """Removing half of the weights keeps the accuracy, removing 98 % does not; 5 seeds, ``-s`` shows them."""
+    """Without half of the weights the accuracy is above 0.94, without 98 % it is below 0.5; 5 seeds.
+
+    ``-s`` shows the accuracies.
+    """
     found, training = {}, Training()
     for seed in range(SEEDS):
         digits = Digits(seed)
@@ -164,7 +167,7 @@ def test_pruning_at_95_percent():
 
 @pytest.mark.slow
 def test_three_bits():
-    """Learned step sizes are within 2 points of float, and far better than plain rounding, 3 seeds."""
+    """Learned step sizes of 3 bits are within 2 points of float; step sizes without learning are not."""
     exact, rounded, learned = [], [], []
     training = Training()
     for seed in range(3):

@@ -81,7 +81,7 @@ def against_differences(problem, phi, task, loss, in_graph, small=1e-6):
 
 
 def test_masks_learned_through_training(linear, in_graph):
-    """Two steps of a masked linear classifier, and the budget's penalty."""
+    """The loss after two steps of a masked linear classifier, with the budget's penalty, equals NumPy's."""
     model, parameters, task = linear
     problem = C.mask_problem(model, parameters, sparsity=0.9, rule=ml.rules.sgd(RATE), steps=2, strength=0.7)
     (key,) = C.prunable(parameters)
@@ -99,7 +99,7 @@ def test_masks_learned_through_training(linear, in_graph):
 
 
 def test_a_mask_within_the_budget_costs_nothing(linear):
-    """The penalty applies only to the excess over the budget."""
+    """If the masks are within the budget, the penalty is exactly 0, whatever its strength."""
     model, parameters, task = linear
     settings = {"sparsity": 0.1, "rule": "sgd", "steps": 0}
     (key,) = C.prunable(parameters)
@@ -116,7 +116,7 @@ def test_a_mask_within_the_budget_costs_nothing(linear):
 
 @pytest.mark.parametrize("bits", [2, 3, 8])
 def test_quantisation(bits):
-    """Values and both straight-through derivatives, by the formulas of the paper."""
+    """Quantised values and both straight-through derivatives equal the formulas of the paper, to 1e-12."""
     rng = np.random.default_rng(0)
     values, step, weights = 3 * rng.standard_normal(50), 0.37, rng.standard_normal(50)
     low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
@@ -138,7 +138,7 @@ def test_quantisation(bits):
 
 
 def test_step_sizes_learned_through_training(linear, in_graph):
-    """One step of a quantised linear classifier: loss and the meta-gradient by the chain of the formulas."""
+    """The meta-gradient through one step of a quantised classifier equals the chain rule in NumPy."""
     model, parameters, task = linear
     (key,) = C.prunable(parameters)
     (other,) = set(parameters) - {key}
@@ -173,7 +173,7 @@ def test_step_sizes_learned_through_training(linear, in_graph):
 
 
 def test_a_temperature_learned_through_training(linear, in_graph):
-    """Two steps of a linear student on soft and hard targets: against NumPy, to 1e-12, and differences."""
+    """The loss after two steps of a linear student on soft and hard targets equals NumPy's."""
     model, parameters, task = linear
     matrix = np.random.default_rng(2).standard_normal((4, 3))
     problem = C.soft_target_problem(model, parameters, lambda x: x @ matrix, rule=ml.rules.sgd(RATE), steps=2)
@@ -195,7 +195,7 @@ def test_a_temperature_learned_through_training(linear, in_graph):
 
 
 def test_soft_target_loss():
-    """``w T^2 H(p_T, q_T) + (1 - w) H(y, q)``."""
+    """The loss equals ``w T^2 H(p_T, q_T) + (1 - w) H(y, q)`` in NumPy, to 1e-13."""
     rng = np.random.default_rng(0)
     z, teacher, y = rng.standard_normal((5, 3)), rng.standard_normal((5, 3)), rng.integers(0, 3, 5)
     found = C.soft_target_loss(y, tf.constant(z), tf.constant(teacher), 4.0, 0.3)
@@ -221,7 +221,7 @@ def test_what_cannot_be_is_refused(linear, make, settings, message):
 
 
 def test_labels_out_of_range_are_refused_before_training(linear):
-    """Raised when tasks are given, because a loss in the graph could only be NaN."""
+    """Class labels out of range are an error before training, because in a graph the loss would be NaN."""
     model, parameters, task = linear
     problem = C.mask_problem(model, parameters, sparsity=0.5, rule="sgd", steps=1)
     phi = {"scores": tf.nest.map_structure(tf.zeros_like, C.prunable(parameters))}

@@ -37,7 +37,7 @@ def pruned(data, **settings):
 
 
 def test_evaluation_is_of_masks_of_zeros_and_ones(data):
-    """Without steps, the loss is that of the trained model without 3/4 of its weights, to 1e-12."""
+    """Masks are rounded for the evaluation: the loss is that without 3/4 of the weights, to 1e-12."""
     model, (x, y), task = data
     learner = pruned(data, scores="magnitude")
     theta = trained(model, x, y, 3)
@@ -74,7 +74,7 @@ def test_scores_are_the_criteria(data):
 
 
 def test_step_sizes_and_a_teacher(data):
-    """Step sizes of the trained kernel, and soft targets of the trained teacher with the given numbers."""
+    """Initial step sizes are those of the trained kernel, and soft targets those of the trained teacher."""
     model, (x, y), task = data
     theta = trained(model, x, y, 3)
     settings = {"rule": ml.rules.sgd(RATE), "steps": 1, "pretraining": 3}

@@ -35,7 +35,7 @@ def quadratic(x, y):
 
 
 def test_magnitude_and_snip(regression):
-    """``|theta|`` and ``|theta g|`` with g in closed form; biases are not pruned."""
+    """Scores equal ``|theta|`` and ``|theta g|`` with g in closed form; biases have no scores."""
     x, y, parameters, function, loss = regression
     kernel = parameters["kernel"].numpy()
     gradient = 2 / y.size * x.T @ (function(parameters).numpy() - y)
@@ -47,7 +47,10 @@ def test_magnitude_and_snip(regression):
 
 @pytest.mark.parametrize("temperature", [1.0, 200.0])
 def test_grasp(regression, temperature):
-    """``theta (H g)`` of a quadratic whose outputs are divided by T: H by T^2, g at ``outputs / T``."""
+    """For a quadratic loss of ``outputs
+
+    T``, the scores equal ``theta (H g)`` in closed form, to 1e-9.
+    """
     x, y, parameters, function, loss = regression
     hessian, _ = quadratic(x, y)
     rows = np.kron(np.concatenate([np.ones((len(x), 1)), x], 1), np.eye(2))
@@ -60,7 +63,7 @@ def test_grasp(regression, temperature):
 
 
 def test_grasp_preserves_the_gradient(regression):
-    """The score is the decrease of the gradient's squared norm by removing an entry, to first order."""
+    """Twice the score is the derivative of the squared gradient norm by the scale of an entry, to 1e-6."""
     *_, parameters, function, loss = regression
     scores = C.grasp(function, loss, parameters, 1.0)["kernel"].numpy()
 
@@ -95,7 +98,7 @@ def test_damage_is_the_rise_of_a_loss_with_a_diagonal_hessian():
 
 
 def test_surgeon(regression):
-    """At the minimum: least squares with removed entries fixed at zero, with the loss that scores predict."""
+    """Removal at the minimum equals least squares with fixed zeros; scores are increases of the loss."""
     x, y, _, function, loss = regression
     hessian, minimum = quadratic(x, y)
     theta = {"bias": tf.constant(minimum[:2]), "kernel": tf.constant(minimum[2:].reshape(4, 2))}
@@ -115,7 +118,10 @@ def test_surgeon(regression):
 
 
 def test_gauss_newton_of_a_network_drops_the_second_term():
-    """``theta^2 G / 2`` with G from an explicit Jacobian, which differs from the Hessian here."""
+    """Scores of a network equal ``theta^2 G
+
+    2`` with the Gauss-Newton matrix of an explicit Jacobian.
+    """
     model = ml.models.mlp(2, (3,), 1, activation="tanh", dtype="float64")
     x = np.random.default_rng(0).standard_normal((5, 2))
     theta = ml.functional.initialize(model, 0)

@@ -16,7 +16,7 @@ def run(request, with_xla):
 
 
 def test_flat():
-    """Leaves in order, row-major, in the type of the first; a leading axis is kept."""
+    """Leaves are concatenated in order, row-major, in the type of the first; a leading axis is kept."""
     structure = {"b": tf.constant([[[1.0, 2.0]], [[3.0, 4.0]]], tf.float64), "a": tf.constant([5.0, 6.0])}
     assert flat(structure).numpy().tolist() == [5, 6, 1, 2, 3, 4]
     assert flat(structure).dtype == tf.float32
@@ -24,7 +24,7 @@ def test_flat():
 
 
 def test_norm_and_unit(run):
-    """Lengths 5, 0 and 5e30, whose square overflows, to 1e-6; NaN of what is not finite; directions alike."""
+    """Norms equal 5, 0 and 5e30 to 1e-6, also if squares overflow; non-finite vectors have the norm NaN."""
     np.testing.assert_allclose(run(norm)(ROWS), [5, 0, np.nan, np.nan, 5e30, np.nan], rtol=1e-6)
     directions = run(unit)(ROWS).numpy()
     np.testing.assert_allclose(directions[[0, 1, 4]], [[0.6, 0.8], [0, 0], [0.6, 0.8]], rtol=1e-6)
@@ -32,13 +32,13 @@ def test_norm_and_unit(run):
 
 
 def test_numbers():
-    """Leaves in order, one number for each entry; a scalar has one."""
+    """Every entry is numbered by the index of its leaf."""
     structure = {"b": tf.zeros([2, 2]), "a": tf.zeros([3]), "c": tf.constant(1.0)}
     assert numbers(structure).numpy().tolist() == [0, 0, 0, 1, 1, 1, 1, 2]
 
 
 def test_lengths_of_parts(run):
-    """The lengths of each part, and parts of length 1, to 1e-6; a NaN does not affect other parts."""
+    """Each part has its norm and its direction, to 1e-6; a NaN does not affect other parts."""
     rows = {f"row_{index}": row for index, row in enumerate(tf.unstack(ROWS))}
     vector = flat(rows)
     found, directions = run(lambda vector: lengths(vector, rows))(vector)
@@ -52,13 +52,13 @@ def test_lengths_of_parts(run):
 
 
 def test_cosine(run):
-    """24/25, 0 with zero, NaN with what is not finite, to 1e-6."""
+    """The cosine equals 24/25, is 0 for a zero vector, and NaN for a non-finite one, to 1e-6."""
     found = run(cosine)(ROWS, tf.constant([4.0, 3.0]))
     np.testing.assert_allclose(found, [0.96, 0, np.nan, np.nan, 0.96, np.nan], rtol=1e-6)
 
 
 def test_share_and_largest(run):
-    """A half, and 3; NaN as soon as one entry is, though comparing it is false and a maximum may skip it."""
+    """Fraction and maximum are correct, and NaN as soon as one entry is NaN."""
     share_beyond = run(lambda values: share(values > 2, of=values))
     assert share_beyond(tf.constant([1.0, 3.0])) == 0.5
     assert run(largest)(tf.constant([1.0, 3.0])) == 3

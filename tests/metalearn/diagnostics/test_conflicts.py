@@ -14,7 +14,7 @@ def of(vectors):
 
 
 def test_closed_form():
-    """Gradients (1, 0), (0, 1), (-1, 0): by hand, to 1e-15.
+    """For gradients (1, 0), (0, 1) and (-1, 0), all values equal those computed by hand, to 1e-15.
 
     Cosines 0, -1, 0. Mean (0, 1/3); deviations squared 1 + 1/9, 4/9, 1 + 1/9: tr(Sigma) = 4/3.
     |G|^2 = 1/9 - 4/9 = -1/3, so there is no signal.
@@ -34,7 +34,10 @@ def test_closed_form():
 
 
 def test_opposite_optima_conflict():
-    """Quadratic tasks ``|p - o|^2 / 2`` with optima o and -o from p = 0: every pair is at the cosine -1."""
+    """Tasks ``|p - o|^2
+
+    2`` with optima o and -o conflict at p = 0: their cosine is -1.
+    """
     optimum = np.array([0.3, -2.0, 1.0])
     found = of([-optimum, optimum])
     np.testing.assert_allclose(found["tasks/cosine"], -1, rtol=1e-15)
@@ -45,7 +48,10 @@ def test_opposite_optima_conflict():
 
 
 def test_noise_scale_of_a_known_distribution():
-    """Optima of mean m, variance s^2 per element: tr(Sigma) = P s^2 and |G|^2 = |m|^2, within 5 and 15 %."""
+    """The noise scale of optima with mean m and deviation s is ``P s^2
+
+    |m|^2``, within 15 %.
+    """
     random, mean, spread = np.random.default_rng(1), np.array([1.0, -2.0, 0.5]), 3.0
     found = of(mean + spread * random.normal(size=(1000, 3)))
     np.testing.assert_allclose(found["tasks/variance"], 3 * spread**2, rtol=0.05)
@@ -53,7 +59,7 @@ def test_noise_scale_of_a_known_distribution():
 
 
 def test_estimates_are_unbiased():
-    """Over 500 meta-batches of 3 tasks, variance and signal average to their values within 4 errors."""
+    """Averaged over 500 meta-batches, variance and signal are within 4 standard errors of their values."""
     random, mean = np.random.default_rng(2), np.array([0.5, 0.5])
     compiled = tf.function(of, autograph=False)
     rows = [compiled(tf.constant(mean + random.normal(size=(3, 2)))) for _ in range(500)]
@@ -63,7 +69,7 @@ def test_estimates_are_unbiased():
 
 
 def test_conventions():
-    """Equal gradients have an infinite ratio, zeros 0; zero gradients no conflicts; NaN is not hidden."""
+    """Equal gradients have an infinite signal-to-noise ratio, zero ones 0 and no conflict; NaN stays NaN."""
     equal = of([[1.0, 2.0]] * 3)
     assert equal["tasks/signal_to_noise"] == np.inf
     assert equal["tasks/noise_scale"] == 0
@@ -73,7 +79,7 @@ def test_conventions():
 
 
 def test_one_task_and_an_unknown_number():
-    """One task has no pairs, so there are no keys. An unknown number of tasks is an error."""
+    """A single task has no pairs, so there are no keys; an unknown number of tasks is an error."""
     assert of([[1.0, 2.0]]) == {}
     unknown = tf.function(
         ml.diagnostics.conflicts, input_signature=[tf.TensorSpec([None, 2])], autograph=False

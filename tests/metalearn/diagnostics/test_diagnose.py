@@ -36,7 +36,7 @@ def compiled(meta_sgd, with_xla):
 
 
 def test_every_key_by_hand(meta_sgd, compiled):
-    """All keys equal closed forms to 1e-9 under XLA, with a rate per element; the estimator is exact."""
+    """All diagnostics equal closed forms to 1e-9 under XLA, for a learned rate for each element."""
     meta, tasks = meta_sgd.meta(rates=RATES), meta_sgd.tasks()
     found = compiled(meta, tasks)
     assert_equal(found, meta_sgd.by_hand(meta, tasks, RATES))
@@ -46,7 +46,7 @@ def test_every_key_by_hand(meta_sgd, compiled):
 
 @pytest.mark.slow
 def test_a_convolution_one_task_at_a_time(convolution, in_graph):
-    """A learner that cannot be vectorised, with one rate for all: the same closed forms, to 1e-9."""
+    """A learner that cannot be vectorised, with one rate for all, has the same closed forms, to 1e-9."""
     problem = convolution(ml.rules.sgd(0.05))
     learner, meta, tasks = problem.learner(), problem.meta(), problem.tasks()
     assert learner.mapping == "sequential"
@@ -56,7 +56,7 @@ def test_a_convolution_one_task_at_a_time(convolution, in_graph):
 
 @dataclasses.dataclass(frozen=True)
 class Cut(Estimator):
-    """An estimator that declares to be exact but is first order."""
+    """An estimator that declares itself exact, but is of first order."""
 
     exact = True
 
@@ -65,7 +65,7 @@ class Cut(Estimator):
 
 
 def test_an_estimator_cut_in_silence(meta_sgd, compiled):
-    """An estimator that is wrongly declared exact is detected, to 1e-9; all else is unchanged, to 1e-12.
+    """An estimator that is wrongly declared exact has the cosine of first order; other keys are unchanged.
 
     It runs eagerly, compared with nested tapes: so eager mode and XLA agree, and so do two references.
     """
@@ -81,7 +81,7 @@ def test_an_estimator_cut_in_silence(meta_sgd, compiled):
 
 
 def test_opposite_tasks(meta_sgd, compiled):
-    """Targets y, -y, y, -y with initial weights of zero: four of six pairs conflict, two agree, to 1e-3.
+    """With targets y, -y, y, -y and zero weights, four of six pairs conflict; cosines are right to 1e-3.
 
     Targets are small: what the gradient by the rates has of their square, of one sign, does not count.
     """
@@ -95,7 +95,7 @@ def test_opposite_tasks(meta_sgd, compiled):
 
 
 def test_a_rate_beyond_stability(meta_sgd, compiled):
-    """Stability exceeds 2 in all tasks, and the loss increases; with a suitable rate it decreases."""
+    """With a rate that is too large, stability exceeds 2 and the loss increases in all tasks."""
     tasks = meta_sgd.tasks()
     sound, sick = (compiled(meta_sgd.meta(rates=[rate] * 3), tasks) for rate in (0.05, 2.0))
     losses = [[found[f"inner/support_loss/{step}"] for step in range(3)] for found in (sound, sick)]
@@ -127,7 +127,7 @@ def test_what_is_not_finite_shows(meta_sgd, compiled):
 
 
 def test_every_key_has_a_meaning(meta_sgd, compiled):
-    """Every key has a meaning and every meaning a key; each meaning has three parts."""
+    """Every key has a meaning of three parts, and every meaning belongs to a key."""
     meta = meta_sgd.meta()
     found = [
         *compiled(meta, meta_sgd.tasks()),
@@ -143,7 +143,7 @@ def test_every_key_has_a_meaning(meta_sgd, compiled):
 
 
 def test_wrong_second_derivatives_are_refused():
-    """A first-order learner may have layers without an exact meta-gradient, which are named."""
+    """Layers with wrong second derivatives are named in an error, also for a first-order learner."""
     layers = [keras.layers.Dense(2), keras.layers.LayerNormalization(name="norm"), keras.layers.Dense(1)]
     learner = ml.MetaLearner(
         keras.Sequential([keras.Input((1,)), *layers]),

@@ -30,14 +30,14 @@ PHI, TASKS = (
 @pytest.mark.parametrize("mapping", ["vectorized", "sequential"])
 @pytest.mark.parametrize("rate", RATES.values(), ids=RATES)
 def test_cotangent_growth(in_graph, rate, mapping):
-    """``|1 - rate|^(K - k) |q|``, for both tasks, to 1e-12."""
+    """For descent on a quadratic, norms equal ``|1 - rate|^(K - k) |q|`` to 1e-12."""
     found = in_graph(lambda: ml.diagnostics.cotangent_growth(quadratic(rate, mapping), PHI, TASKS))()
     factors = np.abs(1 - rate) ** np.arange(STEPS, -1, -1)
     np.testing.assert_allclose(found, np.outer([5.0, 1.0], factors), rtol=1e-12)
 
 
 def test_variance_at_equal_cost(in_graph):
-    """The loss is linear, ``L(phi) = a'phi``: an estimate from n pairs, ``mean of e e'a``, has 3 |a|^2 / n.
+    """Variance times cost equals ``3 |a|^2`` for any number of pairs of evolution strategies, within 15 %.
 
     In two dimensions tr(Cov(e e'a)) is ``(2 + 1) |a|^2``; so times a cost of n all are equal, to 15 % with
     1000 calls. The exact gradient has none, and the estimates are within 4 standard errors of it.

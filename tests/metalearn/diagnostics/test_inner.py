@@ -35,7 +35,7 @@ META = {"parameters": {"p": tf.constant(START)}, "rule": {}}
 
 
 def test_momentum_and_a_batch_for_each_step(in_graph):
-    """Losses, distance, angle and curvature to 1e-12; no stability, as momentum has another limit."""
+    """Losses, distance, cosine and curvature equal NumPy's to 1e-12; momentum has no stability limit."""
     problem = quadratic(
         ml.rules.momentum(0.1, 0.9), 3, batch=ml.problems.slices(2), batches=2, mapping="sequential"
     )
@@ -64,7 +64,7 @@ def test_momentum_and_a_batch_for_each_step(in_graph):
 
 
 def test_few_iterations_are_from_below():
-    """Two iterations on three curvatures: at most the largest, at least their mean over all elements."""
+    """Two Lanczos iterations on three curvatures estimate at most the largest, and at least half of it."""
     problem, tasks = quadratic(ml.rules.sgd(0.1), 0, mapping="sequential"), random_tasks((3,))
     found = ml.diagnostics.inner_loop(problem, META, tasks, (0, 0), lanczos_iterations=2)
     largest = tasks.support.inputs.numpy().max(1)

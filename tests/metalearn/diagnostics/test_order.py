@@ -12,7 +12,7 @@ def nested(first, second):
 
 
 def test_closed_form():
-    """g = (3, 0, 4), f = (3, 0, 0), e = 2 g: norms 5 and 3, correction 4, cosines 3/5 and 1, to 1e-15."""
+    """For g = (3, 0, 4), f = (3, 0, 0) and e = 2 g, all norms, cosines and errors are exact to 1e-15."""
     found = ml.diagnostics.order(nested([3, 0], [4]), nested([3, 0], [0]), nested([6, 0], [8]))
     expected = {
         "order/norm": 5,
@@ -32,7 +32,7 @@ def test_closed_form():
 
 
 def test_the_published_example():
-    """The quadratic of the design notes after one step: lengths and cosine to 1e-12 of NumPy's."""
+    """For the published quadratic after one step, norm and cosine equal NumPy's to 1e-12."""
     exact, first = np.array([0.225, 0.544, -0.552]), np.array([0.25, 0.68, -0.92])
     found = ml.diagnostics.order({"p": tf.constant(exact)}, {"p": tf.constant(first)}, {"p": exact})
     np.testing.assert_allclose(found["order/correction_norm"], np.linalg.norm(exact - first), rtol=1e-12)
@@ -41,7 +41,7 @@ def test_the_published_example():
 
 
 def test_zero_and_not_finite():
-    """Zero: cosine 0, error 0, or infinite against an estimate; NaN and infinity are not hidden."""
+    """Zero gradients have cosine and error 0, an estimate of zero an infinite error; NaN stays NaN."""
     zero, one = {"p": tf.zeros([2])}, {"p": tf.ones([2])}
     same = ml.diagnostics.order(zero, zero, zero)
     assert [float(same[f"order/{name}"]) for name in ("norm", "cosine", "estimator_error")] == [0, 0, 0]
@@ -52,7 +52,7 @@ def test_zero_and_not_finite():
 
 
 def test_squares_that_overflow():
-    """Gradients of 1e30 and of 1e-30 in float32 have a length and an angle, to 1e-6."""
+    """Gradients of 1e30 and 1e-30 in float32 have the right norm and cosine, to 1e-6."""
     for size in (1e30, 1e-30):
         g, f = ({"p": tf.constant(size, tf.float32) * tf.constant(v)} for v in ([3.0, 4.0], [4.0, 3.0]))
         found = ml.diagnostics.order(g, f, g)

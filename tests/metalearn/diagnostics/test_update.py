@@ -11,7 +11,7 @@ from metalearn.rules import learned
 
 
 def test_update_ratios(with_xla):
-    """Equal to values by hand to 1e-15, compiled; also from zero, unchanged, without a gradient, with NaN."""
+    """Ratios and rates equal hand-computed values to 1e-15, also for zero, unchanged and NaN parameters."""
     before = {"a": [3.0, 4.0], "b": [0.0, 0.0], "c": [0.0, 0.0], "d": [1.0, 1.0], "e": [1.0, 0.0]}
     after = {"a": [3.0, 4.5], "b": [0.0, 2.0], "c": [0.0, 0.0], "d": [1.0, 1.0], "e": [1.0, np.nan]}
     gradient = {"a": [0.0, 5.0], "b": [0.0, 0.0], "c": [0.0, 0.0], "d": [1.0, 2.0], "e": [1.0, 0.0]}
@@ -59,7 +59,7 @@ def expect(learned, name, values):
 
 
 def test_learned_values_per_element(with_xla):
-    """Rates per element, after the exponential, also compiled."""
+    """Rates for each element are reported after the exponential, also under XLA."""
     learner, meta = learner_of(ml.rules.sgd(learned(0.1, per="element", positive=True)))
     raw = np.array([[-1.0], [0.5]])
     meta["rule"]["learning_rate"]["output/kernel"] = tf.constant(raw)
@@ -70,7 +70,7 @@ def test_learned_values_per_element(with_xla):
 
 
 def test_learned_values_per_step():
-    """Per step and variable, per step and element, per step of the whole rule; not exponentials."""
+    """Values for each step are reported by variable, element or rule, with the exponential if it is used."""
     rule = ml.rules.momentum(
         learned(0.1, per="variable", steps=3), momentum=learned(0.5, steps=2, positive=True)
     )
@@ -91,7 +91,10 @@ def test_learned_values_per_step():
 
 
 def test_learned_values_within_a_range():
-    """``low + (high - low) / (1 + exp(-h))``, in NumPy."""
+    """A value within a range is reported as ``low + (high - low)
+
+    (1 + exp(-h))``.
+    """
     learner, meta = learner_of(ml.rules.momentum(0.1, learned(0.5, steps=2, within=(-1, 3))))
     raw = np.array([-0.7, 2.0])
     meta["rule"]["momentum"] = tf.constant(raw)
@@ -102,7 +105,7 @@ def test_learned_values_within_a_range():
 
 
 def test_steps_are_not_guessed_from_shapes():
-    """Values per step of one lone vector of as many elements, and per element of as many as steps."""
+    """A vector with two entries is one value for each step or for each element, as the rule declares."""
     raw = tf.constant([0.1, 0.2], tf.float64)
     for value, expected in (
         (learned(0.1, per="variable", steps=2), {"learning_rate/v/0", "learning_rate/v/1"}),
@@ -114,7 +117,7 @@ def test_steps_are_not_guessed_from_shapes():
 
 
 def test_a_rule_that_declares_nothing_has_its_values_as_they_are():
-    """Any object with three methods is a rule, and its learned values may have any structure."""
+    """Learned values of a rule without declarations are reported unchanged, whatever their structure."""
     learner = SimpleNamespace(rule=SimpleNamespace())
     found = ml.diagnostics.learned_values(learner, {"rule": (tf.constant(1.0), {"b": tf.constant(2.0)})})
     assert {name: float(value) for name, value in found.items()} == {"0": 1, "1/b": 2}
@@ -122,7 +125,7 @@ def test_a_rule_that_declares_nothing_has_its_values_as_they_are():
 
 @pytest.mark.parametrize("rule", [ml.rules.sgd(0.1), ml.rules.meta_curvature(ml.rules.sgd(0.1))])
 def test_what_is_learned_has_values(rule):
-    """Empty for a rule that learns nothing; identities for matrices, without steps."""
+    """A rule that learns no hyperparameters has no values; matrices start as identities, without steps."""
     found = ml.diagnostics.learned_values(*learner_of(rule))
     assert bool(found) == isinstance(rule, ml.rules.meta_curvature)
     if found:

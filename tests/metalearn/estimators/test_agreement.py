@@ -27,7 +27,7 @@ WAYS = [
 
 @pytest.mark.parametrize(("rule", "steps", "mode"), WAYS)
 def test_exact_estimators_agree(network, sinusoids, as_vector, with_xla, rule, steps, mode):
-    """With nested tapes, to 1e-9 of their length: meta-losses and every task's own meta-gradient."""
+    """Losses and meta-gradients of every task equal those of nested tapes, to 1e-9 of their norm."""
     problem, meta = network(RULES[rule](ml.rules.learned), steps)
 
     def compute(estimator):

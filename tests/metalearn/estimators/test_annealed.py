@@ -11,7 +11,10 @@ FIRST, THEN = ml.estimators.first_order(), ml.estimators.checkpointed()
 
 @pytest.mark.parametrize("compiled", ["eager", "graph", "xla"])
 def test_it_is_the_one_and_then_the_other(quadratic, published, in_graph, with_xla, compiled):
-    """The iteration is a tensor: the same program serves both parts. To 1e-15."""
+    """The first estimator is used up to the given fraction of iterations, then the second, to 1e-15.
+
+    The iteration is a tensor, so that one program computes both.
+    """
     estimator = ml.estimators.annealed(FIRST, THEN, iterations=10, fraction=0.3)
     problem = quadratic(2).problem
     wrap = {"eager": lambda function: function, "graph": in_graph, "xla": with_xla}[compiled]

@@ -27,9 +27,10 @@ def estimates(quadratic, published, in_graph):
 
 
 def test_agrees_with_the_exact_gradient(estimates, quadratic, published, one_task):
-    """Smoothing leaves a quadratic's gradient as it is: the mean of 25 600 pairs is within 4 standard errors.
+    """For a quadratic, the mean of 25 600 pairs is within 4 standard errors of the exact gradient.
 
-    And these are below 0.005, where the smallest component is 0.16.
+    Smoothing does not change the gradient of a quadratic. Errors are below 0.005, and the smallest component
+    is 0.16.
     """
     found = estimates(64, (0, 1))
     meta, tasks = published
@@ -41,13 +42,13 @@ def test_agrees_with_the_exact_gradient(estimates, quadratic, published, one_tas
 
 
 def test_the_error_falls_as_the_root_of_the_pairs(estimates):
-    """Sixteen times the pairs: a quarter of the deviation, to 15 % (its own is 4 % over 1200 numbers)."""
+    """With sixteen times as many pairs, the standard deviation is a quarter, within 15 %."""
     few, many = (estimates(pairs, (0, pairs)).std(0).mean() for pairs in (4, 64))
     assert few / many == pytest.approx(4, rel=0.15)
 
 
 def test_the_noise_is_standard_normal():
-    """Four moments of 200 000 numbers within 5 standard errors; leaves, tasks and pairs uncorrelated."""
+    """Four moments are within 5 standard errors of normal; leaves, tasks and pairs are uncorrelated."""
     meta = {"a": tf.zeros(250), "b": tf.zeros((10, 25))}
     noise = np.stack(
         [
@@ -66,7 +67,7 @@ def test_the_noise_is_standard_normal():
 
 
 def test_the_seed_decides(quadratic, published, with_xla, as_vector):
-    """The same seed gives the same bits, another gives others; eager, XLA, tuple or tensor do not matter."""
+    """Equal seeds give equal bits, and other seeds other estimates; XLA agrees to 1e-13."""
     problem, estimator = quadratic(2).problem, ml.estimators.evolution(SIGMA, 2)
     results = [
         as_vector(estimator(problem, *published, seed=seed)[0]) for seed in ((1, 2), (1, 2), (1, 3), (2, 2))
@@ -79,7 +80,7 @@ def test_the_seed_decides(quadratic, published, with_xla, as_vector):
 
 
 def test_the_noise_is_not_that_of_the_tasks():
-    """Tasks and noise from the same two integers do not share random bits."""
+    """Rank correlation shows that tasks and noise from the same seed are independent."""
     tasks = ml.tasks.Sinusoid(shots=50).sample((3, 4), 20)
     noise = perturbation({"p": tf.zeros(50)}, 20, (3, 4), 0)["p"].numpy()
     ranks = [np.argsort(np.argsort(values.ravel())) for values in (tasks.support.inputs.numpy(), noise)]
@@ -87,7 +88,7 @@ def test_the_noise_is_not_that_of_the_tasks():
 
 
 def test_losses_need_no_derivative(quadratic, published):
-    """A rounded outer loss has slope zero everywhere; its smoothed version has not."""
+    """A rounded outer loss, whose derivative is zero everywhere, has the gradient of its smoothed version."""
     meta, tasks = published
     problem = dataclasses.replace(
         quadratic(0).problem,

@@ -102,7 +102,7 @@ def cases(*quick):
 
 @cases(*QUICK)
 def test_equals_nested_tapes(result, as_vector, estimator, steps, mode):
-    """Of the same number of steps, in a graph: losses, gradients, each task's, parameters, to 1e-9."""
+    """Losses, meta-gradients and adapted parameters equal those of nested tapes in a graph, to 1e-9."""
     unrolled, mixed = result("unrolled", steps, "graph"), result(estimator, steps, mode)
     assert np.abs(as_vector(unrolled.gradient)).max() > 0.1
     for field in ("loss", "gradient", "per_task", "inner"):
@@ -112,7 +112,7 @@ def test_equals_nested_tapes(result, as_vector, estimator, steps, mode):
 
 @cases(*QUICK, ("checkpointed", 10, "graph"))
 def test_equals_finite_differences(result, initial, sinusoids, as_vector, estimator, steps, mode):
-    """Along random directions and coordinates of every variable, to 1e-6."""
+    """Along random directions and coordinates of all variables, gradients equal differences to 1e-6."""
     meta_gradient = result(estimator, steps, mode)
     reference = NumpyLearner(sinusoids, steps)
     start = {key: value.numpy() for key, value in initial["parameters"].items()}
@@ -135,7 +135,7 @@ def test_equals_finite_differences(result, initial, sinusoids, as_vector, estima
 
 
 def test_graphs_beyond_the_fused_steps_do_not_grow(in_graph):
-    """Beyond ``FUSED_STEPS`` the loop is in the graph: 25 steps more make as many nodes as one more."""
+    """The loop is part of the graph: 25 additional steps need as many nodes as one."""
     phi = {"parameters": {"p": tf.constant([1.0, 2.0])}, "rule": {}}
     batch = ml.Batch(tf.zeros((2, 1, 1)), tf.zeros((2, 1, 1)))
 
@@ -157,7 +157,7 @@ def test_graphs_beyond_the_fused_steps_do_not_grow(in_graph):
 @pytest.mark.slow
 @pytest.mark.parametrize("steps", [2, FUSED_STEPS + 1])
 def test_recurrent_layers_may_be_loops_in_the_graph(steps, in_graph):
-    """The second-order products are taken in reverse, which passes a while loop."""
+    """With a recurrent layer that is a graph loop, both estimators agree to 1e-12."""
     layers = [keras.layers.SimpleRNN(2, dtype="float64"), keras.layers.Dense(1, dtype="float64")]
     model = keras.Sequential([keras.Input((3, 1), dtype="float64"), *layers])
     random = np.random.default_rng(0)

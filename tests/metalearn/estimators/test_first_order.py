@@ -33,7 +33,10 @@ def by_assignment(model, meta, task, steps):
 
 @pytest.mark.parametrize("steps", [3, 7])
 def test_is_the_gradient_at_the_adapted_parameters(sinusoids, in_graph, steps):
-    """Equal to 1e-12 to a loop over variables and tasks, whether steps are fused (3) or looped (7)."""
+    """Losses and gradients equal those of a loop with assigned variables, to 1e-12.
+
+    Steps are in Python (3) or in a graph loop (7).
+    """
     model = ml.models.mlp(hidden=(6,), dtype="float64")
     learner = ml.MetaLearner(
         model, ml.losses.mse, ml.rules.sgd(RATE), steps, estimator=ml.estimators.first_order()
@@ -53,7 +56,7 @@ def test_is_the_gradient_at_the_adapted_parameters(sinusoids, in_graph, steps):
 
 
 def test_learned_rates_are_differentiated_exactly():
-    """What does not pass through an inner gradient is exact: the rate's own derivative.
+    """The derivative by a learned rate is exact except for the paths through inner gradients.
 
     With ``L = theta^2 / 2`` inside, ``theta_{k+1} = theta_k - a g_k`` and constant ``g_k = theta_k``,
     ``d theta_2 / d a = -(g_0 + g_1)``, and with ``3 theta`` outside the derivative is
@@ -83,7 +86,7 @@ def test_learned_rates_are_differentiated_exactly():
 
 
 def decaying(used=True, steps=2):
-    """Return a problem whose phi has a weight decay in the inner loss, and nowhere else; if it is used."""
+    """Return a problem with a weight decay phi that only the inner loss uses, or that is not used."""
     return ml.BilevelProblem(
         start=lambda phi, task: {"t": phi["start"]},
         inner_loss=lambda theta, phi, batch, model: tf.square(theta["t"]) * (phi["decay"] if used else 1.0),
@@ -95,7 +98,7 @@ def decaying(used=True, steps=2):
 
 @pytest.mark.parametrize("estimator", [ml.estimators.first_order(), ml.estimators.truncated(0)])
 def test_a_path_that_the_estimator_cuts_is_said_to_be_cut(estimator):
-    """What only inner gradients depend on; and what nothing depends on is said to be just that."""
+    """The error says whether the estimator cuts the only path to phi, or the loss does not depend on phi."""
     phi = {"decay": tf.constant(0.5, tf.float64), "start": tf.constant(2.0, tf.float64)}
     task = ml.Task(tf.zeros([1]), tf.zeros([1]))
     cut = (

@@ -51,7 +51,7 @@ def quadratic(rule, steps=300, values=lambda phi: {}):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_projected_gradient_descent(in_graph, solver):
-    """Onto a box whose bounds are learned, too: to 1e-10.
+    """Gradients through projection onto a box with learned bounds equal the closed form, to 1e-10.
 
     The second element is at its lower bound, the others are free (F): ``A_FF w_F = b_F - A_FB w_B``, so that
     ``d w_F / d b_F = A_FF^-1``, ``d w_F / d w_B = -A_FF^-1 A_FB``, and w_B is its bound.
@@ -87,7 +87,7 @@ def test_projected_gradient_descent(in_graph, solver):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_momentum(in_graph, solver):
-    """The fixed point of parameters and velocity together is the minimum: ``A^-1 (w* - t)``, to 1e-10."""
+    """With momentum, the fixed point is the minimum, and the gradient is ``A^-1 (w* - t)``, to 1e-10."""
     phi = {"linear": tf.constant([0.1, -0.1, 0.2], tf.float64)}
     problem = quadratic(ml.rules.momentum(RATE, 0.5))
     result = in_graph(lambda phi: SOLVERS[solver](problem, phi, ml.Task((), ()))[0])(phi)
@@ -132,7 +132,10 @@ PHI = np.array([0.3, -0.2, 0.5])
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_an_equilibrium(in_graph, solver):
-    """``((I - D W)^-1 D)' (x* - t)`` with ``D = diag(1 - x*^2)``, to 1e-10; phi is a bare tensor."""
+    """For ``x = tanh(W x + phi)``, the gradient is ``((I - D W)^-1 D)' (x* - t)``, to 1e-10.
+
+    ``D = diag(1 - x*^2)``; phi is a single tensor.
+    """
     problem, matrix = contraction(200)
     result = in_graph(lambda phi: SOLVERS[solver](problem, phi, ml.Task((), ()))[0])(tf.constant(PHI))
     x = iterate(matrix, PHI, 1000)
@@ -144,7 +147,12 @@ def test_an_equilibrium(in_graph, solver):
 
 @pytest.mark.parametrize("solver", ["conjugate_gradient", "neumann"])
 def test_residuals_short_of_convergence(solver):
-    """Two steps, two terms: ``|step(x) - x|`` and ``|b - (I - J)'v| / |b|`` of NumPy's v, to 1e-12."""
+    """After two steps and two solver iterations, both residuals equal those of NumPy, to 1e-10.
+
+    They are ``|step(x) - x|`` and ``|b - (I - J)'v|
+
+    |b|`` for NumPy's v.
+    """
     problem, matrix = contraction(2)
     estimator = ml.estimators.implicit(solver, 2, of="step")
     result, _ = estimator(problem, tf.constant(PHI), ml.Task((), ()))
@@ -171,7 +179,7 @@ def test_residuals_short_of_convergence(solver):
 
 
 def test_residuals_of_a_loss():
-    """The norm of the inner gradient, the solver's own, and 1 where a curvature is negative."""
+    """Residuals are the norm of the inner gradient, the solver's, and whether a curvature is negative."""
     for curvature, indefinite in ((1.0, 0), (-3.0, 1)):
         problem = dataclasses.replace(
             quadratic(ml.rules.sgd(RATE), 2),
@@ -191,7 +199,7 @@ def test_residuals_of_a_loss():
 
 
 def test_a_model_with_a_state_needs_the_step():
-    """With ``of="loss"``, the dependence of the state on the solution would be ignored silently."""
+    """With ``of="loss"``, a model with a state is an error, because its dependence would be ignored."""
     tracking = Tracking(1)
     with pytest.raises(ValueError, match=r"ignores how the model's state .*implicit\(of='step'\)"):
         ml.estimators.implicit()(tracking.problem, tracking_phi(), tracking.tasks())
@@ -205,6 +213,6 @@ def test_a_model_with_a_state_needs_the_step():
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):
-    """The message names the argument, the value and what would be right."""
+    """The message names the argument, its value and the valid values."""
     with pytest.raises(ValueError, match=message):
         ml.estimators.implicit(**arguments)

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow  # minutes of tracing and compiling
 
 @pytest.mark.parametrize("steps", [1, 7])
 def test_equals_repeated_steps(network, sinusoids, as_vector, in_graph, steps):
-    """Of a network, a learned rate per element, a learned momentum and a regulariser: all to 1e-12."""
+    """All results equal those of reverse mode to 1e-12, for learned rates, momentum and regulariser."""
     rule = ml.rules.momentum(ml.rules.learned(0.1, per="element", positive=True), ml.rules.learned(0.6))
     problem, meta = network(rule, steps)
     forward, reverse = (
@@ -26,7 +26,7 @@ def test_equals_repeated_steps(network, sinusoids, as_vector, in_graph, steps):
 
 
 def test_graphs_do_not_grow_with_the_steps(quadratic, published, in_graph):
-    """50 steps make as many nodes as two, which are looked at for paths to phi: nothing of a step is kept."""
+    """Graphs for 50 steps and for two have equally many nodes: nothing is stored for a step."""
 
     def nodes(steps):
         problem = quadratic(steps).problem
@@ -38,7 +38,7 @@ def test_graphs_do_not_grow_with_the_steps(quadratic, published, in_graph):
 
 
 def test_the_limit(network, sinusoids):
-    """One scalar too many in a bare problem; in a learner only if its rate is learned."""
+    """One meta-parameter more than the limit is an error; in a learner, this counts learned rates only."""
     problem, meta = network(ml.rules.sgd(0.1), 1)
     with pytest.raises(
         ValueError, match=r"each of the 13 scalars .* limit is 12: use the estimator checkpointed"
@@ -51,7 +51,7 @@ def test_the_limit(network, sinusoids):
 
 
 def test_unused_phi_is_named(quadratic, published):
-    """A tangent of zero does not pass for a gradient."""
+    """A meta-parameter on which the loss does not depend is an error, not a gradient of zero."""
     meta, tasks = published
     meta = {**meta, "unused": tf.constant(1.0, tf.float64)}
     with pytest.raises(ValueError, match="no gradient reaches unused:"):

@@ -57,9 +57,10 @@ def defined(name, quadratic, task, start, noise):
 )
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_definition(quadratic, quadratic_tasks, one_task, published, in_graph, name, steps, batches, mapping):
-    """Every field on a quadratic, to 1e-12: fused and looped, mapped either way, a batch a step or one.
+    """On a quadratic, all results equal the estimator's definition, to 1e-12.
 
-    Three batches serve four and eight steps: the first comes round again.
+    Steps are in Python or in a graph loop, mapped in either way, with one batch or one for each step. Three
+    batches serve four and eight steps cyclically.
     """
     options = {"mapping": mapping}
     if batches is not None:
@@ -85,7 +86,7 @@ def test_definition(quadratic, quadratic_tasks, one_task, published, in_graph, n
 
 @pytest.mark.parametrize("mapping", ["vectorized", "sequential"])
 def test_solve_takes_a_batch_a_step(quadratic, quadratic_tasks, one_task, published, in_graph, mapping):
-    """Every theta_k, to 1e-14, also past the last batch."""
+    """With a batch for each step, every theta_k equals NumPy's to 1e-14, also after the last batch."""
     (meta, _), tasks = published, quadratic_tasks(2, 3)
     options = {"batch": ml.problems.slices(3), "batches": 3, "mapping": mapping}
     problem = quadratic(1, options=options).problem
@@ -99,7 +100,7 @@ def test_solve_takes_a_batch_a_step(quadratic, quadratic_tasks, one_task, publis
 
 
 def test_learner_with_a_batch_a_step(sinusoids):
-    """Steps of the learner are those of separate learners on one batch each; its inner loss is their mean."""
+    """Steps on batches equal those of learners on each batch, to 1e-14; inner losses are their means."""
     model = ml.models.mlp(hidden=(3,), dtype="float64")
     learner = ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(0.1), 2, batch=ml.problems.slices(2))
     single = ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(0.1), 1)
@@ -124,7 +125,7 @@ def test_learner_with_a_batch_a_step(sinusoids):
 
 
 def test_support_without_batches_is_refused(quadratic, published):
-    """``slices`` with one vector a task: the message shows the shape that is needed."""
+    """The error of ``slices`` for support without an axis of batches shows the required shape."""
     problem = quadratic(2, options={"batch": ml.problems.slices(2), "batches": 2}).problem
     with pytest.raises(ValueError, match=r"known shape \[T, 2, N, \.\.\.\].*one task's has the shape \(3,\)"):
         ml.estimators.checkpointed()(problem, *published)
@@ -155,7 +156,10 @@ def decayed(steps, proximal=0.0):
 
 @pytest.mark.parametrize("name", ["truncated", *EXACT])
 def test_one_step_with_phi_in_the_inner_loss(published, one_task, in_graph, name):
-    """``d/d decay`` of the meta-loss after ``p1 = p0 - a ((H + e^decay) p0 - b)``, to 1e-14."""
+    """The derivative by a decay in the inner loss equals the closed form after one step, to 1e-13.
+
+    The step is ``p1 = p0 - a ((H + e^decay) p0 - b)``.
+    """
     meta, tasks = published
     meta = {**meta, "decay": tf.constant(DECAY, tf.float64)}
     found = in_graph(lambda meta: ESTIMATORS[name](decayed(1), meta, tasks)[0].gradient)(meta)
@@ -167,7 +171,7 @@ def test_one_step_with_phi_in_the_inner_loss(published, one_task, in_graph, name
 
 
 def test_one_step_with_phi_in_the_inner_loss_by_evolution(published, one_task):
-    """The antithetic formula with the same noise, to 1e-12."""
+    """The estimate equals the antithetic formula with the same noise in NumPy, to 1e-12."""
     meta, tasks = published
     meta = {**meta, "decay": tf.constant(DECAY, tf.float64)}
     found = ESTIMATORS["evolution"](decayed(1), meta, tasks, seed=SEED)[0].gradient
@@ -188,7 +192,10 @@ def test_one_step_with_phi_in_the_inner_loss_by_evolution(published, one_task):
 
 
 def test_one_step_with_phi_in_the_inner_loss_implicitly(published, one_task):
-    """``-e^decay p1'v`` and ``proximal v`` with ``v = (H + e^decay + proximal)^-1 (p1 - q)``, to 1e-13."""
+    """Gradients equal the implicit formulas with ``v = (H + e^decay + proximal)^-1 (p1 - q)``, to 1e-13.
+
+    They are ``-e^decay p1'v`` for the decay and ``proximal v`` for theta_0.
+    """
     meta, tasks = published
     meta = {**meta, "decay": tf.constant(DECAY, tf.float64)}
     found = ESTIMATORS["implicit"](decayed(1, PROXIMAL), meta, tasks)[0].gradient
@@ -202,7 +209,7 @@ def test_one_step_with_phi_in_the_inner_loss_implicitly(published, one_task):
 
 @pytest.mark.parametrize("estimator", [ml.estimators.first_order(), ml.estimators.truncated(0)])
 def test_first_order_finds_no_path_through_an_inner_gradient(published, estimator):
-    """A phi that only the inner loss uses is named, not given a gradient of zero."""
+    """A meta-parameter that only the inner loss uses is named in an error, not given a gradient of zero."""
     meta, tasks = published
     with pytest.raises(ValueError, match="no gradient reaches decay:"):
         estimator(decayed(1), {**meta, "decay": tf.constant(DECAY, tf.float64)}, tasks)
@@ -211,7 +218,7 @@ def test_first_order_finds_no_path_through_an_inner_gradient(published, estimato
 @pytest.mark.parametrize("steps", [2, 7])
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_xla_compiles_once(quadratic, quadratic_tasks, published, as_vector, with_xla, compiles, name, steps):
-    """New values of everything make no new program, and give what eager gives, to 1e-12."""
+    """New values of all arguments compile nothing again, and agree with eager mode to 1e-12."""
     (meta, _), tasks = published, quadratic_tasks(2)
     problem = quadratic(steps, PROXIMAL).problem
 

@@ -19,7 +19,7 @@ PROXIMAL = 2.0
     ids=["conjugate_gradient", "neumann"],
 )
 def test_published(quadratic, published, in_graph, estimator):
-    """150 steps reach the solution, to 1e-12; both solvers give the closed form, to its seven digits."""
+    """At the solution, both solvers give the closed form to 1e-12, and the published digits to 1e-7."""
     meta, tasks = published
     problem = quadratic(150, PROXIMAL, 0.2).problem
     result = in_graph(lambda meta: estimator(problem, meta, tasks)[0])(meta)
@@ -32,7 +32,7 @@ def test_published(quadratic, published, in_graph, estimator):
 
 
 def test_iterations_are_those_of_the_solver(quadratic, quadratic_tasks, one_task, published):
-    """Two steps of conjugate gradients, and three terms of the series, written out in NumPy: to 1e-12."""
+    """Two iterations of conjugate gradients and three terms of the series equal NumPy's, to 1e-12."""
     (meta, _), tasks = published, quadratic_tasks(1)
     reference, task = quadratic(2, PROXIMAL), one_task(tasks, 0)
     adapted, _ = reference.path(task, meta["parameters"]["p"].numpy())
@@ -62,7 +62,7 @@ def test_iterations_are_those_of_the_solver(quadratic, quadratic_tasks, one_task
 
 @pytest.mark.slow
 def test_at_convergence_it_is_the_gradient_through_the_steps(sinusoids, as_vector, in_graph):
-    """Of a network with a proximal term after 100 steps, against nested tapes: to 1e-6 (found: 1e-9)."""
+    """After 100 steps of a network with a proximal term, results equal those of nested tapes, to 1e-6."""
     model = ml.models.mlp(hidden=(3,), activation="tanh", dtype="float64")
     implicit, unrolled = (
         ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(0.1), 100, estimator=estimator, proximal=PROXIMAL)
@@ -88,7 +88,7 @@ def test_at_convergence_it_is_the_gradient_through_the_steps(sinusoids, as_vecto
 
 
 def test_hyperparameter_optimisation_needs_no_proximal_term(in_graph, as_float64):
-    """Ridge regression: the derivative of its solution with respect to the logarithm of the penalty, to 1e-9.
+    """The derivative of ridge regression by the logarithm of its penalty equals the closed form, to 1e-9.
 
     ``w = (X'X/n + e^d I)^-1 X'y/n``, ``d w / d d = -e^d (X'X/n + e^d I)^-1 w``.
     """
@@ -120,7 +120,7 @@ def test_hyperparameter_optimisation_needs_no_proximal_term(in_graph, as_float64
 
 
 def test_learned_hyperparameters_are_refused():
-    """By the learner's constructor, with the name and the remedy."""
+    """The learner's constructor rejects learned hyperparameters of the rule, with names and remedy."""
     rule = ml.rules.momentum(ml.rules.learned(0.1, per="variable"), ml.rules.learned(0.5))
     message = r"rule/learning_rate/output/bias, .*, rule/momentum: hyperparameters of the rule.*checkpointed"
     with pytest.raises(ValueError, match=message):
@@ -130,7 +130,7 @@ def test_learned_hyperparameters_are_refused():
 
 
 def test_a_start_without_influence_is_named(sinusoids):
-    """Without a proximal term the adapted parameters have no gradient; the shared ones have."""
+    """Without a proximal term, adapted initial parameters have no gradient, and the error names them."""
     learner = ml.MetaLearner(
         ml.models.mlp(hidden=(2,), dtype="float64"),
         ml.losses.mse,
@@ -155,20 +155,20 @@ def test_a_start_without_influence_is_named(sinusoids):
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):
-    """The message names the argument, the value and what would be right."""
+    """The message names the argument, its value and the valid values."""
     with pytest.raises(ValueError, match=message):
         ml.estimators.implicit(**arguments)
 
 
 @pytest.mark.parametrize("proximal", [-1.0, float("nan"), None])
 def test_bad_proximal_strengths_are_refused(proximal):
-    """The learner's own argument."""
+    """The learner rejects a negative or non-finite proximal strength, and the message names the value."""
     with pytest.raises(ValueError, match=rf"proximal \(0 for none\) must be .* above 0, got {proximal}"):
         ml.MetaLearner(ml.models.mlp(), ml.losses.mse, ml.rules.sgd(), proximal=proximal)
 
 
 def test_no_proximal_term_adds_nothing_to_the_graph(sinusoids, in_graph):
-    """A strength of 0 makes the graph of a learner without one."""
+    """With a strength of 0, the graph has as many nodes as without a proximal term."""
 
     def nodes(**arguments):
         learner = ml.MetaLearner(
@@ -184,9 +184,9 @@ def test_no_proximal_term_adds_nothing_to_the_graph(sinusoids, in_graph):
 
 @pytest.mark.parametrize("of", ["loss", pytest.param("step", marks=pytest.mark.slow)])
 def test_a_warm_start_goes_on_where_the_solver_ended(quadratic, quadratic_tasks, published, of):
-    """With one product per call and constant phi, the residual falls to 1e-3 of the first within 60 calls.
+    """With a warm start and one product per call, the residual falls below 1e-3 of the first in 60 calls.
 
-    Without a warm start it stays as it is. What is not finite begins with zero: the bits of a first call.
+    The first call equals one without a warm start, and a carry that is not finite counts as the initial one.
     """
     (meta, _), tasks = published, quadratic_tasks(2)
     problem = quadratic(2, PROXIMAL).problem
@@ -208,6 +208,6 @@ def test_a_warm_start_goes_on_where_the_solver_ended(quadratic, quadratic_tasks,
 
 
 def test_a_warm_start_of_the_series_is_refused():
-    """It sums up from zero."""
+    """A warm start is an error for the Neumann series, which always sums from zero."""
     with pytest.raises(ValueError, match="warm_start belongs to the solver conjugate_gradient"):
         ml.estimators.implicit("neumann", scale=0.1, warm_start=True)

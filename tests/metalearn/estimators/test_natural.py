@@ -31,7 +31,10 @@ def posed(steps, radius, damping):
 
 
 def test_it_is_that_of_the_fisher_matrix():
-    """Of a policy that does not adapt: F = mean of (diag p - p p') x features features', solved by NumPy."""
+    """Without inner steps, the natural gradient is the solution with the Fisher matrix in NumPy.
+
+    F is the mean of ``(diag p - p p') x features features'``.
+    """
     environment, model, problem, estimator, meta, tasks = posed(0, 0.01, DAMPING)
     plain, _ = estimator.estimator(problem, meta, tasks)
     found, _ = estimator(problem, meta, tasks)
@@ -64,9 +67,10 @@ def test_it_is_that_of_the_fisher_matrix():
 
 @pytest.mark.slow
 def test_an_update_is_as_far_away_as_said():
-    """The mean divergence of adapted policies, on the rollouts of the old ones: within 2 % of the radius.
+    """The mean divergence of the adapted policies after an update is within 2 % of the radius.
 
-    By the plain surrogate, whose second derivatives are those of an update on given rollouts.
+    It is measured on the rollouts of the old policies, with the plain surrogate, whose second derivatives are
+    those of an update on given rollouts.
     """
     radius = 1e-5
     environment, model, problem, estimator, meta, tasks = posed(1, radius, 1e-8)

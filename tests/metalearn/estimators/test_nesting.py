@@ -47,7 +47,7 @@ def learned_rate(steps):
 @pytest.mark.slow
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_orders_nest(sinusoids, in_graph, estimator):
-    """Third derivatives: an inner loss that is itself a meta-loss, against differences to 1e-6."""
+    """With an inner loss that is a meta-loss, gradients equal differences of the outer loss, to 1e-6."""
     problem = learned_rate(2)
     meta = {
         "start": {"a": tf.constant([0.7], tf.float64), "b": tf.constant([1.5], tf.float64)},
@@ -76,7 +76,7 @@ def test_orders_nest(sinusoids, in_graph, estimator):
     ],
 )
 def test_results_are_differentiable(sinusoids, in_graph, estimator, quantity):
-    """A tape around an estimator gives the derivative by the learned rate that differences give, to 1e-6.
+    """A tape around an estimator gives the derivative by the learned rate, equal to differences to 1e-6.
 
     Also of the meta-gradient: third derivatives.
     """

@@ -19,7 +19,10 @@ ESTIMATORS = {
 @pytest.mark.parametrize("mapping", ["vectorized", "sequential"])
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_of_a_problem(in_graph, name, mapping):
-    """``d/d phi sum((c w^2)^3 - q w^2)`` through the start ``w^2`` and directly through c, to 1e-13."""
+    """Losses and gradients through the start ``w^2`` and by c equal the closed form, to 1e-13.
+
+    The loss is ``sum((c w^2)^3 - q w^2)``.
+    """
     problem = ml.BilevelProblem(
         start=lambda phi, task: {"p": tf.square(phi["w"])},
         inner_loss=lambda theta, phi, batch, model: tf.reduce_sum(theta["p"]),
@@ -42,7 +45,7 @@ def test_of_a_problem(in_graph, name, mapping):
 
 
 def test_of_a_keras_model(sinusoids, in_graph):
-    """It is that of Keras, of all queries together, to 1e-12: ordinary training."""
+    """The gradient equals that of Keras for the queries of all tasks, to 1e-12."""
     model = ml.models.mlp(hidden=(4,), activation="tanh", dtype="float64")
     learner = ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(0.1), 0)
     meta = learner.initialize(3)

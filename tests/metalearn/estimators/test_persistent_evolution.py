@@ -11,10 +11,10 @@ import metalearn as ml
 
 
 def test_agrees_with_the_exact_gradient(quadratic, published, one_task, in_graph):
-    """Three windows of two steps: each is the gradient through all steps so far, within 4 standard errors.
+    """In each of three windows, the mean is within 4 standard errors of the gradient through all steps.
 
-    The penalty on the distance from phi makes each window depend on phi. Without what earlier windows' noise
-    adds up to, the estimate would be that of the last one: more than 20 standard errors away.
+    The penalty on the distance from phi makes each window depend on phi. Without the accumulated noise of
+    earlier windows, the mean would be the gradient of the last window, more than 20 standard errors away.
     """
     meta, tasks = published
     copies = tf.nest.map_structure(lambda leaf: tf.repeat(leaf, 800, 0), tasks)
@@ -55,14 +55,14 @@ def learned(estimator, rate, iterations, persistent):
 
 
 def test_influence_balancing():
-    """theta* = -1/6 within 0.01; truncated windows follow the short-term effect, which has the wrong sign."""
+    """The learned theta is within 0.01 of -1/6, while truncated windows move it in the wrong direction."""
     found = learned(ml.estimators.persistent_evolution(0.1, 500), 1e-4, 5000, True)
     assert abs(found + 1 / 6) < 0.01
     assert learned(ml.estimators.checkpointed(), 1e-4, 2000, False) > 0.6
 
 
 def test_pairs_begin_anew_at_different_times(quadratic, published):
-    """Four pairs, four windows: in each call one pair restarts with its noise; the loop at phi after four."""
+    """With four pairs and four windows, one pair restarts in each call, the loop at phi in every fourth."""
     meta, tasks = published
     estimator, problem = ml.estimators.persistent_evolution(0.1, 4, windows=4), quadratic(1).problem
     carry = estimator.init(problem, meta, tasks)
@@ -81,7 +81,7 @@ def test_pairs_begin_anew_at_different_times(quadratic, published):
     "carried", ["persistent_evolution", pytest.param("implicit", marks=pytest.mark.slow)]
 )
 def test_a_training_goes_on_with_the_same_bits(quadratic, published, carried):
-    """Two iterations and three in a new trainer equal five in one call: the state contains the carry."""
+    """Two iterations, and three in a new trainer from its state, have the bits of five in one trainer."""
     meta, tasks = published
 
     @dataclasses.dataclass(frozen=True)
@@ -116,13 +116,13 @@ def test_a_training_goes_on_with_the_same_bits(quadratic, published, carried):
     [((0.0, 1), "sigma"), ((0.1, 0), "pairs"), ((0.1, 1, 0), r"windows \(None for loops that never restart")],
 )
 def test_bad_arguments_are_refused(arguments, message):
-    """Each by its name."""
+    """The message names the argument and its value."""
     with pytest.raises(ValueError, match=message):
         ml.estimators.persistent_evolution(*arguments)
 
 
 def test_a_carried_loop_is_refused(quadratic, published):
-    """The estimator carries its own."""
+    """An inner loop that is continued is an error, because this estimator continues its own loops."""
     meta, tasks = published
     one = {"p": meta["parameters"]["p"][None]}
     start = ml.types.Inner(one, {}, (), tf.zeros([1], tf.int32))

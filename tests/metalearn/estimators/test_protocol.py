@@ -25,7 +25,7 @@ RECORDS = [
 
 
 def test_a_plain_function_is_refused():
-    """An estimator declares its properties and rejects problems with a remedy; also for its class."""
+    """A function is not an estimator, and neither is an estimator's class; the message shows a valid one."""
     for candidate in (lambda problem, phi, tasks, carry, seed: None, ml.estimators.checkpointed):
         with pytest.raises(ValueError, match=r"must be an estimator like .*checkpointed\(\), got "):
             ml.MetaLearner(ml.models.mlp(), ml.losses.mse, ml.rules.sgd(), 3, estimator=candidate)
@@ -41,7 +41,7 @@ class Recorder(Estimator):
 
 
 def test_the_learner_hands_the_seed_on(sinusoids):
-    """It defaults to (0, 0)."""
+    """The learner passes its seed to the estimator; the default is (0, 0)."""
     learner = ml.MetaLearner(
         ml.models.mlp(dtype="float64"), ml.losses.mse, ml.rules.sgd(), estimator=Recorder()
     )
@@ -61,5 +61,5 @@ def test_records(estimator):
 
 
 def test_the_old_name():
-    """``mixed_mode`` is ``checkpointed``, and prints so."""
+    """``mixed_mode`` returns ``checkpointed``."""
     assert repr(ml.estimators.mixed_mode()) == "checkpointed(checkpoints='all')"

@@ -22,7 +22,10 @@ def fewest(steps, states):
 
 
 def test_the_fewest_steps_are_taken():
-    """Each step is reversed from its own state, within the limit of stored states, at minimal cost."""
+    """Every step is reversed from its state, within the number of stored states and with minimal steps.
+
+    The minimum is computed by dynamic programming.
+    """
     for steps in range(1, 30):
         for states in range(1, 7):
             plan = schedule(steps, states)
@@ -38,7 +41,10 @@ def test_the_fewest_steps_are_taken():
 
 
 def test_ten_thousand_steps():
-    """``r K - C(s + r, r - 1)`` steps and one: r = 2 for 140 and for 142 states."""
+    """For 10 000 steps, the schedule takes ``r K - C(s + r, r - 1)`` steps and one.
+
+    The number of repetitions r is 2 for 140 and for 142 stored states.
+    """
     for name, states, taken in (("log", 140, 20000 - 142 + 1), ("sqrt", 142, 20000 - 144 + 1)):
         assert stored_states(name, 10_000) == states
         plan = schedule(10_000, states)
@@ -53,7 +59,7 @@ STEPS = 13
     "checkpoints", [3, *(pytest.param(states, marks=pytest.mark.slow) for states in (1, "sqrt"))]
 )
 def test_equal_bits(in_graph, mapping, checkpoints):
-    """Of a loop with states of rule and model, batches by step and learned hyperparameters."""
+    """Few stored states give the same bits as all, with states, batches and learned hyperparameters."""
     tracking = Tracking(STEPS, 3)
     problem = tracking.problem
     object.__setattr__(problem, "mapping", mapping)
@@ -66,7 +72,7 @@ def test_equal_bits(in_graph, mapping, checkpoints):
 
 
 def test_graphs_do_not_grow_with_the_steps(in_graph):
-    """200 steps make as many nodes as 100."""
+    """The graphs for 200 and for 100 steps have equally many nodes."""
 
     def nodes(steps):
         problem = ml.BilevelProblem(
@@ -86,7 +92,7 @@ def test_graphs_do_not_grow_with_the_steps(in_graph):
 
 @pytest.mark.parametrize("checkpoints", [0, 1.5, "few"])
 def test_bad_numbers_of_states_are_refused(checkpoints):
-    """With the value and what it may be."""
+    """The message names the value and the valid values."""
     with pytest.raises(ValueError, match=rf"checkpoints .*'all', 'sqrt', 'log'.*got {checkpoints!r}"):
         ml.estimators.checkpointed(checkpoints)
 
@@ -127,7 +133,7 @@ def long_training(steps):
 
 @pytest.mark.slow
 def test_memory_and_time_of_ten_thousand_steps():
-    """Within 200 MB above ten steps; ``-s`` shows the time of the gradient and of the forward pass."""
+    """The gradient of 10 000 steps needs at most 200 MB more than that of ten; ``-s`` shows the times."""
     peaks = {}
     for steps in (10, 10_000):
         problem, phi, tasks = long_training(steps)

@@ -14,13 +14,13 @@ PUBLISHED = {1: [-0.05, -0.08, -0.18], 3: [-0.1355, -0.1952, -0.3528]}
 
 @pytest.mark.parametrize("steps", PUBLISHED)
 def test_published(quadratic, published, steps):
-    """To 1e-14."""
+    """Results equal the published values, to 1e-14."""
     result, _ = ml.estimators.reptile()(quadratic(steps).problem, *published)
     np.testing.assert_allclose(result.gradient["parameters"]["p"], PUBLISHED[steps], rtol=0, atol=1e-14)
 
 
 def test_is_the_mean_displacement_of_adaptation(sinusoids, in_graph):
-    """``theta_0 - theta_K`` of :meth:`MetaLearner.adapt`, momentum inside, to 1e-14; losses on the query."""
+    """The result is the mean of ``theta_0 - theta_K`` of :meth:`MetaLearner.adapt`, to 1e-14."""
     learner = ml.MetaLearner(
         ml.models.mlp(hidden=(4,), dtype="float64"),
         ml.losses.mse,
@@ -41,7 +41,7 @@ def test_is_the_mean_displacement_of_adaptation(sinusoids, in_graph):
 
 
 def test_pulls_the_displacement_back_to_phi(quadratic, published):
-    """With ``theta_0 = exp(phi)`` it is ``exp(phi) (theta_0 - theta_K)``, to 1e-14."""
+    """With ``theta_0 = exp(phi)``, the gradient is ``exp(phi) (theta_0 - theta_K)``, to 1e-14."""
     meta, tasks = published
     problem = dataclasses.replace(
         quadratic(3).problem, start=lambda meta, task: {"p": tf.exp(meta["parameters"]["p"])}
@@ -60,14 +60,14 @@ def test_pulls_the_displacement_back_to_phi(quadratic, published):
     ],
 )
 def test_what_is_not_adapted_is_refused(arguments, missing):
-    """By the learner's constructor, with the names and the remedy."""
+    """The learner's constructor rejects meta-parameters that are not adapted, with names and remedy."""
     settings = {"rule": ml.rules.sgd(), "estimator": ml.estimators.reptile(), **arguments}
     with pytest.raises(ValueError, match=rf"reptile cannot learn {missing}: .*adapted='all'.*checkpointed"):
         ml.MetaLearner(ml.models.mlp(hidden=(2,)), ml.losses.mse, **settings)
 
 
 def test_a_problem_is_refused_when_it_is_called(quadratic, published):
-    """The same check without a learner."""
+    """A bilevel problem without a learner is checked when the estimator is called."""
     meta, tasks = published
     with pytest.raises(ValueError, match="reptile cannot learn unused:"):
         ml.estimators.reptile()(quadratic(1).problem, {**meta, "unused": tf.constant(1.0)}, tasks)

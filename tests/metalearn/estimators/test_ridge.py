@@ -93,7 +93,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", mostly_slow(CASES, "checkpointed", "truncated", "implicit"))
 def test_training_is_the_recursion(data, source, name):
-    """Two iterations of descent: gradients and strengths to 1e-10, meta-losses to 1e-6."""
+    """Gradients and penalties of two outer iterations equal NumPy's to 1e-10, meta-losses to 1e-6."""
     (arrays, strengths), (estimator, reference) = data, CASES[name]
     learner = ml.BilevelLearner(PROBLEM, estimator, {"strengths": tf.constant(strengths)})
     options = {"jit_compile": False, "check_derivatives": False}

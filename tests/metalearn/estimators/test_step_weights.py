@@ -20,7 +20,12 @@ CASES = [
 
 @pytest.mark.parametrize(("estimator", "steps", "window"), CASES)
 def test_on_a_quadratic(quadratic, published, in_graph, estimator, steps, window):
-    """The sum over k of w_k (p_k - q) d p_k / d p_0, fused (3) and looped (7), to 1e-13; w_0 counts too."""
+    """The gradient is ``sum_k w_k (p_k - q) d p_k
+
+    d p_0``, w_0 included, to 1e-13.
+
+    Steps are in Python (3) or in a graph loop (7).
+    """
     weights = np.linspace(0.3, 1.1, steps + 1)
     problem = quadratic(steps, options={"step_weights": tf.constant(weights)}).problem
     meta, tasks = published

@@ -34,7 +34,10 @@ def by_stopping_gradients(problem, meta, task, window):
 def test_equals_one_tape_with_stopped_gradients(
     network, sinusoids, as_vector, in_graph, one_task, steps, window
 ):
-    """All of phi (theta_0, a rate per element, a regulariser), fused (2, 4) and looped (6, 8), to 1e-12."""
+    """Gradients of theta_0, rates and regulariser equal those of a tape with stopped gradients, to 1e-12.
+
+    Steps are in Python (2, 4) or in a graph loop (6, 8).
+    """
     rule = ml.rules.sgd(ml.rules.learned(RATE, per="element"))
     problem, meta = network(rule, steps)
     estimator = ml.estimators.truncated(window)
@@ -59,7 +62,7 @@ def test_equals_one_tape_with_stopped_gradients(
     ],
 )
 def test_ends_of_the_range(sinusoids, as_vector, in_graph, window, same):
-    """A window of 0 and one of K or more, of K = 3 steps: the estimator that they are, to 1e-12."""
+    """A window of 0 equals first order, and one of at least K steps the exact gradient, to 1e-12."""
     model = ml.models.mlp(hidden=(4,), dtype="float64")
     learners = [
         ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(), 3, estimator=estimator)

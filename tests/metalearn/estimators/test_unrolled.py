@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow  # minutes of tracing and compiling
 
 @pytest.mark.parametrize("steps", [1, 6])
 def test_repeating_steps_changes_nothing(network, sinusoids, as_vector, in_graph, steps):
-    """Adam inside with a learned rate per variable, a regulariser in phi: every field to 1e-12."""
+    """Rematerialised steps give the results of plain tapes to 1e-12, for Adam with learned rates."""
     problem, meta = network(ml.rules.adam(ml.rules.learned(0.05, per="variable")), steps)
     plain, repeated = (
         in_graph(lambda meta, estimator=estimator: estimator(problem, meta, sinusoids)[0])(meta)
@@ -21,7 +21,7 @@ def test_repeating_steps_changes_nothing(network, sinusoids, as_vector, in_graph
 
 
 def test_graphs_of_repeated_steps_do_not_grow_with_their_number(quadratic, published, in_graph):
-    """50 steps make as many nodes as six, where plain tapes make more for each."""
+    """Graphs of rematerialised steps do not grow with their number, while plain tapes add nodes per step."""
 
     def nodes(estimator, steps):
         problem = quadratic(steps).problem

@@ -31,7 +31,10 @@ def report(learner):
 
 
 def test_statistics(report):
-    """Mean and half width ``1.96 std / sqrt(n)``, with n - 1 in the variance, from the tasks' losses."""
+    """Mean and half width ``1.96 std
+
+    sqrt(n)`` equal NumPy's; the variance has n - 1 as denominator.
+    """
     losses = report.per_task.astype(np.float64)
     assert losses.shape == (NUM_TASKS, STEPS + 1)
     np.testing.assert_array_equal(report.steps, [0, 1, 2])
@@ -43,7 +46,7 @@ def test_statistics(report):
 
 
 def test_tasks_that_diverge_are_counted_and_leave_the_median():
-    """One of four grows tenfold and beyond, one is not a number from the second step on."""
+    """Tasks diverge if their loss is not finite or above ten times the largest initial loss."""
     losses = np.array([[1.0, 0.5, 0.1], [2.0, 19.0, 21.0], [0.5, 0.4, np.nan], [1.5, 0.2, 0.2]])
 
     problem = ml.BilevelProblem(
@@ -70,7 +73,7 @@ def test_tasks_that_diverge_are_counted_and_leave_the_median():
 
 
 def test_losses_are_those_of_adapting_and_predicting(learner, report, in_graph):
-    """Query error after each number of steps, by hand on the same tasks."""
+    """Losses equal the query errors of ``adapt`` and ``predict`` after each number of steps, to 1e-5."""
     drawn, meta = TASKS.sample((1, task_list.EVALUATION_STREAM), NUM_TASKS), learner.initialize(0)
     for steps in range(STEPS + 1):
         adapt = in_graph(lambda meta, support, steps=steps: learner.adapt(meta, support, steps))
@@ -81,7 +84,7 @@ def test_losses_are_those_of_adapting_and_predicting(learner, report, in_graph):
 
 
 def test_parameters_that_are_told_change_nothing(learner, report):
-    """Losses and hash depend on support and query only: they are the same without the tasks' info."""
+    """Losses and hash do not depend on the parameters of the tasks in ``Task.info``."""
 
     class Untold:
         def sample(self, seed, tasks):
@@ -93,7 +96,7 @@ def test_parameters_that_are_told_change_nothing(learner, report):
 
 
 def test_the_list_of_an_oracle_is_that_of_the_others(report):
-    """It receives the parameters of the tasks, which are the same tasks."""
+    """A learner that receives the tasks' parameters is evaluated on the same tasks: their hash is equal."""
     oracle = ml.MetaLearner(ml.models.mlp(3, (4,)), ml.losses.mse, ml.rules.sgd())
     informed = dataclasses.replace(TASKS, informed=True)
     told = ml.evaluate(oracle, oracle.initialize(0), informed, num_tasks=NUM_TASKS, steps=0, seed=1)
@@ -101,7 +104,7 @@ def test_the_list_of_an_oracle_is_that_of_the_others(report):
 
 
 def test_many_tasks_are_evaluated_in_parts(learner, report, monkeypatch):
-    """Chunks of three, three and one tasks give the same results and hash as one of seven."""
+    """Chunks of three, three and one tasks have the losses of one chunk of seven to 1e-5, and its hash."""
     monkeypatch.setattr(task_list, "TASKS_AT_ONCE", 3)
     parts = ml.evaluate(learner, learner.initialize(0), TASKS, num_tasks=NUM_TASKS, steps=STEPS, seed=1)
     np.testing.assert_allclose(parts.per_task, report.per_task, rtol=1e-5)
@@ -109,7 +112,7 @@ def test_many_tasks_are_evaluated_in_parts(learner, report, monkeypatch):
 
 
 def test_hash_is_of_the_tasks(report):
-    """Another learner has the same tasks; another seed or distribution has others."""
+    """The hash is independent of the learner, and depends on the seed and the distribution of the tasks."""
     other = learner_of((), steps=3)
 
     def hash_of(tasks=TASKS, seed=1):
@@ -122,7 +125,7 @@ def test_hash_is_of_the_tasks(report):
 
 
 def test_evaluation_tasks_are_not_those_of_training(report):
-    """The same seed draws others for training: block numbers are not negative, the evaluation's stream is."""
+    """Evaluation tasks differ from training tasks with the same seed, because their streams are negative."""
     assert task_list.EVALUATION_STREAM < 0
     evaluated, trained = (TASKS.sample((1, block), 5) for block in (task_list.EVALUATION_STREAM, 0))
     assert not np.intersect1d(evaluated.support.inputs, trained.support.inputs).size
@@ -138,13 +141,13 @@ def test_evaluation_tasks_are_not_those_of_training(report):
     ],
 )
 def test_bad_arguments_are_refused(learner, arguments, message):
-    """The argument and its value are named."""
+    """The message names the argument and its value."""
     with pytest.raises(ValueError, match=message):
         ml.evaluate(learner, learner.initialize(0), TASKS, **arguments)
 
 
 def test_models_that_do_not_fit_the_tasks_are_refused():
-    """Both shapes are named."""
+    """The message names the shapes of outputs and targets."""
     learner = ml.MetaLearner(ml.models.mlp(1, (), 2), ml.losses.mse, ml.rules.sgd())
     with pytest.raises(ValueError, match=r"outputs of shape \(2,\), the tasks' targets have \(1,\)"):
         ml.evaluate(learner, learner.initialize(0), TASKS)

@@ -61,7 +61,10 @@ def answered(predict, fitted, task, batches):
 
 @pytest.mark.parametrize("mapping", ["vectorized", pytest.param("sequential", marks=pytest.mark.slow)])
 def test_an_evaluation_is_that_of_a_loop_over_batches(source, in_graph, mapping):
-    """One class at a time, and one query at a time, with batch statistics; to 1e-10."""
+    """Losses with batches of queries equal those of a loop over batches, to 1e-10.
+
+    Batch statistics make them depend on the batches, which are all queries, one class or one query.
+    """
     learner = learner_of("batch", mapping=mapping)
     meta, tasks = learner.initialize(0), source.sample((1, -1), TASKS)
     labels = tasks.query.targets.numpy()
@@ -89,7 +92,7 @@ def test_an_evaluation_is_that_of_a_loop_over_batches(source, in_graph, mapping)
 
 @pytest.mark.slow
 def test_answers_that_do_not_depend_on_each_other_are_the_same(source):
-    """With the support's statistics the batches make no difference, to 1e-12."""
+    """With the support's statistics, batches of queries do not change losses, to 1e-12."""
     learner = learner_of("support")
     meta = learner.initialize(0)
     whole, apart = (
@@ -99,7 +102,7 @@ def test_answers_that_do_not_depend_on_each_other_are_the_same(source):
 
 
 def test_batches_by_chance(source):
-    """Every query once, inputs with their targets, in another order for each task and seed."""
+    """Every query occurs once, with its target, in a random order that depends on task and seed."""
     tasks = source.sample((0, 0), 50)
     found, again, other = (batched(tasks, 3, (0, seed)).query for seed in (0, 0, 1))
     assert found.inputs.shape == (50, 4, 3, 2)

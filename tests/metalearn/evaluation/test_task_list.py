@@ -15,7 +15,7 @@ MIB = 2**20
 
 
 class Images:
-    """Tasks of a size that is only specified, of which every draw is noted."""
+    """Tasks of a size that only their specification has; all draws are recorded."""
 
     in_graph = False
 
@@ -44,7 +44,7 @@ def test_a_list_that_fits_into_64_mb_is_one_draw():
 
 
 def test_of_a_longer_list_64_mb_are_drawn_at_a_time():
-    """Block b has the seed (3, -1 - b), is drawn when it is needed, and has at most 64 tasks of 1 MB."""
+    """A long list is drawn in blocks of 64 MB, each when it is needed; block b has the seed (3, -1 - b)."""
     source = Images(MIB)
     tasks = TaskList(source, 150, seed=3)
     assert not source.draws
@@ -57,7 +57,10 @@ def test_of_a_longer_list_64_mb_are_drawn_at_a_time():
 
 
 def test_blocks_of_small_tasks_are_whole_chunks():
-    """Of 15 kB each, 4473 tasks are 64 MB: blocks of 4000, so that there are programs of 1000 and a rest."""
+    """Blocks of small tasks are multiples of 1000 tasks, so that all chunks but the last have 1000.
+
+    64 MB hold 4473 tasks of 15 kB, so blocks have 4000.
+    """
     source = Images(15_000)
     found = [(first, chunk.support.inputs.shape[0]) for first, chunk in TaskList(source, 9500, 0).chunks()]
     assert [count for _, count in source.draws] == [4000, 4000, 1500]
@@ -72,7 +75,7 @@ def test_tasks_larger_than_a_block_come_one_by_one():
 
 
 def test_the_digest_is_of_all_blocks(monkeypatch):
-    """Of one block it is the hash of types, shapes and bytes; of several, of theirs one after the other."""
+    """The digest is the hash of types, shapes and bytes of all leaves, block by block."""
     source = ml.tasks.Sinusoid(shots=2, queries=3)
 
     def expected(*draws):
@@ -96,7 +99,7 @@ def test_the_digest_is_of_all_blocks(monkeypatch):
 
 @pytest.mark.parametrize("make", mostly_slow(["arrays", "mini-batches"], "mini-batches"))
 def test_the_digest_of_a_long_list_from_arrays_is_of_arrays_and_indices(monkeypatch, make):
-    """Another seed, count or number in the arrays gives another one; what is drawn is not hashed."""
+    """Seed, count and arrays change the digest of a long list from arrays, without hashing the tasks."""
     x = np.arange(40, dtype=np.float32).reshape(20, 2)
 
     def digest(x=x, y=x[:, :1], seed=1, count=4, block=64):
@@ -119,7 +122,7 @@ def test_the_digest_of_a_long_list_from_arrays_is_of_arrays_and_indices(monkeypa
 
 
 def test_one_data_set_is_never_drawn_in_parts(monkeypatch):
-    """It is the same for every seed: several tasks of it are refused, however large it is."""
+    """A single data set is one task, drawn in one block; a list of several such tasks is an error."""
     monkeypatch.setattr(task_list, "BLOCK_BYTES", 8)
     source = ml.tasks.dataset((np.ones((4, 1)), np.ones((4, 1))))
     (first, chunk), *more = TaskList(source, 1, 0).chunks()
@@ -129,7 +132,7 @@ def test_one_data_set_is_never_drawn_in_parts(monkeypatch):
 
 
 def test_an_evaluation_in_blocks_is_that_of_its_tasks(monkeypatch):
-    """Losses of every block's tasks, evaluated by themselves; and again with other meta-parameters."""
+    """Losses of an evaluation in blocks equal those of each block's tasks, for two sets of parameters."""
     learner = ml.MetaLearner(ml.models.mlp(hidden=()), "mse", ml.rules.sgd(0.1))
     source = ml.tasks.Sinusoid(shots=2, queries=3)
     monkeypatch.setattr(task_list, "BLOCK_BYTES", 2 * 4 * (2 + 2 + 3 + 3 + 2))

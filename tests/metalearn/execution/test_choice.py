@@ -20,7 +20,7 @@ def anew():
 
 
 def test_auto_is_vectorised_or_sequential(caplog):
-    """Half of a square has a vectorised form, half of a squared norm has not; one line says so, once."""
+    """With ``auto``, an operation without a vectorised form is mapped sequentially, with one warning."""
     np.testing.assert_array_equal(map_tasks(tf.square, VALUES), VALUES**2)
     assert not caplog.records
     for _ in range(2):
@@ -31,7 +31,7 @@ def test_auto_is_vectorised_or_sequential(caplog):
 
 
 def test_programs_are_built_in_one_way():
-    """A map that could be vectorised is not, where another of the same program cannot be."""
+    """If one map in a program is sequential, all maps in it are."""
     seen = []
 
     def program():
@@ -44,7 +44,7 @@ def test_programs_are_built_in_one_way():
 
 
 def test_what_a_mapping_stands_for():
-    """A given mapping is kept, unless everything has to be sequential."""
+    """A given mapping is used, except in a context that is always sequential."""
     assert resolved("auto") == "auto"
     with auto_is("vectorized"):
         assert [resolved(each) for each in ("auto", "sequential")] == ["vectorized", "sequential"]
@@ -55,7 +55,7 @@ def test_what_a_mapping_stands_for():
 
 @pytest.mark.parametrize("mapping", ["auto", "vectorized", "sequential"])
 def test_a_function_s_own_fault_is_raised_as_it_is(mapping):
-    """It is not that there is no vectorised form."""
+    """An error of the mapped function is raised unchanged, not as a missing vectorised form."""
 
     def wrong(value):
         raise KeyError("theirs")
@@ -65,7 +65,7 @@ def test_a_function_s_own_fault_is_raised_as_it_is(mapping):
 
 
 def test_the_operation_is_named():
-    """In both of TensorFlow's ways, and what only XLA lacks."""
+    """The error names the operation for all messages of TensorFlow, and whether only XLA lacks the form."""
     missing = NotVectorizableError(ValueError("No pfor vectorization defined for ScatterNd\n name: ..."))
     assert "no vectorised form of ScatterNd: map tasks one after the other" in str(missing)
     varying = NotVectorizableError(

@@ -41,7 +41,7 @@ def strings(value):
     ],
 )
 def test_the_first_that_can_be_built(function, expected, way):
-    """Known after tracing, except for failures of XLA's compilation."""
+    """The first combination of mapping and compiler that can be built is used and reported."""
     program = Compiled(function)
     assert (program.mapping, program.jit_compile) == ("auto", None)
     program.build(VALUES)
@@ -51,7 +51,7 @@ def test_the_first_that_can_be_built(function, expected, way):
 
 
 def test_a_program_is_built_once():
-    """Before the first call or after it: building it again does not choose another way."""
+    """Building a program again, after or before calls, does not change its mapping and compiler."""
     program = Compiled(mapped(tf.square))
     program(VALUES)
     for _ in range(2):
@@ -61,7 +61,7 @@ def test_a_program_is_built_once():
 
 
 def test_a_fault_at_run_time_is_no_reason_for_another_way():
-    """Without XLA nothing is compiled at the first call."""
+    """An error at run time is raised, and does not change the mapping."""
     program = Compiled(lambda values: tf.debugging.check_numerics(values, "infinite"), jit_compile=False)
     with pytest.raises(tf.errors.InvalidArgumentError, match="infinite"):
         program(tf.constant([np.inf]))
@@ -70,7 +70,7 @@ def test_a_fault_at_run_time_is_no_reason_for_another_way():
 
 
 def test_a_full_disk_is_no_reason_for_another_way(monkeypatch):
-    """With XLA, other errors do not change the compiler, which would silently change bits."""
+    """An error of the system at run time does not change the compiler, which would change bits."""
 
     def full(*_):
         raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
@@ -86,7 +86,7 @@ def test_a_full_disk_is_no_reason_for_another_way(monkeypatch):
 
 
 def test_settings_are_kept():
-    """And a program that cannot be built by them fails, with the remedy."""
+    """Given settings are used; a program that cannot be built with them is an error with a remedy."""
     for mapping, jit_compile in (("sequential", True), ("vectorized", False)):
         program = Compiled(mapped(tf.square), mapping, jit_compile)
         program(VALUES)
@@ -98,7 +98,7 @@ def test_settings_are_kept():
 
 
 def test_a_function_s_own_fault_is_raised_as_it_is():
-    """After all ways have been tried: the first is raised."""
+    """An error of the function is raised after all combinations failed, as it was in the first."""
     calls = []
 
     def wrong(values):
@@ -110,7 +110,7 @@ def test_a_function_s_own_fault_is_raised_as_it_is():
 
 
 def test_other_shapes_are_mapped_alike():
-    """A call with more tasks is traced again with the same choice."""
+    """A call with more tasks is traced again with the same mapping."""
     program = Compiled(mapped(tf.nn.l2_loss))
     program(VALUES)
     np.testing.assert_allclose(program(tf.ones((3, 2))), [1.0, 1.0, 1.0])

@@ -36,7 +36,7 @@ def test_a_new_shape_or_setting_is_traced_and_a_new_value_is_not():
 
 
 def test_another_owner_has_programs_of_its_own():
-    """A deep copy as well: its settings may be changed."""
+    """Programs are stored for each owner; a deep copy has its own, because its settings may change."""
     owner = Owner(3.0)
     traced_once(owner, scaled, 1)({"x": 1.0})
     other = copy.deepcopy(owner)
@@ -56,7 +56,7 @@ def test_within_a_graph_it_is_the_function_itself():
 
 
 def test_eager_calls_keep_no_graphs_and_do_not_warn(caplog, monkeypatch):
-    """As many graphs are alive after ten calls of each as after three; and many learners do not warn."""
+    """Further eager calls leave no graphs in memory, and many learners cause no warning of retracing."""
     monkeypatch.setattr(tf.get_logger(), "propagate", True)
     caplog.set_level(logging.WARNING)
     learner = ml.MetaLearner(ml.models.mlp(hidden=()), "mse", "sgd")

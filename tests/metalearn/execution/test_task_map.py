@@ -20,7 +20,7 @@ def both(function):
 
 @pytest.mark.parametrize("wrap", ["eager", "in_graph", "with_xla"])
 def test_both_ways_agree(wrap, request):
-    """Nested results with an empty part, a captured tensor and a named tuple: equal values and structure."""
+    """Both mappings give equal values and structures, with nested results, captured tensors and tuples."""
     arguments = (
         {"a": tf.constant([1.0, 2.0]), "b": tf.constant([[3.0, 4.0], [5.0, 6.0]])},
         tf.constant([1, 2]),
@@ -47,7 +47,7 @@ def test_both_ways_agree(wrap, request):
 
 
 def test_map_tasks_applies_a_function_to_each():
-    """Arguments are split along axis 0 of every leaf, results stacked."""
+    """Arguments are split along axis 0 of every leaf, and results are stacked."""
     left = {"a": tf.constant([1.0, 2.0]), "b": tf.constant([[3.0, 4.0], [5.0, 6.0]])}
     found = map_tasks(
         lambda one, two: {"sum": tf.reduce_sum(one["b"]) * one["a"] + two}, left, tf.constant([10.0, 20.0])
@@ -56,19 +56,19 @@ def test_map_tasks_applies_a_function_to_each():
 
 
 def test_map_tasks_does_not_fall_back_in_silence():
-    """An operation that cannot be mapped raises instead of running in a slow loop."""
+    """With ``vectorized``, an operation without a vectorised form is an error, not a slow loop."""
     with pytest.raises(NotVectorizableError, match="no vectorised form of L2Loss: map tasks one after"):
         map_tasks(tf.nn.l2_loss, tf.ones((2, 3)), mapping="vectorized")
 
 
 def test_one_by_one_needs_no_vectorised_form():
-    """An operation without a converter, which the vectorised map refuses."""
+    """The sequential mapping works for an operation without a vectorised form."""
     values = tf.constant([[1.0, 2.0], [3.0, 4.0]])
     np.testing.assert_array_equal(map_tasks(tf.nn.l2_loss, values, mapping="sequential"), [2.5, 12.5])
 
 
 def test_one_task_needs_no_loop(in_graph):
-    """The same numbers, with the leading axis, and a program without a while."""
+    """A single task is computed without a loop in the graph, with the same results."""
     task = {"a": tf.constant([[1.0, 2.0]]), "b": tf.constant([3.0])}
     doubled = in_graph(lambda task: map_tasks(lambda of: (2 * of["a"], of["b"]), task, mapping="sequential"))
     for found, expected in zip(doubled(task), ([[2.0, 4.0]], [3.0]), strict=True):
@@ -78,7 +78,7 @@ def test_one_task_needs_no_loop(in_graph):
 
 
 def test_unknown_ways_are_refused():
-    """The message lists the known ones; so for problems and learners."""
+    """The message lists the known mappings, for ``map_tasks`` and for learners."""
     message = "mapping must be one of auto, vectorized, sequential, got 'parallel'"
     with pytest.raises(ValueError, match=message):
         map_tasks(tf.identity, tf.ones(2), mapping="parallel")
@@ -144,7 +144,7 @@ def test_convolutions_are_mapped_one_by_one(images, in_graph, steps):
 
 
 def test_the_learner_maps_everything_one_by_one(images, in_graph):
-    """Adaptation, prediction and losses too: predictions are those of the adapted parameters."""
+    """With a sequential mapping, predictions and losses equal those of each task's adapted parameters."""
     model, tasks = images
     learner = ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(0.1), 2)
     meta = learner.initialize(0)
@@ -170,9 +170,10 @@ def test_the_learner_maps_everything_one_by_one(images, in_graph):
 )
 @pytest.mark.slow
 def test_large_graphs_run_twice(in_graph, as_vector, mapping, shots):
-    """Where activations need hundreds of megabytes, with inner steps in a loop of the graph.
+    """A large graph with a loop runs twice with the same result.
 
-    TensorFlow's memory optimizer then rewrites sums within a loop so that a second run fails.
+    For activations of hundreds of megabytes, TensorFlow's memory optimizer would rewrite sums within a loop
+    so that a second run fails.
     """
     learner = ml.MetaLearner(
         ml.models.mlp(hidden=(64, 64), activation="tanh"),
@@ -190,7 +191,7 @@ def test_large_graphs_run_twice(in_graph, as_vector, mapping, shots):
 
 @pytest.mark.parametrize("mapping", ["vectorized", "sequential"])
 def test_what_a_function_hands_through_is_given_to_every_task(mapping):
-    """A constant from outside, and an argument as it is."""
+    """A result that is a captured tensor is repeated for every task; an argument is returned unchanged."""
     outside = tf.constant([1.0, 2.0])
     found = map_tasks(lambda x: (x, outside), tf.constant([3.0, 4.0, 5.0]), mapping=mapping)
     np.testing.assert_array_equal(found[0], [3, 4, 5])
@@ -198,7 +199,7 @@ def test_what_a_function_hands_through_is_given_to_every_task(mapping):
 
 
 def test_bits_do_not_depend_on_how_many_tasks_are_worked_on_at_once(monkeypatch, in_graph, as_vector):
-    """A meta-gradient through a step of convolutions, of eight tasks, one and four at a time."""
+    """Meta-gradients of eight tasks have the same bits if tasks are computed one or four at a time."""
     random = np.random.default_rng(0)
     images = random.random((4, 6, 12, 12, 1)) * 255
     tasks = ml.tasks.FewShot(images.astype(np.uint8), ways=2, shots=2, queries=2).sample((0, 0), 8)

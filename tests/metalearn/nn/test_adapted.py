@@ -52,7 +52,7 @@ def test_partition_and_recombine(chosen):
 
 
 def test_context_is_reset_in_every_task_and_is_no_meta_parameter():
-    """Adaptation of a context model equals adaptation, by hand, of zeros; the rest is shared (CAVIA)."""
+    """A context starts at zero in every task and takes the gradient step; all else is shared (CAVIA)."""
     model = ml.models.context_mlp(hidden=(4,), context=2, activation="tanh", dtype="float64")
     learner = ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(1.0), adapted="context")
     meta = learner.initialize(0)
@@ -75,7 +75,7 @@ def test_context_is_reset_in_every_task_and_is_no_meta_parameter():
 
 
 class HeadFirst(keras.Model):
-    """Declares its head before its body, and ends in an activation."""
+    """A model that declares its head before its body, and ends in an activation."""
 
     def __init__(self):
         super().__init__()
@@ -87,7 +87,7 @@ class HeadFirst(keras.Model):
 
 
 class InOneFunction(HeadFirst):
-    """Calls both layers where their order is not to be seen."""
+    """A model that calls both layers in one function, so that their order cannot be observed."""
 
     def call(self, inputs):
         return tf.function(super().call, autograph=False)(inputs)
@@ -100,7 +100,7 @@ def subclassed(kind):
 
 
 def functional_models():
-    """Return models by name, with the layers that their outputs come from, worked out by hand."""
+    """Return models by name, with the layers that produce their outputs, as listed by hand."""
     vector, sequence, image = keras.Input((4,)), keras.Input((5, 4)), keras.Input((6, 6, 1))
     hidden = LAYERS.Dense(3, "relu", name="hidden")(vector)
     a, b = LAYERS.Dense(1, name="a"), LAYERS.Dense(2, name="b")
@@ -130,7 +130,7 @@ def functional_models():
 
 @pytest.mark.parametrize("name", list(functional_models()))
 def test_the_head_is_what_the_outputs_come_from(name):
-    """Not what is declared last; and the body is the rest, context aside."""
+    """The head is the layer that produces the outputs, and the body all other layers except a context."""
     model, layers = functional_models()[name]
     keys = list(ml.functional.parameters(model))
     head = select_from(model, "head")
@@ -142,14 +142,14 @@ def test_the_head_is_what_the_outputs_come_from(name):
 
 
 def test_frozen_layers_are_no_head():
-    """The last layer that is trained is."""
+    """The head is the last trainable layer."""
     model = ml.models.mlp(2, (3, 3))
     model.get_layer("output").trainable = False
     assert select_from(model, "head") == ["hidden_1/kernel", "hidden_1/bias"]
 
 
 def test_a_head_that_is_not_to_be_found_is_refused():
-    """With the keys to choose from."""
+    """If the head cannot be determined, the error lists the keys."""
     with pytest.raises(ValueError, match=r"body, head are called within one tf.function.*'head/kernel'"):
         select_from(subclassed(InOneFunction), "head")
 
@@ -159,7 +159,10 @@ def named(*names):
 
 
 def test_names_that_could_mean_two_layers_are_refused():
-    """``dense_2`` is the second layer by its name and the third by the keys: neither is taken silently."""
+    """A pattern that matches one layer by its name and another by its key is an error.
+
+    ``dense_2`` is the name of the second layer, and the key of the third.
+    """
     model = named("dense_1", "dense_2", "dense_3")
     for pattern in ("dense_1/*", "dense_2/kernel", "dense_3/*", "all|dense_2/*"):
         with pytest.raises(ValueError, match=r"is ambiguous.*dense_1/kernel \(named dense_2/kernel\)"):
@@ -175,7 +178,7 @@ def test_names_that_could_mean_two_layers_are_refused():
     "names", [("dense", "dense_1", "dense_2"), ("d_1", "d_2", "d_3"), ("enc_dense_1", "enc_dense_2", "x")]
 )
 def test_other_names_mean_what_they_say(names):
-    """User-defined names, independent of earlier layers."""
+    """User-defined names select their layer, whatever layers were created before."""
     for place, name in enumerate(names):
         model = named(*names)
         assert select_from(model, f"{name}/*") == [f"{name}/kernel", f"{name}/bias"]

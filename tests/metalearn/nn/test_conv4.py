@@ -18,7 +18,7 @@ import metalearn as ml
     ],
 )
 def test_it_is_the_network_of_the_papers(options, parameters):
-    """113,000 parameters for Omniglot, 32,901 for mini-ImageNet, as in the original code."""
+    """The network has the papers' 113,000 parameters for Omniglot and 32,901 for mini-ImageNet."""
     model = ml.models.conv4(**options)
     assert sum(value.shape.num_elements() for value in ml.functional.parameters(model).values()) == parameters
     assert model.output_shape == (None, 5)
@@ -31,7 +31,7 @@ def test_it_is_the_network_of_the_papers(options, parameters):
 
 
 def test_its_output_may_start_from_zero():
-    """In the model, and in the parameters that a seed draws for it."""
+    """With ``output="zeros"``, the output layer is 0 in the model and in drawn parameters."""
     model = ml.models.conv4(filters=2, output="zeros")
     for values in (ml.functional.parameters(model), ml.functional.initialize(model, 3)):
         zero = {key for key, value in values.items() if not np.any(value)}

@@ -9,7 +9,7 @@ import metalearn as ml
 
 
 def test_frozen_layers_are_state():
-    """What is not trainable is not among the parameters."""
+    """Variables of frozen layers are part of the state, not of the parameters."""
     model = ml.models.mlp(hidden=(2,))
     model.get_layer("hidden_0").trainable = False
     assert list(ml.functional.parameters(model)) == ["output/kernel", "output/bias"]
@@ -18,7 +18,7 @@ def test_frozen_layers_are_state():
 
 @pytest.mark.parametrize("function", ["parameters", "state"])
 def test_unbuilt_models_are_refused(function):
-    """The message says what to do about it."""
+    """A model that is not built is an error with a remedy."""
     model = keras.Sequential([keras.layers.Dense(2)], name="fresh")
     with pytest.raises(ValueError, match=r"'fresh' is not built .*call it once"):
         getattr(ml.functional, function)(model)
@@ -38,7 +38,7 @@ class TestApply:
         return keras.Sequential([keras.Input((2,)), *layers])
 
     def test_dense(self, inputs):
-        """With its own parameters the model's outputs, with others those of a model that holds them."""
+        """Outputs equal the model's own for its parameters, and for others those of a model that has them."""
         model = self.build(keras.layers.Dense(3, "tanh"), keras.layers.Dense(1))
         parameters = ml.functional.parameters(model)
         np.testing.assert_array_equal(ml.functional.apply(model, parameters, inputs), model(inputs))
@@ -52,7 +52,7 @@ class TestApply:
         )
 
     def test_dropout(self, inputs):
-        """The mask is a function of the state given; after the call the state is another."""
+        """The dropout mask depends on the given state, and the state after the call differs."""
         model = self.build(keras.layers.Dropout(0.5, seed=3), keras.layers.Dense(8))
         parameters, state = ml.functional.parameters(model), ml.functional.state(model)
         arguments = {"state": state, "training": True}
@@ -65,7 +65,7 @@ class TestApply:
         np.testing.assert_array_equal(ml.functional.apply(model, parameters, inputs), model(inputs))
 
     def test_batch_normalization(self, inputs):
-        """Batch statistics in training, moving ones otherwise; new moving ones are returned, not kept."""
+        """Training uses batch statistics and returns new moving ones, without changing the model."""
         model = self.build(keras.layers.BatchNormalization(momentum=0.9))
         parameters, state = ml.functional.parameters(model), ml.functional.state(model)
         still, unmoved = ml.functional.apply_with_state(model, parameters, inputs)
@@ -85,7 +85,7 @@ class TestApply:
 
     @pytest.mark.parametrize("training", [False, True])
     def test_models_whose_call_takes_no_training_flag(self, inputs, training):
-        """Keras hands the flag to the layers inside by itself; so must ``apply``."""
+        """The training flag also reaches the layers of a model whose call has no such argument."""
 
         class Plain(keras.Model):
             def __init__(self):
@@ -102,7 +102,7 @@ class TestApply:
 
     @pytest.mark.parametrize("what", ["parameters", "state"])
     def test_other_keys_are_refused(self, inputs, what):
-        """Missing and unknown keys are named."""
+        """The message names missing and unknown keys."""
         model = self.build(keras.layers.BatchNormalization(name="norm"))
         values = {"parameters": ml.functional.parameters(model), "state": ml.functional.state(model)}
         missing, *_ = values[what]
@@ -156,7 +156,10 @@ class TestCall:
         )
 
     def test_losses_are_those_of_the_given_parameters(self, inputs, in_graph):
-        """L1, L2, activity by example, ``add_loss`` and gradients against NumPy; none of frozen weights."""
+        """Losses and gradients for given parameters equal NumPy's; frozen weights have no loss.
+
+        The model has L1, L2, activity and ``add_loss`` penalties.
+        """
         model = self.penalised()
         rng = np.random.default_rng(1)
         p = {k: tf.constant(rng.normal(size=v.shape)) for k, v in ml.functional.parameters(model).items()}
@@ -192,7 +195,7 @@ class TestCall:
             np.testing.assert_allclose(np.sum(gradient[key] * direction), slope, rtol=1e-7)
 
     def test_the_losses_of_the_model_are_left_alone(self, inputs):
-        """A call of its own gives the same after as before, and nothing is counted twice."""
+        """Calls do not change the model's own losses, and no loss is counted twice."""
         model = self.penalised()
         model(inputs)
         before, parameters = float(sum(map(tf.reduce_sum, model.losses))), ml.functional.parameters(model)
@@ -204,7 +207,7 @@ class TestCall:
         np.testing.assert_allclose(float(sum(map(tf.reduce_sum, model.losses))), before, rtol=1e-15)
 
     def test_losses_of_mixed_types_are_added_in_the_wider(self):
-        """Activity in half precision, weights in single."""
+        """Losses in half and single precision are added in single precision."""
         layer = keras.layers.Dense(
             2, kernel_regularizer="l2", activity_regularizer="l2", dtype="mixed_float16", name="dense"
         )
@@ -216,7 +219,7 @@ class TestCall:
         np.testing.assert_allclose(total, expected, rtol=5e-3)
 
     def test_most_models_have_none(self, in_graph):
-        """Nothing is added to the graph: its operations are those of a call of the model."""
+        """A model without losses returns None, and its graph has only the operations of the model's call."""
         model, inputs = ml.models.mlp(2), tf.ones((3, 2))
         parameters = ml.functional.parameters(model)
         outputs, losses, state = ml.functional.call(model, parameters, inputs)
@@ -244,7 +247,7 @@ class TestCall:
         assert without_reads[0] == without_reads[1]
 
     def test_several_inputs_and_outputs(self):
-        """Dicts and lists, in functional and in subclassed models."""
+        """Models with several inputs and outputs, as dicts or lists, give the model's own outputs."""
         a, b = keras.Input((2,), name="a"), keras.Input((3,), name="b")
         ones = {"a": tf.ones((4, 2)), "b": tf.ones((4, 3))}
 

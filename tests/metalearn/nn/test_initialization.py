@@ -60,7 +60,7 @@ def digests(models):
 
 
 def test_two_processes_draw_the_same():
-    """Recurrent, depthwise and separable kernels, and an own layer's; the seed matters for all of them."""
+    """Another process draws equal parameters for a seed, and another seed draws others, for all layers."""
     functions = "".join(map(inspect.getsource, (build_models, digests)))
     imports = "import hashlib, keras\nimport metalearn as ml\nimport tensorflow as tf\n"
     program = f"{imports}{functions}print(*digests(build_models()))"
@@ -73,7 +73,7 @@ def test_two_processes_draw_the_same():
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_a_program_draws_the_same(jit_compile):
-    """Also XLA, which draws other numbers from Keras' seeds."""
+    """A graph, also compiled by XLA, draws the same bits as eager mode."""
     model = ml.models.mlp(hidden=(8,))
     program = tf.function(
         lambda: ml.functional.initialize(model, 3), jit_compile=jit_compile, autograph=False
@@ -82,7 +82,7 @@ def test_a_program_draws_the_same(jit_compile):
 
 
 def test_every_variable_is_drawn_afresh():
-    """None keeps what the model holds, and none is drawn like another."""
+    """No drawn variable keeps the model's value."""
     for name, model in build_models().items():
         model.set_weights([value + 100 for value in model.get_weights()])
         drawn = ml.functional.initialize(model, 0)
@@ -92,7 +92,7 @@ def test_every_variable_is_drawn_afresh():
 
 
 def test_initializers_are_those_of_the_layer():
-    """Orthogonal recurrent kernels, scales by fan, a constant, and a function of an own layer."""
+    """Drawn values have the distribution of each layer's initializer."""
     models = build_models()
     recurrent = ml.functional.initialize(models["lstm"], 0)["lstm/lstm_cell/recurrent_kernel"].numpy()
     np.testing.assert_allclose(recurrent @ recurrent.T, np.eye(3), atol=1e-5)
@@ -135,7 +135,7 @@ class Drawing(keras.initializers.Initializer):
 
 @pytest.mark.parametrize("seed", [0, 3])
 def test_seeds_replace_those_of_the_initializers(seed):
-    """Kernels are what Keras draws with seeds of NumPy's sequences, by the place of the variable."""
+    """Kernels are drawn by Keras' initializers with seeds from NumPy's seed sequences, by position."""
     layers = [LAYERS.Dense(4, kernel_initializer=keras.initializers.HeNormal(seed=5)), LAYERS.Dense(2)]
     drawn = ml.functional.initialize(keras.Sequential([keras.Input((3,)), *layers]), seed)
     kinds = keras.initializers.HeNormal, keras.initializers.GlorotUniform
@@ -155,7 +155,7 @@ def from_numpy(shape, dtype=None):
 
 @pytest.mark.parametrize("initializer", [from_numpy, Drawing(from_numpy)])
 def test_functions_that_draw_from_global_generators(initializer):
-    """From NumPy's: a function of the seed, and the generator is left as it was."""
+    """Initializers that use NumPy's global generator depend on the seed, and its state is restored."""
     model = dense(initializer)
     before = np.random.get_state()[1].copy()
     first, again, other = (ml.functional.initialize(model, seed)["dense/kernel"] for seed in (0, 0, 1))
@@ -168,13 +168,13 @@ def test_functions_that_draw_from_global_generators(initializer):
     "draw", [tf.random.normal, lambda shape: keras.random.normal(shape), np.random.default_rng(0).random]
 )
 def test_functions_with_a_generator_of_their_own_are_refused(draw):
-    """No seed reaches it: two draws with one seed differ."""
+    """An initializer with its own generator is an error, because the seed does not reach it."""
     with pytest.raises(ValueError, match=r"'dense/kernel' \(Dense\) cannot be drawn from a seed: .*own"):
         ml.functional.initialize(dense(Drawing(draw)), 0)
 
 
 def test_what_cannot_be_drawn_is_named():
-    """A variable made of values, and a layer that cannot be made again; with what to do about it."""
+    """The error names a variable that cannot be drawn, and recommends ``initialize="model"``."""
     for layer in (
         Scale(values=np.ones(4, "float32"), name="scale"),
         Scale(function=lambda shape, dtype: tf.ones(shape), name="scale"),
@@ -187,7 +187,7 @@ def test_what_cannot_be_drawn_is_named():
 
 
 class TestInitialize:
-    """Fresh parameters, as a pure function of the seed."""
+    """New parameters, as a pure function of the seed."""
 
     @pytest.fixture
     def model(self):
@@ -202,7 +202,7 @@ class TestInitialize:
         return model
 
     def test_same_seed_same_bits(self, model):
-        """Equal in two draws, and in a new model."""
+        """Equal seeds draw equal bits, also for a clone of the model."""
         first = ml.functional.initialize(model, 3)
         assert list(first) == list(ml.functional.parameters(model))
         for again in (model, keras.models.clone_model(model)):
@@ -210,13 +210,16 @@ class TestInitialize:
             assert all(np.array_equal(first[key], drawn[key]) for key in first)
 
     def test_seeds_and_layers_differ(self, model):
-        """Other seeds give other weights, and layers of equal shape differ under the same seed."""
+        """Different seeds, and layers of equal shape, have different weights."""
         drawn = [ml.functional.initialize(model, seed) for seed in (0, 1, 2**40)]
         weights = [values[f"{name}/kernel"].numpy() for values in drawn for name in ("first", "second")]
         assert np.unique(np.stack(weights)).size == 6 * 16
 
     def test_initializers_are_the_layers_own(self, model):
-        """Biases are zero, a constant is unchanged, Glorot is within ``sqrt(6 / 8)``."""
+        """Biases are zero, a constant is unchanged, Glorot is within ``sqrt(6
+
+        8)``.
+        """
         drawn = ml.functional.initialize(model, 0)
         for name in ("first", "second", "fixed"):
             np.testing.assert_array_equal(drawn[f"{name}/bias"], np.zeros(4))
@@ -224,7 +227,7 @@ class TestInitialize:
         assert 0.5 < np.abs(drawn["first/kernel"]).max() <= np.sqrt(6 / 8)
 
     def test_nothing_else_changes(self, model):
-        """The model keeps its variables, and no global generator moves."""
+        """Neither the model's variables nor the global random generators change."""
         before = [value.copy() for value in model.get_weights()]
         keras.utils.set_random_seed(5)
         states = random.getstate(), np.random.get_state()[1].copy()
@@ -237,7 +240,7 @@ class TestInitialize:
         assert all(map(np.array_equal, before, model.get_weights()))
 
     def test_forget_gates_start_open(self):
-        """An LSTM's forget bias starts at 1, as Keras starts it: ``unit_forget_bias`` is on."""
+        """The forget bias of an LSTM starts at 1, which is Keras' default."""
         model = keras.Sequential([keras.Input((5, 2)), keras.layers.LSTM(3)])
         bias = ml.functional.initialize(model, 0)["lstm/lstm_cell/bias"]
         np.testing.assert_array_equal(bias, [0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0])

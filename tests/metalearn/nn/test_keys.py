@@ -63,7 +63,7 @@ def models():
 
 
 def test_keys_are_readable(models):
-    """Paths inside the model, automatic names numbered by place; all worked out by hand."""
+    """Keys are paths inside the model, with automatic names numbered by position, as written by hand."""
     keys = all_keys(models)
     assert keys["nested"][0] == [
         *("dense/kernel", "dense/bias"),
@@ -88,7 +88,7 @@ def test_keys_are_readable(models):
 
 
 def test_keys_are_unique_and_complete(models):
-    """Every variable has a key of its own, and its own value under it."""
+    """Every variable has its own key, with its own value."""
     for model in models.values():
         values = [*ml.functional.parameters(model).values(), *ml.functional.state(model).values()]
         assert len(values) == len(model.variables)
@@ -100,7 +100,7 @@ def test_keys_are_unique_and_complete(models):
 
 @pytest.mark.slow
 def test_keys_are_the_same_in_every_process(models):
-    """Another process, where no layer was made before, gives equal keys."""
+    """Another process, in which no other layer was created before, gives equal keys."""
     functions = "".join(map(inspect.getsource, (build_models, all_keys)))
     imports = "import json, keras\nimport numpy as np\nimport metalearn as ml\n"
     program = f"{imports}{functions}print(json.dumps(all_keys(build_models())))"
@@ -110,7 +110,7 @@ def test_keys_are_the_same_in_every_process(models):
 
 
 def test_equal_explicit_names_are_told_apart():
-    """Two sublayers called ``a`` in different parents, and two in the same one, have different keys."""
+    """Sublayers with equal names have different keys, in different parents and in the same one."""
 
     class Twins(keras.layers.Layer):
         def __init__(self, name):
@@ -126,7 +126,7 @@ def test_equal_explicit_names_are_told_apart():
 
 
 def test_shared_layers_have_one_key():
-    """A layer used twice is one set of parameters."""
+    """A layer that is used twice has one key for each variable."""
     shared, inputs = keras.layers.Dense(2, name="shared"), keras.Input((2,))
     model = keras.Model(inputs, shared(shared(inputs)))
     assert list(ml.functional.parameters(model)) == ["shared/kernel", "shared/bias"]

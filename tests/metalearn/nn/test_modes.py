@@ -67,7 +67,7 @@ def as_tensors(task):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("trained", "steps"), [(1, 1), (3, 3), (3, 2), (1, 3)])
 def test_losses_and_gradients_are_those_of_the_program(model, task, name, trained, steps):
-    """Evaluated at theta_steps after some steps: values to 1e-12, gradients to 1e-9 of their size."""
+    """Losses equal those of the NumPy program to 1e-12, and their gradients to 1e-9."""
     chosen = mode(name, model, trained)
     state = chosen.initial(model)
     rng = np.random.default_rng(2)
@@ -119,7 +119,7 @@ def test_the_modes_differ(model, task):
 
 @pytest.mark.parametrize("name", ["moving", "per_step"])
 def test_derivatives_go_through_the_initial_statistics(model, task, name):
-    """Of the query loss with respect to m_0 (or every m[k]), against the program."""
+    """The derivative of the query loss by the initial statistics equals that of the program, to 1e-9."""
     chosen = mode(name, model, 2)
     parameters, state = ml.functional.parameters(model), chosen.initial(model)
     with tf.GradientTape() as tape:
@@ -140,7 +140,7 @@ def test_derivatives_go_through_the_initial_statistics(model, task, name):
 
 @pytest.mark.parametrize("name", mostly_slow(NAMES, "batch", "per_step_affine"))
 def test_modes_can_be_mapped_over_tasks(model, in_graph, name):
-    """Vectorised over three tasks with states of their own, the same numbers as one by one."""
+    """Vectorised over three tasks with their own states, results equal those of each task, to 1e-9."""
     rng = np.random.default_rng(3)
     chosen = mode(name, model, 2)
     state = tf.nest.map_structure(
@@ -182,10 +182,10 @@ def with_norm(*layers, norm=None):
 
 
 class TestChoice:
-    """By name, for models that have something to choose, and for no others."""
+    """Modes are chosen by name for models with batch statistics, and cannot be chosen for others."""
 
     def test_records(self, model):
-        """Equal settings are equal, and ``repr`` can be evaluated."""
+        """Records with equal settings are equal, and ``repr`` can be evaluated."""
         expected = {
             "batch": Batch(),
             "support": Support(tuple((key, MOMENTUM) for key in STATISTICS)),
@@ -209,7 +209,7 @@ class TestChoice:
                 mode(name, ml.models.mlp(), 1)
 
     def test_batch_statistics_have_to_be_chosen(self, model):
-        """The layers are named, and each choice on a line of its own."""
+        """Without a choice, the error names the layers and lists the modes, one in each line."""
         with pytest.raises(ValueError, match=r"has batch statistics \(norm\)") as raised:
             mode(None, model, 1)
         lines = str(raised.value).splitlines()[1:]
@@ -237,13 +237,13 @@ class TestChoice:
             mode("per_step_affine", with_norm(norm=without), 1)
 
     def test_queries_without_noise(self):
-        """A layer that draws although it is off would make queries random."""
+        """A layer that draws random numbers also in inference is an error: queries would be random."""
         with pytest.raises(ValueError, match=r"sampled.* draw random numbers also with training=False"):
             mode("batch", with_norm(Sampled()), 1)
 
 
 def test_queries_do_not_drop():
-    """Batch statistics with dropout: inner steps draw from the noise, queries never."""
+    """With batch statistics, inner steps depend on the seed of the dropout, and queries have no dropout."""
     model = with_norm(LAYERS.Dropout(0.5), LAYERS.Dense(1))
     without = keras.Sequential([layer for layer in model.layers if not isinstance(layer, LAYERS.Dropout)])
     without.build((None, 3))
@@ -259,7 +259,7 @@ def test_queries_do_not_drop():
 
 
 def test_plain_is_the_call_of_inference():
-    """Without seeds and statistics: the same bits, and no state."""
+    """Without batch statistics, calls give the bits of inference, and there is no state."""
     model, x = ml.models.mlp(2), tf.ones((3, 2))
     parameters = ml.functional.parameters(model)
     outputs, losses, state = Plain().inner(model, parameters, (), x, 0, tf.constant([0, 1]))

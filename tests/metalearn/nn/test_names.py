@@ -38,12 +38,12 @@ def test_siblings(names, expected):
     ],
 )
 def test_kinds(name, kind, expected):
-    """Keras' spelling of class names; a name of another class's form was given."""
+    """Automatic names lose their number if they have Keras' form of the class name; others are kept."""
     assert unique_names([(name, kind)]) == [expected]
 
 
 def test_the_spelling_of_every_layer_is_kerass():
-    """Layers that can be made without arguments, twice: the second has a number, and loses it."""
+    """For every layer without required arguments, the name of a second instance loses its number."""
     made = 0
     for kind in vars(LAYERS).values():
         if isinstance(kind, type) and issubclass(kind, keras.Layer):
@@ -59,7 +59,7 @@ def test_the_spelling_of_every_layer_is_kerass():
 
 
 def test_order_of_creation_decides_in_every_process():
-    """A layer created before another, but used after it, has the lower number, for any counter of Keras."""
+    """Of two layers, the one created first has the lower number, whatever the state of Keras' counter."""
     for _ in range(2):
         late, early = LAYERS.Dense(3), LAYERS.Dense(2)
         inputs = keras.Input((4,))
@@ -70,7 +70,7 @@ def test_order_of_creation_decides_in_every_process():
 
 
 def test_paths_by_given_names():
-    """Keys with automatic names numbered, beside the names that Keras has, and the innermost layer."""
+    """Variables have a key with numbered names, a path of the model's own names, and the innermost layer."""
     inner = keras.Sequential([LAYERS.Dense(2, name="dense_5")], name="inner")
     model = keras.Sequential([keras.Input((3,)), inner])
     kernel, bias = named_variables(model)

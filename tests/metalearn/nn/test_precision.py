@@ -31,7 +31,7 @@ def mixed_model():
 @pytest.mark.parametrize("make", [functional_model, sequential_model, nested_model, mixed_model])
 @pytest.mark.parametrize("training", [False, True])
 def test_a_change_below_float32_is_seen(make, training):
-    """A relative change of 1e-10 of the parameters moves the outputs; afterwards the model is as before."""
+    """In float64, a relative change of the parameters by 1e-10 changes the outputs, not the model."""
     model = make()
     single = functional.parameters(model)
     double = {key: tf.cast(value, tf.float64) for key, value in single.items()}
@@ -54,7 +54,7 @@ def test_a_change_below_float32_is_seen(make, training):
 
 
 def test_inputs_are_not_rounded():
-    """A sequential model casts to the type of its input layer, which is float32."""
+    """Float64 inputs of a sequential model are not rounded to its input layer's type, float32."""
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
     (key,) = functional.parameters(model)
     one = {key: tf.ones([1, 1], tf.float64)}

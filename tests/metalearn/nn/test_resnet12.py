@@ -21,7 +21,7 @@ def parameters_of(model):
 
 
 def test_it_is_the_network_of_the_paper():
-    """12.4 million parameters in the blocks, 16,000 features of 84 x 84."""
+    """The blocks have 12.4 million parameters, and images of 84 x 84 have 16,000 features."""
     model = ml.models.resnet12()
     assert parameters_of(model) == count(FILTERS, 3, 16000, 5)
     assert model.layers[-1].input.shape == (None, 16000)
@@ -67,7 +67,7 @@ def by_numpy(values, x):
 
 
 def test_values_are_those_of_numpy(small):
-    """Blocks written out, with parameters at random; to 1e-12."""
+    """Outputs with batch statistics and random parameters equal those of NumPy, to 1e-12."""
     random = np.random.default_rng(0)
     values = {key: random.normal(size=value.shape) for key, value in ml.functional.parameters(small).items()}
     images = random.normal(size=(4, 9, 8, 2))
@@ -78,7 +78,7 @@ def test_values_are_those_of_numpy(small):
 
 @pytest.mark.slow
 def test_the_meta_gradient_is_that_of_nested_tapes(in_graph):
-    """Of a block; the inner step written out; to 1e-12 in float64."""
+    """The meta-gradient through one step of a block equals that of nested tapes, to 1e-12."""
     small = ml.models.resnet12((4, 4, 1), 3, (2,), dtype="float64")
     random = np.random.default_rng(1)
     support, query = (tf.constant(random.normal(size=(6, 4, 4, 1))) for _ in range(2))

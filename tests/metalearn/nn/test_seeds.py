@@ -47,7 +47,7 @@ class Around(keras.Layer):
 
 
 class Subclassed(keras.Model):
-    """Nested layers, of which the call does not hand the flag on."""
+    """Nested layers in a call that does not pass the training flag on."""
 
     def __init__(self):
         super().__init__()
@@ -92,7 +92,7 @@ def examples(model, count=6):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_draws_are_a_function_of_the_seed(name, in_graph):
-    """Equal seeds, equal bits, in a graph too; another seed, other bits; no seed, those of inference."""
+    """Equal seeds give equal outputs, other seeds others; without a seed, outputs are those of inference."""
     model = MODELS[name]()
     inputs, parameters = examples(model), ml.functional.parameters(model)
     before = [variable.value.numpy() for variable in model.variables]
@@ -118,7 +118,7 @@ def test_draws_are_a_function_of_the_seed(name, in_graph):
 
 
 def test_generators_have_streams_of_their_own():
-    """Two layers of equal shape, and two with equal seeds in Keras, draw different masks."""
+    """Two dropout layers of equal shape with equal seeds in Keras draw different masks."""
     layers = [LAYERS.Dropout(0.5, seed=1, name=name) for name in ("a", "b")]
     inputs = keras.Input((200,))
     model = keras.Model(inputs, [layer(inputs) for layer in layers])
@@ -128,7 +128,7 @@ def test_generators_have_streams_of_their_own():
 
 
 def test_the_model_is_as_before_after_an_error():
-    """A call that fails leaves no layer switched off."""
+    """After a call that fails, no layer is switched off."""
     model = sequential(LAYERS.Dropout(0.5), LAYERS.Dense(1))
     with pytest.raises(ValueError, match="incompatible with the layer"):
         ml.functional.call(model, ml.functional.parameters(model), tf.ones((2, 7)), training=True)
@@ -137,7 +137,12 @@ def test_the_model_is_as_before_after_an_error():
 
 
 def test_the_mean_loss_under_dropout_has_a_closed_form(in_graph):
-    """Of a linear model: ``(w x - t)^2 + rate / (1 - rate) sum_i (w_i x_i)^2``, to four standard errors."""
+    """Over 4000 seeds, the mean loss of a linear model is within 4 standard errors of its closed form.
+
+    It is ``(w x - t)^2 + rate
+
+    (1 - rate) sum_i (w_i x_i)^2``.
+    """
     rate, draws = 0.3, 4000
     model = sequential(LAYERS.Dropout(rate), LAYERS.Dense(1, use_bias=False))
     rng = np.random.default_rng(0)
@@ -157,7 +162,7 @@ def test_the_mean_loss_under_dropout_has_a_closed_form(in_graph):
 
 
 class TestSeededLayers:
-    """Those whose draws change what a training call gives, by their paths."""
+    """Layers whose draws change the outputs of a training call are listed by their paths."""
 
     def test_are_named(self):
         model = sequential(

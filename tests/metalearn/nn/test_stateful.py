@@ -47,7 +47,7 @@ def everything():
 
 
 def test_they_are_named():
-    """By path; what is adapted once, frozen, counted or normalised by example is none."""
+    """Layers with moving statistics are named by path, without those that are frozen or set once."""
     model = everything()
     assert batch_statistics(model) == ["keras", "nested/ours", "spectral", "centre"]
     assert statistic_keys(model)[:2] == ["keras/moving_mean", "keras/moving_variance"]
@@ -60,7 +60,7 @@ def test_most_models_have_none():
 
 
 def test_subclassed_models_are_traced_on_the_shapes_they_were_built_with():
-    """Of one input, or of a dict; one that does not know its shapes is refused."""
+    """Subclassed models are traced with the shapes of their first call; without these, it is an error."""
 
     class Pair(keras.Model):
         def __init__(self):

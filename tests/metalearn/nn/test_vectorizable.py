@@ -29,7 +29,7 @@ def model_of(shape, layer):
 
 @pytest.mark.parametrize(("shape", "layer", "expected"), CASES)
 def test_layers_of_keras(shape, layer, expected):
-    """Also where they are nested in another layer or model."""
+    """Layers without a vectorised form are recognised, also if nested in another layer or model."""
     assert is_sequential(model_of(shape, layer)) == expected
     assert is_sequential(keras.Sequential([keras.Input(shape), model_of(shape, layer)])) == expected
 
@@ -37,7 +37,7 @@ def test_layers_of_keras(shape, layer, expected):
 # Not the depthwise convolution, which can be built and is slow, nor the loop, which takes long to fail.
 @pytest.mark.parametrize(("shape", "layer", "expected"), [CASES[2], *CASES[4:6], *CASES[7:]])
 def test_they_have_no_vectorised_form(shape, layer, expected, capfd):
-    """Of the second derivatives, without a word of TensorFlow's about why not."""
+    """These layers' meta-gradients have no vectorised form, and TensorFlow's messages are not printed."""
     learner = ml.MetaLearner(model_of(shape, layer), "mse", "sgd", mapping="vectorized")
     batch = ml.Batch(tf.ones([2, 3, *shape]), tf.ones([2, 3, 1]))
     program = tf.function(lambda meta: learner.meta_gradient(meta, ml.Task(batch, batch)), autograph=False)
@@ -47,7 +47,7 @@ def test_they_have_no_vectorised_form(shape, layer, expected, capfd):
 
 
 def test_a_learner_of_them_does_not_try():
-    """A given mapping is kept."""
+    """The default mapping of such a model is sequential, and a given mapping is kept."""
     convolution = model_of((4, 1), lambda: LAYERS.Conv1D(1, 3))
     for model, mapping, expected in (
         (ml.models.mlp(), "auto", "auto"),

@@ -23,7 +23,7 @@ class Scale(keras.layers.Layer):
 
 
 class Own(keras.Model):
-    """A subclassed model, which Keras makes again from the arguments of its constructor."""
+    """A subclassed model, which Keras recreates from the arguments of its constructor."""
 
     def __init__(self, width, **kwargs):
         super().__init__(**kwargs)
@@ -62,7 +62,7 @@ def moved(model):
 
 @pytest.mark.parametrize("make", mostly_slow([functional, subclassed], functional))
 def test_a_model_that_is_trained_by_hand_is_the_one_that_is_returned(make):
-    """Initial parameters, and those after two steps of Keras' own SGD on one task's support."""
+    """Initial and adapted Keras models equal those trained by Keras' SGD on the task's support."""
     model, by_hand = make(), make()
     by_hand.set_weights(moved(model))
     learner = ml.MetaLearner(model, "mse", ml.rules.sgd(RATE), steps=2)
@@ -87,7 +87,7 @@ def test_a_model_that_is_trained_by_hand_is_the_one_that_is_returned(make):
     mostly_slow(["batch", "support", "moving", "per_step", "per_step_affine"], "per_step_affine"),
 )
 def test_answers_of_models_with_batch_statistics(statistics):
-    """The model's outputs equal those of predict for a task's queries, one by one except for ``batch``."""
+    """Outputs of the model equal those of ``predict``, one query at a time except for ``batch``."""
     learner = ml.MetaLearner(
         network(), "mse", ml.rules.sgd(RATE), 2, statistics=statistics, initialize="model"
     )
@@ -115,7 +115,7 @@ def test_answers_of_models_with_batch_statistics(statistics):
 
 
 def test_moving_statistics_come_back_from_a_model():
-    """Except separate sets for every step, as a model has only one."""
+    """Moving statistics are read back from a model, except sets for each step, of which a model has one."""
     learner = ml.MetaLearner(network(), "mse", "sgd", statistics="moving")
     meta = tf.nest.map_structure(lambda leaf: leaf + 1, learner.initialize(0))
     again = learner.from_keras(learner.to_keras(meta))
@@ -128,7 +128,7 @@ def test_moving_statistics_come_back_from_a_model():
 
 
 def test_parameters_of_another_model_are_refused():
-    """They would leave the model's own values in place of those that are missing."""
+    """Missing keys and other shapes are an error, because the model's own values would remain."""
     learner = ml.MetaLearner(ml.models.mlp(1, (2,), 1), "mse", "sgd")
     meta = learner.initialize(0)
     del meta["parameters"]["output/bias"]
@@ -155,7 +155,7 @@ def test_models_that_keras_cannot_make_again_are_refused():
 
 
 def test_one_task_is_not_taken_for_several():
-    """Five examples of one task were five tasks of one example: a model of one input takes both."""
+    """A task without a leading axis is an error with a remedy, not a batch of tasks of one example."""
     learner = ml.MetaLearner(ml.models.mlp(1, (2,), 1), "mse", "sgd")
     meta, tasks = learner.initialize(0), ml.tasks.Sinusoid(shots=5, queries=5).sample((0, 0), 2)
     one = tf.nest.map_structure(lambda x: x[0], ml.Task(*tasks[:2]))

@@ -17,7 +17,7 @@ def task(index):
 
 @pytest.mark.parametrize("step", [0, 2, 3, 7])
 def test_steps_take_their_slice_and_begin_again(in_graph, step):
-    """An int and a tensor, eagerly and in a graph: slice ``k mod 3`` of every leaf."""
+    """Step k uses slice ``k mod 3`` of every leaf, for integers and tensors, eagerly and in a graph."""
     batch = ml.problems.slices(3)
     expected = tf.nest.map_structure(lambda leaf: leaf[1][step % 3], SUPPORT)
     for found in (
@@ -31,7 +31,7 @@ def test_steps_take_their_slice_and_begin_again(in_graph, step):
 @pytest.mark.parametrize("mapping", ["vectorized", "sequential"])
 @pytest.mark.parametrize("wrap", ["in_graph", "with_xla"])
 def test_tasks_may_be_at_different_steps(request, wrap, mapping):
-    """As where they continue inner loops."""
+    """Mapped tasks may be at different steps, as in continued inner loops."""
     tasks = ml.Task(tf.nest.map_structure(tf.constant, SUPPORT), ())
     run = request.getfixturevalue(wrap)(
         lambda tasks, steps: map_tasks(ml.problems.slices(3), tasks, steps, mapping=mapping)
@@ -43,7 +43,7 @@ def test_tasks_may_be_at_different_steps(request, wrap, mapping):
 
 @pytest.mark.parametrize("shape", [(3,), (2, 4), (4, 2, 1)])
 def test_support_of_another_shape_is_refused(shape):
-    """The message shows the shape that is needed and the one that is there."""
+    """The message shows the required shape and that of the support."""
     with pytest.raises(
         ValueError, match=r"slices\(3\) needs a support of the known shape \[T, 3, N, \.\.\.\]"
     ) as error:

@@ -62,7 +62,7 @@ def after(steps):
 @pytest.mark.parametrize("steps", [0, 1, 3, 7])
 @pytest.mark.parametrize("name", ["unrolled", "checkpointed", "first_order"])
 def test_meta_gradient_of_the_quadratic(in_graph, name, steps):
-    """``(I - a H)^K (p_K - q)``, without the matrix at first order, to 1e-12; published digits to 1e-7."""
+    """Meta-gradients are ``(I - a H)^K (p_K - q)``, or ``p_K - q`` for first order, to 1e-12."""
     estimator, problem = getattr(ml.estimators, name)(), quadratic(steps)
     estimate = in_graph(lambda meta, tasks: estimator(problem, meta, tasks)[0])
     result = estimate(meta_parameters(), unused_tasks())
@@ -85,7 +85,7 @@ def test_meta_gradient_of_the_quadratic(in_graph, name, steps):
 @pytest.mark.parametrize("steps", [0, 1])
 @pytest.mark.parametrize("name", ["unrolled", "checkpointed", "first_order"])
 def test_meta_gradient_of_the_quadratic_eagerly(name, steps):
-    """The same without a graph around it, where theta_0 is a leaf of phi itself."""
+    """Eagerly, where theta_0 is a leaf of phi itself, the results are the same, to 1e-12."""
     result, _ = getattr(ml.estimators, name)()(quadratic(steps), meta_parameters(), unused_tasks(2))
     adapted, contraction = after(steps)
     expected = (adapted - TARGET) * (1 if name == "first_order" else contraction)
@@ -101,7 +101,7 @@ def test_bad_steps_are_refused(steps):
 
 
 def test_inner_pieces():
-    """The start is theta_0 in a tensor of its own; the gradient ``H p - b``; a step ``p - a (H p - b)``."""
+    """Start, gradient ``H p - b`` and step ``p - a (H p - b)`` equal NumPy's; the start is a new tensor."""
     problem, meta, task = quadratic(1), meta_parameters(), unused_tasks()
     start = inner_start(problem, meta, task)
     assert start.parameters["p"] is not meta["parameters"]["p"]
@@ -115,7 +115,7 @@ def test_inner_pieces():
 
 @pytest.mark.parametrize("steps", [0, 3])
 def test_solve_measures_every_task_at_every_step(steps):
-    """Measurements ``[T, K+1, ...]`` of ``p_k`` and of the task; the problem's own steps do not count."""
+    """Measurements of every task at every step have the shape ``[T, K+1, ...]``, for the given K."""
     inner, (points, seen) = solve(
         quadratic(5),
         meta_parameters(),

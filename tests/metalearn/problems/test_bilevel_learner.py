@@ -39,7 +39,7 @@ def shrinking(**options):
 
 
 def test_problems_without_data():
-    """``Task((), ())`` and a phi that is a bare tensor: trained as in NumPy, and evaluated."""
+    """A problem without data, whose phi is a single tensor, is trained and evaluated as in NumPy."""
     learner = ml.BilevelLearner(shrinking(), start=tf.constant(0.4, tf.float64))
     source = Given(lambda tasks: ml.Task((), ()))
     trainer = ml.MetaTrainer(learner, source, keras.optimizers.SGD(OUTER_RATE), 1, jit_compile=False)
@@ -90,7 +90,7 @@ def looked_up(options=None):
 
 @pytest.mark.parametrize("mapping", ["vectorized", "sequential"])
 def test_nests_of_any_kind(mapping):
-    """Whole numbers in tasks, tuples in phi: gradient, metrics and evaluation as in NumPy, to 1e-12.
+    """With integers in tasks and tuples in phi, gradient, metrics and evaluation equal NumPy's to 1e-12.
 
     ``theta_K = s^K theta_0 + (1 - s^K) mean(rows)``, s = 1 - rate.
     """
@@ -135,7 +135,7 @@ def test_nests_of_any_kind(mapping):
 
 
 def test_residuals_are_in_the_history():
-    """Of implicit differentiation: ``|phi theta|`` at theta_K, in NumPy."""
+    """The residual of implicit differentiation in the history is ``|phi theta|`` at theta_K, to 1e-6."""
     learner = ml.BilevelLearner(shrinking(), ml.estimators.implicit(), tf.constant(0.4, tf.float64))
     source = Given(lambda tasks: ml.Task((), ()))
     trainer = ml.MetaTrainer(learner, source, keras.optimizers.SGD(1e-9), 1, jit_compile=False)
@@ -165,7 +165,7 @@ def vector(theta):
     ids=["inner", "inner with a state", "outer", "metric"],
 )
 def test_losses_and_metrics_that_are_no_scalars_are_refused(options, named):
-    """By estimators, trainer and evaluation, before anything is computed; what it is is named."""
+    """Estimators, trainer and evaluation reject a loss or metric that is not a scalar, and name it."""
     problem = ml.BilevelProblem(
         **{
             "start": lambda phi, task: {"t": phi},
@@ -189,7 +189,7 @@ def test_losses_and_metrics_that_are_no_scalars_are_refused(options, named):
 
 
 def test_tasks_that_disagree_on_their_number_are_refused():
-    """Two leaves are named."""
+    """The message names two leaves and their numbers of tasks."""
     tasks = ml.Task(tf.zeros((2, 3)), (tf.zeros((3, 1)),))
     learner = ml.BilevelLearner(shrinking(), start=tf.constant(0.4, tf.float64))
     with pytest.raises(ValueError, match="support has 2 and query/0 has 3"):
@@ -209,7 +209,7 @@ def test_a_phi_that_cannot_be_learned_is_refused(start, message):
 
 
 def test_what_is_no_problem_or_no_estimator_is_refused():
-    """The value and the remedy are named."""
+    """The message names the value and the remedy."""
     with pytest.raises(ValueError, match=r"metalearn\.BilevelProblem or have its methods, but 3 has"):
         ml.BilevelLearner(3, start=tf.constant(1.0))
     with pytest.raises(ValueError, match=r"estimator must be an estimator like .*checkpointed\(\), got"):
@@ -217,7 +217,7 @@ def test_what_is_no_problem_or_no_estimator_is_refused():
 
 
 def test_a_keras_learner_reports_metrics(sinusoids, in_graph):
-    """By the functions' names, of the query: in the meta-gradient and in an evaluation."""
+    """Metrics of the query equal those of ``predict``, in the meta-gradient and in an evaluation."""
 
     def bias(targets, outputs):
         return tf.reduce_mean(outputs - targets)

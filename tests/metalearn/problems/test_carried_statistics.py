@@ -37,7 +37,7 @@ def _kept(name):
 
 
 def first(name):
-    """Return a trainer before its first iteration: the same one, for building its program takes long."""
+    """Return one shared trainer in its initial state, because building its program takes long."""
     trainer, state = _kept(name)
     trainer.restore(state)
     return trainer
@@ -65,7 +65,10 @@ def iteration(name, values, sets, tasks):
 
 @pytest.mark.parametrize("name", [pytest.param("moving", marks=pytest.mark.slow), "per_step"])
 def test_three_iterations_are_those_of_numpy(name):
-    """Parameters and the mean over tasks of m_K, which the next iteration starts from, to 1e-9."""
+    """Parameters and statistics equal NumPy's, to 1e-9.
+
+    Statistics are the mean over tasks of m_K, from which the next iteration starts.
+    """
     trainer = first(name)
     values, sets = unpacked(trainer.meta, name)
     begun = sets
@@ -86,7 +89,7 @@ def test_three_iterations_are_those_of_numpy(name):
 
 
 def test_no_optimizer_moves_them():
-    """They are no variables of the optimizer: not with decay of all weights, whose parameters do decay."""
+    """Statistics are not variables of the optimizer: weight decay changes parameters, but not them."""
     plain, decayed = first("moving"), trainer_of("moving", keras.optimizers.SGD(0.125, weight_decay=0.5))
     for trainer in (plain, decayed):
         trainer.run(1)
@@ -100,7 +103,7 @@ def test_no_optimizer_moves_them():
 
 @pytest.mark.parametrize("name", ["moving", pytest.param("per_step", marks=pytest.mark.slow)])
 def test_a_training_that_is_resumed_ends_with_the_same_bits(name):
-    """Statistics are in the state, in ``meta``, and go on from where they were."""
+    """Statistics are part of the state, so that a resumed training has the same bits."""
     whole = first(name)
     whole.run(2)
     state = whole.state()
@@ -127,7 +130,7 @@ def test_modes_without_a_state_carry_none(name):
 
 @pytest.mark.slow
 def test_they_are_loaded_with_the_parameters():
-    """An iteration from what another trainer has come to is that one's next, but for the tasks."""
+    """After loading, an iteration equals NumPy's from the loaded parameters and statistics, to 1e-9."""
     one, other = first("moving"), trainer_of("moving")
     one.run(2)
     other.load(one.meta)

@@ -60,14 +60,14 @@ def drawn_losses():
 
 
 def test_every_loss_is_that_of_a_sequence_of_masks(drawn_losses):
-    """Two steps and four inputs, so 256 sequences: losses are theirs to 1e-12, and queries are whole."""
+    """Each loss equals that of one of the 256 sequences of masks, to 1e-12, without dropout in queries."""
     _, possible, _ = meta_losses(2)
     distances = np.abs(drawn_losses[:, None] - possible).min(1)
     assert distances.max() < 1e-12
 
 
 def test_the_mean_over_seeds_is_the_expectation(drawn_losses):
-    """The sum over all sequences of masks, by their probabilities; to four standard errors."""
+    """The mean loss is within 4 standard errors of the expectation over all sequences of masks."""
     probabilities, losses, _ = meta_losses(2)
     np.testing.assert_allclose(probabilities.sum(), 1, rtol=1e-12)
     expected = probabilities @ losses
@@ -79,7 +79,7 @@ def test_the_mean_over_seeds_is_the_expectation(drawn_losses):
 
 
 def test_steps_draw_independently(drawn_losses):
-    """The same mask in both steps is as frequent as chance makes it, to four standard errors."""
+    """The frequency of equal masks in both steps is within 4 standard errors of its probability."""
     probabilities, losses, repeats = meta_losses(2)
     chance = probabilities[repeats].sum()
     found = repeats[np.abs(drawn_losses[:, None] - losses).argmin(1)].mean()
@@ -108,14 +108,14 @@ class TestSeeds:
             )
 
     def test_tasks_draw_for_themselves(self, learner):
-        """Equal tasks of one batch differ, and the noise of a task does not depend on other tasks."""
+        """Equal tasks have different noise, which does not depend on the number of tasks."""
         meta = learner.initialize(0)
         losses = learner.meta_gradient(meta, equal_tasks(8), (1, 4)).loss.numpy()
         assert len(np.unique(losses)) > 3
         np.testing.assert_array_equal(learner.meta_gradient(meta, equal_tasks(3), (1, 4)).loss, losses[:3])
 
     def test_adaptation_and_evaluation(self, learner):
-        """Both take the seed that they are given, and their queries are whole."""
+        """Adaptation and evaluation depend on the given seed, and use no dropout in queries."""
         meta, tasks = learner.initialize(0), equal_tasks(4)
         fitted = [learner.adapt(meta, tasks.support, seed=seed) for seed in ((1, 4), (1, 4), (1, 5))]
         kernels = [each.parameters["output/kernel"].numpy() for each in fitted]
@@ -132,7 +132,7 @@ class TestSeeds:
         np.testing.assert_allclose(reports[0].per_task[:, 0], before, rtol=1e-12)
 
     def test_a_training_is_reproduced(self, learner):
-        """Two trainers with one seed have equal bits for every division of their runs."""
+        """Two trainers with one seed have equal bits, however their iterations are divided into calls."""
         ends = []
         for runs in ((3,), (1, 2)):
             source = ml.tasks.from_function(shifted, dtype="float64")
@@ -153,12 +153,12 @@ def shifted(seed, tasks):
 
 
 def test_tasks_are_mapped_one_by_one():
-    """There is no vectorised form of draws whose seeds differ by task."""
+    """Tasks are mapped sequentially, because draws with a seed for each task have no vectorised form."""
     assert learner_of(1).mapping == "sequential"
 
 
 def test_queries_do_not_drop_in_training_mode():
-    """With ``statistics="batch"`` queries are a training call without dropout."""
+    """With ``statistics="batch"``, queries use batch statistics, but no dropout."""
     rng = np.random.default_rng(0)
     pairs = [(rng.normal(size=(2, 6, 3)), rng.normal(size=(2, 6, 2))) for _ in range(2)]
     tasks = ml.Task(*(ml.Batch(*map(tf.constant, pair)) for pair in pairs))

@@ -79,7 +79,7 @@ def test_adapt_is_gradient_descent(in_graph, steps):
 
 
 def test_adapt_takes_the_steps_of_training_unless_told():
-    """``steps=None`` means those of the learner; also eagerly."""
+    """With ``steps=None``, the number of steps is that of the learner."""
     fitted = linear_learner(steps=3).adapt(linear_meta(), linear_tasks().support)
     np.testing.assert_allclose(
         fitted.support_loss, descent(linear_tasks().support, 0.05, 3)[1], rtol=0, atol=1e-13
@@ -89,7 +89,7 @@ def test_adapt_takes_the_steps_of_training_unless_told():
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_linear_regression_has_a_closed_form(in_graph, name, steps):
-    """The meta-gradient equals its closed form to 1e-10, bias included.
+    """The meta-gradient equals its closed form, including the bias, to 1e-10.
 
     With ``X = [x, 1]`` on the N support points and Z so on the M query points, one step is
     ``w_1 = w_0 - (2a/N) X'(X w_0 - y)``, so ``d w_1 / d w_0 = I - (2a/N) X'X =: J``, a constant and
@@ -123,7 +123,7 @@ def head():
 
 
 def test_adapted_selects_what_moves(head, sinusoids):
-    """With ``adapted="output/*"`` the head moves by its gradient and the rest stays, bit for bit."""
+    """With ``adapted="output/*"``, the head takes the gradient step, and all else keeps its bits."""
     meta = head.initialize(0)
     fitted = head.adapt(meta, sinusoids.support, steps=1)
     for key, value in meta["parameters"].items():
@@ -141,7 +141,7 @@ def test_adapted_selects_what_moves(head, sinusoids):
 
 
 def test_meta_gradient_of_shared_parameters(head, sinusoids, in_graph):
-    """With ``adapted="output/*"`` it equals nested tapes written out for two steps, to 1e-12."""
+    """With ``adapted="output/*"``, the meta-gradient equals nested tapes of two steps, to 1e-12."""
     meta = head.initialize(0)
     result = in_graph(head.meta_gradient)(meta, sinusoids)
 
@@ -169,7 +169,7 @@ def test_meta_gradient_of_shared_parameters(head, sinusoids, in_graph):
 
 
 def test_losses_around_adaptation():
-    """Support and query loss at theta_0 and at the adapted parameters, ``[T]`` each."""
+    """Support and query losses before and after adaptation equal NumPy's for each task, to 1e-12."""
     learner, tasks, meta = linear_learner(steps=3), linear_tasks(), linear_meta()
     weights, support = descent(tasks.support, 0.05, 3)
     adapted = {
@@ -193,7 +193,7 @@ def test_losses_around_adaptation():
 
 
 class Spare(keras.layers.Layer):
-    """A layer with a weight that nothing depends on."""
+    """A layer with a weight on which nothing depends."""
 
     def build(self, shape):
         self.unused = self.add_weight(shape=(2,), name="unused")
@@ -220,7 +220,7 @@ def test_unused_parameters_are_named(name, adapted):
 
 @pytest.mark.parametrize("steps", [-1, 1.5])
 def test_bad_steps_are_refused(steps):
-    """A learner takes no step or more; the message names the argument and the value."""
+    """Steps are integers of at least 0; the message names the argument and its value."""
     with pytest.raises(ValueError, match=f"steps must be an integer of at least 0, got {steps}"):
         linear_learner(steps=steps)
     with pytest.raises(ValueError, match="steps must be an integer of at least 0, got -1"):
@@ -228,14 +228,14 @@ def test_bad_steps_are_refused(steps):
 
 
 def test_globs_that_match_nothing_are_refused():
-    """The message shows the glob and what there is to match."""
+    """The message shows the pattern and the available keys."""
     with pytest.raises(ValueError, match=r"'head/\*' matches none .*'output/kernel', 'output/bias'"):
         ml.MetaLearner(ml.models.mlp(hidden=()), ml.losses.mse, ml.rules.sgd(), adapted="head/*")
 
 
 @pytest.mark.parametrize(("arguments", "shapes"), [((3, (), 1), "(3,)"), ((1, (), 2), "(2,)")])
 def test_shapes_that_do_not_fit_are_refused(arguments, shapes):
-    """Inputs and outputs; both shapes are named."""
+    """The message names both shapes, of inputs or of outputs."""
     learner = ml.MetaLearner(ml.models.mlp(*arguments), ml.losses.mse, ml.rules.sgd())
     with pytest.raises(ValueError, match="change the model's") as error:
         learner.require_fit(ml.tasks.Sinusoid().sample((0, 0), 1))
@@ -244,7 +244,7 @@ def test_shapes_that_do_not_fit_are_refused(arguments, shapes):
 
 
 def test_subclassed_models_fit():
-    """A model without a static input shape, once called, is a model like others."""
+    """A subclassed model that has been called once is accepted."""
 
     class Subclassed(keras.Model):
         def __init__(self):
@@ -262,7 +262,7 @@ def test_subclassed_models_fit():
 
 @pytest.mark.parametrize("estimator", ["checkpointed", "first_order"])
 def test_classes_without_an_output_are_refused(estimator):
-    """A graph would return NaN; trainer and evaluation check the values of the targets."""
+    """Trainer and evaluation check that classes have an output, because a graph would return NaN."""
     random = np.random.default_rng(0)
     data = random.normal(size=(30, 2)).astype("float32"), random.integers(0, 4, 30)
     tasks = ml.tasks.from_arrays([data], shots=10, queries=10)
@@ -275,7 +275,7 @@ def test_classes_without_an_output_are_refused(estimator):
 
 
 def test_sequences_of_open_length_have_classes():
-    """A class for each point in time; how many there are, the tasks say."""
+    """Classes for each point of sequences of unspecified length are trained on, given those of tasks."""
     random = np.random.default_rng(0)
     data = random.normal(size=(12, 5, 2)).astype("float32"), random.integers(0, 3, (12, 5))
     tasks = ml.tasks.from_arrays([data], shots=4, queries=4)

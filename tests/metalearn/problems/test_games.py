@@ -22,10 +22,11 @@ def sigmoid(x):
 @pytest.mark.parametrize("steps", [5, 8])
 @pytest.mark.parametrize("name", EXACT)
 def test_unrolled_dirac_gan(in_graph, name, steps):
-    """The generator's gradient through the discriminator's steps, fused and looped: to 1e-12.
+    """The generator's gradient through the discriminator's steps equals the recursion, to 1e-12.
 
-    ``L(g, d) = softplus(g d)``; the discriminator descends: ``d' = d - a s(d g) g``, its derivative by g
-    follows ``D' = D - a (s + d g s (1 - s) + s (1 - s) g^2 D)``. The generator's loss is ``-L(g, d_K)``.
+    Steps are in Python or in a graph loop. ``L(g, d) = softplus(g d)``; the discriminator descends: ``d' = d
+    - a s(d g) g``, its derivative by g follows ``D' = D - a (s + d g s (1 - s) + s (1 - s) g^2 D)``. The
+    generator's loss is ``-L(g, d_K)``.
     """
     g, d, rate = 0.8, 0.5, 0.3
     problem = ml.BilevelProblem(
@@ -51,10 +52,14 @@ def test_unrolled_dirac_gan(in_graph, name, steps):
 
 @pytest.mark.parametrize("name", mostly_slow(EXACT, "checkpointed"))
 def test_three_levels(in_graph, name):
-    """A quadratic in a quadratic in a quadratic, by :func:`metalearn.problems.adapted`: to 1e-12.
+    """The meta-gradient of three nested quadratics equals its closed form, to 1e-12.
 
-    ``z_K(y) = c y`` with ``c = a (1 - (1 - r)^K)``; ``y_M(x) = B x`` with ``B = (1 - (1 - q (1 + c^2))^M) /
-    (1 + c^2)``; the meta-loss is ``((B x - 1)^2 + (c B x)^2) / 2``.
+    The lowest level is solved by :func:`metalearn.problems.adapted`. ``z_K(y) = c y`` with ``c = a (1 - (1 -
+    r)^K)``; ``y_M(x) = B x`` with ``B = (1 - (1 - q (1 + c^2))^M)
+
+    (1 + c^2)``; the meta-loss is ``((B x - 1)^2 + (c B x)^2)
+
+    2``.
     """
     a, inner_rate, middle_rate, inner_steps, middle_steps, x = 0.7, 0.3, 0.2, 4, 3, 1.7
     low = ml.BilevelProblem(

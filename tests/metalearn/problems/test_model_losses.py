@@ -97,7 +97,7 @@ class TestRegularisers:
                 np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
 
     def test_reported_losses(self, source):
-        """``adapt`` and ``evaluate`` report whole losses, and :meth:`losses` does."""
+        """Losses of ``adapt`` and ``evaluate`` include the regularisers, to 1e-12."""
         learner = ml.MetaLearner(
             regularised(), "mse", ml.rules.sgd(RATE), initialize="model", mapping="vectorized"
         )
@@ -136,7 +136,7 @@ class TestLoadedWeights:
             np.testing.assert_array_equal(trainer.meta["parameters"][key], value)
 
     def test_or_they_are_drawn(self):
-        """``initialize="seed"`` is the default, draws for each seed, and does not look at the weights."""
+        """By default (``"seed"``), parameters are drawn from the seed, independent of the model's weights."""
         model = ml.models.mlp(3, (4,), 2)
         default, drawn_anew = (
             ml.MetaLearner(model, "mse", ml.rules.sgd(RATE), **options)
@@ -167,9 +167,12 @@ class TestFrozenLayers:
     """Frozen layers keep their loaded values and are used, but are not meta-parameters."""
 
     def test_the_meta_gradient_is_that_of_regression_on_their_features(self, frozen, source, in_graph):
-        """``J^2 (2/M) Z'(Z w_2 - t)`` with ``J = I - (2 rate / N) X'X``, X and Z the features and ones.
+        """The meta-gradient equals that of linear regression on the frozen features, in closed form.
 
-        The loss is a mean over examples and two outputs: N and M count numbers.
+        It is ``J^2 (2/M) Z'(Z w_2 - t)`` with ``J = I - (2 rate
+
+        N) X'X``, X and Z the features and ones. The loss is a mean over examples and two outputs: N and M
+        count numbers.
         """
         meta, tasks = frozen.initialize(0), source.sample((0, 0), 2)
         assert meta["parameters"].keys() == {"output/kernel", "output/bias"}
@@ -192,7 +195,7 @@ class TestFrozenLayers:
             np.testing.assert_allclose(np.vstack(found), expected, rtol=1e-9, atol=1e-12)
 
     def test_nothing_moves_them(self, frozen, source):
-        """Neither training nor adaptation: the variables keep their bits, and have no place in phi."""
+        """Neither training nor adaptation changes frozen variables, and phi does not contain them."""
         before = frozen.model.get_weights()
         options = {"meta_batch_size": 2, "jit_compile": False, "check_derivatives": False}
         trainer = ml.MetaTrainer(frozen, source, keras.optimizers.SGD(0.125), **options)

@@ -92,7 +92,7 @@ def of_unequal_shots():
 
 
 def of_masked_inputs():
-    """The mask goes through the model, that is to weigh its features with it."""
+    """Return a case in which the model receives the mask, with which it weights its features."""
     a, _ = inputs()
     mask = keras.Input((), name="mask", dtype="float64")
     weighted = keras.layers.Multiply(dtype="float64")(

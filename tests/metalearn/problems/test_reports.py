@@ -76,7 +76,7 @@ def learner():
 
 
 class TestClassifier:
-    """Integer labels ``[N]`` with logits ``[N, C]``: labels are checked by the loss, not by shapes."""
+    """Integer labels ``[N]`` with logits ``[N, C]`` are checked by the loss, not by their shapes."""
 
     def test_meta_gradient_and_metrics(self, learner, source, in_graph):
         meta, tasks = learner.initialize(0), source.sample((0, 0), 3)
@@ -98,7 +98,7 @@ class TestClassifier:
                 np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
 
     def test_training(self, learner, source):
-        """The first row of the history is NumPy's; then the loss falls and the accuracy rises."""
+        """The first row of the history equals NumPy's; then the loss halves and the accuracy exceeds 0.95."""
         trainer = ml.MetaTrainer(learner, source, keras.optimizers.Adam(0.05), meta_batch_size=8)
         values = [trainer.meta["parameters"][key].numpy() for key in KEYS]
         tasks = each(trainer.training_tasks(0))
@@ -110,7 +110,7 @@ class TestClassifier:
         assert history["outer/accuracy"][-5:].mean() > 0.95
 
     def test_evaluation(self, learner, source):
-        """Curves of each metric against steps, for every task."""
+        """Metrics of every task after each number of steps equal NumPy's."""
         meta = learner.initialize(0)
         values = [meta["parameters"][key].numpy() for key in KEYS]
         report = ml.evaluate(learner, meta, source, num_tasks=4, steps=3, seed=1)
@@ -131,7 +131,7 @@ class TestClassifier:
 
     @pytest.mark.parametrize("rank", [0, 2])
     def test_labels_of_a_wrong_rank_are_refused(self, learner, rank):
-        """By the trainer and by evaluation, before anything runs; both shapes are named."""
+        """Trainer and evaluation reject labels of a wrong rank before training, and name both shapes."""
 
         def wrong(seed, tasks):
             batches = blobs(seed, tasks)
@@ -149,11 +149,11 @@ class TestClassifier:
 
 
 class TestOuterLoss:
-    """The outer loss may be another one than the inner."""
+    """The outer loss may differ from the inner one."""
 
     @pytest.mark.parametrize("by_name", mostly_slow([True, False], True))
     def test_it_judges_queries_alone(self, source, by_name):
-        """The inner loop descends the cross-entropy; the meta-loss is 1 - the mean probability."""
+        """The outer loss and metric are those of the queries after steps on the cross-entropy."""
 
         def unlikely(targets, outputs):
             return 1 - tf.reduce_mean(tf.gather(tf.nn.softmax(outputs), targets, batch_dims=1))
@@ -179,7 +179,7 @@ class TestOuterLoss:
 
 
 class TestNames:
-    """Losses, rules and estimators by name are the records that they name."""
+    """Losses, rules and estimators given by name equal the objects of these names."""
 
     def test_they_are_looked_up(self):
         model = ml.models.mlp()

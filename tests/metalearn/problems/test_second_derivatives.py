@@ -14,7 +14,7 @@ LAYERS = keras.layers
 
 
 class Own(keras.Layer):
-    """A layer of a function."""
+    """A layer that applies a function."""
 
     def __init__(self, function):
         super().__init__()
@@ -25,7 +25,7 @@ class Own(keras.Layer):
 
 
 class Subclassed(keras.Model):
-    """A model that normalises by itself."""
+    """A model that normalises in its call."""
 
     def __init__(self):
         super().__init__()
@@ -131,7 +131,7 @@ def checked(model, tasks, loss="mse"):
 
 @pytest.mark.parametrize("name", mostly_slow(WRONG, "Lambda"))
 def test_wrong_derivatives_are_refused(name, tasks):
-    """With what is known to be wrong in the graph, and the remedies."""
+    """The error names the operation with wrong derivatives in the graph, and the remedies."""
     model, message = WRONG[name]
     with pytest.raises(WrongDerivativesError, match=message) as refusal:
         checked(model, tasks)
@@ -146,7 +146,7 @@ def test_a_loss_of_one_s_own_is_a_part_of_it(tasks):
 
 @pytest.mark.parametrize("name", mostly_slow(RIGHT, "dense", "kinks", "by hand", "convolution"))
 def test_right_derivatives_pass(name, tasks):
-    """Also where one of a hundred kinks is near, and of models that were built in float32."""
+    """Models with right derivatives pass, also near one of a hundred kinks, and if built in float32."""
     model, precision = RIGHT[name]
     found = checked(model, tasks)
     assert found.certain
@@ -180,7 +180,7 @@ def labelled(loss):
     ],
 )
 def test_learned_labels_need_a_loss_that_has_their_derivative(loss):
-    """TensorFlow's is exactly 0, and so was the meta-gradient."""
+    """Losses whose derivative by targets TensorFlow computes as 0 are an error if labels are learned."""
     learner, tasks = labelled(loss)
     with pytest.raises(WrongDerivativesError, match=r"phi labels \(0 instead of .*losses.cross_entropy"):
         check_second_derivatives(learner.posed(learner.initialize(0), tasks, (0, 0)))
@@ -206,7 +206,7 @@ def trainer_of(model, source, estimator="checkpointed", **settings):
 
 
 def test_a_trainer_refuses_at_construction(source):
-    """For its tasks, unless the check is disabled or the estimator needs no second derivatives."""
+    """A trainer checks derivatives, unless this is disabled or the estimator needs only first ones."""
     wrong = model_of(Own(normalised))
     with pytest.raises(WrongDerivativesError, match=r"tf.nn.moments"):
         trainer_of(wrong, source)

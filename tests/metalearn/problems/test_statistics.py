@@ -88,7 +88,7 @@ def each(tasks):
 
 @pytest.mark.parametrize(("name", "steps"), TRAINED)
 def test_meta_gradients_are_those_of_the_program(source, in_graph, name, steps):
-    """Losses to 1e-12, gradients of every task to 1e-9 of their size, with respect to all parameters."""
+    """Losses equal the NumPy program's to 1e-12, and gradients of every task to 1e-9 of their size."""
     learner = learner_of(name, steps)
     meta, tasks = start(learner), source.sample((0, 0), 2)
     values, sets = unpacked(meta, learner)
@@ -114,7 +114,7 @@ def test_meta_gradients_are_those_of_the_program(source, in_graph, name, steps):
 
 @pytest.mark.parametrize("name", mostly_slow(NAMES, "support"))
 def test_evaluations_are_those_of_the_program(source, name):
-    """Query losses after 0 to 4 steps of learners that were trained for 2, to 1e-10."""
+    """Query losses after 0 to 4 steps equal the program's, to 1e-10, for learners trained for 2 steps."""
     learner = learner_of(name, 2)
     meta = start(learner)
     values, sets = unpacked(meta, learner)
@@ -129,7 +129,10 @@ def test_evaluations_are_those_of_the_program(source, name):
 
 @pytest.mark.parametrize("name", mostly_slow(NAMES, "batch", "moving"))
 def test_answers_are_those_of_the_program(source, in_graph, name):
-    """Outputs for queries after more steps than those of training, to 1e-10; and support losses to 1e-12."""
+    """Outputs for queries after 3 steps equal the program's to 1e-10, for learners trained for one.
+
+    Support losses agree to 1e-12.
+    """
     learner = learner_of(name, 1)
     meta, tasks = start(learner), source.sample((0, 3), 2)
     values, sets = unpacked(meta, learner)
@@ -157,7 +160,7 @@ def test_parameters_alone_do_not_answer(source, name):
 
 
 def test_mappings_agree(source, in_graph):
-    """One task after the other gives the numbers of the vectorised program, to 1e-10 of their size."""
+    """Sequential and vectorised mappings give the same results, to 1e-10."""
     learners = [
         learner_of("per_step", 1, mapping=mapping) for mapping in ("auto", "vectorized", "sequential")
     ]
@@ -169,7 +172,7 @@ def test_mappings_agree(source, in_graph):
 
 
 def test_what_steps_have_of_their_own_is_not_adapted():
-    """The other parameters of what is chosen are; where there are none, that is said."""
+    """Scales and shifts that each step has of its own are not adapted; nothing else to adapt is an error."""
     assert learner_of("per_step_affine", 1)._functions.keys == [key for key in KEYS if "norm" not in key]
     with pytest.raises(ValueError, match=r"adapted='norm/\*' selects only \['norm/gamma', 'norm/beta'\]"):
         learner_of("per_step_affine", 1, adapted="norm/*")
@@ -179,7 +182,7 @@ class TestFrozen:
     """A frozen normalisation keeps its loaded values and is used."""
 
     def test_it_normalises_by_its_own_moving_statistics(self, source):
-        """Nothing is left to choose; losses before and after one step of all other layers, in NumPy."""
+        """Losses before and after one step of the other layers equal NumPy's with moving statistics."""
         learner = learner_of(None, 1, network(trainable=False))
         meta = learner.initialize(0)
         assert meta.keys() == {"parameters", "rule"}
@@ -207,10 +210,10 @@ def forward_frozen(p, x, norm):
 
 
 class TestRefusals:
-    """What cannot be right is refused when the learner is made."""
+    """Learners with invalid settings are rejected when they are constructed."""
 
     def test_batch_statistics_without_a_choice(self):
-        """The layer is named, and each of the four choices."""
+        """The message names the layer and the available choices."""
         with pytest.raises(ValueError, match=r"has batch statistics \(norm\)") as raised:
             learner_of(None, 1)
         assert all(f"  {name!r}: " in str(raised.value) for name in NAMES)
@@ -220,7 +223,7 @@ class TestRefusals:
             learner_of("moving", 1, ml.models.mlp())
 
     def test_wrong_second_derivatives(self):
-        """Keras' own layer with second derivatives, but not without; and exact layers are the remedy."""
+        """Keras' layer is an error for exact estimators only, and exact layers are the remedy."""
         model = keras.Sequential(
             [keras.Input((3,)), keras.layers.Dense(2), keras.layers.BatchNormalization(name="norm")]
         )

@@ -8,7 +8,10 @@ import metalearn as ml
 
 
 def test_annealed_weights_are_those_of_the_papers_code():
-    """Weights 1/S, reduced by 1/(S E) per epoch to 0.03/S, the last is the rest; then only the last."""
+    """Weights equal those of the paper's code: annealed in each epoch, then only the last is 1.
+
+    They start at 1/S and are reduced by 1/(S E) per epoch to at least 0.03/S; the last is the rest.
+    """
     steps, epochs = 5, 10
     weights = ml.step_weights.annealed(iterations=100 * epochs, fraction=0.01)
     for epoch in range(epochs):
@@ -38,7 +41,7 @@ def test_bad_arguments_are_refused(arguments, named):
 
 @pytest.mark.slow
 def test_a_learner_takes_the_iteration_from_the_seed(sinusoids, in_graph, as_vector):
-    """The weighted sum over k of the meta-gradients of learners with k steps, to 1e-12."""
+    """The gradient is the weighted sum of those of learners with fewer steps, at each iteration, to 1e-12."""
     model = ml.models.mlp(hidden=(4,), dtype="float64")
 
     def learner(steps, **options):

@@ -37,10 +37,10 @@ class Mixture:
 @pytest.mark.slow
 @pytest.mark.parametrize(("carry", "finds_all"), [("forever", True), (None, False)])
 def test_carried_adam_finds_the_modes_of_a_mixture(carry, finds_all):
-    """With the discriminator and its Adam state carried, 8 Gaussians: at least 7 modes and 85 % on one.
+    """With a carried discriminator and Adam state, at least 7 of 8 modes are found, with 85 % of points.
 
-    With a restart of the discriminator in every iteration, the generator does not learn this. Metz et al.
-    (2017), "Unrolled Generative Adversarial Networks", section 3.1.
+    If the discriminator restarted in every iteration, the generator would not learn this. Metz et al. (2017),
+    "Unrolled Generative Adversarial Networks", section 3.1.
     """
     generator = ml.models.mlp(NOISE, (64, 64), 2)
     discriminator = ml.models.mlp(2, (64, 64), 1)

@@ -12,7 +12,10 @@ RATE, BETA_1, BETA_2, EPSILON = 0.1, 0.9, 0.999, 1e-3
 
 @pytest.mark.parametrize("factory", [ml.rules.adam, ml.rules.adamw])
 def test_slope_where_gradients_are_zero(factory):
-    """The first update is -rate g / (|g| + c), c = epsilon / sqrt(1 - beta_2): slope -rate / c at g = 0."""
+    """The derivative of the first update at a zero gradient is ``-rate sqrt(1 - beta_2)
+
+    epsilon``.
+    """
     rule = factory(RATE, beta_1=BETA_1, beta_2=BETA_2, epsilon=EPSILON)
 
     def update(gradient):
@@ -26,7 +29,7 @@ def test_slope_where_gradients_are_zero(factory):
 
 
 def test_values_are_kept_where_second_moments_are_tiny():
-    """The protected root changes no value: epsilon 1e-300, gradients from 1e-150 to 1."""
+    """With epsilon 1e-300, gradients from 1e-150 to 1 all give an update of -rate, to 1e-13."""
     gradients = np.logspace(-150, 0, 7)
     parameters = {"a": tf.zeros([7], tf.float64)}
     rule = ml.rules.adam(RATE, epsilon=1e-300)
@@ -35,7 +38,7 @@ def test_values_are_kept_where_second_moments_are_tiny():
 
 
 def test_not_a_number_is_not_hidden():
-    """An infinite or undefined gradient shows in the parameter, also where the root is protected."""
+    """An infinite or NaN gradient makes its parameter NaN, and does not affect others."""
     parameters = {"a": tf.zeros([3], tf.float64)}
     rule = ml.rules.adam()
     gradients = {"a": tf.constant([np.nan, np.inf, 0.0], tf.float64)}
@@ -44,7 +47,7 @@ def test_not_a_number_is_not_hidden():
 
 
 def test_decay_rates_of_zero_have_derivatives():
-    """0 is in the range of both; ``0 ** (step + 1)`` has derivative 1 at the first step, then 0."""
+    """Derivatives by decay rates at 0 equal differences; ``0 ** (step + 1)`` has derivative 1, then 0."""
     rule = ml.rules.adam(RATE, beta_1=learned(0.0), beta_2=learned(0.0))
     parameters = {"a": tf.constant([1.0, 0.0], tf.float64)}
     hyperparameters = rule.learnable(parameters)
@@ -64,7 +67,7 @@ def test_decay_rates_of_zero_have_derivatives():
 
 
 def test_adamw_divides_by_the_root():
-    """First step: the gradient's scale drops out, and the decay is rate times weight_decay."""
+    """The first step is independent of the gradient's scale, and decays by rate times weight_decay."""
     parameters = {"a": tf.constant([2.0, 2.0], tf.float64)}
     gradients = {"a": tf.constant([1e-3, 1e3], tf.float64)}
     rule = ml.rules.adamw(RATE, weight_decay=0.5, epsilon=1e-300)

@@ -145,7 +145,10 @@ def found(request, hypergradients):
 
 @every_rule
 def test_hypergradients(name, options, found, assert_right):
-    """Of all hyperparameters and initial weights, one of which has a zero gradient in every step."""
+    """Meta-gradients by all hyperparameters and weights agree between estimators and differences.
+
+    One weight has a zero gradient in every step.
+    """
     right = found[_label(name, options)]
     assert len(right.differences) == 3 + len(_hyperparameters(name))
     assert_right(right)
@@ -153,7 +156,7 @@ def test_hypergradients(name, options, found, assert_right):
 
 @kinds_of_rules
 def test_zero_gradients_leave_everything_finite(name: str, options: dict, with_xla) -> None:
-    """With the default, smallest epsilon, in float32; also where squares underflow or are denormal."""
+    """For zero and denormal gradients in float32, updates and derivatives are finite, also under XLA."""
     defaults = {key: _signature(FACTORIES[name])[key].default for key in _hyperparameters(name)}
     rule = FACTORIES[name](**options, **{key: rules.learned(value) for key, value in defaults.items()})
     parameters = {"a": tf.ones([4])}
@@ -175,7 +178,10 @@ def test_zero_gradients_leave_everything_finite(name: str, options: dict, with_x
 
 @kinds_of_rules
 def test_compiled_and_mapped_equals_eager(name: str, options: dict) -> None:
-    """Under XLA, over tasks, with a step that is a tensor, values per element and step, beyond their end."""
+    """Under XLA, mapped over tasks, with a tensor as step, updates equal those in eager mode.
+
+    Values are learned for elements and steps, and there are more steps than values.
+    """
     rule = _learning(name, options, per="element", steps=2)
     random = np.random.default_rng(1)
     stacked = {"a": tf.constant(random.normal(size=(3, 2))), "b": tf.constant(random.normal(size=(3, 1, 2)))}
@@ -216,7 +222,7 @@ def test_compiled_and_mapped_equals_eager(name: str, options: dict) -> None:
 
 @kinds_of_rules
 def test_conformance(name: str, options: dict) -> None:
-    """With everything learned that can be, per variable and step."""
+    """The rule passes the conformance check, with all possible hyperparameters learned."""
     parameters = {"kernel": tf.constant([[0.3, -0.7], [1.1, 0.4]]), "scale": tf.constant(-0.6)}
     check_rule(_learning(name, options, per="variable", steps=2), parameters)
 

@@ -28,7 +28,7 @@ PARAMETERS = {"kernel": tf.ones([2, 2]), "bias": tf.zeros([2])}
     ],
 )
 def test_rates_of_descent(rate, shift, step, expected):
-    """Those of the step, of every element, to 1e-6 (float32); one rate for all is one object."""
+    """The declared rate of every element is that of the step, to 1e-6; a common rate is one tensor."""
     rule = rules.sgd(rate)
     values = tf.nest.map_structure(lambda leaf: leaf + shift, rule.learnable(PARAMETERS))
     rates = rule.descent_rates(PARAMETERS, values, step)
@@ -55,7 +55,7 @@ def test_rates_of_descent(rate, shift, step, expected):
     ],
 )
 def test_other_rules_have_none(rule):
-    """Also those that start as plain descent and may learn to be something else."""
+    """Rules that are not plain descent declare no rates, also if they start as plain descent."""
     assert descent_rates_of(rule, PARAMETERS, {}, 0) is None
 
 

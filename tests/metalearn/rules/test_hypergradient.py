@@ -10,7 +10,7 @@ from metalearn.testing import check_rule
 
 
 def test_the_rate_descends_in_numpy():
-    """Six steps of a quadratic loss of two variables; the rate is shared; 1e-13."""
+    """Six steps on a quadratic with a common rate equal those in NumPy, to 1e-13."""
     random = np.random.default_rng(0)
     matrix, theta = random.normal(size=(5, 5)), random.normal(size=5)
     curvature = matrix @ matrix.T / 5
@@ -29,7 +29,7 @@ def test_the_rate_descends_in_numpy():
 
 
 def test_it_follows_the_exact_gradient_by_the_rate():
-    """The rate's change is -hyper_rate d loss(theta_1) / d rate, as an exact estimator has it; 1e-12."""
+    """The rate changes by -hyper_rate times the exact derivative of the loss after a step, to 1e-12."""
     random = np.random.default_rng(1)
     center, start = (tf.constant(random.normal(size=3)) for _ in range(2))
 

@@ -77,7 +77,7 @@ WRAPPED = rules.clip_by_global_norm(rules.weight_decay(rules.adam(0.01), 0.001),
     ids=lambda rule: type(rule).__name__,
 )
 def test_a_hundred_steps_of_fit_are_those_of_the_rule(rule):
-    """To 1e-6 of each number."""
+    """After 100 steps of ``fit``, parameters equal those after steps of the rule, to 1e-6."""
     model = network()
     values = values_of(rule, model)
     expected = by_the_rule(rule, values, model, 20)
@@ -92,7 +92,7 @@ def test_a_hundred_steps_of_fit_are_those_of_the_rule(rule):
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras
 def test_it_is_saved_with_a_model(tmp_path):
-    """Training resumes from a file as without interruption: equal configurations, states and bits."""
+    """A model loaded from a file has an equal optimizer, and trains with the same bits."""
     model, rule = network(), rules.momentum(rules.learned(0.01, positive=True))
     model.compile(rules.to_keras(rule, values_of(rule, model), name="mine"), "mse", jit_compile=False)
     model.fit(X, Y, BATCH, 1, verbose=0, shuffle=False)

@@ -31,7 +31,7 @@ def test_it_starts_as_gradient_descent(adapted):
 
 
 def test_what_is_learned():
-    """One matrix for the inputs of a convolution and one for its window, none for its outputs."""
+    """A convolution has one matrix for its inputs and one for its window, none for its outputs."""
     learned = rules.kfo(0.1).learnable(drawn(0))
     sizes = {
         key: (len(factors["left"]), len(factors["right"])) for key, factors in learned["factors"].items()
@@ -42,7 +42,7 @@ def test_what_is_learned():
 
 
 def test_the_first_step_is_a_product_with_both_matrices():
-    """``L'L G R'R``, for a convolution a matrix for each output, in a loop; to 1e-12."""
+    """The first update is ``L'L G R'R``, for a convolution for each output, as in NumPy, to 1e-12."""
     parameters, gradients = drawn(0), drawn(1)
     rule = rules.kfo(RATE)
     learned = varied(rule.learnable(parameters))
@@ -81,7 +81,7 @@ def gradient_of(parameters):
     "rate", [RATE, rules.learned(RATE, per="variable", steps=2)], ids=["number", "learned"]
 )
 def test_the_matrices_descend_on_the_loss_after_the_step_before(rate):
-    """Three steps against tapes over ``l(theta_k(L, R))``, to 1e-12: the published program."""
+    """Three steps equal those with tapes over ``l(theta_k(L, R))``, as in the published program, to 1e-12."""
     parameters = drawn(0)
     rule, still = rules.kfo(rate), rules.kfo(rate, adapted=False)
     values = rule.learnable(parameters)
@@ -127,7 +127,7 @@ def test_rates_of_elements_are_refused():
 
 
 def test_hypergradients(hypergradients, assert_right):
-    """By tapes, checkpoints and differences, through the descent of the matrices."""
+    """Meta-gradients through the descent of the matrices agree between estimators and differences."""
     cases = {"adapted": rules.kfo(0.2), "kept": rules.kfo(rules.learned(0.2), adapted=False)}
     for found in hypergradients(cases, 3).values():
         assert_right(found)

@@ -62,20 +62,23 @@ def test_rate_per_element_has_the_closed_form():
 
 
 def test_positive_rate_has_the_closed_form():
-    """d/d log(rate) = rate d/d rate."""
+    """The derivative by the logarithm of a rate is the rate times the derivative by the rate."""
     found = quadratic_gradient(ml.rules.sgd(learned(0.1, positive=True)))
     np.testing.assert_allclose(found["learning_rate"], 0.1 * expected_per_element().sum(), rtol=1e-14)
 
 
 def test_rate_within_a_range_has_the_closed_form():
-    """d/dh (low + (high - low) s(h)) = (high - low) s (1 - s) = (v - low) (high - v) / (high - low)."""
+    """The derivative by the logit h of a rate is ``(v - low) (high - v)
+
+    (high - low)`` times that by v.
+    """
     found = quadratic_gradient(ml.rules.sgd(learned(0.1, within=(0.04, 0.2))))
     slope = (0.1 - 0.04) * (0.2 - 0.1) / (0.2 - 0.04)
     np.testing.assert_allclose(found["learning_rate"], slope * expected_per_element().sum(), rtol=1e-13)
 
 
 def test_values_within_a_range():
-    """The start is exact, any h gives a value between, and the logit in NumPy is what is learned."""
+    """Start and value of a hyperparameter within a range are NumPy's logit and its inverse, to 1e-14."""
     value = learned(0.9, within=[0, 1])
     assert value == learned(0.9, within=(0.0, 1.0))
     raw = value.start({"a": tf.zeros([1], tf.float64)})
@@ -89,7 +92,7 @@ def test_values_within_a_range():
 
 
 def test_a_range_keeps_a_decay_rate_where_it_has_to_be():
-    """The message of what starts outside names the way."""
+    """A start outside of the valid range is an error that recommends ``within`` or ``positive``."""
     with pytest.raises(ValueError, match=r"beta_1=learned.* in \[0, 1\), got 1.0; .*within=\(0, 1\)"):
         ml.rules.adam(beta_1=learned(1.0))
     with pytest.raises(ValueError, match=r"learning_rate=learned.* above 0, got -1; .*positive=True"):
@@ -97,7 +100,7 @@ def test_a_range_keeps_a_decay_rate_where_it_has_to_be():
 
 
 def test_rate_per_step_has_the_closed_form():
-    """With rates r_0, r_1: p_1 = p_0 - r_0 g_0, p_2 = p_1 - r_1 g_1; a rate for a third step is not used."""
+    """With one rate for each step, derivatives equal the closed form; that of an unused rate is 0."""
     found = quadratic_gradient(ml.rules.sgd(learned(0.1, steps=3)), steps=2)["learning_rate"]
     first = CURVATURE * START - PULL
     middle = START - 0.1 * first
@@ -108,7 +111,7 @@ def test_rate_per_step_has_the_closed_form():
 
 
 def test_hypergradients(hypergradients, assert_right):
-    """Every way of learning, in a loop in the graph: estimators and finite differences agree."""
+    """For every kind of learned hyperparameter, estimators and finite differences agree."""
     rules = {
         "element": ml.rules.nadam(learned(0.1, per="element"), learned(0.8, per="element"), epsilon=1e-2),
         "steps": ml.rules.rmsprop(learned(0.05, steps=2), learned(0.8, steps=4), epsilon=1e-2),
@@ -187,7 +190,7 @@ SCHEDULES = keras.optimizers.schedules
     ids=lambda schedule: type(schedule).__name__,
 )
 def test_schedules_equal_keras(schedule, with_xla):
-    """Eagerly, and with a step that is a tensor, mapped over tasks, under XLA."""
+    """Steps with a schedule equal Keras', eagerly and under XLA, mapped over tasks, to 1e-6."""
     rule = ml.rules.momentum(schedule, 0.5)
     optimizer = keras.optimizers.SGD(schedule, 0.5)
     variable = keras.Variable([1.0, 2.0])

@@ -31,7 +31,10 @@ def moved(rule, values, steps):
 
 
 def test_it_starts_as_adam():
-    """With the epsilon inside the root; on gradients far larger than it both are the same, to 1e-6."""
+    """On gradients far larger than epsilon, five steps equal those of Adam, to 1e-6.
+
+    Epsilon is inside the root here.
+    """
     adam = rules.adam(RATE, beta_1=0.9, beta_2=SECOND, epsilon=1e-12)
     rule = rules.learned_mlp(RATE, second_decay=SECOND, epsilon=1e-12)
     found, expected = moved(rule, rule.learnable(drawn(0)), 5), moved(adam, {}, 5)
@@ -78,7 +81,7 @@ def in_numpy(weights, steps):
 
 
 def test_equals_a_loop_over_elements_in_numpy():
-    """With random weights, three steps, variables of rank 0 to 3; 1e-12."""
+    """With random weights, three steps of variables of rank 0 to 3 equal a loop in NumPy, to 1e-12."""
     random = np.random.default_rng(9)
     values = tf.nest.map_structure(
         lambda leaf: tf.constant(random.normal(size=leaf.shape)), RULE.learnable(drawn(0))
@@ -90,7 +93,7 @@ def test_equals_a_loop_over_elements_in_numpy():
 
 
 def test_what_is_learned_does_not_depend_on_the_model():
-    """So that it trains models of other sizes than it was learned on."""
+    """The network has the same weights for all models, so that it can train models of other sizes."""
     small, large = RULE.learnable({"a": tf.zeros([2])}), RULE.learnable(drawn(0))
     tf.nest.map_structure(lambda one, other: np.testing.assert_array_equal(one, other), small, large)
 

@@ -22,14 +22,14 @@ def gradients(step):
 
 
 def seen(gradient):
-    """Return what the network sees of one number."""
+    """Return the inputs of the network for one number."""
     if abs(gradient) >= np.exp(-P):
         return np.log(abs(gradient)) / P, np.sign(gradient)
     return -1, np.exp(P) * gradient
 
 
 def test_equals_kerass_lstm():
-    """Of two layers with random weights, over four steps, every element as a sequence of its own; 1e-12."""
+    """Four steps with random weights equal those of Keras' LSTM on each element's gradients."""
     random = np.random.default_rng(0)
     rule = rules.learned_rnn(RATE, units=UNITS, preprocessing=P)
     theta = {key: tf.constant(random.normal(size=shape)) for key, shape in SHAPES.items()}

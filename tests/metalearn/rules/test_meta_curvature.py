@@ -29,7 +29,7 @@ def test_it_starts_as_the_rule_alone(drawn):
 
 
 def test_equals_products_with_the_matrices(drawn):
-    """``M_0 G M_1'`` for a matrix, and the same along every axis of what has more of them."""
+    """The update is ``M_0 G M_1'`` for a matrix, and likewise along every axis of others, to 1e-12."""
     parameters, gradients = drawn
     rule = rules.meta_curvature(rules.sgd(1.0))
     random = np.random.default_rng(1)
@@ -63,7 +63,7 @@ def test_what_the_rule_learns_is_learned_still(drawn):
 
 
 def test_two_have_matrices_of_their_own(drawn):
-    """The outer's matrices act first: ``M (N G)`` with N the outer's, here numbers 2 and 3 on a scalar."""
+    """Nested transforms have their own matrices, and both are applied."""
     parameters = {"scale": drawn[0]["scale"]}
     rule = rules.meta_curvature(rules.meta_curvature(rules.sgd(1.0)))
     learned = rule.learnable(parameters)
@@ -75,6 +75,6 @@ def test_two_have_matrices_of_their_own(drawn):
 
 
 def test_hypergradients(hypergradients, assert_right):
-    """By tapes, mixed mode and differences."""
+    """Meta-gradients through the rule agree between estimators and differences."""
     found = hypergradients({"meta_curvature": rules.meta_curvature(rules.sgd(0.1))}, 3)
     assert_right(found["meta_curvature"])

@@ -7,7 +7,7 @@ import metalearn as ml
 
 
 def test_a_constant_gradient_has_a_small_variance_not_a_negative_one():
-    """After k steps with gradient g the variance is ``g^2 rho^k (1 - rho^k)``, in float32 too."""
+    """With a constant gradient g, the variance after k steps is ``g^2 rho^k (1 - rho^k)``, in float32."""
     rate, rho, epsilon, gradient = 1e-3, 0.75, 1e-7, 100.0
     rule = ml.rules.rmsprop(rate, rho, epsilon=epsilon, centered=True)
     start, gradients = {"a": tf.zeros([1])}, {"a": tf.constant([gradient])}

@@ -18,7 +18,7 @@ def structures():
 
 @pytest.mark.parametrize("step", [0, 3])
 def test_update_is_a_step_down_the_gradient(step):
-    """``theta - rate g`` at every step; nothing is remembered and nothing learned."""
+    """The update is ``theta - rate g`` in every step, without state and learned values."""
     parameters, gradients = structures()
     rule = ml.rules.sgd(0.1)
     state, hyperparameters = rule.init(parameters), rule.learnable(parameters)
@@ -32,7 +32,7 @@ def test_update_is_a_step_down_the_gradient(step):
 
 @pytest.mark.parametrize("rate", [0, -0.1, math.nan, math.inf, True, "0.1"])
 def test_bad_rates_are_refused(rate):
-    """The rate must be positive and finite; the message names it and the value."""
+    """A rate must be positive and finite; the message names it and its value."""
     with pytest.raises(ValueError, match="learning_rate") as error:
         ml.rules.sgd(rate)
     assert repr(rate) in str(error.value)

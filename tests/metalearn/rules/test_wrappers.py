@@ -58,7 +58,7 @@ def test_equals_keras(rule, optimizer):
 
 
 def test_hypergradients(hypergradients, assert_right):
-    """Of the wrapper's number and the rule's, where it clips in some steps and where never."""
+    """Meta-gradients by the limits and the rule's hyperparameters agree, with and without clipping."""
     inner = ml.rules.momentum(learned(0.1), learned(0.8))
     rules = {
         "value": ml.rules.clip_by_value(inner, learned(0.2, per="element", steps=2)),
@@ -98,7 +98,7 @@ def test_each_task_is_clipped_by_its_own_norm(with_xla):
 
 
 def test_zero_gradients_have_a_derivative():
-    """Below the limit clipping is the identity, at 0 as well; the limit then has derivative exactly 0."""
+    """At a zero gradient, clipping has the derivative of the identity, and 0 by its limit."""
     rule = ml.rules.clip_by_global_norm(ml.rules.sgd(1.0), learned(0.7))
     parameters = {"a": tf.ones([2])}
     zeros, hyperparameters = {"a": tf.zeros([2])}, rule.learnable(parameters)
@@ -112,7 +112,7 @@ def test_zero_gradients_have_a_derivative():
 
 @pytest.mark.parametrize("bad", [np.inf, np.nan, 1e30])
 def test_a_norm_that_is_not_finite_is_not_hidden(bad, with_xla):
-    """1e30 squared overflows float32."""
+    """A norm that is infinite or NaN, also by overflow, makes all parameters NaN."""
     rule = ml.rules.clip_by_global_norm(ml.rules.sgd(1.0), 1.0)
     gradients = parameters = {"a": tf.constant([bad, 1.0]), "b": tf.constant([1.0])}
     for run in (rule.update, with_xla(rule.update)):
@@ -143,7 +143,7 @@ def test_what_the_rule_learns_is_learned_still(name):
 
 @every_wrapper
 def test_a_rule_from_elsewhere_gets_what_it_gave(name):
-    """Its hyperparameters may be structured in any way; those of a constant wrapper are not touched."""
+    """A user's rule receives its own hyperparameters, of any structure, from a wrapper."""
     seen = []
 
     def update(gradients, state, parameters, hyperparameters, step):
@@ -167,7 +167,7 @@ def test_decayed_adamw_learns_both_decays():
 
 
 def test_settings_have_the_names_of_what_is_learned():
-    """A constant gives way: its name may be that of something that is learned."""
+    """A constant setting gets another name if a learned hyperparameter has the same name."""
     inner = ml.rules.clip_by_value(ml.rules.sgd(0.1), 0.7)
     middle = ml.rules.clip_by_value(inner, learned(0.6))
     outer = ml.rules.clip_by_value(middle, learned(0.5))
@@ -187,7 +187,7 @@ def test_settings_have_the_names_of_what_is_learned():
 
 
 def test_around_a_rule_that_learns_a_network():
-    """Names are free also where a rule learns what is no hyperparameter; rules may be given by name."""
+    """A wrapper of a rule that learns a network adds its limit; rules may be given by name."""
     rule = ml.rules.clip_by_value(ml.rules.alfa(0.1), learned(0.5))
     assert set(rule.learnable({"a": tf.ones([2])})) == {"generator", "clip_value"}
     assert ml.rules.weight_decay("sgd", 0.1) == ml.rules.weight_decay(ml.rules.sgd(), 0.1)

@@ -33,7 +33,7 @@ def test_examples_are_disjoint_and_of_one_data_set():
 
 
 def test_data_sets_and_examples_are_uniform():
-    """Frequencies are within 4 standard errors: of 3 data sets of different sizes, and of 20 examples."""
+    """Frequencies of data sets and examples are within 4 standard errors of uniform ones."""
     tasks = 6000
     task = from_arrays(numbered(), shots=1, queries=2).sample((0, 2), tasks)
     for batch in (task.support, task.query):
@@ -48,7 +48,7 @@ def test_data_sets_and_examples_are_uniform():
 
 @pytest.mark.parametrize("jit", [False, True])
 def test_the_same_in_a_graph_without_copies_of_the_arrays(jit):
-    """A graph that closed over the arrays as constants would hold their 400 kB."""
+    """Tasks in a graph are the same, and the graph does not contain the 400 kB of the arrays."""
     images = np.random.default_rng(0).integers(0, 256, (100, 4000), dtype=np.uint8)
     source = from_arrays([(images, np.arange(100))], shots=3, queries=3)
     sample = tf.function(lambda seed: source.sample(seed, 4), jit_compile=jit, autograph=False)

@@ -9,7 +9,7 @@ from metalearn.testing import check_source
 
 
 class Good:
-    """A source, to be broken in one way at a time."""
+    """A valid source, from which the tests derive invalid ones."""
 
     def sample(self, seed, tasks):
         if isinstance(tasks, bool) or not isinstance(tasks, int) or tasks < 1:

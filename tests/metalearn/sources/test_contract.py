@@ -30,7 +30,7 @@ def pure(seed, tasks):
 
 
 def test_spec_and_bytes_without_drawing():
-    """Four leaves ``[T, 4, 1]`` of float32; a sampler that would fail when it ran is not run."""
+    """Shapes and bytes of tasks are known without drawing any."""
 
     def never(seed, tasks):
         with tf.control_dependencies([tf.debugging.assert_equal(seed[0], 123456)]):
@@ -151,7 +151,7 @@ def test_a_constant_source_says_so():
 
 
 def test_few_tasks_are_drawn():
-    """Eagerly once, and once when the graph is built: a slow sampler costs little."""
+    """The check calls the sampler twice, for at most 5 tasks, so that a slow sampler costs little."""
     asked = []
 
     def counting(seed, tasks):
@@ -164,7 +164,7 @@ def test_few_tasks_are_drawn():
 
 
 def test_equal_values_are_checked_once_and_objects_each():
-    """A sweep has hundreds of trainers on equal tasks."""
+    """Sources with equal values are checked once, other objects each time."""
     calls = []
 
     @dataclasses.dataclass(frozen=True)

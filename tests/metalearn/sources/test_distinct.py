@@ -14,7 +14,7 @@ SEED = tf.constant([3, 8])
 
 @pytest.mark.parametrize(("size", "count"), [(4, 2), (4, 4), (5, 3)])
 def test_all_ordered_selections_are_equally_probable(size, count):
-    """Chi-square over all ``size! / (size - count)!`` of them, below its mean + 5 deviations."""
+    """Chi-square over all ordered selections is below its mean plus 5 standard deviations."""
     draws = 40_000
     found = Counter(map(tuple, draw_distinct(tf.fill([draws], size), count, SEED).numpy()))
     selections = list(itertools.permutations(range(size), count))
@@ -26,7 +26,7 @@ def test_all_ordered_selections_are_equally_probable(size, count):
 
 
 def test_each_task_has_its_own_size():
-    """Numbers are different, below the size, and reach it; of as many as there are, all come."""
+    """Drawn numbers are different and below each task's size; if all are drawn, each occurs."""
     sizes = np.tile([3, 7, 1000], 400)
     drawn = draw_distinct(tf.constant(sizes, tf.int32), 3, SEED).numpy()
     assert all(len(set(row)) == 3 for row in drawn)

@@ -110,7 +110,7 @@ def test_shapes_that_change_are_named():
 
 @pytest.mark.parametrize("ahead", [0, 1, 3])
 def test_drawing_ahead_changes_nothing(ahead):
-    """The same tasks in the same order, for a list of seeds and for one without end."""
+    """Prefetched tasks are the same and in the same order, for finite and infinite lists of seeds."""
     source, seeds = from_function(lines), [(0, iteration) for iteration in range(6)]
     for given in (seeds, ((0, iteration) for iteration in itertools.count())):
         drawn = prefetched(source, given, 2, ahead=ahead)
@@ -125,7 +125,7 @@ def test_drawing_ahead_changes_nothing(ahead):
 
 
 def test_draws_are_made_ahead_by_one_thread():
-    """When the first is requested, the next two are prefetched, one at a time."""
+    """When the first task is requested, one thread prefetches the next two, one after the other."""
     third, busy, threads = threading.Event(), threading.Lock(), set()
 
     class Recording:

@@ -9,7 +9,7 @@ from metalearn.sources.ring import coverage
 
 
 def test_ring():
-    """Examples are on the modes, with their deviation; coverage counts modes and points."""
+    """Points have the given deviation from the modes; coverage counts modes and nearby points."""
     ring = ml.tasks.Ring(examples=4000, noise_size=3)
     task = ring.sample((0, 0), 1)
     assert task.support["noise"].shape == (1, 4000, 3)

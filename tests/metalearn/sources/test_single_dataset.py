@@ -43,7 +43,7 @@ def test_a_task_and_a_type():
 
 
 def test_mini_batches_are_different_examples_uniformly_drawn():
-    """Each of 6 rows in 3 of 6 draws: shares within 4 standard errors, of support and query independently."""
+    """Mini-batches have different examples with uniform frequencies, for support and query independently."""
     source, tasks = dataset((X, Y), batch=3), 4000
     assert source.constant is False
     task = source.sample((0, 3), tasks)

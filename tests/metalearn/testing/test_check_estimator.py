@@ -75,7 +75,7 @@ class Changed(estimators.Estimator):
 
 
 class Unprintable(Changed):
-    """Its repr cannot be evaluated."""
+    """An estimator whose repr cannot be evaluated."""
 
     def __repr__(self):
         return "Unprintable(...)"
@@ -83,7 +83,7 @@ class Unprintable(Changed):
 
 @dataclasses.dataclass(frozen=True)
 class Choosy(Changed):
-    """It takes no problem."""
+    """An estimator that rejects all problems."""
 
     def require(self, problem, phi, task):
         raise ValueError(f"not with {len(phi)} leaves")
@@ -91,7 +91,7 @@ class Choosy(Changed):
 
 @dataclasses.dataclass(frozen=True)
 class Favouring(Changed):
-    """It gives something else where tasks are mapped one after the other."""
+    """An estimator whose result depends on the mapping of tasks."""
 
     def __call__(self, problem, phi, tasks, carry=(), seed=(0, 0)):
         result, carry = self.inner(problem, phi, tasks, carry, seed)

@@ -16,7 +16,7 @@ DRIFT = tf.Variable(0.0, trainable=False)
 
 @dataclasses.dataclass(frozen=True)
 class Broken:
-    """A point on a line, but for one thing."""
+    """A point on a line that violates one requirement."""
 
     fault: str = ""
 

@@ -55,14 +55,14 @@ class Plain:
 
 
 class Unprintable(Plain):
-    """Its repr cannot be evaluated."""
+    """A rule whose repr cannot be evaluated."""
 
     def __repr__(self):
         return "Unprintable(rate=...)"
 
 
 class Unequal(Plain):
-    """Its copies differ."""
+    """A rule whose copies are not equal to it."""
 
     __hash__ = object.__hash__
 

@@ -21,7 +21,7 @@ def wrong_in_a_graph():
 
 
 def test_a_compiler_s_fault_is_found_before_the_first_iteration():
-    """Nothing is trained; with the check disabled, the trainer continues."""
+    """A wrong compiled gradient is an error before the first iteration, unless the check is disabled."""
     trainer = trainer_of(wrong_in_a_graph)
     before = trainer.state()
     with pytest.raises(ValueError, match=r"compiled meta-gradient differs .* by 0\.\d+ times its length"):
@@ -33,7 +33,7 @@ def test_a_compiler_s_fault_is_found_before_the_first_iteration():
 
 @pytest.mark.slow
 def test_they_agree_to_rounding():
-    """Asked for once, before the first iteration; training is the same as without it."""
+    """The relative difference is below 1e-5, is computed once, and does not change the training."""
     trainer, unchecked = trainer_of(), trainer_of(check_derivatives=False)
     assert trainer.disagreement is None
     history, expected = trainer.run(3), unchecked.run(3)
@@ -43,7 +43,7 @@ def test_they_agree_to_rounding():
 
 @pytest.mark.slow
 def test_of_models_that_draw_noise():
-    """Copies of a task draw masks of their own, so that all of them are compared."""
+    """With dropout, the difference is below 1e-5, also for copies of a task with their own masks."""
     model = keras.Sequential(
         [keras.Input((1,)), keras.layers.Dense(8), keras.layers.Dropout(0.5), keras.layers.Dense(1)]
     )
@@ -53,7 +53,7 @@ def test_of_models_that_draw_noise():
 
 
 def test_of_inner_loops_that_are_carried():
-    """Gone on with in the middle of a carry, the loops are copies as well."""
+    """In the middle of carried inner loops, the difference is below 1e-5."""
     first = trainer_of(carry=3)
     first.run(1)
     second = trainer_of(carry=3)

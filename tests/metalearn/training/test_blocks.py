@@ -11,7 +11,7 @@ MIB = 2**20
 
 
 class Images:
-    """Tasks of a size that is only specified, of which every draw is noted."""
+    """Tasks of a size that only their specification has; all draws are recorded."""
 
     in_graph, prefetch = False, 0
 
@@ -33,7 +33,7 @@ class Images:
     [(MIB, 4, 16), (MIB, 5, 12), (MIB, 64, 1), (100 * MIB, 2, 1), (1000, 4, 250), (100_000, 10, 67)],
 )
 def test_iterations_of_a_block_are_those_that_64_mb_hold(size, tasks, length):
-    """At most 250 and at least 1; only the few tasks that samplers are tried on are drawn to find out."""
+    """A block has as many iterations as 64 MB hold, from 1 to 250, which is known before it is drawn."""
     source = Images(size)
     blocks = Blocks(source, tasks, seed=3)
     assert blocks.length == blocks.stored == length

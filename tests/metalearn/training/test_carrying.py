@@ -76,7 +76,7 @@ def assert_same_bits(left, right):
     ],
 )
 def test_iterations_are_one_long_loop(steps, iterations, slices):
-    """K steps carried over m iterations end with the bits of K m steps; NumPy has them to 1e-13."""
+    """K steps carried over m iterations have the bits of K m steps, and equal NumPy's to 1e-13."""
     part, whole = Tracking(steps, slices), Tracking(steps * iterations, slices)
     several = trainer(part, carry=iterations, projection=still(phi()))
     losses = several.run(iterations)["outer/loss"]
@@ -121,7 +121,7 @@ def descent(tracking, iterations, carry):
 
 @pytest.mark.parametrize("carry", mostly_slow([1, 3], 3))
 def test_training_is_the_recursion_in_numpy(carry):
-    """phi changes while loops are carried, and they restart every ``carry`` iterations: to 1e-10."""
+    """phi and losses equal NumPy's, with restarts every ``carry`` iterations, to 1e-10."""
     tracking = Tracking(2)
     training = trainer(tracking, carry=carry)
     history = training.run(7)
@@ -133,7 +133,7 @@ def test_training_is_the_recursion_in_numpy(carry):
 
 
 def test_no_carry_is_a_carry_of_one():
-    """Equal bits of phi; without one, nothing of the inner loops is in the state."""
+    """Without a carry, phi has the bits of a carry of one, and the state contains no inner loops."""
     plain, anew = trainer(Tracking(2)), trainer(Tracking(2), carry=1)
     for training in (plain, anew):
         training.run(3)
@@ -142,7 +142,7 @@ def test_no_carry_is_a_carry_of_one():
 
 
 def test_a_state_in_the_middle_of_a_carry_goes_on_with_the_same_bits():
-    """Four iterations with a carry of three, then three in a new trainer, equal seven in one call."""
+    """Four iterations, and three in a new trainer from the state, have the bits of seven in one call."""
     first, second, whole = (trainer(Tracking(2), carry=3) for _ in range(3))
     first.run(4)
     state = first.state()
@@ -164,7 +164,7 @@ def without_start(tracking):
 
 
 def test_carried_forever():
-    """As long as a carry that does not end; equal bits."""
+    """``carry="forever"`` has the bits of a carry that is longer than the training."""
     tracking, start = Tracking(2), {"decay": phi()["decay"]}
     forever, long = (
         trainer(tracking, start, without_start(tracking), carry=carry) for carry in ("forever", 100)
@@ -176,19 +176,19 @@ def test_carried_forever():
 
 
 def test_what_only_the_start_depends_on_is_not_carried_forever():
-    """After the first iteration it would get no gradient; it is named."""
+    """A part of phi on which only the start depends is an error, because its gradient would vanish."""
     with pytest.raises(ValueError, match="carry='forever' leaves no gradient for w: only the start"):
         trainer(Tracking(2), carry="forever")
 
 
 @pytest.mark.parametrize("carry", [0, -1, 1.5, "always"])
 def test_bad_carries_are_refused(carry):
-    """The message names the argument, the value and the other choices."""
+    """The message names the argument, its value and the alternatives."""
     with pytest.raises(ValueError, match=rf"carry \(None for none, or 'forever'\) .* got {carry!r}"):
         trainer(Tracking(2), carry=carry)
 
 
 def test_an_estimator_of_the_start_is_refused():
-    """Reptile moves the start towards the adapted parameters, which is meaningless for a continued loop."""
+    """Reptile, which moves the start towards the adapted parameters, rejects continued loops."""
     with pytest.raises(ValueError, match="carry=2 is not supported by the estimator reptile"):
         trainer(Tracking(2), phi(decay=False), estimator=ml.estimators.reptile(), carry=2)

@@ -31,7 +31,10 @@ def test_entries_are_clipped_task_by_task():
 
 
 def test_lengths_are_over_all_leaves():
-    """The first task's length is sqrt(9 + 16 + 144) = 13, the others' are below the limit, one of them 0."""
+    """The norm of a task includes all leaves; norms below the limit, also 0, are unchanged.
+
+    The first task's norm is sqrt(9 + 16 + 144) = 13.
+    """
     scale = np.array([6.5 / 13, 1, 1])
     found = clipped(norm=6.5)
     np.testing.assert_allclose(found["a"], (GRADIENTS["a"] * scale[:, None]).mean(0), rtol=1e-15)
@@ -39,7 +42,7 @@ def test_lengths_are_over_all_leaves():
 
 
 def test_what_is_not_finite_stays_so():
-    """So that a run stops at it."""
+    """A non-finite gradient is not finite after clipping, so that the run stops."""
     for bad in (np.nan, np.inf):
         for limits in ({}, {"norm": 1.0}, {"value": 1.0}):
             assert not np.isfinite(mean_of_clipped({"a": tf.constant([[bad], [1.0]])}, **limits)["a"]).any()
@@ -55,7 +58,7 @@ def trainer(**limits):
 
 @pytest.mark.parametrize("limit", mostly_slow(["value", "norm"], "norm"))
 def test_training_clips_every_task(monkeypatch, limit):
-    """The update is that of the mean of each task's clipped meta-gradient, written out in NumPy."""
+    """The update is the mean of the tasks' clipped meta-gradients, as in NumPy, to 1e-7."""
     monkeypatch.setattr(blocks, "BLOCK_ITERATIONS", 1)
     training = trainer(**{f"clip_task_{limit}": 0.1})
     before = training.meta

@@ -12,7 +12,7 @@ STEPS = 4
 
 
 class Nothing:
-    """Tasks that show nothing."""
+    """Tasks without data."""
 
     def sample(self, seed, tasks):
         """Return one task without a leaf."""
@@ -52,7 +52,7 @@ def momentum(value, curvature, rate, decay):
 
 
 def test_each_part_has_its_own():
-    """Plain descent for one part and momentum for the other: two separate recursions, to 1e-12.
+    """With two optimizers, each part follows its own recursion, to 1e-12.
 
     Keras holds rates in float32, where these are exact.
     """
@@ -74,7 +74,7 @@ def test_each_part_has_its_own():
 
 
 def test_the_state_of_both_is_kept():
-    """Two iterations and two in a fresh trainer equal four, bit for bit."""
+    """Two iterations, and two in a new trainer from the state, have the bits of four."""
 
     def make():
         return trainer({"a": keras.optimizers.Adam(0.1), "b": keras.optimizers.SGD(0.05, momentum=0.9)})
@@ -100,13 +100,13 @@ def test_the_state_of_both_is_kept():
     ],
 )
 def test_missing_and_unknown_parts_are_refused(parts, named):
-    """All are named, with the remedy."""
+    """The message names all missing or unknown parts, and the remedy."""
     with pytest.raises(ValueError, match=f"{named} .*; give one optimizer for each part, or a single one"):
         trainer({part: keras.optimizers.SGD(0.1) for part in parts})
 
 
 def test_parts_of_what_has_none_are_refused():
-    """phi that is a tensor has no named parts."""
+    """Optimizers by part are an error if phi is a single tensor."""
     tensor = ml.BilevelProblem(
         start=lambda phi, task: {"t": phi},
         inner_loss=lambda theta, phi, batch, model: tf.square(theta["t"]),
@@ -120,14 +120,14 @@ def test_parts_of_what_has_none_are_refused():
 
 
 def test_one_optimizer_for_two_parts_is_refused():
-    """It would hold the state of the first."""
+    """One optimizer for two parts is an error, because it has the state of one part."""
     shared = keras.optimizers.SGD(0.1)
     with pytest.raises(ValueError, match="state of another training, or of another part of phi: make a new"):
         trainer({"a": shared, "b": shared})
 
 
 def test_what_is_no_optimizer_is_refused():
-    """The value and an example are named."""
+    """The message names the value and a valid example."""
     with pytest.raises(ValueError, match=r"must be a Keras optimizer such as .*, got 0.1"):
         trainer({"a": keras.optimizers.SGD(0.1), "b": 0.1})
     with pytest.raises(ValueError, match=r"learning_rate must be a finite number above 0, got -1.0"):
@@ -135,7 +135,7 @@ def test_what_is_no_optimizer_is_refused():
 
 
 def test_a_part_without_leaves_needs_none():
-    """A rule that learns nothing has nothing to move."""
+    """A part without leaves needs no optimizer."""
     training = trainer({"a": keras.optimizers.SGD(0.1), "b": keras.optimizers.SGD(0.1)}, {**PHI, "rule": {}})
     training.run(1)
     np.testing.assert_allclose(training.meta["a"]["y"], 0.45, rtol=1e-7)

@@ -14,7 +14,7 @@ INFINITE = tf.constant(np.inf, tf.float64)
 
 
 class Nothing:
-    """Tasks that show nothing."""
+    """Tasks without data."""
 
     def sample(self, seed, tasks):
         """Return one task without a leaf."""
@@ -27,7 +27,10 @@ def box(phi):
 
 
 def trainer(projection=None, optimizer=None):
-    """Return a trainer of the meta-loss ``|phi - centre|^2 / 2``."""
+    """Return a trainer of the meta-loss ``|phi - centre|^2
+
+    2``.
+    """
     problem = ml.BilevelProblem(
         start=lambda phi, task: phi,
         inner_loss=lambda theta, phi, batch, model: tf.reduce_sum(theta["p"]),
@@ -41,7 +44,7 @@ def trainer(projection=None, optimizer=None):
 
 
 def test_phi_stays_in_a_box():
-    """Projected descent in NumPy after each of six iterations, to 1e-12."""
+    """Six iterations equal projected gradient descent in NumPy, to 1e-12."""
     training, expected = trainer(box), START
     for _ in range(6):
         training.run(1)
@@ -54,7 +57,7 @@ def test_phi_stays_in_a_box():
 
 
 def test_cuts_of_a_projected_run_do_not_change_the_bits():
-    """Two and four iterations in two trainers equal six at once."""
+    """Two iterations, and four in a new trainer from the state, have the bits of six."""
     first, second, whole = (trainer(box, keras.optimizers.Adam(0.3)) for _ in range(3))
     first.run(2)
     second.restore(first.state())
@@ -77,13 +80,13 @@ def test_cuts_of_a_projected_run_do_not_change_the_bits():
     ids=["name", "extra", "shape", "type", "bare", "infinite"],
 )
 def test_ill_structured_projections_are_refused(projection, named):
-    """Before anything is compiled; the leaf is named, and both structures."""
+    """A projection that changes the structure is an error in the constructor that names the leaf."""
     with pytest.raises(ValueError, match=f"projection .*{named}"):
         trainer(projection)
 
 
 def test_a_projection_that_stops_being_finite_stops_the_run():
-    """phi is then that before the iteration, bit for bit, and the leaf is named."""
+    """A non-finite projection is an error that names the leaf, and phi keeps its bits."""
     training = trainer(lambda phi: {"p": tf.where(phi["p"] > 1.5, INFINITE, phi["p"])})
     training.run(1)
     before = training.state()
@@ -98,7 +101,7 @@ def test_a_projection_that_stops_being_finite_stops_the_run():
 
 
 def test_the_next_update_is_told_and_not_made():
-    """It changes no bit of the state, and is what the next iteration then makes; the gradient too."""
+    """A preview does not change the state, and equals the next update and its gradient."""
     training = trainer(box, keras.optimizers.Adam(0.3))
     training.run(2)
     before, gradient = training.state(), training.last_gradient
@@ -118,7 +121,7 @@ def test_the_next_update_is_told_and_not_made():
 
 
 def test_there_is_no_next_update_where_it_is_not_finite():
-    """None, and the state is as before."""
+    """If the next update is not finite, the preview is None and the state does not change."""
     training = trainer(lambda phi: {"p": tf.where(phi["p"] > 1.0, INFINITE, phi["p"])})
     before = training.state()
     assert training.next_update() is None

@@ -40,13 +40,13 @@ def refused(trainer):
 
 
 def test_states_fit_across_trainers(trainer):
-    """Trainers of one configuration name their state alike, however many there have been."""
+    """Trainers of one configuration have equal names in their states."""
     assert list(trainer.state()) == list(made().state())
 
 
 @pytest.mark.parametrize("name", ["iteration", "meta/parameters/hidden_0/kernel", None])
 def test_a_missing_entry_is_named(trainer, refused, name):
-    """``None`` stands for the last of the optimizer."""
+    """The message names a missing entry (``None`` means the last one)."""
     name = name or list(trainer.state())[-1]
     refused(lambda state: state.pop(name), name)
 
@@ -65,5 +65,5 @@ def test_an_unknown_entry_is_named(refused):
     ],
 )
 def test_other_shapes_and_types_are_named(refused, name, value, found):
-    """The entry and what it holds."""
+    """The message names the entry, its shape and its type."""
     refused(lambda state: state.update({name: value}), name, found)

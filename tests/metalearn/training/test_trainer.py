@@ -69,7 +69,7 @@ class Runs:
 
 @pytest.fixture(scope="module")
 def runs(compiles):
-    """Run the shared trainer, watching what XLA compiles."""
+    """Run the shared trainer, recording what XLA compiles."""
     trainer, histories, states = make(), [], []
 
     def run(iterations):
@@ -86,9 +86,9 @@ def runs(compiles):
 
 
 def test_history_has_a_row_an_iteration(runs):
-    """All metrics, one finite number an iteration; the norm is that of the norms of the variables.
+    """Each metric has one finite number for each iteration, and norms are consistent.
 
-    Losses that take passes of their own are in one row of ten, and NaN in the others.
+    Losses that need additional passes are in one row of ten, and NaN in the others.
     """
     names = [f"parameters/{key}" for key in ml.functional.parameters(runs.trainer.learner.model)]
     norms = {f"meta_gradient/norm/{name}" for name in names}
@@ -107,28 +107,33 @@ def test_history_has_a_row_an_iteration(runs):
 
 
 def test_cuts_do_not_change_the_bits(runs):
-    """12 iterations in one call equal 1 + 2 + 3 + 5 + 1, within blocks of five and across them."""
+    """12 iterations in one call have the bits of 1 + 2 + 3 + 5 + 1, within and across blocks of five."""
     assert_same_bits(joined(runs.pieces), runs.whole)
     assert_same_bits(runs.states[-2], runs.states[-1])
     assert runs.states[-1]["iteration"] == sum(CUTS)
 
 
 def test_only_the_first_call_compiles(runs):
-    """New values, counts and offsets run the same program: nothing is traced or compiled by XLA again."""
+    """Later calls with other values, counts and offsets are neither traced nor compiled again."""
     assert runs.compiled == [True] + [False] * len(CUTS)
     assert runs.trainer._calls._program.experimental_get_tracing_count() == 1
     assert runs.trainer._blocks._sample.experimental_get_tracing_count() == 1
 
 
 def test_learning_rate_follows_the_schedule(runs):
-    """``initial / (1 + decay i / steps)`` at iteration i, to a unit of float32's last place."""
+    """The rate at iteration i is ``initial
+
+    (1 + decay i
+
+    steps)``, to one unit in the last place.
+    """
     rates = 0.02 / (1 + 0.2 * np.arange(sum(CUTS)) / 100)
     np.testing.assert_allclose(runs.whole["learning_rate"], rates, rtol=2e-7)
 
 
 @pytest.mark.slow
 def test_a_fresh_trainer_goes_on_with_the_same_bits(runs):
-    """The state after 3 iterations leads to the same 9 others in a new trainer."""
+    """From the state after 3 iterations, a new trainer has the same 9 others, in bits."""
     trainer = make(check_derivatives=False)
     trainer.restore(runs.states[2])
     assert trainer.iteration == 3
@@ -137,14 +142,14 @@ def test_a_fresh_trainer_goes_on_with_the_same_bits(runs):
 
 
 def test_learns(runs):
-    """300 iterations halve the query loss: the mean of the last 50 is under half that of the first 50."""
+    """The mean query loss of the last 50 of 300 iterations is below half that of the first 50."""
     runs.trainer.restore(runs.states[0])
     losses = runs.trainer.run(300)["outer/loss"]
     assert losses[-50:].mean() < 0.5 * losses[:50].mean()
 
 
 def test_an_update_is_a_step_down_the_meta_gradient(in_graph):
-    """``meta - rate g``, g clipped to norm 0.35 by variable; g and losses on the tasks of (seed, i) only."""
+    """The update is ``-rate g``, g clipped by variable to norm 0.35, for the tasks of (seed, i)."""
     trainer = small(keras.optimizers.SGD(0.05, clipnorm=0.35), loss_interval=3)
     trainer.run(6)
     before = trainer.meta
@@ -168,7 +173,7 @@ def test_an_update_is_a_step_down_the_meta_gradient(in_graph):
 
 @dataclasses.dataclass
 class Poisoned:
-    """Sinusoids, except that the queries of one iteration have no answer."""
+    """Sinusoids with NaN as targets of the queries of one iteration."""
 
     iteration: int
     tasks: ml.tasks.Sinusoid = dataclasses.field(default_factory=ml.tasks.Sinusoid)
@@ -184,7 +189,7 @@ class Poisoned:
 
 @pytest.mark.parametrize("iteration", [0, 7])
 def test_a_loss_that_is_not_finite_stops_the_run(iteration):
-    """The error names iteration and tensors; what is kept is as after the iterations before, bit for bit."""
+    """The error names iteration and tensors, and the state has the bits of the iterations before."""
     trainer = small(tasks=Poisoned(iteration))
     start = trainer.state()
     with pytest.raises(ml.NonFiniteError, match=f"iteration {iteration}: not finite: .*outer/loss") as error:
@@ -213,20 +218,20 @@ def test_a_loss_that_is_not_finite_stops_the_run(iteration):
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):
-    """The argument and its value are named."""
+    """The message names the argument and its value."""
     learner = ml.MetaLearner(ml.models.mlp(hidden=()), ml.losses.mse, ml.rules.sgd())
     with pytest.raises(ValueError, match=message):
         ml.MetaTrainer(learner, ml.tasks.Sinusoid(), keras.optimizers.SGD(0.1), **arguments)
 
 
 def test_bad_iterations_are_refused():
-    """At least one."""
+    """The number of iterations must be at least 1."""
     with pytest.raises(ValueError, match="iterations must be an integer of at least 1, got 0"):
         small().run(0)
 
 
 def test_used_optimizers_are_refused():
-    """An optimizer belongs to one training."""
+    """An optimizer with the state of another training is an error."""
     optimizer = keras.optimizers.SGD(0.1)
     small(optimizer)
     with pytest.raises(ValueError, match=r"already holds the state of another training.*: make a new one"):
@@ -234,14 +239,14 @@ def test_used_optimizers_are_refused():
 
 
 def test_models_that_do_not_fit_the_tasks_are_refused():
-    """Both shapes are named before anything is compiled."""
+    """The message names both shapes, before anything is compiled."""
     learner = ml.MetaLearner(ml.models.mlp(3, ()), ml.losses.mse, ml.rules.sgd())
     with pytest.raises(ValueError, match=r"inputs of shape \(3,\), the tasks have \(1,\)"):
         ml.MetaTrainer(learner, ml.tasks.Sinusoid(), keras.optimizers.SGD(0.1))
 
 
 def test_loaded_parameters_are_trained_on():
-    """The update starts from them; the rest of the trainer is unchanged, and so are the loaded tensors."""
+    """The next update starts from the loaded parameters; the optimizer's state does not change."""
     trainer = small(keras.optimizers.SGD(0.05, momentum=0.5))
     trainer.run(2)
     before, meta = trainer.state(), trainer.learner.initialize(9)

@@ -140,7 +140,7 @@ def features(meta, inputs):
 
 @pytest.mark.parametrize("name", HEADS)
 def test_it_is_what_numpy_computes(name):
-    """To 1e-10, the support vector machine to 1e-6, with the values that what is learned has at first."""
+    """Fitted tensors equal NumPy's to 1e-10, those of the support vector machine to 1e-6."""
     head, by_numpy, learned = HEADS[name]
     assert set(head.hyperparameters) == learned
     found = head.fit(tf.constant(EXAMPLES), tf.one_hot(LABELS, WAYS, dtype="float64"), head.hyperparameters)
@@ -150,7 +150,7 @@ def test_it_is_what_numpy_computes(name):
 
 @pytest.mark.parametrize("name", mostly_slow(HEADS, "prototypes", "matching", "svm"))
 def test_derivatives_are_those_of_differences(name):
-    """Of features and of all that is learned, to 1e-7 in float64, or 1e-6."""
+    """Derivatives by features and hyperparameters equal differences to 1e-7 (1e-6 for some heads)."""
     head, _, learned = HEADS[name]
     targets, queries = tf.one_hot(LABELS, WAYS, dtype="float64"), tf.constant(EXAMPLES[::-1] / 2)
 
@@ -166,7 +166,10 @@ def test_derivatives_are_those_of_differences(name):
 
 
 def test_a_learner_fits_features_that_are_normalised_with_the_support(learner, tasks):
-    """And queries, normalised with each other, are answered by squared distances, written out."""
+    """Prototypes and answers equal NumPy's for features normalised with batch statistics, to 1e-12.
+
+    Support and queries are normalised separately, and answers are squared distances.
+    """
     meta = learner.initialize(0)
     fitted = learner.adapt(meta, tasks.support)
     answers = learner.predict(fitted, tasks.query.inputs)
@@ -183,20 +186,20 @@ def test_a_learner_fits_features_that_are_normalised_with_the_support(learner, t
 
 
 def test_its_meta_gradient_is_that_of_differences(learner, tasks, in_graph):
-    """Of what is before the normalisation, too, to 1e-6 in float64."""
+    """The meta-gradient equals differences in float64, also for layers before the normalisation."""
     hold_to_differences(learner, tasks, in_graph)
 
 
 @pytest.mark.slow
 def test_inner_steps_go_on_from_prototypes(tasks, in_graph):
-    """Proto-MAML: all parameters move, and the meta-gradient goes through prototypes and steps."""
+    """In Proto-MAML, steps start from prototypes and reduce the loss; the meta-gradient is exact."""
     learner = made(steps=2, adapted="all")
     assert np.all(np.diff(learner.adapt(learner.initialize(0), tasks.support).support_loss) < 0)
     hold_to_differences(learner, tasks, in_graph)
 
 
 def test_attention_is_that_of_a_loop(tasks):
-    """Queries are answered as the paper's sum over the support says, to 1e-12; the scale is 1."""
+    """Answers equal the attention over the support of Vinyals et al. (2016), equation 1, to 1e-12."""
     learner = made(head=ml.heads.matching())
     meta = learner.initialize(0)
     answers = learner.predict(learner.adapt(meta, tasks.support), tasks.query.inputs)
@@ -207,7 +210,7 @@ def test_attention_is_that_of_a_loop(tasks):
 
 
 def test_inner_steps_move_what_is_attended_to(tasks):
-    """Only the rows, not the targets."""
+    """Inner steps change the rows that are attended to, but not their classes."""
     learner = made(head=ml.heads.matching(2.0))
     meta = learner.initialize(0)
     before, after = (learner.adapt(meta, tasks.support, steps) for steps in (0, 1))
@@ -237,7 +240,7 @@ def hold_to_differences(learner, tasks, in_graph):
 
 
 def test_solving_moves_moving_statistics(tasks):
-    """As a training call of the support does; without inner steps nothing else would."""
+    """Solving updates the moving statistics as a training call on the support does."""
     learner = made("moving")
     meta = learner.initialize(0)
     found = learner.adapt(meta, tasks.support).model.statistics

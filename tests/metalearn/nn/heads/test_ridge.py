@@ -17,7 +17,7 @@ def by_numpy(features, targets, strength):
 @pytest.mark.parametrize("examples", [3, 9], ids=["few", "many"])
 @pytest.mark.parametrize("learned", [True, False])
 def test_ridge_minimises_the_penalised_error(examples, learned):
-    """By the normal equations in NumPy to 1e-12, with fewer and with more examples than features."""
+    """The solution equals the normal equations in NumPy to 1e-12, for few and for many examples."""
     random = np.random.default_rng(0)
     features, targets = random.normal(size=(examples, 5)), random.normal(size=(examples, 2))
     head = ml.heads.ridge(0.3, learned=learned)
@@ -37,7 +37,7 @@ def learner():
 
 
 def test_the_meta_gradient_is_that_of_differences(learner, sinusoids, in_graph):
-    """Of features and of the strength, through the solution, to 1e-6; the head is no meta-parameter."""
+    """The meta-gradient by features and strength equals differences to 1e-6; phi contains no head."""
     meta = learner.initialize(0)
     assert set(meta["parameters"]) == {"hidden_0/kernel", "hidden_0/bias"}
     assert set(meta["head"]) == {"log_strength"}
@@ -48,7 +48,7 @@ def test_the_meta_gradient_is_that_of_differences(learner, sinusoids, in_graph):
 
 
 def test_adaptation_solves_and_then_steps(learner, sinusoids):
-    """The head after 0 steps is the ridge solution on each task's features; a step moves on from there."""
+    """After 0 steps the head is the ridge solution on each task's features; a step reduces the loss."""
     meta = learner.initialize(0)
     solved = learner.adapt(meta, sinusoids.support, steps=0).parameters
     inputs = sinusoids.support.inputs.numpy()

@@ -13,7 +13,10 @@ X, V = (tf.constant(np.random.default_rng(seed).normal(size=(2, 7, 6, 3))) for s
 
 @pytest.mark.parametrize("jit", [False, True])
 def test_second_and_third_derivatives_are_those_of_differences(jit):
-    """Of windows that overlap and are cut at the edges, to 1e-8; so ``exact`` leaves the layer as it is."""
+    """For overlapping windows that are cut at the edges, derivatives equal differences to 1e-8.
+
+    So ``exact`` does not replace the layer.
+    """
     layer = keras.layers.AveragePooling2D(3, 2, "same", dtype="float64")
 
     def product(x):

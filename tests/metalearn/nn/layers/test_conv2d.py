@@ -58,7 +58,7 @@ def test_types_are_those_of_keras(options, dtype, atol):
 
 
 def test_channels_may_come_first():
-    """Which TensorFlow's own convolution does not have on a CPU."""
+    """With ``channels_first``, which TensorFlow lacks on CPUs, outputs equal those of ``channels_last``."""
     _, last = both(kernel_size=3, padding="same")
     first = ml.layers.Conv2D(
         6, 3, padding="same", activation="tanh", data_format="channels_first", dtype="float64"
@@ -86,7 +86,7 @@ def slope(function, along):
 
 @pytest.mark.parametrize("options", [ARGUMENTS[1], ARGUMENTS[11]], ids=str)
 def test_derivatives_of_three_orders_are_those_of_keras(in_graph, options):
-    """By images and kernel at once, along fixed directions: to 1e-12 of their size."""
+    """Derivatives by images and kernel of orders 1 to 3 equal those of Keras' layer, to 1e-12."""
     found = []
     for layer in both(**options):
 
@@ -106,7 +106,7 @@ def test_derivatives_of_three_orders_are_those_of_keras(in_graph, options):
 
 @pytest.mark.parametrize("steps", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_meta_gradients_are_those_of_nested_tapes_through_keras(steps, in_graph):
-    """Of conv4 with batch statistics: Keras' convolutions and pooling one task at a time, to 1e-10."""
+    """Meta-gradients of conv4 equal those of nested tapes through Keras' layers, to 1e-10."""
     ours = ml.models.conv4((9, 9, 1), ways=3, filters=4, dtype="float64")
     theirs = keras.Sequential(
         [
@@ -145,7 +145,7 @@ def test_meta_gradients_are_those_of_nested_tapes_through_keras(steps, in_graph)
 
 
 def test_models_are_those_of_keras():
-    """Keys, initial values, penalties and configuration; ``fast`` puts ours in, with the same weights."""
+    """Keys, initial values, penalties and configuration equal Keras', and ``fast`` keeps the weights."""
     keras_layers = keras.layers
     model = keras.Sequential(
         [
@@ -192,7 +192,7 @@ def test_sizes_have_to_be_known():
 
 
 def test_the_maps_are_each_other_s_transpose():
-    """<P x, y> = <x, P' y> for the indices themselves: every entry is where it belongs."""
+    """The index arrays of the map and of its transpose describe the same matrix."""
     geometry = Geometry((5, 6), (3, 2), (2, 1), (1, 2), "same")
     pixels, entries = indices(geometry)
     dense = np.zeros((len(pixels), 5 * 6 + 1))

@@ -37,14 +37,14 @@ def inputs(*shape):
 @pytest.mark.parametrize("shape", [(1, 3), (7, 3), (40, 3), (4, 6, 3)], ids=str)
 @pytest.mark.parametrize(("dtype", "atol"), [("float64", 1e-13), ("float32", 1e-5), ("mixed_float16", 5e-3)])
 def test_values_are_those_of_keras(options, shape, dtype, atol):
-    """Of few and of many examples, and of inputs with more axes."""
+    """Outputs equal those of Keras' layer, for few and many examples and for inputs with more axes."""
     theirs, ours = (model(inputs(*shape)) for model in both((None, *shape[1:]), dtype, **options))
     assert ours.dtype == theirs.dtype
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=atol)
 
 
 def test_models_are_those_of_keras():
-    """Keys, configuration, penalties and initial values; the configuration makes the same model again."""
+    """Keys, initial values, penalties and configuration equal Keras'; a clone has the same outputs."""
     options = {
         "kernel_regularizer": keras.regularizers.L2(0.1),
         "bias_initializer": keras.initializers.RandomUniform(seed=3),
@@ -83,7 +83,7 @@ QUICK = [(MODES[0], "eager"), (MODES[1], "in_graph")]
     ],
 )
 def test_second_derivatives_are_those_of_keras(mode, wrap, request):
-    """Also of their own products: derivatives of fourth order, compiled and not, in float64."""
+    """Second and fourth derivatives equal those of Keras' layer, to 1e-12."""
     wrapped = (lambda function: function) if wrap == "eager" else request.getfixturevalue(wrap)
     x = tf.constant(inputs(7, 3))
 
@@ -124,7 +124,7 @@ def test_second_derivatives_are_those_of_keras(mode, wrap, request):
     ],
 )
 def test_way_depends_on_sizes(examples, kernel, of_outer_products):
-    """The kernel's gradient is a product over the examples for many, or an unknown number, of them."""
+    """Kernel gradients are matrix products if examples are many or unknown, else sums of outer products."""
 
     def gradient(x, weights):
         with tf.GradientTape() as tape:

@@ -51,7 +51,7 @@ def dense(*layers, size=3):
 
 
 class Subclassed(keras.Model):
-    """Makes a layer of Keras for itself."""
+    """A model that creates a layer of Keras in its constructor."""
 
     def __init__(self, **options):
         super().__init__(**options)
@@ -85,7 +85,7 @@ def test_every_inexact_layer_is_found(model):
 
 
 def test_an_exact_model_has_the_same_weights_keys_and_values(model):
-    """Also in training; and the model that was given is left as it is."""
+    """The exact model has the same weights, keys and outputs; the given model is not changed."""
     before, x = model.get_weights(), np.random.default_rng(1).normal(size=(5, 4, 4, 2)).astype("float32")
     exact = ml.layers.exact(model)
     assert ml.layers.inexact_layers(exact) == []
@@ -117,7 +117,7 @@ def test_an_exact_model_is_returned_as_it_is():
 
 
 def test_layers_of_the_caller_are_kept():
-    """A class that Keras cannot find by name, and a function within Lambda."""
+    """Layers that Keras cannot find by name, and functions in Lambda layers, are kept."""
 
     class Doubled(LAYERS.Layer):
         def call(self, inputs):
@@ -228,7 +228,7 @@ def test_estimators_of_first_order_take_any_model(model_and_tasks, make):
 
 
 def test_the_meta_gradient_of_an_exact_model_is_exact(model_and_tasks, in_graph):
-    """Finite differences of the meta-loss, to 1e-6."""
+    """The meta-gradient equals finite differences of the meta-loss, to 1e-6."""
     model, tasks = model_and_tasks
     model = ml.layers.exact(model)
     mixed = learner(model, ml.estimators.checkpointed())

@@ -46,7 +46,7 @@ def test_values_and_shapes_are_those_of_keras(options, data_format):
 @pytest.mark.parametrize("options", mostly_slow(OPTIONS[:3], OPTIONS[1]))
 @pytest.mark.parametrize("jit", [False, True])
 def test_hessian_vector_products_mapped_over_tasks_against_differences(options, jit):
-    """Also under XLA, in which Keras' layer has none in float64."""
+    """Mapped Hessian-vector products equal differences to 1e-7, also under XLA."""
     function = bent(ml.layers.MaxPooling2D(**options, dtype="float64"))
     mapped = tf.function(
         lambda x: map_tasks(lambda x: ml.derivatives.hvp(function, x, V), x),
@@ -74,7 +74,10 @@ WEIGHTS = np.reshape([4, 3, 2, 1], [1, 2, 2, 1]).astype("float32")
 
 
 def test_near_entries_are_told_apart_under_xla():
-    """The error of Keras' layer. If the last line fails, TensorFlow has fixed it."""
+    """Near-equal entries are distinguished under XLA, unlike in Keras' layer.
+
+    If the last line fails, TensorFlow has fixed it.
+    """
     np.testing.assert_allclose(near(ml.layers.MaxPooling2D(2)), [0, 3, 0, 0], rtol=1e-6)
     np.testing.assert_allclose(near(keras.layers.MaxPooling2D(2)), [0, 4, 0, 0], rtol=1e-6)
 
@@ -112,7 +115,7 @@ def test_what_cannot_be_is_refused(make, message):
 
 
 def test_exact_models_have_it():
-    """In place of Keras' layer, with its arguments, though that is not refused without XLA."""
+    """``exact`` replaces Keras' layer, with the same arguments, although the layer is not inexact."""
     model = keras.Sequential([keras.Input((7, 6, 3)), keras.layers.MaxPooling2D(3, 2, "same", name="pool")])
     assert ml.layers.inexact_layers(model) == []
     exact = ml.layers.exact(model)

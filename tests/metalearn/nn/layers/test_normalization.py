@@ -72,7 +72,7 @@ def off_by(model, x, mode):
 @cases
 @pytest.mark.parametrize(("dtype", "atol"), [("float64", 1e-12), ("float32", 1e-5), ("mixed_float16", 4e-3)])
 def test_values_are_those_of_keras(kind, options, shape, dtype, atol):
-    """While training and not; moving statistics move alike; the type is the same."""
+    """Outputs, types and moving statistics equal those of Keras' layer, in training and inference."""
     models = both(kind, options, shape, dtype)
     for training in (False, True, True):
         theirs, ours = (model(inputs(shape), training=training) for model in models)
@@ -83,7 +83,7 @@ def test_values_are_those_of_keras(kind, options, shape, dtype, atol):
 
 
 def test_large_numbers_in_half_precision_do_not_overflow():
-    """Their squares do: 300^2 is beyond float16."""
+    """Outputs of float16 inputs of 300, whose squares exceed its range, are finite."""
     for kind, options, shape in (CASES[0], CASES[4], CASES[8]):
         _, model = both(kind, options, shape, "float16")
         assert np.isfinite(model(300 * inputs(shape), training=True)).all()
@@ -98,7 +98,7 @@ def test_untrainable_batch_normalisation_uses_moving_statistics():
 
 
 def test_masked_examples_do_not_count():
-    """Values and moving statistics are those of Keras, also where what is masked is not finite."""
+    """Masked examples, also non-finite ones, affect neither outputs nor moving statistics, as in Keras."""
     theirs, ours = (module.BatchNormalization() for module in (keras.layers, ml.layers))
     x, mask = (
         inputs((4, 3, 2)).astype("float32"),
@@ -116,7 +116,7 @@ def test_masked_examples_do_not_count():
 
 @one_of_each
 def test_masks_from_below_arrive(kind, options, shape):
-    """A masking layer hands its mask through normalisation."""
+    """The mask of a masking layer is passed on through the normalisation."""
     x = keras.Input((3, 4))
     layer = (
         getattr(ml.layers, kind)(**options)
@@ -162,7 +162,7 @@ def test_models_are_saved_and_loaded(kind, options, shape, tmp_path):
 
 @cases
 def test_second_derivatives_are_exact(kind, options, shape):
-    """To 1e-6 of differences of the gradient, by inputs and weights; batch statistics are training's."""
+    """Second derivatives by inputs and weights in training mode equal differences, to 1e-6."""
     _, ours = both(kind, options, shape)
     assert off_by(ours, inputs(shape), "forward_over_reverse") < 1e-6
 
@@ -175,7 +175,7 @@ def test_second_derivatives_by_reverse_mode_are_exact(kind, options, shape):
 
 @one_of_each
 def test_second_derivatives_of_keras_are_wrong(kind, options, shape):
-    """The error of Keras' layers. If this test fails, TensorFlow has fixed it."""
+    """Second derivatives of Keras' layers are wrong. If this test fails, TensorFlow has fixed them."""
     theirs, _ = both(kind, options, shape)
     assert off_by(theirs, inputs(shape), "forward_over_reverse") > 1e-4
 
@@ -220,7 +220,7 @@ def test_mapped_and_compiled_products_agree(kind, options, shape, with_xla):
 
 
 def test_channels_may_be_all_that_is_known_of_a_shape():
-    """Sizes that only a call knows."""
+    """Outputs equal Keras' if only the number of channels is known when the graph is built."""
     model = keras.Sequential([keras.Input((None, 4)), ml.layers.GroupNormalization(2)])
     reference = keras.Sequential([keras.Input((None, 4)), keras.layers.GroupNormalization(2)])
     x = inputs((3, 5, 4)).astype("float32")

@@ -60,7 +60,7 @@ def test_second_derivatives_are_exact(way):
 
 
 def test_bilinear_resizing_of_keras_has_second_derivatives_of_zero():
-    """The error of Keras' layers. If this test fails, TensorFlow has fixed it."""
+    """Second derivatives of Keras' layers are 0. If this test fails, TensorFlow has fixed them."""
     product, gradient, v = product_and_differences(keras.layers.Resizing(3, 7), images())
     slope = gradient(images() + 0.01 * v) - gradient(images() - 0.01 * v)
     assert np.abs(slope).max() > 1e-3
@@ -74,7 +74,7 @@ def test_other_ways_of_keras_have_none(way):
 
 
 def test_mapped_and_compiled(with_xla):
-    """Also in a program whose first sight of the layer is within it."""
+    """A vectorised XLA program, in which the layer is called for the first time, agrees with eager mode."""
     layer = ml.layers.UpSampling2D(interpolation="bicubic")
     mapped = with_xla(lambda x: tf.vectorized_map(layer, x, fallback_to_while_loop=False))
     x = tf.stack([images(), 2 * images()])

@@ -38,7 +38,7 @@ def derivatives(function, axes, arguments, weights):
 
 @pytest.mark.parametrize("axes", [(0, 1), (0,), (1, 2)])
 def test_it_equals_the_definition_to_third_order(axes):
-    """In float64, to 1e-12 of the largest entry; inputs are far from mean 0, where rounding would show."""
+    """Values and three derivatives equal those of the definition, to 1e-12 of the largest entry."""
     random = np.random.default_rng(0)
     shape = [1 if axis in axes else size for axis, size in enumerate((3, 4, 5))]
     drawn = [random.normal(size=size) for size in [(3, 4, 5), shape, shape]]
@@ -53,7 +53,7 @@ def test_it_equals_the_definition_to_third_order(axes):
 
 
 def test_it_keeps_its_accuracy_far_from_zero():
-    """In float32 with a mean of 1000 deviations: as accurate as the inputs are, not as their squares."""
+    """In float32 with a mean of 1000 standard deviations, the error is that of rounding the inputs."""
     x = 1000 + np.random.default_rng(1).normal(size=(50, 3))
     one, zero = tf.ones([1, 3]), tf.zeros([1, 3])
     found = standardized(tf.constant(x, tf.float32), one, zero, (0,), EPSILON)

@@ -49,7 +49,10 @@ def update(tables, trajectories, discount, trace):
 
 
 def test_the_meta_gradient_equals_differences():
-    """Of the outer surrogate, with its advantages kept, through a NumPy update: float64, to 1e-7."""
+    """The meta-gradient equals differences of the outer surrogate through a NumPy update, to 1e-7.
+
+    The advantages of the outer surrogate are constants.
+    """
     environment = environments.Tabular(STATES, CHOICES)
     learner, model = learner_of(environment, discount=0.7, trace=0.6, reference=REFERENCE)
     task = tf.nest.map_structure(
@@ -104,7 +107,7 @@ def test_the_meta_gradient_equals_differences():
 
 @pytest.mark.slow
 def test_a_carried_actor_critic_learns_while_its_discount_does():
-    """The return increases until each restart, because the tasks are fixed, and falls after it."""
+    """With fixed tasks, the return increases until each restart, while the discount changes."""
     environment = environments.Tabular(STATES, CHOICES)
     learner, _ = learner_of(environment, rate=0.1)
     tasks = ml.tasks.Rollouts(environment, 20, HORIZON, population=20)

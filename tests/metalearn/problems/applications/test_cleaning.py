@@ -54,7 +54,7 @@ def trained(task, theta, weights, steps, size):
 
 @pytest.mark.parametrize("size", [2, pytest.param(6, marks=pytest.mark.slow)])
 def test_the_gradient_is_numpys(task, size):
-    """To central differences of an independent loop in float64, 1e-8; five steps go past the last batch."""
+    """Loss, accuracy, F1 and gradient equal those of an independent loop and its differences, to 1e-8."""
     learner = ml.problems.cleaning(linear(), EXAMPLES, ml.rules.sgd(RATE), 5, batch=size, seed=3)
     weights = np.linspace(-1, 1, EXAMPLES)
     found = learner.meta_gradient({**learner.initialize(0), "weights": tf.constant(weights)}, tasks_of(task))
@@ -85,7 +85,7 @@ def test_without_the_truth_there_is_no_f1(task):
 
 @pytest.mark.slow
 def test_wrong_labels_are_found():
-    """Two clouds, three of twenty labels wrong: descent of the weights finds exactly these."""
+    """Of twenty labels, learned weights identify exactly the three wrong ones: F1 rises from 0 to 1."""
     random = np.random.default_rng(0)
     classes = np.tile([0, 1], 10).astype(np.int32)
     x, held = (random.normal(size=(20, 2)) * 0.3 + 2 * classes[:, None] - 1 for _ in range(2))

@@ -48,7 +48,7 @@ def trained(tasks, theta, rater):
 
 
 def test_the_gradient_is_numpys(tasks):
-    """To central differences of an independent loop in float64, 1e-8; and the AUC of queries' labels."""
+    """Loss, gradient and AUC equal those of an independent loop and its differences, to 1e-8."""
     kernel, bias = exact(FEATURES, CLASSES), exact(CLASSES)
     rater = {"output/bias": bias, "output/kernel": kernel}
     phi = {**learner().initialize(0), "rater": tf.nest.map_structure(tf.constant, rater)}
@@ -69,7 +69,10 @@ def test_the_gradient_is_numpys(tasks):
 
 
 def test_auc_counts_pairs():
-    """Of 2 x 3 pairs, 4 are in order and one is tied."""
+    """With 4 of 6 pairs in order, of which one is tied, the AUC is 3.5
+
+    6; without positives it is 0.
+    """
     positive = tf.constant([True, False, True, False, False])
     np.testing.assert_allclose(auc(positive, tf.constant([2.0, 1.0, 1.0, 0.0, 3.0])), (2 + 1 + 0.5) / 6)
     np.testing.assert_allclose(auc(positive & False, tf.zeros([5])), 0)

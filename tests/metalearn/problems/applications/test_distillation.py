@@ -41,7 +41,7 @@ def trained(images, theta, query):
 
 
 def test_the_gradient_is_numpys(images, tasks):
-    """To central differences of an independent loop, from the initialisation that each task has: 1e-7."""
+    """Loss and gradient equal those of an independent loop and its differences, for each task, to 1e-7."""
     learner = ml.problems.distillation(linear(), (images, np.arange(CLASSES)), ml.rules.sgd(RATE), STEPS)
     phi = {**learner.initialize(0), "images": tf.constant(images)}
     posed = learner.posed(phi, tasks, (5, 6))
@@ -65,7 +65,7 @@ def test_the_gradient_is_numpys(images, tasks):
 
 
 def test_initialisations_are_those_of_the_model():
-    """Glorot-uniform kernels, by range and variance, zero biases; a pure function of seed and task."""
+    """Kernels have Glorot's range and variance, biases are zero; equal seeds draw equal bits in a graph."""
     model = ml.models.mlp(input_size=20, hidden=(30,), output_size=10)
     drawn = fresh(model, (0, 1), 200)
     for name, fans in {"hidden_0": 50, "output": 40}.items():

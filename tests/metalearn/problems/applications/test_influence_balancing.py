@@ -8,7 +8,7 @@ import metalearn as ml
 
 
 def test_the_system_in_numpy():
-    """200 steps: the loss and the state to 1e-5; ``s[0]`` ends at -6 theta, so that -1/6 has no loss."""
+    """After 200 steps, state and loss equal NumPy's; ``s[0]`` is -6 theta, so that -1/6 has no loss."""
     matrix, signs = 0.5 * (np.eye(23) + np.eye(23, k=1)), np.array([1.0] * 10 + [-1.0] * 13)
     for theta in (0.5, -1 / 6):
         learner = ml.problems.influence_balancing(200, theta, ml.estimators.frozen())
@@ -23,6 +23,6 @@ def test_the_system_in_numpy():
 
 
 def test_a_start_that_is_not_finite_is_refused():
-    """By its name."""
+    """The message names the argument and its value."""
     with pytest.raises(ValueError, match="initial must be a finite number, got nan"):
         ml.problems.influence_balancing(initial=float("nan"))

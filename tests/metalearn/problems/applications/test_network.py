@@ -43,7 +43,7 @@ def trained(tasks, theta, rates, decays):
 
 
 def test_the_gradient_is_numpys(tasks):
-    """To central differences of an independent loop in float64, 1e-8, from a fresh initialisation."""
+    """Loss and gradient by rates and decays equal those of an independent loop, to 1e-8."""
     learner = ml.problems.network(linear(), rule(), STEPS, SIZE)
     rates, decays = np.linspace(-1, 1, STEPS), np.linspace(-5, -2, STEPS)
     phi = {"rule": {"learning_rate": tf.constant(rates), "weight_decay": tf.constant(decays)}}

@@ -80,10 +80,10 @@ def measured(learner, phi, tasks):
 @pytest.mark.slow
 @pytest.mark.parametrize("problem", ["ridge", "logistic"])
 def test_table(problem):
-    """Relative errors in float64, times in float32; ``-s`` shows them.
+    """Exact estimators agree, and errors relative to the gradient at the solution fall with K.
 
-    Exact ones are equal. They, long windows and well solved implicit ones reach the gradient at the
-    solution with K; a window of one step does not, and first order is refused.
+    Long windows and converged implicit differentiation reach that gradient, a window of one step does not,
+    and first order is rejected. ``-s`` shows errors in float64 and times in float32.
     """
     inner, outer, log_l2, exact = {"ridge": ridge_data, "logistic": logistic_data}[problem]()
     tasks = tf.nest.map_structure(lambda x: tf.constant(x)[None], ml.Task(ml.Batch(*inner), ml.Batch(*outer)))

@@ -42,7 +42,7 @@ def played(phi, psi, unrolled, iterations):
 
 @pytest.mark.parametrize("unrolled", [0, 8])
 def test_dirac(unrolled):
-    """200 iterations of both players: to 1e-10. They circle without unrolling, and converge with it."""
+    """200 iterations equal NumPy's to 1e-10; the players circle without unrolling and converge with it."""
     keras.config.set_floatx("float64")
     try:
         learner = ml.problems.dirac(unrolled, rule=ml.rules.sgd(RATE), start=(1.0, 0.5))
@@ -68,7 +68,7 @@ def discriminator_loss(theta, phi, data):
 
 
 def test_every_estimator_gives_the_gradient_of_the_steps_ahead(in_graph, as_vector, as_float64):
-    """An explicit loop under one tape, from Adam's state after the step: to 1e-12."""
+    """Gradients equal those of an explicit loop under a tape from Adam's state after the step, to 1e-12."""
     rule, unrolled, start = ml.rules.adam(0.1, beta_1=0.5), 2, {"w": tf.constant([0.4, -0.3], tf.float64)}
     problem = ml.problems.unrolled_players(
         start=lambda: start,
@@ -104,7 +104,7 @@ def test_every_estimator_gives_the_gradient_of_the_steps_ahead(in_graph, as_vect
 
 
 def test_the_losses_of_a_mixture():
-    """Cross-entropies of logits, with 0.9 for real examples: TensorFlow's, to 1e-6."""
+    """The loss is TensorFlow's cross-entropy of logits, with the target 0.9 for real examples, to 1e-6."""
     generator, discriminator = ml.models.mlp(2, (3,), 2), ml.models.mlp(2, (3,), 1)
     problem = ml.problems.gaussians(generator, discriminator, 0, seed=1).problem
     data = tf.nest.map_structure(
@@ -141,7 +141,7 @@ def test_what_cannot_be_is_refused():
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_looking_ahead_finds_the_modes(seed):
-    """With a rate at which the ordinary network collapses, five unrolled steps find at least 7 of 8 modes."""
+    """Five unrolled steps find at least 7 of 8 modes, at a rate at which the ordinary network does not."""
     ring = ml.tasks.Ring()
     generator, discriminator = ml.models.mlp(ring.noise_size, (64, 64), 2), ml.models.mlp(2, (64, 64), 1)
     found = {}

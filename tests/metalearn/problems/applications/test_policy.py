@@ -72,7 +72,10 @@ def bandit(surrogate, baseline, rollouts=20_000, tasks=40, **options):
     ],
 )
 def test_the_bandits_meta_gradient(surrogate, baseline, expected):
-    """Within four standard errors: 2 (theta' - goal) (1 - 2 rate), and what the plain surrogate gives."""
+    """The mean estimate is within 4 standard errors of the expected gradient of each surrogate.
+
+    The exact one is 2 (theta' - goal) (1 - 2 rate).
+    """
     found, error = bandit(surrogate, baseline)
     assert error < 0.02
     assert abs(found - expected) < 4 * error
@@ -136,7 +139,7 @@ def derivatives(function, point, direction):
 @pytest.mark.parametrize("baseline", ["none", "mean", "linear"])
 @pytest.mark.parametrize("surrogate", ["dice", "lvc"])
 def test_derivatives_equal_enumeration(process, surrogate, baseline):
-    """Of all trajectories, each as often as it is probable: gradient and Hessian to 1e-8 of the true ones."""
+    """Gradient and Hessian over all trajectories, weighted by probability, equal the true ones to 1e-8."""
     environment, model, episodes = process
     learner = ml.problems.policy(
         environment, model, ml.rules.sgd(0.1), surrogate=surrogate, baseline=baseline, discount=DISCOUNT
@@ -163,7 +166,10 @@ def parameters_of_tensors(model, kernel, bias):
 
 
 def test_the_term_of_exploration_is_exact():
-    """One step by one trajectory of one decision: d/dtheta sum_a p(a; theta) J(theta'(a)), enumerated."""
+    """With the term of exploration, the gradient equals that of the enumerated expectation.
+
+    After one step by one trajectory of one decision, this is d/dtheta sum_a p(a; theta) J(theta'(a)).
+    """
     environment, model = environments.Tabular(2, 2), linear_model(2, 2)
     tables = {name: tf.constant(value, tf.float64) for name, value in TABLES.items()}
 
@@ -204,7 +210,7 @@ def test_the_term_of_exploration_is_exact():
 
 
 def test_pathwise_derivatives_equal_differences():
-    """Through 5 steps of the cart-pole."""
+    """The derivative through 5 steps of the cart-pole equals differences, to 1e-6."""
     environment, model = environments.CartPole(), ml.models.mlp(4, (3,), 1, "tanh")
     task = ml.tasks.Rollouts(environment, 2, 5).sample((0, 0), 1).query
     episodes = tf.nest.map_structure(lambda leaf: tf.cast(leaf[0], tf.float64), task)

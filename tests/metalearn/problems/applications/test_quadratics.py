@@ -19,7 +19,7 @@ def test_functions_are_drawn_as_said():
 
 @pytest.mark.parametrize("averaged", [False, True])
 def test_the_gradient_is_numpys(averaged):
-    """By the rate, after four steps of the closed form: 1e-8 of central differences."""
+    """Losses and the derivative by the rate equal those of the closed form of four steps, to 1e-6."""
     tasks, rate = ml.tasks.Quadratics(3).sample((0, 0), 2), 0.2
 
     def outer(rate):
@@ -44,7 +44,7 @@ def test_the_gradient_is_numpys(averaged):
 
 @pytest.mark.slow
 def test_a_learned_optimizer_is_better_than_any_rate_of_adam():
-    """On held-out functions, after the number of steps used in training."""
+    """On held-out functions, its loss after 20 steps is below 0.8 times Adam's at the best of five rates."""
     learned = ml.rules.learned(0.1, positive=True)
     rule = ml.rules.learned_mlp(learned, hidden=(16,), decays=(0.9, 0.5, 0.99), second_decay=0.99)
     learner, source = ml.problems.quadratics(10, rule, 20), ml.tasks.Quadratics(10)

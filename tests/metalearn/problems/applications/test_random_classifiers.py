@@ -61,7 +61,7 @@ def trained(drawn, task, rate, steps, support, query, next_batch):
     [(True, True, False), pytest.param(False, False, True, marks=pytest.mark.slow)],
 )
 def test_the_gradient_is_numpys(has_support, next_batch, averaged):
-    """Of the mean over tasks by the rate, to central differences of independent loops: 1e-7."""
+    """Losses and the derivative by the rate equal those of independent loops over tasks, to 1e-7."""
     support, query = examples(0), examples(1, 7)
     tasks = ml.Task(support if has_support else (), query)
     made = learner(next_batch=next_batch, averaged=averaged)
@@ -111,7 +111,7 @@ def online():
 
 @pytest.mark.slow
 def test_a_rule_is_learned_online_and_goes_on_with_equal_bits():
-    """Rates and discounts move; four iterations are the same after a restore."""
+    """Rates and discounts are learned online; after a restore, four iterations have the same bits."""
     whole, second = online(), online()
     begun = whole.meta["rule"]
     whole.run(3)

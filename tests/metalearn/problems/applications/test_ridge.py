@@ -63,7 +63,7 @@ SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("unrolled", "for
 
 @pytest.mark.parametrize("name", ["checkpointed", *SLOW])
 def test_exact_estimators_are_the_recursion(data, name):
-    """To 1e-10; truncation that of the last steps, as w_0 is constant."""
+    """Losses and gradients equal NumPy's recursion, to 1e-10; truncated ones that of the last steps."""
     inner, outer, log_l2 = data
     estimator, window = CASES[name]
     learner = ml.problems.ridge(FEATURES, ml.rules.sgd(RATE), STEPS, estimator)
@@ -82,7 +82,7 @@ def test_exact_estimators_are_the_recursion(data, name):
     ],
 )
 def test_implicit_ones_converge_to_the_closed_form(data, steps, least, most):
-    """With steps, the error falls from 1e-3 and more to rounding."""
+    """With more steps, the error of implicit differentiation falls from above 1e-3 to rounding."""
     inner, outer, log_l2 = data
     estimator = ml.estimators.implicit(iterations=FEATURES)
     learner = ml.problems.ridge(FEATURES, ml.rules.sgd(RATE), steps, estimator)
@@ -91,7 +91,10 @@ def test_implicit_ones_converge_to_the_closed_form(data, steps, least, most):
 
 
 def test_logistic_regression_is_the_recursion(data):
-    """``J_{k+1} = (I - a (X'SX/n + L)) J_k - a L diag(w_k)``, ``S = p (1 - p)``; and its accuracy."""
+    """Loss, accuracy and gradient equal NumPy's recursion, to 1e-10.
+
+    It is ``J_{k+1} = (I - a (X'SX/n + L)) J_k - a L diag(w_k)`` with ``S = p (1 - p)``.
+    """
     (x, y), (held_x, held_y), log_l2 = data
     y, held_y, penalty = (y > 0).astype(np.int32), (held_y > 0).astype(np.int32), np.exp(log_l2)
     w, jacobian = np.zeros(FEATURES), np.zeros((FEATURES, FEATURES))
@@ -111,7 +114,7 @@ def test_logistic_regression_is_the_recursion(data):
 
 
 def test_classes_that_there_are_not(data):
-    """A class of 2 is an error when tasks are given, and so are numbers that are not classes."""
+    """A class of 2 with two classes is an error before training, and so are targets of type float."""
     (x, y), _, _ = data
     learner = ml.problems.logistic(FEATURES, ml.rules.sgd(RATE), 2)
     x, y = x.astype(np.float32), y.astype(np.float32)

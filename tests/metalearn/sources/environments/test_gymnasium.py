@@ -18,7 +18,7 @@ BOX = types.SimpleNamespace(shape=(2,), low=-1.0, high=1.0)
 
 
 class Walk:
-    """A walk on a line from a place that the seed says; rewards are distances; it ends at 4."""
+    """A walk on a line from a place given by the seed, until 4; rewards are negative distances."""
 
     made = 0
 
@@ -40,7 +40,7 @@ def walks(**options):
 
 
 def test_trajectories_are_those_of_its_steps():
-    """Independent of the cache: interleaved, repeated, and after the end of an episode."""
+    """Trajectories equal the walk's own, also for repeated states and after the end of an episode."""
     environment, task = walks(), {"goal": tf.constant(2.5)}
     noise = tf.constant([[0.1], [0.7]])
     state, seen = environment.reset(task, noise)
@@ -73,7 +73,7 @@ def test_a_step_does_not_repeat_those_before():
 
 
 def test_spaces():
-    """One-hot observations, and actions that are clipped."""
+    """Discrete observations are one-hot vectors, and actions are clipped to their range."""
 
     class Table(Walk):
         def reset(self, seed):
@@ -93,7 +93,7 @@ def test_spaces():
 
 
 class InGraph:
-    """The same walk."""
+    """The same walk as tensors."""
 
     spec = environments.Spec(2, 2, discrete=True, reset_noise=1)
 
@@ -112,7 +112,7 @@ class InGraph:
 
 
 def test_derivatives_are_those_of_the_same_walk_in_the_graph():
-    """Of an inner loss, to rounding."""
+    """An inner loss and its derivatives equal those of the walk as tensors, to 1e-4."""
     found = []
     for environment in (walks(), InGraph()):
         task = ml.tasks.Rollouts(environment, 4, 6).sample((0, 0), 1).query
@@ -128,7 +128,7 @@ def test_derivatives_are_those_of_the_same_walk_in_the_graph():
 
 @pytest.mark.slow
 def test_a_policy_is_trained_and_evaluated():
-    """By programs without XLA; the meta-gradient is that of the same walk in the graph, to rounding."""
+    """Meta-gradients equal those of the walk as tensors, to 1e-4; training and evaluation are finite."""
     gradients = []
     for environment in (walks(), InGraph()):
         source = ml.tasks.Rollouts(environment, 4, 6)
@@ -172,7 +172,7 @@ def test_what_cannot_be_is_refused(make, message):
 
 @pytest.fixture
 def pole():
-    """Gymnasium's cart-pole, as a function of half of the pole's length."""
+    """Return Gymnasium's cart-pole with a given half length of the pole."""
     gymnasium = pytest.importorskip("gymnasium")
 
     def make(length):
@@ -184,7 +184,7 @@ def pole():
 
 
 def test_the_cart_pole_of_gymnasium(pole):
-    """Equal to its own steps: an episode of pushing to the right, and the zeros after its end."""
+    """Observations equal those of the cart-pole's own steps; rewards after the end are 0."""
     environment = environments.Gymnasium(pole, 20, {"length": (0.3, 0.7)})
     check_environment(environment)
     task, noise = {"length": tf.constant(0.5)}, tf.constant([[0.25]])
@@ -205,7 +205,10 @@ def test_the_cart_pole_of_gymnasium(pole):
 
 @pytest.mark.slow
 def test_a_policy_adapts_its_pole(pole):
-    """One step makes poles stand to the end of 100 steps that fall before it; ``-s`` shows the returns."""
+    """After meta-training, one step raises the mean return from below 60 to above 95 of 100.
+
+    ``-s`` shows the returns.
+    """
     poles = environments.Gymnasium(pole, horizon=100, ranges={"length": (0.3, 0.7)})
     tasks, model = ml.tasks.Rollouts(poles, 10, 100), ml.models.mlp(4, (32,), 2)
     learner = ml.problems.policy(poles, model, ml.rules.sgd(0.05), normalized=True, discount=0.99)

@@ -30,7 +30,7 @@ def test_shapes_and_distributions():
 
 
 def test_tasks_of_a_population_come_in_turn():
-    """Their noise does not; another run, and each block of an evaluation, has tasks of its own."""
+    """Tasks of a population are used cyclically, with new noise; other runs and blocks have other tasks."""
     source = ml.tasks.Rollouts(environments.Bandit(), 2, 1, population=2)
     drawn = [source.sample(seed, 4) for seed in ((0, 0), (0, 5), (1, 0), (0, -1), (0, -2))]
     goals = [task.query.task["goal"].numpy() for task in drawn]
@@ -48,7 +48,7 @@ def test_tasks_of_a_population_come_in_turn():
 
 @dataclasses.dataclass(frozen=True)
 class Broken:
-    """A bandit, but for one thing."""
+    """A bandit that violates one requirement."""
 
     observation: int = 1
     reward: float = 0.0

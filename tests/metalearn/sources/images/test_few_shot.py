@@ -39,7 +39,7 @@ def found(image):
     ],
 )
 def test_a_task_has_images_of_its_classes_and_labels_in_order(forms, expected):
-    """Images of one label are of one class and form, support and query share none, classes differ."""
+    """Images with one label have one class and form; classes differ, and no image occurs twice."""
     tasks = source(**forms).sample((0, 3), 12)
     assert tasks.support.inputs.shape == (12, 6, 4, 4, 1)
     assert tasks.query.inputs.shape == (12, 9, 4, 4, 1)
@@ -62,7 +62,7 @@ def test_a_task_has_images_of_its_classes_and_labels_in_order(forms, expected):
 
 
 def test_every_class_and_image_is_drawn_as_often():
-    """4000 tasks of one image: within four standard errors of a ninth and a fifth."""
+    """Frequencies of classes and images are within 4 standard errors of uniform ones, for 4000 classes."""
     tasks = source(ways=2, shots=1, queries=1).sample((1, 1), 2000)
     classes = np.bincount(np.ravel(tasks.info), minlength=CLASSES) / 4000
     np.testing.assert_allclose(classes, 1 / CLASSES, rtol=0, atol=4 * np.sqrt(8 / 81 / 4000))
@@ -73,7 +73,7 @@ def test_every_class_and_image_is_drawn_as_often():
 
 
 def test_the_parts_share_no_class():
-    """They are the same in every process, and only training has turns and mirror images."""
+    """Parts have no common class, are the same in every process, and only training is augmented."""
     whole = source(rotations=True, reflections=True, split=(4, 2, 3), ways=2)
     parts = {name: whole.split(name) for name in ("train", "validation", "test")}
     classes = [set(part.classes) for part in parts.values()]
@@ -112,7 +112,7 @@ def test_conformance():
 
 
 def test_the_digest_of_tasks_is_of_images_and_numbers():
-    """Of other images, and of other tasks, another one."""
+    """The fingerprint depends on the images and on the seed."""
     first = source()
     other = ml.tasks.FewShot(255 - IMAGES, ways=3, shots=2, queries=3)
     distorted = source(distortion=0.1).fingerprint((0, 0), 3)
@@ -155,7 +155,7 @@ def linear(outputs):
 
 @pytest.mark.parametrize("outputs", [3, 5])
 def test_outputs_beyond_the_ways_are_classes_that_never_occur(outputs):
-    """One step of a linear model and its query loss, by NumPy over all outputs, to 1e-5."""
+    """With more outputs than ways, loss and accuracy after a step equal NumPy's over all outputs."""
     learner, task = linear(outputs), source().sample((0, 0), 1)
     learner.require_fit(task)
     meta = learner.initialize(0)
@@ -185,7 +185,7 @@ def test_a_part_that_is_not_there_is_refused():
 
 
 def test_a_learner_learns_from_it():
-    """Classes that differ in brightness: 20 iterations of MAML with a linear model."""
+    """With classes that differ in brightness, 20 inner steps raise the accuracy by more than 0.2."""
     bright = np.clip(np.random.default_rng(1).normal(np.arange(9)[:, None] * 25 + 20, 4, (9, 12)), 0, 255)
     images = np.broadcast_to(bright[..., None, None, None], (9, 12, 2, 2, 1)).astype(np.uint8)
     tasks = ml.tasks.FewShot(images, ways=2, shots=3, queries=3)

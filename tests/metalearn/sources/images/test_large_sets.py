@@ -37,7 +37,7 @@ print(json.dumps({
 
 @pytest.mark.slow
 def test_it_trains_within_five_gigabytes():
-    """Of which the images that it is made from are 1.3, and the source's own another 1.3."""
+    """Training and evaluation on 100 x 600 images of 84 x 84 need less than 5 GB."""
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

@@ -31,7 +31,7 @@ def arrays(task):
 
 @families
 def test_shapes_and_types(family):
-    """Targets are ``[T, N, 1]``, inputs too unless the family says more, parameters ``[T, D]``: float32."""
+    """All arrays are float32; targets are ``[T, N, 1]`` and parameters ``[T, D]``."""
     given = arrays(family(shots=3, queries=5).sample((0, 0), 4))
     size = getattr(family, "input_size", 1)
     assert [leaf.shape for leaf in given[:4]] == [(4, 3, size), (4, 3, 1), (4, 5, size), (4, 5, 1)]
@@ -58,7 +58,7 @@ def test_sample_is_a_pure_function_of_the_seed(family):
 
 @pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_eager_graph_and_xla_agree(jit):
-    """The same tasks in all three: inputs and parameters to 2e-6, targets to 5e-5.
+    """Eager mode, graph and XLA give the same tasks: inputs and parameters to 2e-6, targets to 5e-5.
 
     XLA rounds ``low + width * u`` once, not twice, which moves an input of 5 by half a unit, 4.8e-7. The
     angle of a harmonic is up to 126, where a unit is 7.6e-6.
@@ -89,7 +89,7 @@ def test_streams_do_not_depend_on_the_other_counts(family):
 
 @families
 def test_noise_is_on_the_targets_of_the_support_only(family, assert_mean):
-    """Everything else keeps its bits; the noise is Gaussian with the requested standard deviation."""
+    """Noise on the support's targets is Gaussian with the given deviation; all else keeps its bits."""
     clean, noisy = (family(noise=noise, shots=50).sample((1, 2), 200) for noise in (0.0, 0.5))
     added = noisy.support.targets.numpy().astype(np.float64) - clean.support.targets.numpy()
     assert_mean(added, 0.0)
@@ -102,7 +102,7 @@ def test_noise_is_on_the_targets_of_the_support_only(family, assert_mean):
 
 @families
 def test_the_informed_are_told_the_parameters_with_every_input(family):
-    """Inputs are those of the others with the parameters appended; nothing else differs."""
+    """With ``informed``, the parameters are appended to all inputs, and nothing else changes."""
     plain, informed = (family(informed=told).sample((1, 2), 6) for told in (False, True))
     for before, after in zip(plain[:2], informed[:2], strict=True):
         size = before.inputs.shape[-1]
@@ -115,7 +115,7 @@ def test_the_informed_are_told_the_parameters_with_every_input(family):
 
 @gridded
 def test_grid_spaces_the_queries_evenly(family):
-    """Ascending and evenly spaced for every task; support and parameters are unchanged."""
+    """With ``grid``, queries are ascending and evenly spaced; support and parameters are unchanged."""
     random, grid = (family(queries=41, grid=on).sample((0, 0), 3) for on in (False, True))
     spacing = np.diff(grid.query.inputs.numpy()[..., 0])
     assert spacing.min() > 0
@@ -133,7 +133,7 @@ def test_grid_spaces_the_queries_evenly(family):
     grid=st.booleans(),
 )
 def test_inputs_lie_in_their_range(family, seed, low, width, grid):
-    """Whatever the seed and the range, on the grid up to its ends."""
+    """Inputs are within their range for any seed and range, on the grid including its ends."""
     tasks = family(inputs=(low, low + width), grid=grid).sample(seed, 3)
     for batch in (tasks.support, tasks.query):
         assert low - 2e-5 <= np.min(batch.inputs)

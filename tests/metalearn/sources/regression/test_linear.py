@@ -13,7 +13,7 @@ CONTRACTION = 1 - 4 * RATE + 4 * RATE**2 * (SHOTS + SIZE + 1) / SHOTS
 
 
 def test_targets_follow_the_rule():
-    """``x . w`` in float64; sums of ten products of a few units are off by 1e-5 at most."""
+    """Targets equal ``x . w`` in float64, to 1e-4."""
     task = ml.tasks.Linear(shots=20, queries=30, mean=1.0, scale=2.0).sample((0, 0), 100)
     weights = task.info.numpy().astype(np.float64)
     for inputs, targets in (task.support, task.query):
@@ -21,7 +21,7 @@ def test_targets_follow_the_rule():
 
 
 def test_weights_and_inputs_are_normal(assert_mean):
-    """The requested mean and variance, kurtosis 3, and no correlations."""
+    """Weights and inputs have the given mean and variance, kurtosis 3, and no correlations."""
     task = ml.tasks.Linear(input_size=3, shots=2, mean=-1.0, scale=2.0).sample((1, 0), 20_000)
     for values in ((task.info.numpy() + 1.0) / 2.0, *task.support.inputs.numpy().swapaxes(0, 1)):
         for power, moment in enumerate((0, 1, 0, 3), start=1):
@@ -30,7 +30,7 @@ def test_weights_and_inputs_are_normal(assert_mean):
 
 
 def test_least_squares_recovers_the_weights():
-    """Without noise, and with more examples than dimensions."""
+    """Without noise, least squares with more examples than dimensions finds the weights, to 1e-5."""
     task = ml.tasks.Linear(shots=30).sample((2, 0), 20)
     for inputs, targets, weights in zip(*task.support, task.info, strict=True):
         found, *_ = np.linalg.lstsq(inputs.numpy().astype(np.float64), targets[:, 0].numpy())
@@ -38,7 +38,7 @@ def test_least_squares_recovers_the_weights():
 
 
 def test_losses_without_adapting(assert_mean, loss_of):
-    """``|v - mean|^2 + d scale^2``: least for v = mean, 10 for the defaults."""
+    """Predicting with weights v has the loss ``|v - mean|^2 + d scale^2``, which is least for the mean."""
     assert_mean(loss_of(ml.tasks.Linear(shots=1).sample((0, 0), 20_000), lambda x: 0.0), 10.0, most=0.1)
     task = ml.tasks.Linear(shots=1, input_size=SIZE, mean=MEAN, scale=SCALE).sample((0, 0), 20_000)
     start = np.array([0.2, -0.5, 1.0, 0.7])
@@ -48,7 +48,14 @@ def test_losses_without_adapting(assert_mean, loss_of):
 
 
 def test_ridge_towards_the_mean_is_the_best_predictor(assert_mean):
-    """Of strength ``s^2 / scale^2``; its error is the posterior's, ``tr (X'X / s^2 + I / scale^2)^-1``."""
+    """Ridge regression of strength ``s^2
+
+    scale^2`` is the best, and has the posterior's error.
+
+    The error is ``s^2`` times the trace of the inverse of ``X'X + s^2
+
+    scale^2 I``.
+    """
     tasks = ml.tasks.Linear(shots=SHOTS, input_size=SIZE, mean=MEAN, scale=SCALE, noise=NOISE)
     task = tasks.sample((3, 0), 4000)
     inputs, targets, weights = (leaf.numpy().astype(np.float64) for leaf in (*task.support, task.info))
@@ -66,7 +73,7 @@ def test_ridge_towards_the_mean_is_the_best_predictor(assert_mean):
 
 @pytest.mark.parametrize("start", [(0.2, -0.5, 1.0, 0.7), (MEAN,) * SIZE])
 def test_maml_has_the_loss_and_the_gradient_of_the_closed_form(start, assert_mean):
-    """After one step, with noise, over 4000 tasks; at the mean of the weights the gradient is 0."""
+    """Losses and gradients after one step are within 4 standard errors of their closed forms."""
     tasks = ml.tasks.Linear(SHOTS, 20, SIZE, MEAN, SCALE, NOISE).sample((4, 0), 4000)
     gap = np.array(start) - MEAN
     loss = CONTRACTION * (np.sum(gap**2) + SIZE * SCALE**2) + 4 * RATE**2 * NOISE**2 * SIZE / SHOTS
@@ -88,7 +95,12 @@ def test_maml_has_the_loss_and_the_gradient_of_the_closed_form(start, assert_mea
 
 
 def test_the_best_rate_without_noise():
-    """``N / (2 (N + d + 1))`` is where the factor g is least, with ``(d + 1) / (N + d + 1)``."""
+    """The best rate is ``N
+
+    (2 (N + d + 1))``, and its factor is ``(d + 1)
+
+    (N + d + 1)``.
+    """
     for shots, size in ((1, 1), (10, 10), (5, 40)):
         rates = np.linspace(0, 0.6, 600_001)
         factors = 1 - 4 * rates + 4 * rates**2 * (shots + size + 1) / shots

@@ -69,7 +69,7 @@ def test_kinds_and_signs_are_equally_frequent(task, assert_mean):
 
 @pytest.mark.parametrize("modes", [["l1"], ["tanh", "sinusoid"], ["linear", "quadratic", "sinusoid"]])
 def test_some_kinds_only(modes, assert_mean):
-    """In the order that they are named, of equal probability; the parameters have a column for each."""
+    """The chosen kinds are equally probable and in the given order, with a column for each."""
     task = ml.tasks.Multimodal(modes=modes, noise=0.0).sample((1, 0), 3000)
     assert task.info.shape == (3000, len(modes) + 3)
     for index, kind in enumerate(modes):
@@ -87,7 +87,7 @@ def test_sinusoids_only_are_the_sinusoid_family(assert_mean, loss_of):
 
 
 def test_reference_losses(task, assert_mean, loss_of):
-    """Predicting 0, of each kind and of all; the best predictor that does not adapt.
+    """The losses of predicting 0, by kind and for all, and of the best predictor equal closed forms.
 
     Second moments of U[-5, 5] and U[-3, 3] are 25/3 and 3; ``E (x - c)^4 = 125 + 6 (25/3) 3 + 81/5``,
     ``E a^2 = (0.15^3 - 0.02^3) / 0.39`` of a parabola, and ``E tanh^2(x - c)`` is
@@ -108,7 +108,7 @@ def test_reference_losses(task, assert_mean, loss_of):
 
 @pytest.mark.parametrize("modes", [[], ["cubic"], ["l1", "l1"], "l1", None, 3])
 def test_bad_modes_are_refused(modes):
-    """The message names what there is and what was given."""
+    """The message lists the available kinds and the value."""
     with pytest.raises(ValueError, match="modes must be a list of some of sinusoid, linear") as error:
         ml.tasks.Multimodal(modes=modes)
     assert repr(modes) in str(error.value)

@@ -26,7 +26,7 @@ def fit(batch):
 
 
 def test_targets_are_one_sinusoid_a_task():
-    """Least squares recovers amplitude and phase in their ranges, the same from support and query."""
+    """Least squares finds the same amplitude and phase from support and query, within their ranges."""
     batch = ml.tasks.Sinusoid(shots=20, queries=20).sample((0, 0), 200)
     amplitude, phase, residual = fit(batch.support)
     assert residual < 1e-5
@@ -43,7 +43,7 @@ def test_targets_are_one_sinusoid_a_task():
 
 
 def test_targets_follow_the_rule(columns):
-    """From parameters and inputs, in float64."""
+    """Targets equal the formula for parameters and inputs, to 5e-6."""
     task = ml.tasks.Sinusoid(shots=20, queries=30).sample((1, 0), 200)
     amplitude, phase = columns(task)
     for inputs, targets in (task.support, task.query):
@@ -51,7 +51,7 @@ def test_targets_follow_the_rule(columns):
 
 
 def test_the_tasks_of_a_seed_never_change():
-    """The bits of inputs and parameters, on which every result that was ever published depends.
+    """The hash of inputs and parameters is that on which all published results depend.
 
     They are integers of the random generator, multiplied and added: the same on any processor.
     """
@@ -85,7 +85,7 @@ def test_degenerate_ranges_fix_the_task():
 
 
 def test_reference_errors():
-    """Predicting 0 costs 4.252, the best predictor that does not adapt 3.006, on 20000 tasks.
+    """Predicting 0 has the loss 4.252, the best predictor without adaptation 3.006, on 20000 tasks.
 
     The phase covers a half turn evenly, so ``E sin^2(x - phase) = 1/2`` at every x and predicting 0 costs
     ``E[A^2] / 2 = (5^3 - 0.1^3) / (3 * 4.9) / 2 = 4.2517``. The conditional mean ``E[A] (2/pi) (-cos x)``
@@ -104,7 +104,7 @@ def test_reference_errors():
 
 
 def test_grid_spaces_the_queries_evenly():
-    """All tasks have the same query inputs, ends included; the support is unchanged."""
+    """With ``grid``, all tasks have the same query inputs, including the ends; the support is unchanged."""
     random, grid = (ml.tasks.Sinusoid(queries=101, inputs=(-4, 6), grid=on) for on in (False, True))
     batch = grid.sample((0, 0), 3)
     expected = np.tile(np.linspace(-4, 6, 101)[None, :, None], [3, 1, 1])

@@ -8,7 +8,7 @@ import metalearn as ml
 
 
 def test_targets_follow_the_rule(columns):
-    """With levels of their own: exactly ``low`` up to the location and ``high`` beyond."""
+    """Targets are exactly ``low`` up to the location and ``high`` beyond, for given levels."""
     task = ml.tasks.Step(low=(-2, 0), high=(-1, 3), shots=20, queries=30).sample((0, 0), 200)
     location, low, high = columns(task)
     for inputs, targets in (task.support, task.query):
@@ -33,7 +33,7 @@ def test_the_default_levels_are_one_apart_from_zero():
 @settings(max_examples=15, deadline=None, database=None, derandomize=True)
 @given(location=st.floats(-5, 5, width=32), seed=st.integers(0, 2**31 - 1))
 def test_a_task_is_a_single_step(location, seed):
-    """In the order of the inputs the targets rise at most once, at the location."""
+    """Over ascending inputs, targets change at most once, at the location."""
     tasks = ml.tasks.Step(location=(location, location), queries=50, grid=True).sample((seed, 0), 1)
     rises = np.flatnonzero(np.diff(tasks.query.targets[0, :, 0]))
     assert len(rises) <= 1
@@ -43,7 +43,10 @@ def test_a_task_is_a_single_step(location, seed):
 
 
 def test_reference_losses(assert_mean, loss_of):
-    """Predicting 0 costs 1; the mean of the targets at x, ``clip(x / 2.5, -1, 1)``, costs 1/3."""
+    """Predicting 0 has the loss 1, the best predictor ``clip(x
+
+    2.5, -1, 1)`` the loss 1/3.
+    """
     task = ml.tasks.Step(shots=1, queries=20).sample((0, 0), 20_000)
     np.testing.assert_array_equal(loss_of(task, np.zeros_like), 1.0)
     assert_mean(loss_of(task, lambda x: np.clip(x / 2.5, -1, 1)), 1 / 3, most=0.003)
