@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -22,6 +23,12 @@ NAME = "factors"
 """The name of the matrices in the meta-parameters."""
 
 Factors = dict[str, tf.Tensor]
+
+TIMES = {"left": "ij,ajk->aik", "right": "ij,akj->aki"}
+"""Products ``F G`` with the rows, and ``G F'`` with the columns, of each matrix G, as arguments of einsum."""
+
+OUTER = {"left": "aij,akj->ik", "right": "aji,ajk->ik"}
+"""Products ``G P'`` and ``G' P``, summed over the matrices."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -73,13 +80,16 @@ class kfo(Record, Rule):
         return {**initial_values(self.settings(), parameters), NAME: own}
 
     def init(self, parameters: Parameters) -> Structure:
-        """Return the initial state, zeros: the changes of the matrices, and ``r G`` of the last step."""
+        """Return the initial state, zeros: the changes of the matrices, and products of the last gradient.
+
+        With ``P = r G`` of the last step, these are ``left = P R'R`` and ``right = L'L P``, as matrices.
+        """
         if not self.adapted:
             return {}
         return {
             key: {
                 "moved": tf.nest.map_structure(tf.zeros_like, _identities(parameter)),
-                "last": tf.zeros_like(parameter),
+                "last": {side: tf.zeros_like(_matrices(parameter)) for side in TIMES},
             }
             for key, parameter in parameters.items()
         }
@@ -95,19 +105,23 @@ class kfo(Record, Rule):
         now = current_values(self.settings(), values, parameters, step)
         moved, after = {}, {}
         for key, gradient in gradients.items():
-            rate, factors = now[key]["learning_rate"], values[NAME][key]
+            rate, factors, matrices = now[key]["learning_rate"], values[NAME][key], _matrices(gradient)
             if self.adapted:
                 before = state[key]
                 factors = tf.nest.map_structure(tf.add, factors, before["moved"])
                 change = {
-                    side: rate * gain for side, gain in _gains(factors, before["last"], gradient).items()
+                    side: rate * _gain(side, factor, matrices, before["last"][side])
+                    for side, factor in factors.items()
                 }
                 factors = tf.nest.map_structure(tf.add, factors, change)
-                now_moved = tf.nest.map_structure(tf.add, before["moved"], change)
-                after[key] = {"moved": now_moved, "last": rate * gradient}
-            left, right = (tf.matmul(factor, factor, transpose_a=True) for factor in factors.values())
-            transformed = tf.einsum("ij,ajk,kl->ail", left, _matrices(gradient), right)
-            moved[key] = parameters[key] - rate * _shaped(transformed, gradient.shape)
+            squared = {side: _squared(side, factor, matrices) for side, factor in factors.items()}
+            by_left = squared["left"](matrices)
+            moved[key] = parameters[key] - rate * _shaped(squared["right"](by_left), gradient.shape)
+            if self.adapted:
+                after[key] = {
+                    "moved": tf.nest.map_structure(tf.add, before["moved"], change),
+                    "last": {"left": rate * squared["right"](matrices), "right": rate * by_left},
+                }
         return moved, after if self.adapted else state
 
 
@@ -130,17 +144,33 @@ def _identities(parameter: tf.Tensor) -> Factors:
     return {"left": tf.eye(rows, dtype=parameter.dtype), "right": tf.eye(columns, dtype=parameter.dtype)}
 
 
-def _gains(factors: Factors, last: tf.Tensor, gradient: tf.Tensor) -> Factors:
-    """Return the negative derivatives of the loss with respect to L and R, from its gradient G.
+# Few vectors are multiplied one matrix at a time: products of two matrices would take most of the time for
+# biases, of which each has a matrix as large as those of kernels.
 
-    The parameters are ``theta - L' L P R' R`` with P, ``last``, from the step before. The results are
-    ``L (S + S')`` with ``S = G R' R P'``, and ``R (S + S')`` with ``S = P' L' L G``.
+
+def _vectors(factor: tf.Tensor, matrices: tf.Tensor) -> int:
+    """Return the number of vectors that a factor is multiplied with."""
+    return matrices.shape.num_elements() // factor.shape[0]
+
+
+def _squared(side: str, factor: tf.Tensor, like: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return the product of ``F'F``, for a factor F of that side, with matrices like ``like``."""
+    if _vectors(factor, like) < factor.shape[0]:
+        transposed = tf.transpose(factor)
+        return lambda x: tf.einsum(TIMES[side], transposed, tf.einsum(TIMES[side], factor, x))
+    square = tf.matmul(factor, factor, transpose_a=True)
+    return lambda x: tf.einsum(TIMES[side], square, x)
+
+
+def _gain(side: str, factor: tf.Tensor, gradient: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
+    """Return the negative derivative of the loss with respect to L or R, from its gradient G.
+
+    The parameters are ``theta - L'L P R'R`` with P from the step before. The result is ``L (S + S')`` with
+    ``S = G (P R'R)'``, or ``R (S + S')`` with ``S = G' (L'L P)``; ``last`` is the product in brackets.
     """
-    left, right = factors["left"], factors["right"]
-    last, gradient = _matrices(last), _matrices(gradient)
-    rows = tf.einsum("aij,kj,kl,aml->im", gradient, right, right, last)
-    columns = tf.einsum("aji,kj,kl,alm->im", last, left, left, gradient)
-    return {
-        "left": tf.matmul(left, rows + tf.transpose(rows)),
-        "right": tf.matmul(right, columns + tf.transpose(columns)),
-    }
+    if 3 * _vectors(factor, gradient) < factor.shape[0]:
+        return tf.einsum(OUTER[side], tf.einsum(TIMES[side], factor, gradient), last) + tf.einsum(
+            OUTER[side], tf.einsum(TIMES[side], factor, last), gradient
+        )
+    products = tf.einsum(OUTER[side], gradient, last)
+    return tf.matmul(factor, products + tf.transpose(products))
