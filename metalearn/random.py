@@ -32,6 +32,9 @@ BITS = 24
 DOUBLE_BITS = 53
 """Bits of a float64's significand."""
 
+ROOT_HALF = 0x3FE6A09E667F3BCD
+"""The bits of ``sqrt(1/2)`` in float64."""
+
 PHILOX = 1
 """The number of the Philox generator in TensorFlow's operations."""
 
@@ -165,9 +168,9 @@ def normal(
         mean + deviation sqrt(-2 log(1 - u)) cos(2 pi v)
 
     The transform is computed in float64 and rounded to ``dtype``; results of types smaller than float32 are
-    first rounded to float32, as TensorFlow's kernels do. Logarithm and cosine differ in the last bits between
-    TensorFlow's kernels and XLA. Rounding to float32 removes this difference, except that about one number in
-    10^8 differs by one unit in the last place. In float64 the results agree to 2e-14 standard deviations.
+    first rounded to float32, as TensorFlow's kernels do. XLA fuses products and sums of logarithm and cosine,
+    which changes their last bits. Rounding to float32 removes this difference, except that about one number
+    in 10^8 differs by one unit in the last place. In float64 the results agree to 2e-14 standard deviations.
 
     Since u is at most ``1 - 2^-24`` (``1 - 2^-53`` in float64), no result is further from the mean than 5.8
     (8.6) standard deviations.
@@ -191,7 +194,7 @@ def normal(
     else:
         fractions = tf.cast(sample_uniform(both, seed, (0.0, 1.0)), tf.float64)
     radial, angular = tf.unstack(fractions)
-    standard = tf.sqrt(-2.0 * tf.math.log1p(-radial)) * tf.cos(2 * math.pi * angular)
+    standard = tf.sqrt(-2.0 * _log(1.0 - radial)) * _cos_of_turns(angular)
     drawn = as_type(mean, tf.float64) + as_type(deviation, tf.float64) * standard
     # From float64 to float16, TensorFlow rounds twice, through float32, and XLA once.
     return drawn if dtype == tf.float64 else tf.cast(tf.cast(drawn, tf.float32), dtype)
@@ -242,6 +245,36 @@ def sample_normal(
         deviation: standard deviation, at least 0.
     """
     return normal(shape, seed, mean=mean, deviation=deviation)
+
+
+# XLA calls the C library for each float64 number. It vectorises these series, which take a third of the time.
+
+
+def _log(x: tf.Tensor) -> tf.Tensor:
+    """Return the logarithm of float64 numbers ``x = 2^e m``, m from ``sqrt(1/2)`` to ``sqrt(2)``.
+
+    It is ``e log 2 + 2 artanh s`` with ``s = (m - 1) / (m + 1)``; x is positive and not subnormal.
+    """
+    bits, shift = tf.bitcast(x, tf.int64), tf.constant(DOUBLE_BITS - 1, tf.int64)
+    exponent = tf.bitwise.right_shift(bits - ROOT_HALF, shift)
+    m = tf.bitcast(bits - tf.bitwise.left_shift(exponent, shift), tf.float64)
+    s = (m - 1.0) / (m + 1.0)
+    return math.log(2) * tf.cast(exponent, tf.float64) + s * _series(s, [2 / (2 * k + 1) for k in range(11)])
+
+
+def _cos_of_turns(turns: tf.Tensor) -> tf.Tensor:
+    """Return ``cos(2 pi v) = sin(2 pi t)`` with ``t = |v - 1/2| - 1/4``, for float64 v from 0 to 1."""
+    t = tf.abs(turns - 0.5) - 0.25
+    orders = [2 * k + 1 for k in range(11)]
+    return t * _series(t, [(-1) ** (n // 2) * (2 * math.pi) ** n / math.factorial(n) for n in orders])
+
+
+def _series(x: tf.Tensor, coefficients: Sequence[float]) -> tf.Tensor:
+    """Return ``sum_k c_k x^{2k}``."""
+    square, total = tf.square(x), as_type(coefficients[-1], x.dtype)
+    for coefficient in reversed(coefficients[:-1]):
+        total = total * square + coefficient
+    return total
 
 
 def _double_fractions(shape: Shape, seed: Seed) -> tf.Tensor:
