@@ -135,8 +135,14 @@ def _few_shot(
                     f"{unknown[0]}, which the set has not: leave it out, or name some of {some}"
                 )
             chosen[part] = [numbers[name] for name in names]
-    forms = {"rotations": rotations, "reflections": reflections, "distortion": distortion}
-    return ml.tasks.FewShot(list(classes.values()), ways, shots, queries, split=chosen, **forms)
+    return ml.tasks.FewShot(
+        list(classes.values()),
+        *(ways, shots, queries),
+        rotations=rotations,
+        reflections=reflections,
+        distortion=distortion,
+        split=chosen,
+    )
 
 
 @functools.lru_cache(maxsize=2)
