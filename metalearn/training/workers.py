@@ -137,14 +137,15 @@ def join(cluster: tf.distribute.cluster_resolver.ClusterResolver | None = None) 
 
     def all_reduce(tensor: tf.Tensor) -> tf.Tensor:
         key = keys.setdefault((tensor.dtype, *tensor.shape), len(keys))  # equal, as all make the same calls
-        return tf.raw_ops.CollectiveReduceV2(
-            input=tensor,
-            group_size=count,
-            group_key=GROUP,
-            instance_key=key,
-            ordering_token=[],
-            merge_op="Add",
-            final_op="Id",
-        )
+        with tf.device("CPU:0"):  # from where gRPC sends, whatever the devices
+            return tf.raw_ops.CollectiveReduceV2(
+                input=tensor,
+                group_size=count,
+                group_key=GROUP,
+                instance_key=key,
+                ordering_token=[],
+                merge_op="Add",
+                final_op="Id",
+            )
 
     return Workers(index, count, all_reduce)
