@@ -46,8 +46,8 @@ def _ray(launcher: DictConfig, workers: Collection[int]) -> None:
     cores = init.get("num_cpus") or os.cpu_count() or most
     if own and remote.num_cpus > cores:
         raise UsageError(
-            f"training.workers={most}: Ray would wait forever for {remote.num_cpus} cores, and this machine has "
-            f"{cores}: set training.workers={cores}, or hydra.launcher.ray.init.address to that of a cluster"
+            f"training.workers={most}: Ray would wait forever for {remote.num_cpus} cores, and there are "
+            f"{cores} here: set training.workers={cores}, or hydra.launcher.ray.init.address to a cluster"
         )
 
 
@@ -56,9 +56,9 @@ def _submitit_local(launcher: DictConfig, workers: Collection[int]) -> None:
     tasks = launcher.nodes * launcher.tasks_per_node
     if tasks > 1 and set(workers) != {tasks}:
         raise UsageError(
-            f"hydra.launcher: nodes={launcher.nodes} and tasks_per_node={launcher.tasks_per_node} make {tasks} "
-            f"tasks of a job, and training.workers={','.join(map(str, sorted(workers)))}: let both be the "
-            "same, or a job be one task, which starts its workers on its machine"
+            f"hydra.launcher: nodes={launcher.nodes} and tasks_per_node={launcher.tasks_per_node} make "
+            f"{tasks} tasks of a job, and training.workers={','.join(map(str, sorted(workers)))}: let both "
+            "be the same, or a job be one task, which starts its workers on its machine"
         )
     on_node = max(workers) if tasks == 1 else launcher.tasks_per_node
     _require("gpus_per_node", launcher.get("gpus_per_node") or on_node, on_node, "GPUs on a node")
