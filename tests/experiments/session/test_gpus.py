@@ -29,7 +29,14 @@ def machine(monkeypatch):
 
 @pytest.mark.parametrize(
     ("number", "listed", "seen"),
-    [(0, None, None), (0, "-1", None), (2, None, "01"), (3, None, "01"), (2, "3,1", "31"), (2, "1,0,-1", "10")],
+    [
+        (0, None, None),
+        (0, "-1", None),
+        (2, None, "01"),
+        (3, None, "01"),
+        (2, "3,1", "31"),
+        (2, "1,0,-1", "10"),
+    ],
 )
 def test_every_worker_has_a_gpu_of_those_that_the_user_gives(machine, number, listed, seen):
     machine(number, listed)
@@ -38,7 +45,9 @@ def test_every_worker_has_a_gpu_of_those_that_the_user_gives(machine, number, li
 
 def test_workers_do_not_share_a_gpu(machine):
     machine(1)
-    with pytest.raises(UsageError, match=r"2 workers .* there are 1: set training\.workers=1, or CUDA_VISIBLE"):
+    with pytest.raises(
+        UsageError, match=r"2 workers .* there are 1: set training\.workers=1, or CUDA_VISIBLE"
+    ):
         gpus.environments(2)
 
 
