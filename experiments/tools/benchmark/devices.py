@@ -37,12 +37,12 @@ def require(device: str) -> None:
 def environment(device: str) -> dict[str, str]:
     """Return what the environment of a program says of devices.
 
-    On a GPU, all programs of a table hold their memory at the same time, so none may reserve all of it.
+    On a GPU, all programs of a table hold their memory at the same time, so JAX may not reserve most of it.
     """
     if device == "cpu":
         return {VISIBLE: "-1", "JAX_PLATFORMS": "cpu"}
-    shared = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    return {VISIBLE: os.environ.get(VISIBLE, "0").split(",")[0], "JAX_PLATFORMS": "cuda", **shared}
+    first = os.environ.get(VISIBLE, "0").split(",")[0]
+    return {VISIBLE: first, "JAX_PLATFORMS": "cuda", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 
 def require_in_use(device: str, loaded: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...harness.app.quiet import THREADS
+from ...harness.app.quiet import VARIABLES
 from . import devices
 
 WORKER = f"{__package__}.worker"
@@ -111,7 +111,7 @@ class _Worker:
     def __init__(self, name: str, steps: int, size: int | str, device: str) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", WORKER, name, str(steps), str(size), device],
-            env={**THREADS, **os.environ, **devices.environment(device)},  # threads are TensorFlow's alone
+            env={**VARIABLES, **os.environ, **devices.environment(device)},  # threads are TensorFlow's alone
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
