@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import tensorflow as tf
 
@@ -15,7 +15,7 @@ from ..errors import UsageError
 FIRST_PORT, PORTS = 20000, 10000
 """The ports of job steps, below those that Linux gives to outgoing connections."""
 
-Resolver = tf.distribute.cluster_resolver.ClusterResolver
+Resolver: TypeAlias = tf.distribute.cluster_resolver.ClusterResolver
 
 
 class Step(NamedTuple):
@@ -55,8 +55,7 @@ def find(number: int) -> Resolver | None:
     """
     if "TF_CONFIG" in os.environ:
         with failing_as("TF_CONFIG"):
-            where: str = "TF_CONFIG"
-            cluster: Resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+            where, cluster = "TF_CONFIG", tf.distribute.cluster_resolver.TFConfigClusterResolver()
             cluster.cluster_spec()
     elif (step := _step()) is not None:
         where, cluster = step.launcher, step.resolver()

@@ -12,8 +12,9 @@ from omegaconf import OmegaConf
 from experiments.harness.errors import UsageError
 from experiments.harness.runs import rundir
 from experiments.harness.sweeps.launchers import REQUESTS, make_room
+from tests.documents import GUIDE
 from tests.experiments.small_runs import run
-from tests.experiments.sweeps.commands import SMALL, contents, finished, start, sweep_of
+from tests.experiments.sweeps.commands import contents, finished, start, sweep_of
 
 TWO = ["algorithm=maml,fomaml", "training.iterations=3000"]
 
@@ -172,14 +173,34 @@ def test_ray_is_not_waited_for_in_vain(monkeypatch):
         room({5}, "Ray", ray=own)
 
 
+COMMANDS = [
+    line.split("hydra/") for line in (GUIDE / "workers.md").read_text().splitlines() if "-m seed" in line
+]
+
+REQUESTED = {
+    "launcher=joblib": {"n_jobs": 3},
+    "launcher=slurm": {"cpus_per_task": 1, "nodes": 2, "tasks_per_node": 2, "max_num_timeout": 100},
+    "launcher=submitit_local": {"tasks_per_node": 2},
+    "launcher=ray": {"ray": {"init": {"address": None}, "remote": {"num_cpus": 2}}},
+}
+"""What the launchers are set to in the commands of the page."""
+
+
 @pytest.mark.usefixtures("unbuilt")
-def test_a_sweep_makes_room_for_the_workers_of_its_jobs(tmp_path, monkeypatch):
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda words: words[1].split()[0])
+def test_the_commands_of_the_page_make_room(tmp_path, monkeypatch, command):
+    """With the configurations that the packages of the launchers define, where they are installed."""
+    launcher, *others = command[1].split()
+    package = {"launcher=slurm": "submitit", "launcher=submitit_local": "submitit"}
+    pytest.importorskip(package.get(launcher, launcher.partition("=")[2]))
     launched = []
     monkeypatch.setattr(joblib, "effective_n_jobs", lambda number: 6)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.setattr(
         "experiments.harness.sweeps.grid.execute", lambda setting, jobs: launched.append(setting) or 1 / 0
     )
     with pytest.raises(ZeroDivisionError):
-        run(tmp_path, ["-m", *SMALL, "training.workers=1,2", "hydra/launcher=joblib"])
+        run(tmp_path, [*command[0].split()[3:], f"hydra/{launcher}", *others])
     (setting,) = launched
-    assert (setting.launcher.joblib["n_jobs"], setting.config.hydra.launcher.n_jobs) == (3, 3)
+    found = OmegaConf.to_container(setting.config.hydra.launcher)
+    assert {**found, **REQUESTED[launcher]} == found
