@@ -113,7 +113,7 @@ def join(cluster: tf.distribute.cluster_resolver.ClusterResolver | None = None) 
         cluster: the addresses of the workers and the index of this one; read from ``TF_CONFIG`` by default.
 
     Raises:
-        ValueError: if there is no cluster, or TensorFlow has been used before.
+        ValueError: if there is no cluster, TensorFlow has been used before, or another process has the port.
     """
     cluster = cluster or tf.distribute.cluster_resolver.TFConfigClusterResolver()
     jobs = cluster.cluster_spec().as_dict()
@@ -132,6 +132,11 @@ def join(cluster: tf.distribute.cluster_resolver.ClusterResolver | None = None) 
         raise ValueError(
             f"workers have to be joined before any other use of TensorFlow ({error}): call "
             "metalearn.workers.join() first, once in each process"
+        ) from error
+    except tf.errors.UnknownError as error:
+        raise ValueError(
+            f"worker {index} cannot listen at {jobs['worker'][index]} ({error.message}): end the process "
+            "that uses this port, or give another one"
         ) from error
     keys: dict[tuple[Any, ...], int] = {}
 
