@@ -42,7 +42,7 @@ def environment(device: str) -> dict[str, str]:
     if device == "cpu":
         return {VISIBLE: "-1", "JAX_PLATFORMS": "cpu"}
     first = os.environ.get(VISIBLE, "0").split(",")[0]
-    return {VISIBLE: first, "JAX_PLATFORMS": "cuda", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    return {VISIBLE: first, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 
 def require_in_use(device: str, loaded: dict[str, Any]) -> None:
