@@ -39,7 +39,8 @@ def _ray(launcher: DictConfig, workers: Collection[int]) -> None:
     most, remote, init = max(workers), launcher.ray.remote, launcher.ray.init
     if most == 1:
         return
-    remote.num_cpus = remote.get("num_cpus") or most
+    if remote.get("num_cpus") is None:
+        remote.num_cpus = most
     _require("ray.remote.num_cpus", remote.num_cpus, most, "cores")
     _require("ray.remote.num_gpus", remote.get("num_gpus") or most, most, "GPUs")
     own = init.get("address") is None and "RAY_ADDRESS" not in os.environ

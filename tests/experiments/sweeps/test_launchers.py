@@ -153,7 +153,7 @@ def test_jobs_request_a_core_for_each_worker(monkeypatch):
         ("Slurm", {"nodes": 2, "tasks_per_node": 2}, r"make 4 tasks of a job, and training\.workers=2: let"),
         ("Local", {"tasks_per_node": 3}, r"make 3 tasks of a job, and training\.workers=2"),
         ("Local", {"tasks_per_node": 2, "gpus_per_node": 1}, "gpus_per_node=1 is less than the 2 GPUs"),
-        ("Ray", {"num_cpus": 1}, r"hydra\.launcher\.ray\.remote\.num_cpus=1 is less than the 2 cores"),
+        ("Ray", {"num_cpus": 0}, r"hydra\.launcher\.ray\.remote\.num_cpus=0 is less than the 2 cores"),
         ("Ray", {"num_gpus": 0.5}, r"ray\.remote\.num_gpus=0\.5 is less than the 2 GPUs"),
     ],
 )
