@@ -100,19 +100,6 @@ def test_jobs_have_their_workers(tmp_path, shared, launcher, package):
     assert contents(tmp_path) == shared
 
 
-@pytest.mark.slow
-def test_a_job_of_several_tasks_is_requeued_and_resumes(tmp_path):
-    pytest.importorskip("submitit")
-    sweep = ["seed=0", "training.iterations=3000", "training.workers=2"]
-    finished(tmp_path / "whole", sweep)
-    with start(tmp_path, [*sweep, *TASKS]) as started:
-        os.kill(trainer(tmp_path), signal.SIGUSR2)
-        started.wait(timeout=300)
-    assert started.returncode == 0, (tmp_path / "printed").read_text()[-2000:]
-    assert contents(tmp_path) == contents(tmp_path / "whole")
-    assert [len(rundir.read_manifest(job.run)["resumed"]) for job in sweep_of(tmp_path)] == [1]
-
-
 SLURM = {"nodes": 1, "tasks_per_node": 1, "cpus_per_task": None, "gpus_per_node": None, "gpus_per_task": None}
 
 RAY = {"ray": {"init": {"address": "auto"}, "remote": {}}}
