@@ -113,7 +113,7 @@ def join(cluster: tf.distribute.cluster_resolver.ClusterResolver | None = None) 
         cluster: the addresses of the workers and the index of this one; read from ``TF_CONFIG`` by default.
 
     Raises:
-        ValueError: if there is no cluster, or TensorFlow has been used before.
+        ValueError: if there is no cluster, TensorFlow has been used before, or another process has the port.
     """
     cluster = cluster or tf.distribute.cluster_resolver.TFConfigClusterResolver()
     jobs = cluster.cluster_spec().as_dict()
@@ -133,18 +133,24 @@ def join(cluster: tf.distribute.cluster_resolver.ClusterResolver | None = None) 
             f"workers have to be joined before any other use of TensorFlow ({error}): call "
             "metalearn.workers.join() first, once in each process"
         ) from error
+    except tf.errors.UnknownError as error:
+        raise ValueError(
+            f"worker {index} cannot listen at {jobs['worker'][index]} ({error.message}): end the process "
+            "that uses this port, or give another one"
+        ) from error
     keys: dict[tuple[Any, ...], int] = {}
 
     def all_reduce(tensor: tf.Tensor) -> tf.Tensor:
         key = keys.setdefault((tensor.dtype, *tensor.shape), len(keys))  # equal, as all make the same calls
-        return tf.raw_ops.CollectiveReduceV2(
-            input=tensor,
-            group_size=count,
-            group_key=GROUP,
-            instance_key=key,
-            ordering_token=[],
-            merge_op="Add",
-            final_op="Id",
-        )
+        with tf.device("CPU:0"):  # from where gRPC sends, whatever the devices
+            return tf.raw_ops.CollectiveReduceV2(
+                input=tensor,
+                group_size=count,
+                group_key=GROUP,
+                instance_key=key,
+                ordering_token=[],
+                merge_op="Add",
+                final_op="Id",
+            )
 
     return Workers(index, count, all_reduce)

@@ -8,9 +8,13 @@ import tempfile
 
 from . import compile_cache
 
-THREADS = {"TF_NUM_INTRAOP_THREADS": "1"}
-"""Threads of a process, unless the environment specifies another number. With more threads, programs of small
-matrix products are slower by a sixth, and convolutions are faster. Results have the same bits."""
+VARIABLES = {"TF_NUM_INTRAOP_THREADS": "1", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+"""Settings of a process, unless its environment has other values.
+
+With more threads, programs of small matrix products are slower by a sixth, and convolutions are faster; the
+results have the same bits. Jobs of a sweep, and the process that has built them, may share a GPU, so none
+reserves all of its memory.
+"""
 
 
 def import_tensorflow() -> None:
@@ -23,8 +27,8 @@ def import_tensorflow() -> None:
         sys.modules["tensorflow"].config.experimental.enable_op_determinism()
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    for name, number in THREADS.items():
-        os.environ.setdefault(name, number)
+    for name, value in VARIABLES.items():
+        os.environ.setdefault(name, value)
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as captured:

@@ -249,6 +249,7 @@ TAKEN: dict[str, dict[str, Setting]] = {
     },
     "audit_keras": {"write": Setting(optional(kinds.PATH), _WRITE.format("audit"))},
     "benchmark": {
+        "device": Setting(one_of("cpu", "gpu"), "that programs run on: the CPU, or the first GPU"),
         **{f"training.{name}": setting for name, setting in _MEASURED.items()},
         "training.width": Setting(kinds.COUNT, "of the two hidden layers"),
         **{f"sizes.{name}": setting for name, setting in _MEASURED.items()},

@@ -13,8 +13,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import tensorflow as tf
-
 import metalearn as ml
 
 from ..app.interrupts import DEFAULTS, SIGNALS, interruptible
@@ -23,12 +21,10 @@ from ..console import console
 from ..errors import FAILED, UsageError
 from ..runs import code, identity
 from ..runs.identity import Config
+from . import cluster, gpus
 
 PATIENCE_SECONDS = {True: 5, False: 60}
 """Seconds for other processes to end after one has: after the chief, or after another worker."""
-
-PORTS = 20000
-"""The first port of Slurm's jobs, each of which has its own ports."""
 
 
 def count(config: Config) -> int:
@@ -38,7 +34,7 @@ def count(config: Config) -> int:
 
 def unstarted(config: Config) -> bool:
     """Return whether a run is to be shared by workers that have not been started."""
-    return count(config) > 1 and _cluster(count(config)) is None
+    return count(config) > 1 and cluster.find(count(config)) is None
 
 
 def joined(config: Config) -> ml.workers.Workers | None:
@@ -47,12 +43,13 @@ def joined(config: Config) -> ml.workers.Workers | None:
     Raises:
         UsageError: if they are not as many as are asked for, or TensorFlow has been used before.
     """
-    cluster = _cluster(count(config)) if count(config) > 1 else None
-    if cluster is None:
+    found = cluster.find(count(config)) if count(config) > 1 else None
+    if found is None:
         return None
     try:
-        workers = ml.workers.join(cluster)
-    except ValueError as error:
+        gpus.take_one(found)
+        workers = ml.workers.join(found)
+    except (ValueError, RuntimeError) as error:  # TensorFlow's, of GPUs that are in use
         raise UsageError(f"training.workers={count(config)}: {error}") from error
     console.quiet = console.quiet or workers.index > 0
     return workers
@@ -92,13 +89,14 @@ def start(config: Config, order: Mapping[str, Any]) -> int:
         order: what they are to do, see :mod:`.worker`.
 
     Raises:
-        UsageError: if they cannot share its tasks equally.
+        UsageError: if they cannot share its tasks equally, or there are fewer GPUs than workers.
     """
     number = count(config)
     with failing_as("training"):
         ml.workers.Workers(count=number).share(config["training"]["meta_batch_size"])
-    ports = _free_ports(number)
-    started = [_started(index, ports, {**order, "quiet": console.quiet}) for index in range(number)]
+    devices, ports = gpus.environments(number), _free_ports(number)
+    order = {**order, "quiet": console.quiet}
+    started = [_started(index, ports, devices[index], order) for index in range(number)]
     chief = started[0]
     ours = [each for each in SIGNALS if signal.getsignal(each) in DEFAULTS]
     previous = {each: signal.signal(each, lambda number, _: chief.send_signal(number)) for each in ours}
@@ -123,12 +121,14 @@ def _wait(started: list[subprocess.Popen[bytes]]) -> None:
         time.sleep(0.05)
 
 
-def _started(index: int, ports: list[int], order: Mapping[str, Any]) -> subprocess.Popen[bytes]:
+def _started(
+    index: int, ports: list[int], devices: Mapping[str, str], order: Mapping[str, Any]
+) -> subprocess.Popen[bytes]:
     addresses = [f"localhost:{port}" for port in ports]
     described = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
     process = subprocess.Popen(
         [sys.executable, "-m", f"{__package__}.worker"],
-        env={**os.environ, "TF_CONFIG": json.dumps(described)},
+        env={**os.environ, **devices, "TF_CONFIG": json.dumps(described)},
         stdin=subprocess.PIPE,
         start_new_session=True,  # the terminal's Ctrl-C comes by way of this process
     )
@@ -144,31 +144,3 @@ def _free_ports(number: int) -> list[int]:
         for each in sockets:
             each.bind(("localhost", 0))
         return [each.getsockname()[1] for each in sockets]
-
-
-def _cluster(number: int) -> tf.distribute.cluster_resolver.ClusterResolver | None:
-    """Return the cluster of this process from ``TF_CONFIG`` or Slurm's variables, if there is one.
-
-    Raises:
-        UsageError: if it is none of so many workers.
-    """
-    resolvers = tf.distribute.cluster_resolver
-    if "TF_CONFIG" in os.environ:
-        with failing_as("TF_CONFIG"):
-            where, cluster = "TF_CONFIG", resolvers.TFConfigClusterResolver()
-            cluster.cluster_spec()
-    elif int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-        first = PORTS + int(os.environ.get("SLURM_JOB_ID", 0)) % 1000 * 10
-        # It divides GPUs between tasks, and cannot be told that there are none.
-        slurm = resolvers.SlurmClusterResolver(
-            port_base=first, gpus_per_node=number, gpus_per_task=1, auto_set_gpu=False
-        )
-        where, spec = "Slurm", slurm.cluster_spec()
-        cluster = resolvers.SimpleClusterResolver(spec, "", slurm.task_type, slurm.task_id, rpc_layer="grpc")
-    else:
-        return None
-    found = cluster.cluster_spec().as_dict()
-    if list(found) != ["worker"] or len(found["worker"]) != number:
-        there = ", ".join(f"{len(tasks)} {job}" for job, tasks in found.items()) or "no worker"
-        raise UsageError(f"training.workers={number}, and {where} has {there}: let both be the same")
-    return cluster

@@ -26,6 +26,7 @@ def sweep(setting: Setting, params: Mapping[str, object], arguments: Sequence[st
         UsageError: before any of them starts, if a value or a configuration cannot be.
     """
     jobs = plan(setting, params, arguments)
+    setting = setting.with_room({job.workers for job in jobs})
     with setting.locked():
         definition.write(setting.place, jobs)
         results = execute(setting, jobs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -26,6 +26,8 @@ from ..runs import identity, rundir
 from ..runs.files import require_plain_folder
 from ..runs.lock import locked
 from ..runs.rundir import RunDirectory
+from ..session import workers
+from .launchers import make_room
 
 ALIKE = ("name", "label", "seed", "tracking", "diagnostics", "run", "paths")
 """Settings from which no object is built, or that cannot make an object invalid."""
@@ -57,6 +59,7 @@ class Job:
         run: where it is kept.
         trial: its number in a search.
         afterwards: its settings of evaluation; None if they are not known.
+        workers: the number of processes that share it.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Job:
     run: RunDirectory
     trial: int | None = None
     afterwards: Mapping[str, object] | None = dataclasses.field(default=None, compare=False)
+    workers: int = dataclasses.field(default=1, compare=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Setting:
 
     Attributes:
         loader: composes configurations.
+        make_launcher: makes the launcher of ``config``.
         launcher: runs jobs, in this process or in others.
         config: of the sweep, with Hydra's part.
         codes: takes the sweep's exit code.
@@ -79,6 +84,7 @@ class Setting:
     """
 
     loader: ConfigLoader
+    make_launcher: Callable[..., Launcher]
     launcher: Launcher
     config: DictConfig
     codes: list[int]
@@ -94,6 +100,17 @@ class Setting:
         lines = [*(f"{key}={value}" for key, value in params.items()), *arguments]
         parsed = OverridesParser.create(config_loader=self.loader).parse_overrides(lines)
         return list({override.get_key_element(): override for override in parsed}.values())
+
+    def with_room(self, workers: Collection[int]) -> Setting:
+        """Return this with a launcher that requests what jobs with so many workers need.
+
+        Raises:
+            UsageError: if it is set to request less.
+        """
+        config = self.config.copy()
+        with open_dict(config), read_write(config):
+            make_room(config.hydra.launcher, workers)
+        return dataclasses.replace(self, config=config, launcher=self.make_launcher(config=config))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -118,7 +135,7 @@ class Setting:
             if not done:
                 self._check(config)
             run, afterwards = rundir.locate(config), identity.afterwards(config)
-            return Job(name, tuple(overrides), run, trial, afterwards)
+            return Job(name, tuple(overrides), run, trial, afterwards, workers.count(config))
         except UsageError as error:
             raise UsageError(f"{name}: {error}") from error
 

@@ -6,6 +6,7 @@ is of the package that the command is of: ``experiments`` or, installed, ``metal
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Mapping
 from typing import Any
@@ -23,13 +24,14 @@ class _FromHydra(Sweeper):
         """Record the name of the application's package, and the environment of the sweep."""
         application: Any = task_function
         self._harness = type(application).__module__.partition(".app.")[0]
-        launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
+        make = functools.partial(
+            Plugins.instance().instantiate_launcher, hydra_context=hydra_context, task_function=task_function
         )
+        launcher = make(config=config)
         application.began = True
         self._module("app.quiet").import_tensorflow()
         setting = self._module("sweeps.setting").Setting
-        self._setting = setting(hydra_context.config_loader, launcher, config, application.codes)
+        self._setting = setting(hydra_context.config_loader, make, launcher, config, application.codes)
 
     def _module(self, name: str) -> Any:
         return importlib.import_module(f"{self._harness}.{name}")

@@ -10,7 +10,18 @@ from typing import Any
 import torch
 import torch.nn.functional as nn
 
-from .hyperparameters import BATCH, CLASSES, FEATURES, ITERATIONS, PENALTIES, WEIGHTS, Rates, examples
+from .hyperparameters import (
+    BATCH,
+    CLASSES,
+    FEATURES,
+    ITERATIONS,
+    PENALTIES,
+    WEIGHTS,
+    Examples,
+    Rates,
+    examples,
+)
+from .torch_device import DEVICE
 from .workload import Program
 
 
@@ -45,9 +56,9 @@ def penalties(size: int) -> Workload:
     def inner(outputs: torch.Tensor, kernel: torch.Tensor, phi: torch.Tensor, batch: Any) -> torch.Tensor:
         return outer(outputs, batch[1]) + (phi.exp() * kernel[0] ** 2).sum() / 2
 
-    inputs, classes, *asked = map(torch.from_numpy, examples(size))
-    module = torch.nn.Linear(FEATURES, 1, bias=False)
-    phi = torch.nn.Parameter(torch.zeros(FEATURES))
+    inputs, classes, *asked = _tensors(examples(size))
+    module = torch.nn.Linear(FEATURES, 1, bias=False, device=DEVICE)
+    phi = torch.nn.Parameter(torch.zeros(FEATURES, device=DEVICE))
     batches = [(inputs, classes.float())]
     return Workload(inner, outer, batches, (asked[0], asked[1].float()), module, phi, PENALTIES)
 
@@ -60,12 +71,16 @@ def weights(size: int) -> Workload:
         losses = nn.cross_entropy(outputs, classes, reduction="none")
         return (2 * torch.sigmoid(phi[rows]) * losses).mean()
 
-    inputs, classes, *asked = map(torch.from_numpy, examples(size, CLASSES))
-    rows = torch.arange(size // 2).split(BATCH)
+    inputs, classes, *asked = _tensors(examples(size, CLASSES))
+    rows = torch.arange(size // 2, device=DEVICE).split(BATCH)
     batches = [(inputs[each], classes[each].long(), each) for each in rows]
-    module = torch.nn.Linear(FEATURES, CLASSES)
-    phi = torch.nn.Parameter(torch.zeros(size // 2))
+    module = torch.nn.Linear(FEATURES, CLASSES, device=DEVICE)
+    phi = torch.nn.Parameter(torch.zeros(size // 2, device=DEVICE))
     return Workload(inner, nn.cross_entropy, batches, (asked[0], asked[1].long()), module, phi, WEIGHTS)
+
+
+def _tensors(found: Examples) -> list[torch.Tensor]:
+    return [torch.from_numpy(part).to(DEVICE) for part in found]
 
 
 def by_hand(workload: Callable[[int], Workload], steps: int, size: int) -> Program:

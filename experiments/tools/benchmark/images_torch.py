@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as nn
 
 from .images import INNER_RATE, ITERATIONS, OUTER_RATE, TASKS, WAYS, kernels, sample
+from .torch_device import DEVICE
 from .workload import Program
 
 Parameters = list[torch.Tensor]
@@ -22,7 +23,7 @@ def loop(steps: int, shots: int) -> Program:
 
     def iteration(tasks: Sequence[torch.Tensor]) -> torch.Tensor:
         optimizer.zero_grad()
-        total = torch.zeros(())
+        total = torch.zeros((), device=DEVICE)
         for support, classes, query, answers in zip(*tasks, strict=True):
             adapted = parameters
             for _ in range(steps):
@@ -81,7 +82,7 @@ def _parameters() -> Parameters:
         kernel = torch.nn.init.xavier_uniform_(torch.empty(outputs, inputs, 3, 3))
         found += [kernel, torch.zeros(outputs), torch.ones(outputs), torch.zeros(outputs)]
     found += [torch.nn.init.xavier_uniform_(torch.empty(kernels()[-1][1], WAYS)), torch.zeros(WAYS)]
-    return [each.requires_grad_() for each in found]
+    return [each.to(DEVICE).requires_grad_() for each in found]
 
 
 def _program(iteration: Callable[[Any], torch.Tensor], shots: int) -> Program:
@@ -89,7 +90,8 @@ def _program(iteration: Callable[[Any], torch.Tensor], shots: int) -> Program:
 
     def run() -> float:
         for _ in range(ITERATIONS):
-            support, classes, query, answers = map(torch.from_numpy, sample(random, shots))
+            drawn = [torch.from_numpy(part).to(DEVICE) for part in sample(random, shots)]
+            support, classes, query, answers = drawn
             images = (each.permute(0, 1, 4, 2, 3).contiguous() for each in (support, query))
             value = iteration([next(images), classes, next(images), answers])
         return float(value)

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...harness.app.quiet import THREADS
+from ...harness.app.quiet import VARIABLES
+from . import devices
 
 WORKER = f"{__package__}.worker"
 
@@ -50,7 +51,7 @@ class Measurement(NamedTuple):
 
 
 def side_by_side(
-    programs: list[str], steps: int, size: int | str, rounds: int, limit_seconds: float
+    programs: list[str], steps: int, size: int | str, rounds: int, limit_seconds: float, device: str
 ) -> list[Measurement]:
     """Measure programs in turn; one that fails or takes too long to start is reported as such.
 
@@ -60,8 +61,9 @@ def side_by_side(
         size: of the workload, see :class:`Measurement`.
         rounds: calls of each that are timed.
         limit_seconds: that a first call, with imports and compilation, may take.
+        device: that they run on, see :mod:`.devices`.
     """
-    running = {name: _Worker(name, steps, size) for name in programs}
+    running = {name: _Worker(name, steps, size, device) for name in programs}
     firsts: dict[str, dict[str, float]] = {}
     failures: dict[str, str] = {}
     try:
@@ -106,10 +108,10 @@ class _WorkerError(Exception):
 
 
 class _Worker:
-    def __init__(self, name: str, steps: int, size: int | str) -> None:
+    def __init__(self, name: str, steps: int, size: int | str, device: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", WORKER, name, str(steps), str(size)],
-            env={**THREADS, **os.environ},  # which concerns TensorFlow alone
+            [sys.executable, "-m", WORKER, name, str(steps), str(size), device],
+            env={**VARIABLES, **os.environ, **devices.environment(device)},  # threads are TensorFlow's alone
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

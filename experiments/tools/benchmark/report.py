@@ -18,6 +18,7 @@ from ...harness.console import console, say
 from ...harness.figures import drawing as figures
 from ...harness.invocation import installation
 from ...harness.runs.files import write_bytes
+from . import devices
 from .measure import Measurement, side_by_side
 from .workload import Size
 
@@ -84,7 +85,13 @@ TIMES = ["microseconds", "cpu_microseconds"]
 
 
 def benchmark(config: dict[str, Any]) -> int:
-    """Run the benchmark, store it in ``<paths.runs>/benchmark/<time>/``, and return the exit code."""
+    """Run the benchmark, store it in ``<paths.runs>/benchmark/<time>/``, and return the exit code.
+
+    Raises:
+        UsageError: before anything is measured, if there is no such device.
+    """
+    device = config["device"]
+    devices.require(device)
     place = Path(config["paths"]["runs"]) / "benchmark" / time.strftime("%Y-%m-%d_%H-%M-%S")
     found: list[Measurement] = []
     for section, size, programs, what in WORKLOADS:
@@ -92,17 +99,17 @@ def benchmark(config: dict[str, Any]) -> int:
         there = [name for name, needs in programs.items() if importlib.util.find_spec(needs)]
         for each, steps in itertools.product(_sizes(settings, size), settings["inner_steps"]):
             with console.status(f"{len(there)} programs, {steps} inner steps, size {each}"):
-                group = side_by_side(there, steps, each, settings["rounds"], config["limit_seconds"])
-            console.print(_table(what.format(steps=steps, size=each), group))
+                group = side_by_side(there, steps, each, settings["rounds"], config["limit_seconds"], device)
+            console.print(_table(what.format(steps=steps, size=each), group, device))
             found += group
     if sized := [row for row in found if row.program in SIZES]:
-        console.print(_summary(sized))
+        console.print(_summary(sized, device))
     needed = [pair for _, _, programs, _ in WORKLOADS for pair in programs.items()]
     missing = [name for name, needs in needed if not importlib.util.find_spec(needs)]
     if missing:
         say(f"not installed, so left out: {', '.join(missing)} ({installation('benchmark')})")
     place.mkdir(parents=True)
-    write_bytes(place / "benchmark.csv", _csv(found).encode())
+    write_bytes(place / "benchmark.csv", _csv(found, device).encode())
     drawn = [row for row in found if row.program in ESTIMATORS and not row.failure]
     if drawn:
         figures.save(_figure(drawn), place / "estimators")
@@ -116,28 +123,35 @@ def _sizes(settings: dict[str, Any], size: str | tuple[str, ...]) -> list[int | 
     return settings[size] if isinstance(settings[size], list) else [settings[size]]
 
 
-def _table(title: str, group: list[Measurement]) -> Table:
-    """Return a table of programs that were measured together; ratios are relative to the first."""
+def _table(title: str, group: list[Measurement], device: str) -> Table:
+    """Return a table of programs that were measured together; ratios are relative to the first.
+
+    The processor time of a program that runs on a GPU is not shown, because it does not measure the program.
+    """
+    shown = 2 if device == "cpu" else 1
     table = Table(title=title, title_justify="left", caption_justify="left")
     table.add_column("program")
-    for heading in ("µs, median", "times the first", "CPU time", "compile s", "MB"):
+    for heading in ("µs, median", *("times the first", "CPU time")[:shown], "compile s", "MB"):
         table.add_column(heading, justify="right")
     for row in group:
         if row.failure:
             table.add_row(row.program, "failed", row.failure[:60])
             continue
-        spreads = ("", "") if row is group[0] else map(_spread, _ratios(row, group[0]))
-        numbers = f"{row.median:.0f}", *spreads, f"{row.compile_seconds:.1f}", f"{row.megabytes:.0f}"
+        spreads = ("", "") if row is group[0] else tuple(map(_spread, _ratios(row, group[0])))
+        numbers = f"{row.median:.0f}", *spreads[:shown], f"{row.compile_seconds:.1f}", f"{row.megabytes:.0f}"
         table.add_row(row.program, *numbers)
-    table.caption = (
-        "ratios of time and of CPU time: median and quartiles over rounds, in each of which all run"
-    )
+    ratios = "time and of CPU time" if device == "cpu" else "time"
+    table.caption = f"ratios of {ratios}: median and quartiles over rounds, in each of which all run"
     return table
 
 
-def _summary(found: list[Measurement]) -> Table:
-    """Return a table with a line for each size: our processor time, and the others' as multiples of it."""
-    table = Table(title="CPU time of an iteration by size", title_justify="left", caption_justify="left")
+def _summary(found: list[Measurement], device: str) -> Table:
+    """Return a table with a line for each size: our time, and the others' as multiples of it.
+
+    It is processor time on a CPU and wall time on a GPU.
+    """
+    place, title = (1, "CPU time of an iteration by size") if device == "cpu" else (0, "time by size")
+    table = Table(title=title, title_justify="left", caption_justify="left")
     for heading in ("size", "inner steps", "µs", *list(SIZES)[1:]):
         table.add_column(heading, justify="left" if heading == "size" else "right")
     first = [row for row in found if row.program.startswith(OURS) and not row.failure]
@@ -145,8 +159,10 @@ def _summary(found: list[Measurement]) -> Table:
         others = [
             row for row in found if (row.steps, row.size) == (ours.steps, ours.size) and row is not ours
         ]
-        times = [row.failure[:30] or _spread(_ratios(row, ours)[1]) for row in others]
-        table.add_row(str(ours.size), str(ours.steps), f"{np.median(ours.cpu_microseconds):.0f}", *times)
+        times = [row.failure[:30] or _spread(_ratios(row, ours)[place]) for row in others]
+        table.add_row(
+            str(ours.size), str(ours.steps), f"{np.median(getattr(ours, TIMES[place])):.0f}", *times
+        )
     return table
 
 
@@ -163,11 +179,12 @@ def _ratios(row: Measurement, first: Measurement) -> np.ndarray:
     return np.quantile(ratios, [0.25, 0.5, 0.75], axis=1).T
 
 
-def _csv(found: list[Measurement]) -> str:
+def _csv(found: list[Measurement], device: str) -> str:
     """Return a row for each round of each program, and one row for each program that failed."""
     lines = pd.DataFrame(row._asdict() for row in found).explode(TIMES)
     rounds = lines.groupby(level=0).cumcount().astype("Int64")
     lines.insert(lines.columns.get_loc(TIMES[0]), "round", rounds.where(lines["failure"] == ""))
+    lines["device"] = device
     return lines.to_csv(index=False)
 
 

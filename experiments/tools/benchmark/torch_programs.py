@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from .torch_device import DEVICE
 from .workload import AMPLITUDE, INNER_RATE, INPUTS, OUTER_RATE, PHASE, QUERIES, SHOTS, TASKS, Program, Size
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -111,7 +112,7 @@ def _loop_over_tasks(
 ) -> Callable[..., torch.Tensor]:
     def iteration(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         optimizer.zero_grad()
-        total = torch.zeros(())
+        total = torch.zeros((), device=DEVICE)
         for of_one_task in zip(inputs, targets, strict=True):
             value = adapted_loss(*of_one_task) / TASKS
             value.backward()
@@ -133,7 +134,7 @@ def _program(iteration: Callable[..., torch.Tensor], iterations: int) -> Program
 
 def _sample() -> Batch:
     def uniform(low: float, high: float, size: int) -> torch.Tensor:
-        return torch.empty(TASKS, size, 1).uniform_(low, high)
+        return torch.empty(TASKS, size, 1, device=DEVICE).uniform_(low, high)
 
     inputs = uniform(*INPUTS, SHOTS + QUERIES)
     return inputs, uniform(*AMPLITUDE, 1) * torch.sin(inputs - uniform(*PHASE, 1))
@@ -142,7 +143,7 @@ def _sample() -> Batch:
 def _model(width: int) -> torch.nn.Module:
     torch.manual_seed(0)
     first, second, last = (torch.nn.Linear(*sizes) for sizes in Size(width).layers())
-    return torch.nn.Sequential(first, torch.nn.ReLU(), second, torch.nn.ReLU(), last)
+    return torch.nn.Sequential(first, torch.nn.ReLU(), second, torch.nn.ReLU(), last).to(DEVICE)
 
 
 def _mse(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

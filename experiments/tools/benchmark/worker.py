@@ -1,7 +1,7 @@
 """A program in a separate process, which is called by lines of standard input and reports its time.
 
-``python -m experiments.tools.benchmark.worker <program> <inner steps> <size>``: for every line on standard
-input, one call, and on standard output a line of JSON. The first call compiles.
+``python -m experiments.tools.benchmark.worker <program> <inner steps> <size> <device>``: for every line on
+standard input, one call, and on standard output a line of JSON. The first call compiles.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from . import devices
 from .workload import Size, parsed
 
 MODULES = {
@@ -45,11 +46,12 @@ MODULES = {
 """The location of each program: ``module:function``."""
 
 
-def main(name: str, steps: int, size: int | Size) -> None:
+def main(name: str, steps: int, size: int | Size, device: str) -> None:
     """Execute calls until standard input ends."""
     answers, sys.stdout = sys.stdout, sys.stderr  # libraries may print
     module, _, function = MODULES[name].partition(":")
     with_library = importlib.import_module(f"{__package__}.{module}")
+    devices.require_in_use(device, sys.modules)
     before = _peak_megabytes()
     program = getattr(with_library, function)(steps, size)
     for _ in sys.stdin:
@@ -71,4 +73,4 @@ def _peak_megabytes() -> float:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), parsed(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), parsed(sys.argv[3]), sys.argv[4])

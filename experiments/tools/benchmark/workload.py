@@ -18,7 +18,8 @@ class Program(NamedTuple):
     """A training loop.
 
     Attributes:
-        run: trains for ``iterations`` more iterations and returns the mean query loss of the last one.
+        run: trains for ``iterations`` more iterations and returns the mean query loss of the last one, for
+            which a GPU has to finish them.
         iterations: of a call, which takes about a second, or one iteration if that takes longer.
     """
 

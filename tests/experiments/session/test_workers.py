@@ -133,7 +133,8 @@ def by_hand(runs, environments):
 @pytest.mark.slow
 def test_slurm_says_which_worker_a_process_is(shared, tmp_path):
     job = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "localhost"}
-    described = [{**job, "SLURM_STEP_TASKS_PER_NODE": "2", "SLURM_PROCID": str(index)} for index in range(2)]
+    job |= {"SLURM_STEP_TASKS_PER_NODE": "2", "SLURM_NODEID": "0"}
+    described = [{**job, "SLURM_LOCALID": str(index), "SLURM_PROCID": str(index)} for index in range(2)]
     assert by_hand(tmp_path, described) == [0, 0]
     assert content(folder(tmp_path)) == content(folder(shared))
 

@@ -3,13 +3,15 @@
 import csv
 import importlib.util
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from experiments import benchmark
 from experiments.harness.app.application import run_application
-from experiments.tools.benchmark import images, measure, report, worker, workload
+from experiments.tools.benchmark import devices, images, measure, report, worker, workload
 
 
 def test_every_program_is_there():
@@ -56,13 +58,74 @@ def test_ratios_are_of_programs_in_the_same_round():
     first = of("metalearn, sizes", [1.0, 2.0, 4.0, 1.0, 1.0])
     other = of("JAX, sizes", [2.0, 8.0, 4.0, 3.0, 3.0])
     assert report._ratios(other, first).tolist() == [[2.0, 3.0, 3.0]] * 2
-    summary = report._summary([first, other])
+    summary = report._summary([first, other], "cpu")
     assert [list(column.cells) for column in summary.columns] == [
         ["tasks=4"],
         ["1"],
         ["2"],
         ["3.00 (2.00 to 3.00)"],
     ]
+    assert [column.header for column in report._table("", [first, other], "cpu").columns][2:4] == [
+        "times the first",
+        "CPU time",
+    ]
+
+
+def test_on_a_gpu_the_time_that_passes_counts():
+    """CPU time is neither in the tables nor in the summary; the CSV names the device."""
+    times = np.array([1.0, 3.0, 4.0])
+    first, other = (
+        measure.Measurement(program, 1, "tasks=4", factor * times, 100 * times, 0.0, 0.0)
+        for factor, program in zip((1, 2), report.SIZES, strict=True)
+    )
+    table, summary = report._table("", [first, other], "gpu"), report._summary([first, other], "gpu")
+    assert [column.header for column in table.columns] == [
+        *("program", "µs, median", "times the first", "compile s", "MB")
+    ]
+    assert [*table.columns[2].cells] == ["", "2.00 (2.00 to 2.00)"]
+    assert [next(iter(column.cells)) for column in summary.columns[2:]] == ["3", "2.00 (2.00 to 2.00)"]
+    rows = csv.DictReader(report._csv([first, other], "gpu").splitlines())
+    assert {row["device"] for row in rows} == {"gpu"}
+
+
+def test_without_a_gpu_nothing_is_measured(monkeypatch, tmp_path, capfd):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    monkeypatch.setattr(sys, "argv", ["benchmark", "device=gpu", f"paths.runs={tmp_path}"])
+    with pytest.raises(SystemExit) as stopped:
+        run_application(benchmark.main, "benchmark")
+    assert stopped.value.code == 2
+    captured = capfd.readouterr()
+    assert "error: device=gpu: TensorFlow sees no GPU here" in captured.err
+    assert "device=cpu" in captured.err
+    assert "Traceback" not in captured.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_programs_see_the_first_gpu_or_none(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0"])
+    devices.require("gpu")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert devices.environment("gpu")["CUDA_VISIBLE_DEVICES"] == "0"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    assert devices.environment("gpu")["CUDA_VISIBLE_DEVICES"] == "2"
+    assert devices.environment("cpu") == {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
+
+
+def test_a_library_without_a_gpu_is_not_measured_on_the_cpu():
+    def torch(available):
+        return SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: available))
+
+    def jax(platform):
+        return SimpleNamespace(devices=lambda: [SimpleNamespace(platform=platform)])
+
+    for without, having in [
+        ({"torch": torch(False)}, {"torch": torch(True)}),
+        ({"jax": jax("cpu")}, {"jax": jax("gpu")}),
+    ]:
+        devices.require_in_use("gpu", having)
+        devices.require_in_use("cpu", without)
+        with pytest.raises(RuntimeError, match=r"(torch|jax) sees no GPU"):
+            devices.require_in_use("gpu", without)
 
 
 def test_sizes_are_varied_one_at_a_time():
@@ -80,7 +143,8 @@ def test_sizes_are_varied_one_at_a_time():
 
 
 @pytest.mark.parametrize(
-    "argument", ["training.rounds=0", "training.width=0", "estimators.inner_steps=[0]", "limit_seconds=-1"]
+    "argument",
+    ["device=tpu", "training.rounds=0", "training.width=0", "estimators.inner_steps=[0]", "limit_seconds=-1"],
 )
 def test_bad_numbers_are_refused(monkeypatch, capfd, argument):
     monkeypatch.setattr(sys, "argv", ["benchmark", argument])

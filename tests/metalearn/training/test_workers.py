@@ -209,3 +209,10 @@ def test_a_cluster_is_needed(monkeypatch):
     )
     with pytest.raises(ValueError, match="before any other use of TensorFlow"):
         ml.workers.join()
+
+    def in_use(cluster_resolver):
+        raise tf.errors.UnknownError(None, None, "Could not start gRPC server")
+
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", in_use)
+    with pytest.raises(ValueError, match=r"worker 1 cannot listen at b:2 \(Could not .*end the process"):
+        ml.workers.join()
