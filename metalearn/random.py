@@ -10,7 +10,6 @@ by about forty operations a call, which take longer than the generator itself; h
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,6 +18,7 @@ from typing import TypeAlias
 import tensorflow as tf
 
 from metalearn.checks import require_range
+from metalearn.elementary import cos_of_turns, log
 from metalearn.nest import as_type
 from metalearn.types import Seed, Structure
 
@@ -31,9 +31,6 @@ BITS = 24
 
 DOUBLE_BITS = 53
 """Bits of a float64's significand."""
-
-ROOT_HALF = 0x3FE6A09E667F3BCD
-"""The bits of ``sqrt(1/2)`` in float64."""
 
 PHILOX = 1
 """The number of the Philox generator in TensorFlow's operations."""
@@ -194,7 +191,7 @@ def normal(
     else:
         fractions = tf.cast(sample_uniform(both, seed, (0.0, 1.0)), tf.float64)
     radial, angular = tf.unstack(fractions)
-    standard = tf.sqrt(-2.0 * _log(1.0 - radial)) * _cos_of_turns(angular)
+    standard = tf.sqrt(-2.0 * log(1.0 - radial)) * cos_of_turns(angular)
     drawn = as_type(mean, tf.float64) + as_type(deviation, tf.float64) * standard
     # From float64 to float16, TensorFlow rounds twice, through float32, and XLA once.
     return drawn if dtype == tf.float64 else tf.cast(tf.cast(drawn, tf.float32), dtype)
@@ -245,36 +242,6 @@ def sample_normal(
         deviation: standard deviation, at least 0.
     """
     return normal(shape, seed, mean=mean, deviation=deviation)
-
-
-# XLA calls the C library for each float64 number. It vectorises these series, which take a third of the time.
-
-
-def _log(x: tf.Tensor) -> tf.Tensor:
-    """Return the logarithm of float64 numbers ``x = 2^e m``, m from ``sqrt(1/2)`` to ``sqrt(2)``.
-
-    It is ``e log 2 + 2 artanh s`` with ``s = (m - 1) / (m + 1)``; x is positive and not subnormal.
-    """
-    bits, shift = tf.bitcast(x, tf.int64), tf.constant(DOUBLE_BITS - 1, tf.int64)
-    exponent = tf.bitwise.right_shift(bits - ROOT_HALF, shift)
-    m = tf.bitcast(bits - tf.bitwise.left_shift(exponent, shift), tf.float64)
-    s = (m - 1.0) / (m + 1.0)
-    return math.log(2) * tf.cast(exponent, tf.float64) + s * _series(s, [2 / (2 * k + 1) for k in range(11)])
-
-
-def _cos_of_turns(turns: tf.Tensor) -> tf.Tensor:
-    """Return ``cos(2 pi v) = sin(2 pi t)`` with ``t = |v - 1/2| - 1/4``, for float64 v from 0 to 1."""
-    t = tf.abs(turns - 0.5) - 0.25
-    orders = [2 * k + 1 for k in range(11)]
-    return t * _series(t, [(-1) ** (n // 2) * (2 * math.pi) ** n / math.factorial(n) for n in orders])
-
-
-def _series(x: tf.Tensor, coefficients: Sequence[float]) -> tf.Tensor:
-    """Return ``sum_k c_k x^{2k}``."""
-    square, total = tf.square(x), as_type(coefficients[-1], x.dtype)
-    for coefficient in reversed(coefficients[:-1]):
-        total = total * square + coefficient
-    return total
 
 
 def _double_fractions(shape: Shape, seed: Seed) -> tf.Tensor:

@@ -16,6 +16,7 @@ ORDER = (
     "types",
     "checks",
     "nest",
+    "elementary",
     "random",
     "execution",
     "autodiff",

@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 import metalearn
 from experiments.harness.app.application import run_application
@@ -129,9 +130,14 @@ def test_training_commands_work(command, runs, execute, monkeypatch):
     assert "--help" in arguments or any(end in printed for end in ends)
 
 
+def is_plain(rule):
+    return rule._target_ == "metalearn.rules.sgd" and isinstance(rule.learning_rate, float)
+
+
 def test_evaluation_commands_work(runs, execute):
-    """Evaluation commands run on a run of the training commands."""
-    run = min(path for path in (runs / "sinusoid").iterdir() if (path / "evaluation.json").exists())
+    """Evaluation commands run on a run of the training commands that has a constant inner learning rate."""
+    complete = [path.parent for path in (runs / "sinusoid").glob("*/evaluation.json")]
+    run = min(each for each in complete if is_plain(OmegaConf.load(each / "config.yaml").rule))
     found = [line for line in commands() if "experiments.evaluate" in line]
     assert found
     for line in found:

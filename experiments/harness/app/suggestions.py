@@ -17,7 +17,7 @@ from ..config.settings import TAKEN
 from ..config.trust import CONFIGS
 from ..errors import nearest
 
-ADDED = ("task.", "optimizer.", *(f"{section}.task." for section in CHANGES))
+ADDED = ("task.", "optimizer.", *(f"{section}.{name}." for section, name in CHANGES))
 """Beginnings of settings that a constructor may accept, and that no option of a group has."""
 
 GROUPS = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*") if path.is_dir())
@@ -88,8 +88,8 @@ def _known(config: DictConfig, command: str, path: str) -> Iterator[str]:
     composed = [each for each, _ in leaves(plain)]
     yield from (*composed, *plain, *GROUPS)
     possible = [each for each in TAKEN[command] if each.partition(".")[0] in plain]
-    of_tasks = [each for each in possible if each.startswith("task.")]
-    possible += [f"{section}.{each}" for section in CHANGES if section in plain for each in of_tasks]
+    changes = [(section, f"{name}.") for section, name in CHANGES if section in plain]
+    possible += [f"{section}.{each}" for section, of in changes for each in possible if each.startswith(of)]
     for each in dict.fromkeys(possible):
         if each not in composed and _options_with(*each.partition(".")[::2]):
             yield each

@@ -177,9 +177,8 @@ def FewShot(  # noqa: N802 - capitalised like the other sources
             et al. 2016); after a split in ``split("train")`` only.
         reflections: whether the mirror images of a class and of its rotations are additional classes; after a
             split in ``split("train")`` only.
-        distortion: the standard deviation of random affine maps, by which each image of a task is distorted
-            (:func:`metalearn.sources.images.transforms.distorted`), 0 for none; after a split in
-            ``split("train")`` only.
+        distortion: the standard deviation of the random affine maps of images, see
+            :mod:`metalearn.sources.images.transforms`; after a split in ``split("train")`` only.
         split: the numbers of classes for training, validation and test; or the classes of each by name; by
             default 62, 16.5 and 21.5 % of them. The parts are disjoint.
         split_seed: the seed of the split, which uses the order of the SHA-256 of seed and class.
