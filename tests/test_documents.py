@@ -75,7 +75,9 @@ def test_settings_compose(documents):
             if command == "train":
                 settings = {**settings, "label": "maml", "name": "sinusoid"}
             try:
-                config = hydra.compose(command, [f"{key}={value}" for key, value in settings.items()])
+                # The commands add paths.data, which has no default.
+                words = [f"{'++' * (key == 'paths.data')}{key}={value}" for key, value in settings.items()]
+                config = hydra.compose(command, words)
                 if command == "train":
                     schema.check(OmegaConf.to_container(config, resolve=True))
             except Exception as error:
