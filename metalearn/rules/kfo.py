@@ -24,7 +24,7 @@ NAME = "factors"
 
 Factors = dict[str, tf.Tensor]
 
-TIMES = {"left": "ij,ajk->aik", "right": "ij,akj->aki"}
+PRODUCTS = {"left": "ij,ajk->aik", "right": "ij,akj->aki"}
 """Products ``F G`` with the rows, and ``G F'`` with the columns, of each matrix G, as arguments of einsum."""
 
 OUTER = {"left": "aij,akj->ik", "right": "aji,ajk->ik"}
@@ -89,7 +89,7 @@ class kfo(Record, Rule):
         return {
             key: {
                 "moved": tf.nest.map_structure(tf.zeros_like, _identities(parameter)),
-                "last": {side: tf.zeros_like(_matrices(parameter)) for side in TIMES},
+                "last": {side: tf.zeros_like(_matrices(parameter)) for side in PRODUCTS},
             }
             for key, parameter in parameters.items()
         }
@@ -157,9 +157,9 @@ def _squared(side: str, factor: tf.Tensor, like: tf.Tensor) -> Callable[[tf.Tens
     """Return the product of ``F'F``, for a factor F of that side, with matrices like ``like``."""
     if _vectors(factor, like) < factor.shape[0]:
         transposed = tf.transpose(factor)
-        return lambda x: tf.einsum(TIMES[side], transposed, tf.einsum(TIMES[side], factor, x))
+        return lambda x: tf.einsum(PRODUCTS[side], transposed, tf.einsum(PRODUCTS[side], factor, x))
     square = tf.matmul(factor, factor, transpose_a=True)
-    return lambda x: tf.einsum(TIMES[side], square, x)
+    return lambda x: tf.einsum(PRODUCTS[side], square, x)
 
 
 def _gain(side: str, factor: tf.Tensor, gradient: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
@@ -169,8 +169,8 @@ def _gain(side: str, factor: tf.Tensor, gradient: tf.Tensor, last: tf.Tensor) ->
     ``S = G (P R'R)'``, or ``R (S + S')`` with ``S = G' (L'L P)``; ``last`` is the product in brackets.
     """
     if 3 * _vectors(factor, gradient) < factor.shape[0]:
-        return tf.einsum(OUTER[side], tf.einsum(TIMES[side], factor, gradient), last) + tf.einsum(
-            OUTER[side], tf.einsum(TIMES[side], factor, last), gradient
+        return tf.einsum(OUTER[side], tf.einsum(PRODUCTS[side], factor, gradient), last) + tf.einsum(
+            OUTER[side], tf.einsum(PRODUCTS[side], factor, last), gradient
         )
     products = tf.einsum(OUTER[side], gradient, last)
     return tf.matmul(factor, products + tf.transpose(products))

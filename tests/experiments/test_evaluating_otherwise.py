@@ -97,10 +97,14 @@ def test_interrupted_in_the_evaluation_it_says_how_to_go_on(copy, tmp_path, monk
     assert content(copy) == before
 
 
-def test_another_inner_rule_in_the_evaluation(copy, untrained, tmp_path):
+def test_another_inner_rule_in_the_evaluation(copy, untrained, tmp_path, capfd):
     """With a learning rate of 1e-9, the inner step changes the loss by less than 1e-6 of it."""
     first = stored(copy)
+    said = "evaluated with the inner rule changed: learning_rate=1e-09"
     assert run(tmp_path, [*SHORT, "+evaluation.rule.learning_rate=1e-9"]) == 0
+    assert said in capfd.readouterr().out
+    assert run(tmp_path, [*SHORT, "+evaluation.rule.learning_rate=1e-9"]) == 0
+    assert said in capfd.readouterr().out  # printed again from the stored evaluation
     before, after = stored(copy)["mean"]
     assert before == first["mean"][0]
     assert after == pytest.approx(before, rel=1e-6)

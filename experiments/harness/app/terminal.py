@@ -58,13 +58,17 @@ ATTACKED = "@"
 
 
 def evaluation_table(
-    evaluation: ml.Evaluation, metric: str, title: str, statistics: str | None = None
+    evaluation: ml.Evaluation,
+    metric: str,
+    title: str,
+    statistics: str | None = None,
+    rule: dict[str, Any] | None = None,
 ) -> Table:
     """Return the table of query loss and metrics after each number of inner steps, with 95 % intervals.
 
     Where tasks diverged, what fraction did is a column. Of many steps, some have a row. What batch
     normalisation goes by, if there is any, and metrics of attacked queries, ``name@radius``, after the last
-    step, stand below.
+    step, stand below, and the settings of the inner rule that differ from those in training.
     """
     table = Table(title=title, title_justify="left", caption_justify="left")
     tasks = f"{evaluation.num_tasks} held-out tasks (list {evaluation.tasks_hash})"
@@ -74,6 +78,8 @@ def evaluation_table(
         caption = caption.format(evaluation.queries_at_once)
     if statistics is not None:
         caption += f", batch normalisation by statistics={statistics}"
+    if rule:
+        caption += f"\nevaluated with the inner rule changed: {_described(rule)[1:-1]}"
     for name, curve in evaluation.metrics.items():
         if ATTACKED in name:
             caption += f"\n{name}: {_shown(curve.mean)[-1]} ± {_shown(curve.ci95)[-1]}"

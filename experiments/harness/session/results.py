@@ -140,6 +140,7 @@ def restore(trainer: ml.MetaTrainer, state: checkpoints.State) -> None:
 def _keep(folder: Path, evaluation: ml.Evaluation, config: Config, trainer: ml.MetaTrainer) -> None:
     """Write an evaluation into a folder, and print it; diverged losses are null, as JSON has no infinity."""
     place, metric, statistics = RunDirectory(folder), loss_name(config), config["learner"]["statistics"]
+    rule = config["evaluation"].get("rule")
     write_json(
         place.evaluation,
         {
@@ -152,12 +153,13 @@ def _keep(folder: Path, evaluation: ml.Evaluation, config: Config, trainer: ml.M
             "metric": metric,
             "queries_at_once": evaluation.queries_at_once,
             "statistics": statistics,
+            **({"rule": rule} if rule else {}),
             "iteration": trainer.iteration,
             "parameters_digest": digest(trainer.meta),
         },
     )
     write_atomically(place.losses, lambda file: np.savez(file, per_task=evaluation.per_task))
-    console.print(evaluation_table(evaluation, metric, TITLE, statistics))
+    console.print(evaluation_table(evaluation, metric, TITLE, statistics, rule))
 
 
 def _stored(curve: ml.Evaluation | Curve) -> dict[str, list[float | None]]:
@@ -192,5 +194,6 @@ def show(run: RunDirectory, manifest: Config) -> None:
                 for name, curve in stored["metrics"].items()
             },
         )
-        table = evaluation_table(evaluation, str(stored["metric"]), TITLE, stored.get("statistics"))
+        differs = stored.get("statistics"), stored.get("rule")
+        table = evaluation_table(evaluation, str(stored["metric"]), TITLE, *differs)
     console.print(table)

@@ -192,9 +192,9 @@ def FewShot(  # noqa: N802 - capitalised like the other sources
     """
     for name, count, least in (("ways", ways, 2), ("shots", shots, 1), ("queries", queries, 1)):
         require_count(name, count, minimum=least)
-    if distortion:
+    if distortion != 0:
         require_positive("distortion (0 for none)", distortion)
-    arrays = _arrays(images, shots, queries, rotations)
+    arrays = _arrays(images, shots, queries, rotations, distortion)
     parts = _parts(split, len(arrays), split_seed)
     sizes, classes = tuple(map(len, arrays)), tuple(range(len(arrays)))
     forms = rotations, reflections, float(distortion)
@@ -204,7 +204,7 @@ def FewShot(  # noqa: N802 - capitalised like the other sources
 
 
 def _arrays(
-    images: np.ndarray | Sequence[np.ndarray], shots: int, queries: int, rotations: bool
+    images: np.ndarray | Sequence[np.ndarray], shots: int, queries: int, rotations: bool, distortion: float
 ) -> list[np.ndarray]:
     """Return the images of each class; raise TypeError or ValueError for the first invalid one."""
     try:
@@ -236,6 +236,10 @@ def _arrays(
     if rotations and arrays[0].shape[1] != arrays[0].shape[2]:
         raise ValueError(
             f"rotated images have to be square, these are {arrays[0].shape[1:3]}: use rotations=False"
+        )
+    if distortion and min(arrays[0].shape[1:3]) < 2:
+        raise ValueError(
+            f"distorted images need at least 2 x 2 pixels, these are {arrays[0].shape[1:3]}: use distortion=0"
         )
     return arrays
 

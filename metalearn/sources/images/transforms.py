@@ -28,7 +28,7 @@ def distorted(images: tf.Tensor, seed: Seed, deviation: float) -> tf.Tensor:
     Args:
         images: uint8 ``[..., H, W, C]`` with H and W at least 2, of known shape.
         seed: two integers.
-        deviation: at least 0; with 0.1, an image of 28 x 28 pixels is moved by 1.1 pixels on average.
+        deviation: at least 0; with 0.1, an image of 28 x 28 pixels is shifted by about 1 pixel on each axis.
 
     Returns:
         float32, from 0 to 255.

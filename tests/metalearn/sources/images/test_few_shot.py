@@ -127,6 +127,8 @@ def test_the_digest_of_tasks_is_of_images_and_numbers():
         (IMAGES, {"ways": 10}, "ways=10 are more than the 9 classes"),
         (IMAGES, {"ways": 1}, "ways"),
         (IMAGES, {"distortion": -1}, "distortion .0 for none. must be a finite number above 0, got -1"),
+        (IMAGES, {"distortion": None}, "distortion .0 for none. must be a finite number above 0, got None"),
+        (IMAGES[:, :, :1], {"distortion": 0.1}, "distorted images need at least 2 x 2 pixels"),
         (IMAGES, {"shots": 3}, "class 0 has 5 images, but a task needs 3 shots [+] 3 queries"),
         (IMAGES / 255, {}, "class 0 has float64"),
         (IMAGES[..., 0], {}, r"class 0 has uint8 of shape \\(5, 4, 4\\)"),
