@@ -1,11 +1,11 @@
-"""The number of tasks of a meta-batch whose values fit into the processor's cache."""
+"""The number of tasks of a meta-batch whose largest value fits into the processor's cache."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
 from metalearn.execution.choice import resolved
-from metalearn.execution.chunks import bytes_within, size_of_chunk
+from metalearn.execution.chunks import largest_within, size_of_chunk
 from metalearn.inner_loop import inner_loss, inner_start, number_of_tasks, outer_loss, step_number
 from metalearn.types import Meta, Problem, Task
 
@@ -29,4 +29,4 @@ def tasks_at_once(problem: Problem, phi: Meta, tasks: Task) -> int:
         if problem.steps:
             inner_loss(problem, inner.parameters, phi, problem.batch(one, step_number(one, 0)), inner.model)
         outer_loss(problem, inner.parameters, phi, one, inner.model)
-    return size_of_chunk(count, bytes_within(graph))
+    return size_of_chunk(count, largest_within(graph))

@@ -1,7 +1,8 @@
 """Chunks of a meta-batch whose intermediate values fit into the processor's cache.
 
-A loop over all tasks reads and writes the intermediate values of all of them in every operation. If these
-exceed the cache, a task takes up to twice the time.
+An operation on all tasks reads and writes the values of all of them. If a single value of all tasks exceeds
+the cache, a task takes up to twice the time. The sum of all values does not matter as much: the next
+operation needs few of them.
 """
 
 from __future__ import annotations
@@ -13,41 +14,41 @@ import tensorflow as tf
 
 from metalearn.types import Structure
 
-CACHE_BYTES = 7 * 2**18
-"""The largest size of the values of a chunk: most of a second-level cache of 2 MiB."""
+CACHE_BYTES = 2**20
+"""The largest size of a value of a chunk, of all its tasks together: a second-level cache is 1 to 2 MiB."""
 
 FEWEST = 16
 """The smallest number of tasks in a chunk, except one: as XLA compiles them, sums over 5 tasks take more than
 twice the time per task of those over 25 tasks, or over one."""
 
 
-def size_of_chunk(tasks: int, bytes_of_task: int) -> int:
+def size_of_chunk(tasks: int, bytes_of_value: int) -> int:
     """Return how many of T tasks to process together.
 
-    It is T if all tasks take less than twice the size of the cache; else the largest divisor of T that fits
-    into the cache and is at least :data:`FEWEST`; or 1 if :data:`FEWEST` tasks do not fit. It is also T if
-    there is no such divisor, for instance for a prime T, and on a GPU, which processes many tasks in
+    It is T if the largest value of all tasks fits into the cache; else the largest divisor of T for which it
+    fits and that is at least :data:`FEWEST`; or 1 if it does not fit for :data:`FEWEST` tasks. It is also T
+    if there is no such divisor, for instance for a prime T, and on a GPU, which processes many tasks in
     parallel.
 
     It depends only on T and the bytes, so all processors sum a meta-batch in the same order.
 
     Args:
         tasks: T.
-        bytes_of_task: the bytes of the values of a task.
+        bytes_of_value: the bytes of the largest value of a task, see :func:`largest_within`.
     """
-    fit = CACHE_BYTES // max(bytes_of_task, 1)
-    if tasks * bytes_of_task < 2 * CACHE_BYTES or tf.config.list_physical_devices("GPU"):
+    fit = CACHE_BYTES // max(bytes_of_value, 1)
+    if tasks <= fit or tf.config.list_physical_devices("GPU"):
         return tasks
     if fit < FEWEST:
         return 1
     return max((size for size in range(FEWEST, fit + 1) if tasks % size == 0), default=tasks)
 
 
-def bytes_within(graph: tf.Graph) -> int:
-    """Return the bytes of all values with known shapes in a graph, without those in loops."""
+def largest_within(graph: tf.Graph) -> int:
+    """Return the bytes of the largest value with a known shape in a graph, without those in loops."""
     values = [value for operation in graph.get_operations() for value in operation.outputs]
     known = [value for value in values if value.shape.is_fully_defined() and value.dtype.size]
-    return sum(value.shape.num_elements() * value.dtype.size for value in known)
+    return max((value.shape.num_elements() * value.dtype.size for value in known), default=0)
 
 
 def in_chunks(

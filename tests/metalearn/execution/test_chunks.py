@@ -5,14 +5,14 @@ import pytest
 import tensorflow as tf
 
 import metalearn as ml
-from metalearn.execution.chunks import CACHE_BYTES, in_chunks, size_of_chunk
+from metalearn.execution.chunks import CACHE_BYTES, in_chunks, largest_within, size_of_chunk
 
 
 @pytest.mark.parametrize(
-    ("tasks", "bytes_of_task", "size"),
+    ("tasks", "bytes_of_value", "size"),
     [
         (25, 4, 25),  # all fit
-        (25, CACHE_BYTES // 15, 25),  # or nearly so
+        (25, CACHE_BYTES // 25, 25),
         (2500, CACHE_BYTES // 60, 50),  # the largest divisor of what fits
         (2503, CACHE_BYTES // 60, 2503),  # prime
         (170, CACHE_BYTES // 16, 170),  # 10 is too small
@@ -21,8 +21,19 @@ from metalearn.execution.chunks import CACHE_BYTES, in_chunks, size_of_chunk
         (1, 2 * CACHE_BYTES, 1),
     ],
 )
-def test_sizes_divide_the_tasks(tasks, bytes_of_task, size):
-    assert size_of_chunk(tasks, bytes_of_task) == size
+def test_sizes_divide_the_tasks(tasks, bytes_of_value, size):
+    assert size_of_chunk(tasks, bytes_of_value) == size
+
+
+def test_the_size_follows_from_the_largest_value_of_a_task():
+    """The sum of all values of a deep network is large, but each of them is small, so tasks stay together."""
+    with tf.Graph().as_default() as graph:
+        value = tf.zeros([16, 8])
+        for _ in range(100):
+            value = tf.tanh(value)
+        assert largest_within(graph) == 16 * 8 * 4
+        tf.zeros([30, 8])
+        assert largest_within(graph) == 30 * 8 * 4
 
 
 @pytest.mark.parametrize("wrap", ["in_graph", "with_xla"])
@@ -58,8 +69,8 @@ def test_meta_gradients_are_those_of_all_tasks_together(monkeypatch, in_graph):
     phi, tasks = tf.nest.map_structure(tf.constant, (phi, tasks))
     asked = []
 
-    def two(count, bytes_of_task):
-        asked.append((count, bytes_of_task))
+    def two(count, bytes_of_value):
+        asked.append((count, bytes_of_value))
         return 2
 
     estimate = ml.estimators.checkpointed()
@@ -67,6 +78,6 @@ def test_meta_gradients_are_those_of_all_tasks_together(monkeypatch, in_graph):
     monkeypatch.setattr("metalearn.estimators.working_set.size_of_chunk", two)
     parts = in_graph(lambda phi, tasks: estimate(problem, phi, tasks)[0])(phi, tasks)
     tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), whole, parts)
-    ((count, bytes_of_task),) = asked
+    ((count, bytes_of_value),) = asked
     assert count == 6
-    assert 9 * 8 < bytes_of_task < 100 * 8
+    assert bytes_of_value == 3 * 8
