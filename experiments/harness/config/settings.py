@@ -154,7 +154,7 @@ SETTINGS: dict[str, Setting] = {
     "model.reduce": Setting(one_of("stride", "pool"), "how a block halves the image"),
     "model.output": Setting(one_of("glorot_uniform", "zeros"), "where the last kernel starts"),
     "model.activation": Setting(kinds.TEXT, "of the hidden layers, a name that Keras knows"),
-    "model.context": Setting(kinds.COUNT, "number of context parameters, appended to the input"),
+    "model.context": Setting(kinds.COUNT, "number of context parameters"),
     "model.dtype": Setting(optional(kinds.TEXT), "of parameters and arithmetic; null for Keras' floatx"),
     "rule.learning_rate": Setting(_LEARNABLE, "of the inner steps"),
     "rule.adapted": Setting(kinds.SWITCH, "move the learned matrices in the inner loop, too"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 
@@ -56,6 +56,31 @@ def conv4(
     References: Vinyals et al. (2016), "Matching Networks for One Shot Learning", section 4.1; Finn, Abbeel
     and Levine (2017), "Model-Agnostic Meta-Learning", section 5.2.
     """
+    return build_conv4(image, ways, filters, reduce, output, dtype, "conv4", {})
+
+
+def build_conv4(
+    image: Sequence[int],
+    ways: int,
+    filters: int,
+    reduce: str,
+    output: str,
+    dtype: str | None,
+    name: str,
+    modulations: Mapping[int, keras.layers.Layer],
+) -> keras.Model:
+    """Build the network, with additional layers between normalisation and ReLU of some blocks.
+
+    Args:
+        image: see :func:`conv4`, as all arguments up to ``dtype``.
+        ways: likewise.
+        filters: likewise.
+        reduce: likewise.
+        output: likewise.
+        dtype: likewise.
+        name: the model's name.
+        modulations: additional layers by the number of the block, from 0.
+    """
     _require(image, ways, filters, reduce, output)
     strides = 2 if reduce == "stride" else 1
     layers: list[keras.layers.Layer] = [keras.Input(tuple(image), dtype=dtype)]
@@ -63,6 +88,7 @@ def conv4(
         layers += [
             Conv2D(filters, 3, strides, "same", name=f"conv_{block}", dtype=dtype),
             BatchNormalization(name=f"norm_{block}", dtype=dtype),
+            *([modulations[block]] if block in modulations else []),
             keras.layers.ReLU(name=f"relu_{block}", dtype=dtype),
         ]
         if reduce == "pool":
@@ -72,7 +98,7 @@ def conv4(
         flat(name="features", dtype=dtype),
         Dense(ways, kernel_initializer=output, name="output", dtype=dtype),
     ]
-    return keras.Sequential(layers, name="conv4")
+    return keras.Sequential(layers, name=name)
 
 
 def _require(image: Sequence[int], ways: int, filters: int, reduce: str, output: str) -> None:
