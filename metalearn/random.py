@@ -38,14 +38,17 @@ PHILOX = 1
 SCRAMBLING_KEY = 0x02461E293EC8F720
 """The key with which TensorFlow scrambles seeds (``stateless_random_ops.cc``)."""
 
-_share: ContextVar[tuple[int, int]] = ContextVar("share", default=(0, 1))
-"""The index and the number of the equal shares of a meta-batch, for the program that is being built."""
+_share: ContextVar[tuple[int, int, int]] = ContextVar("share", default=(0, 1, 1))
+"""Index and number of the equal shares of a meta-batch, and meta-batches, for the program being built."""
 
 
 @contextmanager
-def of_share(index: int, count: int) -> Iterator[None]:
-    """Within the context, build programs for share ``index`` of ``count`` equal shares of a meta-batch."""
-    token = _share.set((index, count))
+def of_share(index: int, count: int, batches: int = 1) -> Iterator[None]:
+    """Within the context, build programs for share ``index`` of ``count`` equal shares of a meta-batch.
+
+    Draws have the shares of ``batches`` meta-batches, one after the other.
+    """
+    token = _share.set((index, count, batches))
     try:
         yield
     finally:
@@ -62,10 +65,10 @@ def by_task(draw: Callable[[int], Structure], tasks: int, axis: int = 0) -> Stru
         tasks: T, the number of tasks of this process.
         axis: the axis of tasks in the result of ``draw``.
     """
-    index, count = _share.get()
+    index, count, batches = _share.get()
     if count == 1:
         return draw(tasks)
-    places = tf.range(index * tasks, (index + 1) * tasks)
+    places = tf.reshape(tf.reshape(tf.range(count * tasks), [batches, count, -1])[:, index], [-1])
     return tf.nest.map_structure(lambda leaf: tf.gather(leaf, places, axis=axis), draw(count * tasks))
 
 

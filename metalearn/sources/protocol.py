@@ -23,6 +23,8 @@ class Source(Protocol):
       three.
     - ``fingerprint(seed, tasks)``: bytes that identify a draw at a lower cost than ``sample(seed, tasks)``,
       for the digest of a long list of evaluation tasks.
+    - ``divisible``: True if ``sample`` makes its draws with :func:`metalearn.random.by_task`, so that each
+      of several workers computes its own tasks only; False by default.
     - ``prefetch``: the number of draws to make in advance, see :func:`metalearn.sources.prefetched`.
     """
 
@@ -48,6 +50,11 @@ def runs_in_graph(source: Any) -> bool:
 def is_constant(source: Any) -> bool:
     """Return whether a source declares that ``sample`` returns the same task for every seed."""
     return bool(getattr(source, "constant", False))
+
+
+def is_divisible(source: Any) -> bool:
+    """Return whether a source can draw a share of a meta-batch without the rest."""
+    return bool(getattr(source, "divisible", False))
 
 
 def describe(source: Any) -> str:

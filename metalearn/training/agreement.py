@@ -28,12 +28,6 @@ def copies(structure: Any) -> Any:
     return tf.nest.map_structure(lambda leaf: tf.broadcast_to(leaf[:1], leaf.shape), structure)
 
 
-def alike(block: Task, carried: Carried) -> tuple[Task, Carried]:
-    """Return a block ``[stored, T, ...]`` of copies of its first task, and copies of its first inner loop."""
-    tasks = tf.nest.map_structure(lambda leaf: tf.broadcast_to(leaf[:1, :1], leaf.shape), block)
-    return tasks, carried._replace(inner=copies(carried.inner))
-
-
 def disagreement(
     gradient: Meta, estimate: Callable[..., Meta], posed: Posed, tasks: Task, carried: Carried
 ) -> float:

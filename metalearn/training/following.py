@@ -19,7 +19,7 @@ class Order(NamedTuple):
     Attributes:
         iterations: the number of iterations; 0 for the end of the training.
         keep: whether the updates are kept.
-        alike: whether all tasks are copies of the block's first task.
+        alike: whether all tasks are copies of one task.
     """
 
     iterations: int

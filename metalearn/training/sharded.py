@@ -86,7 +86,7 @@ class Sharded:
     def _trace_find(self, block: Task, iteration: tf.Tensor, carried: Carried) -> tuple[Vectors, Any, Any]:
         """Return the results for this worker's tasks, with its means as vectors."""
         tasks = self._program.tasks(block, iteration)
-        found = self._program.find(_part(tasks, self._workers), iteration, carried)
+        found = self._program.find(tasks, iteration, carried)
         shared = found._replace(inner=(), estimator=())
         self._like = tf.nest.map_structure(tf.TensorSpec.from_tensor, shared)
         vectors: dict[str, list[tf.Tensor]] = {}

@@ -18,7 +18,7 @@ from metalearn.problems.learner import Learner
 from metalearn.problems.second_derivatives import SecondDerivatives, check_second_derivatives
 from metalearn.sources import Source, as_source
 from metalearn.training import carrying
-from metalearn.training.agreement import alike, disagreement
+from metalearn.training.agreement import copies, disagreement
 from metalearn.training.blocks import Blocks
 from metalearn.training.calling import Call, Callback, watching
 from metalearn.training.carrying import Carry
@@ -107,7 +107,7 @@ class MetaTrainer:
         self.learner, self.tasks, self.optimizer = learner, as_source(tasks), optimizer
         self.meta_batch_size, self.seed, self.iteration = meta_batch_size, seed, 0
         self.last_gradient: Meta | None = None
-        self._blocks = Blocks(self.tasks, meta_batch_size, seed)
+        self._blocks = Blocks(self.tasks, meta_batch_size, seed, self._workers)
         example, one = self._blocks.example(), self._blocks.one()
         reported = learner.require_fit(one)
         meta = learner.initialize(seed)
@@ -271,7 +271,7 @@ class MetaTrainer:
     def _arguments(self, order: Order) -> tuple[Any, ...]:
         block, carried = self._blocks.of(self.iteration // self._blocks.length), self._carried
         if order.alike:
-            block, carried = alike(block, carried)
+            block, carried = self._blocks.copies(), carried._replace(inner=copies(carried.inner))
         numbers = [tf.constant(each) for each in (self.iteration, order.iterations, order.keep)]
         return block, *numbers, carried
 
@@ -287,7 +287,7 @@ class MetaTrainer:
             return
         outcome = self._call(order := Order(1, keep=False, alike=True))
         block, *_, carried = self._arguments(order)
-        tasks = tf.nest.map_structure(lambda leaf: leaf[0], block)
+        tasks = tf.nest.map_structure(lambda leaf: tf.repeat(leaf[0, :1], self.meta_batch_size, 0), block)
         carried = carried._replace(estimator=own(carried, self._workers).estimator)
         estimate = functools.partial(self._program.gradient, iteration=tf.constant(self.iteration))
         posed = self.learner.posed(self.meta, tasks, (self.seed, 0))

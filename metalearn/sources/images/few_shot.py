@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from metalearn.checks import require_count, require_positive
-from metalearn.random import split_seed
+from metalearn.random import by_task, split_seed
 from metalearn.sources.distinct import draw_distinct
 from metalearn.sources.images.transforms import TURNS, distorted, turned
 from metalearn.sources.leaves import digest_of, fingerprint, joined
@@ -50,6 +50,8 @@ class Episodes:
     distortion: float
     parts: dict[str, tuple[int, ...]]
 
+    divisible = True
+
     def sample(self, seed: Seed, tasks: int) -> Task:
         """Draw tasks as a pure function of the seed, eagerly or in a graph.
 
@@ -65,7 +67,7 @@ class Episodes:
         Raises:
             ValueError: if ``tasks`` is not a positive integer.
         """
-        chosen, forms, rows = self._rows(seed, tasks)
+        chosen, forms, rows = by_task(lambda count: self._rows(seed, count), tasks)
         images = tf.gather(self.images, rows)  # uint8 [T, ways, examples, H, W, C]
         if self.rotations:
             images = turned(images, forms % TURNS)

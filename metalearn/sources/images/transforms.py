@@ -7,7 +7,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from metalearn.random import sample_normal
+from metalearn.random import by_task, sample_normal
 from metalearn.types import Seed
 
 TURNS = 4
@@ -26,7 +26,7 @@ def distorted(images: tf.Tensor, seed: Seed, deviation: float) -> tf.Tensor:
     This includes small rotations, translations, shears and changes of size.
 
     Args:
-        images: uint8 ``[..., H, W, C]`` with H and W at least 2, of known shape.
+        images: uint8 ``[T, ..., H, W, C]`` with H and W at least 2, of known shape.
         seed: two integers.
         deviation: at least 0; with 0.1, an image of 28 x 28 pixels is shifted by about 1 pixel on each axis.
 
@@ -34,11 +34,12 @@ def distorted(images: tf.Tensor, seed: Seed, deviation: float) -> tf.Tensor:
         float32, from 0 to 255.
     """
     height, width, channels = images.shape[-3:]
-    count = math.prod(images.shape[:-3])
+    tasks, count = images.shape[0], math.prod(images.shape[:-3])
     half = np.array([height - 1, width - 1], np.float32)[:, None] / 2.0
     axes = [np.linspace(-1.0, 1.0, size, dtype=np.float32) for size in (height, width)]
     grid = np.reshape(np.meshgrid(*axes, indexing="ij"), [2, height * width])
-    entries = deviation * tf.clip_by_value(sample_normal([count, 2, 3], seed), -LARGEST, LARGEST)
+    normal = by_task(lambda drawn: sample_normal([drawn, count // tasks, 2, 3], seed), tasks)
+    entries = deviation * tf.clip_by_value(tf.reshape(normal, [count, 2, 3]), -LARGEST, LARGEST)
     moved = tf.matmul(half * entries, np.concatenate([grid, np.ones_like(grid[:1])]))  # [count, 2, H W]
     place = tf.clip_by_value(half * (1.0 + grid) + moved, 0.0, 2.0 * half)
     corner = tf.minimum(tf.cast(place, tf.int32), np.array(2.0 * half - 1.0, np.int32))

@@ -5,7 +5,9 @@ import pytest
 import tensorflow as tf
 
 import metalearn as ml
+from metalearn.sources.images import few_shot
 from metalearn.training.blocks import Blocks
+from metalearn.training.workers import Workers
 
 MIB = 2**20
 
@@ -35,7 +37,7 @@ class Images:
 def test_iterations_of_a_block_are_those_that_64_mb_hold(size, tasks, length):
     """A block has as many iterations as 64 MB hold, from 1 to 250, which is known before it is drawn."""
     source = Images(size)
-    blocks = Blocks(source, tasks, seed=3)
+    blocks = Blocks(source, tasks, seed=3, workers=Workers())
     assert blocks.length == blocks.stored == length
     assert max(source.draws) <= 3
     source.draws.clear()
@@ -49,8 +51,50 @@ def test_iterations_of_a_block_are_those_that_64_mb_hold(size, tasks, length):
 
 def test_a_constant_source_is_drawn_once_and_holds_one_iteration():
     source = Images(100 * MIB, constant=True)
-    blocks = Blocks(source, 1, seed=3)
+    blocks = Blocks(source, 1, seed=3, workers=Workers())
     source.draws.clear()
     for iteration in (0, 249, 250, 700):
         assert blocks.at(iteration).support.shape == (1, 2)
     assert (source.draws, blocks.length, blocks.stored) == ([1], 250, 1)
+
+
+def characters():
+    """Return a source of images that uses all kinds of random numbers it has."""
+    images = np.random.default_rng(0).integers(0, 255, (5, 4, 6, 6, 1)).astype(np.uint8)
+    return ml.tasks.FewShot(images, 2, 1, 2, rotations=True, reflections=True, distortion=0.1)
+
+
+def numbers():
+    """Return a source outside of the graph."""
+    return ml.tasks.from_function(
+        lambda seed, tasks: 2 * (np.random.default_rng([*seed]).normal(size=(tasks, 1)),)
+    )
+
+
+@pytest.mark.parametrize("make", [characters, numbers, ml.tasks.Sinusoid])
+def test_each_worker_has_its_share_of_every_iteration(make):
+    """Workers have equal parts of each meta-batch; the tasks of an iteration are those of all workers."""
+    whole = Blocks(make(), 6, seed=3, workers=Workers())
+    for index in range(3):
+        blocks = Blocks(make(), 6, seed=3, workers=Workers(index, 3))
+        for one, all_tasks in zip(*map(tf.nest.flatten, (blocks.of(1), whole.of(1))), strict=True):
+            np.testing.assert_array_equal(one, all_tasks[:, 2 * index : 2 * index + 2])
+        tf.nest.map_structure(np.testing.assert_array_equal, blocks.at(7), whole.at(7))
+        copies = tf.nest.flatten(blocks.copies())
+        assert all(leaf.shape[:2] == (blocks.stored, 2) for leaf in copies)
+        tf.nest.map_structure(
+            lambda leaf: np.testing.assert_array_equal(leaf, leaf[:1, :1] + 0 * leaf), copies
+        )
+
+
+def test_a_worker_transforms_its_own_images_only(monkeypatch):
+    """The images of other workers' tasks are not turned, mirrored or distorted."""
+    shapes = []
+    original = few_shot.distorted
+    monkeypatch.setattr(
+        few_shot, "distorted", lambda images, *rest: shapes.append(images.shape[0]) or original(images, *rest)
+    )
+    blocks = Blocks(characters(), 6, seed=3, workers=Workers(1, 3))
+    shapes.clear()
+    blocks.of(0)
+    assert shapes == [2 * blocks.stored]
