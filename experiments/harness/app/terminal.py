@@ -36,7 +36,7 @@ def brief(config: dict[str, Any], trainer: ml.MetaTrainer, place: str) -> None:
     for section in ("task", *learner, "optimizer", "training"):
         table.add_row(cell(section, "bold"), cell(_described(config[section])))
     number = os.environ.get("TF_NUM_INTRAOP_THREADS", "0")
-    threads = {"0": "threads on all cores", "1": "one thread for each operation"}.get(number, f"{number} threads")
+    threads = {"0": "threads on all cores", "1": "one thread an operation"}.get(number, f"{number} threads")
     trainer.build()
     compiler = "XLA" if trainer.jit_compile else "TensorFlow's graphs"
     table.add_row("[bold]program", f"tasks {trainer.mapping}, compiled with {compiler}, {threads}")
