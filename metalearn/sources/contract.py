@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from metalearn.checks import require_count
 from metalearn.nest import epsilon, label, names
-from metalearn.sources.protocol import describe, is_constant, runs_in_graph
+from metalearn.random import of_share
+from metalearn.sources.protocol import describe, is_constant, is_divisible, runs_in_graph
 from metalearn.types import Structure, Task
 
 Returned = TypeVar("Returned")
@@ -126,7 +127,8 @@ def check_sampler(source: Any) -> None:
     seeds that differ in either number have to differ, unless the source is ``constant``; and eager execution
     has to agree with the graph. This detects samplers with their own generator (a NumPy generator is traced
     once and always returns the same tasks), stateful operations such as ``tf.random.normal``, and samplers
-    that ignore the seed. A few tasks are drawn for each of a few seeds.
+    that ignore the seed. A share of the tasks of a ``divisible`` source has to be a part of the
+    whole. A few tasks are drawn for each of a few seeds.
 
     Raises:
         ValueError: naming the violated condition and the remedy.
@@ -154,6 +156,8 @@ def check_sampler(source: Any) -> None:
     if inside:
         eager = source.sample(SEEDS[0], tasks)
         _require_agreement(name, eager, first)
+        if is_divisible(source):
+            _require_shares(source, eager)
 
 
 @_once_a_value
@@ -210,19 +214,34 @@ def _require_dependence(name: str, first: list[np.ndarray], draw: Callable[..., 
 def _require_agreement(name: str, eager: Structure, graph: list[np.ndarray]) -> None:
     """Raise ValueError if eager execution and the graph return different tasks, up to rounding."""
     for leaf, left, right in zip(names(eager), tf.nest.flatten(eager), graph, strict=True):
-        left = np.asarray(left)
-        same = left.shape == right.shape and left.dtype == right.dtype
-        if same and left.dtype.kind == "f":
-            largest = np.max(np.abs(left), initial=0.0, where=np.isfinite(left))
-            tolerance = epsilon(tf.as_dtype(left.dtype)) ** 0.5 * largest
-            same = np.allclose(left, right, rtol=0, atol=tolerance, equal_nan=True)
-        elif same:
-            same = np.array_equal(left, right)
-        if not same:
+        if not _close(np.asarray(left), right):
             raise ValueError(
                 f"{name} draws another {label(leaf)} in a graph than eagerly with the same seed: part of it "
                 f"comes from a generator of Python or NumPy: {REMEDY}"
             )
+
+
+def _require_shares(source: Any, whole: Structure) -> None:
+    """Raise ValueError if the second of three workers does not draw the second of three tasks."""
+    with of_share(1, CHECKED_TASKS):
+        share = source.sample(SEEDS[0], 1)
+    for leaf, left, right in zip(names(whole), tf.nest.flatten(whole), tf.nest.flatten(share), strict=True):
+        if not _close(np.asarray(left)[1:2], np.asarray(right)):
+            raise ValueError(
+                f"{describe(source)} declares divisible=True, but a worker draws another {label(leaf)} than "
+                "one process: make all draws with metalearn.random.by_task, or leave divisible out"
+            )
+
+
+def _close(left: np.ndarray, right: np.ndarray) -> bool:
+    """Return whether two arrays of one shape and type are equal up to rounding."""
+    if left.shape != right.shape or left.dtype != right.dtype:
+        return False
+    if left.dtype.kind != "f":
+        return np.array_equal(left, right)
+    largest = np.max(np.abs(left), initial=0.0, where=np.isfinite(left))
+    tolerance = epsilon(tf.as_dtype(left.dtype)) ** 0.5 * largest
+    return np.allclose(left, right, rtol=0, atol=tolerance, equal_nan=True)
 
 
 def _equal(left: list[np.ndarray], right: list[np.ndarray]) -> bool:

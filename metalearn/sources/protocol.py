@@ -23,8 +23,9 @@ class Source(Protocol):
       three.
     - ``fingerprint(seed, tasks)``: bytes that identify a draw at a lower cost than ``sample(seed, tasks)``,
       for the digest of a long list of evaluation tasks.
-    - ``divisible``: True if ``sample`` makes its draws with :func:`metalearn.random.by_task`, so that each
-      of several workers computes its own tasks only; False by default.
+    - ``divisible``: True if ``sample`` runs in the graph and makes all draws with
+      :func:`metalearn.random.by_task`, so that each of several workers computes its own tasks only; False by
+      default.
     - ``prefetch``: the number of draws to make in advance, see :func:`metalearn.sources.prefetched`.
     """
 

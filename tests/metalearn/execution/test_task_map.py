@@ -8,6 +8,7 @@ import tensorflow as tf
 import metalearn as ml
 from metalearn.execution import task_map
 from metalearn.execution.choice import NotVectorizableError
+from metalearn.execution.compiled import Compiled
 from metalearn.execution.task_map import map_tasks
 
 LAYERS = keras.layers
@@ -212,3 +213,16 @@ def test_bits_do_not_depend_on_how_many_tasks_are_worked_on_at_once(monkeypatch,
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[2])
     assert np.abs(found[0]).max() > 1e-3
+
+
+def test_groups_are_not_compiled_with_xla(monkeypatch):
+    """Under XLA, which would compile the function once for each task of a group, tasks are not grouped."""
+    groups = []
+    original = task_map._side_by_side
+    monkeypatch.setattr(task_map, "_side_by_side", lambda *given: groups.append(True) or original(*given))
+    tasks = tf.reshape(tf.range(6.0), [6, 1])
+    for jit_compile in (False, True):
+        groups.clear()
+        squared = Compiled(lambda x: map_tasks(tf.square, x), "sequential", jit_compile)
+        np.testing.assert_array_equal(squared(tasks), tasks.numpy() ** 2)
+        assert bool(groups) != jit_compile

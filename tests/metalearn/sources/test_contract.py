@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import metalearn as ml
-from metalearn.random import normal, split_seed
+from metalearn.random import by_task, normal, split_seed
 from metalearn.sources import check_sampler, spec, task_bytes
 from metalearn.sources.protocol import Source
 
@@ -185,3 +185,14 @@ def test_equal_values_are_checked_once_and_objects_each():
     for _ in range(2):
         with pytest.raises(ValueError, match="has to return"):
             ml.tasks.check_sampler(impure())
+
+
+def test_a_share_has_to_be_that_of_the_whole():
+    """A source that says it is divisible without drawing by task would give all workers equal tasks."""
+    check_sampler(
+        Sampler(lambda seed, tasks: task(by_task(lambda n: normal([n, 4, 1], seed), tasks)), divisible=True)
+    )
+    with pytest.raises(
+        ValueError, match=r"divisible=True, but a worker draws another support/inputs .*by_task"
+    ):
+        check_sampler(Sampler(pure, divisible=True))
