@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import hydra
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
@@ -207,6 +208,8 @@ def _find_plugins() -> None:
     sweepers = importlib.import_module("hydra_plugins.metalearn_sweepers")
     for sweeper in (sweepers.GridSweeper, sweepers.OptunaSweeper):
         Plugins.instance().register(sweeper)  # which may have looked for plugins before
+    # Where hydra-optuna-sweeper is installed, it has a page of the same name, and Hydra rejects both.
+    ConfigStore.instance().repo.get("hydra", {}).get("sweeper", {}).pop("optuna.yaml", None)
     known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     missing = [path for path in (*root, plugins) if path not in known]
     os.environ["PYTHONPATH"] = os.pathsep.join([*filter(None, known), *missing])

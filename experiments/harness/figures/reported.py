@@ -36,7 +36,8 @@ def metrics(history: History, evaluation: Evaluation, window: int, milliseconds:
         tidy(training, f"{name} while meta-training", "meta-iteration", f"query {name}{averaged}")
         if milliseconds:
             minutes = milliseconds / 60_000
-            above = training.secondary_xaxis("top", (lambda x, m=minutes: x * m, lambda x, m=minutes: x / m))
+            scales = (lambda x, m=minutes: x * m, lambda x, m=minutes: x / m)
+            above = training.secondary_xaxis("top", functions=scales)
             above.set_xlabel("minutes of training", fontsize=9)
             above.tick_params(labelsize=8)
         low, high = curve.mean - curve.ci95, curve.mean + curve.ci95

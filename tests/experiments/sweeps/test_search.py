@@ -5,6 +5,7 @@ import json
 import numpy as np
 import optuna
 import pytest
+from hydra.core.config_store import ConfigStore
 
 from experiments.harness.sweeps import search
 from experiments.harness.sweeps.execution import Results
@@ -124,3 +125,11 @@ def test_bad_input_is_said_before_any_trial_starts(tmp_path, capfd, arguments, n
     assert all(word in captured.err for word in named), captured.err
     assert "Traceback" not in captured.err
     assert not (tmp_path / "sinusoid").exists()
+
+
+def test_a_page_of_another_package_with_the_same_name_is_ignored(tmp_path, capfd):
+    """Searches work where ``hydra-optuna-sweeper`` is installed, whose page Hydra would merge with ours."""
+    node = {"defaults": [{"sampler": "tpe"}], "_target_": "of.another.package"}
+    ConfigStore.instance().store("optuna", node, "hydra/sweeper", provider="optuna_sweeper")
+    assert run(tmp_path, [*SEARCH]) == 2
+    assert "nothing to search" in capfd.readouterr().err
