@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import lzma
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -23,8 +25,11 @@ LARGEST = 2**34
 LARGEST_IMAGE = 2**26
 """Largest number of bytes of the file of an image, and of a list of classes."""
 
-Named = tuple[str, bytes]
-"""The class of an image, and its file."""
+DAMAGED = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+"""Errors of reading zip files that are damaged, encrypted or compressed in ways that Python lacks."""
+
+Named = tuple[str, str, bytes]
+"""The class of an image, the name of its file for messages, and its content."""
 
 
 def from_zips(paths: Iterable[Path]) -> Iterator[Named]:
@@ -48,8 +53,8 @@ def from_zips(paths: Iterable[Path]) -> Iterator[Named]:
                                 f"{LARGEST_IMAGE}"
                             )
                         seen.add(inside)
-                        yield str(Path(inside).parent), archive.read(member)
-        except (OSError, zipfile.BadZipFile, EOFError, RuntimeError) as error:
+                        yield str(Path(inside).parent), f"{path}: {name}", archive.read(member)
+        except DAMAGED as error:
             raise UsageError(f"{path} cannot be read ({error}): fetch it again") from error
 
 
@@ -66,7 +71,7 @@ def from_folder(place: Path) -> Iterator[Named]:
             label = str(path.parent.relative_to(place))
             if label == ".":
                 raise UsageError(f"{path} is in no folder of a class: move it to {place}/<class>/{path.name}")
-            yield label, read_bytes(path, LARGEST_IMAGE)
+            yield label, str(path), read_bytes(path, LARGEST_IMAGE)
 
 
 def from_npz(path: Path, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
@@ -81,7 +86,7 @@ def from_npz(path: Path, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
     """
     try:
         found = arrays.read(path)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise UsageError(
             f"{path} cannot be read ({error}): write it by numpy.savez, an array a class"
         ) from error
@@ -128,12 +133,15 @@ def decoded(
     """
     found: dict[str, list[np.ndarray]] = {}
     total = 0
-    for label, content in images:
+    for label, name, content in images:
         try:
             with Image.open(io.BytesIO(content)) as opened:
                 image = opened.convert("L" if channels == 1 else "RGB")
-        except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise UsageError(f"{what}: an image of class {label} cannot be read: {error}") from error
+        except Exception as error:  # Pillow raises errors of many types for damaged files
+            reason = "it is no image" if isinstance(error, UnidentifiedImageError) else error
+            raise UsageError(
+                f"{what}: an image of class {label} cannot be read ({reason}): replace {name}, or remove it"
+            ) from error
         if image.size != (size, size):
             image = image.resize((size, size), Image.Resampling.LANCZOS)
         array = np.asarray(image).reshape(size, size, channels)

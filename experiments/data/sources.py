@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -158,7 +157,7 @@ def _glyphs(seed: int) -> dict[str, np.ndarray]:
     try:
         stored = arrays.read(path)
         return dict(zip(stored["letters"].tolist(), stored["images"], strict=True))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, UsageError):  # not there, damaged
+    except (*reading.DAMAGED, KeyError, UsageError):  # not there, damaged
         images, letters = drawing.draw(seed)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

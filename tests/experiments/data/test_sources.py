@@ -60,6 +60,15 @@ def test_a_damaged_file_is_named(omniglots):
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(UsageError, match=r"images_evaluation\.zip cannot be read .*fetch it again"):
         omniglot(str(omniglots))
+    kinds = (zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2)
+    for kind in kinds:  # bytes in the middle are damaged, and what is compressed there
+        with zipfile.ZipFile(path, "w", kind) as archive:
+            archive.writestr("images_evaluation/Latin/a/1.png", np.random.default_rng(0).bytes(999))
+        content = bytearray(path.read_bytes())
+        content[100:600] = bytes(500)
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match=r"images_evaluation\.zip cannot be read .*fetch it again"):
+            omniglot(str(omniglots))
 
 
 @pytest.fixture
@@ -150,7 +159,12 @@ def test_a_folder_with_one_image_is_named(images):
 @pytest.mark.parametrize(
     ("path", "content", "named"),
     [
-        ("owl/9.png", b"no image", "an image of class owl cannot be read"),
+        (
+            "owl/9.png",
+            b"no image",
+            r"an image of class owl cannot be read .it is no image.: replace .*owl/9\.png",
+        ),
+        ("owl/9.png", picture(0)[:36] + b"\5" + picture(0)[37:], r"cannot be read .broken PNG.*owl/9\.png"),
         ("9.png", b"", r"9\.png is in no folder of a class: move it"),
     ],
 )
@@ -158,6 +172,23 @@ def test_images_that_cannot_be_read_are_named(images, path, content, named):
     (images / path).write_bytes(content)
     with pytest.raises(UsageError, match=named):
         folder(str(images), ways=2, shots=1, queries=1, size=8)
+
+
+def encrypted(content):
+    """Return a zip file whose entries are marked as encrypted."""
+    marked = bytearray(content)
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = -1
+        while (start := content.find(signature, start + 1)) >= 0:
+            marked[start + flags] |= 1
+    return bytes(marked)
+
+
+def test_an_encrypted_file_is_named(tmp_path):
+    np.savez(tmp_path / "set.npz", cat=np.zeros((2, 4, 4, 3), np.uint8))
+    (tmp_path / "set.npz").write_bytes(encrypted((tmp_path / "set.npz").read_bytes()))
+    with pytest.raises(UsageError, match=r"set\.npz cannot be read .*encrypted"):
+        folder(str(tmp_path / "set.npz"), size=4)
 
 
 def test_glyphs_are_drawn_once(tmp_path, monkeypatch):
@@ -184,6 +215,7 @@ def test_glyphs_are_drawn_once(tmp_path, monkeypatch):
         lambda: np.savez_compressed(
             path, letters=np.array(["A"]), images=np.zeros((1, 20, 4, 4, 1), np.uint8)
         ),
+        lambda: path.write_bytes(encrypted(path.read_bytes())),
     )
     for number, damage in enumerate(damages):
         damage()
@@ -193,7 +225,7 @@ def test_glyphs_are_drawn_once(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
     sources._glyphs.cache_clear()
     glyphs(ways=3)
-    assert len(drawn) == 4
+    assert len(drawn) == 5
     sources._glyphs.cache_clear()
 
 
