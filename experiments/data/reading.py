@@ -28,6 +28,9 @@ LARGEST_IMAGE = 2**26
 DAMAGED = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 """Errors of reading zip files that are damaged, encrypted or compressed in ways that Python lacks."""
 
+HIDDEN = (".", "__MACOSX")
+"""The beginnings of the names of files and folders that operating systems add, which are not read."""
+
 Named = tuple[str, str, bytes]
 """The class of an image, the name of its file for messages, and its content."""
 
@@ -46,7 +49,7 @@ def from_zips(paths: Iterable[Path]) -> Iterator[Named]:
                 for member in sorted(archive.infolist(), key=lambda member: member.filename):
                     name = member.filename
                     inside = name.partition("/")[2]  # the first folder has the name of the file
-                    if name.lower().endswith(KINDS) and inside not in seen:
+                    if _is_image(Path(name)) and inside not in seen:
                         if member.file_size > LARGEST_IMAGE:
                             raise UsageError(
                                 f"{path}: {name} has {member.file_size} bytes; an image may have at most "
@@ -67,11 +70,16 @@ def from_folder(place: Path) -> Iterator[Named]:
     if not place.is_dir():
         raise UsageError(f"{place} is no folder: give one with a folder of images for each class")
     for path in sorted(place.rglob("*")):
-        if path.suffix.lower() in KINDS and path.is_file():
+        if _is_image(path.relative_to(place)) and path.is_file():
             label = str(path.parent.relative_to(place))
             if label == ".":
                 raise UsageError(f"{path} is in no folder of a class: move it to {place}/<class>/{path.name}")
             yield label, str(path), read_bytes(path, LARGEST_IMAGE)
+
+
+def _is_image(path: Path) -> bool:
+    """Return whether a path within a set has the ending of an image and is not hidden."""
+    return path.suffix.lower() in KINDS and not any(part.startswith(HIDDEN) for part in path.parts)
 
 
 def from_npz(path: Path, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
