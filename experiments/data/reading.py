@@ -132,7 +132,7 @@ def decoded(
     Args:
         images: files by class.
         size: of a side; images are resized by Lanczos' filter.
-        channels: 1 for grey, 3 for colours.
+        channels: 1 for grey, 3 for colours; what is transparent is white.
         invert: whether black becomes white: ink is 255 then.
         what: name of the set, for messages.
 
@@ -144,7 +144,7 @@ def decoded(
     for label, name, content in images:
         try:
             with Image.open(io.BytesIO(content)) as opened:
-                image = opened.convert("L" if channels == 1 else "RGB")
+                image = _opaque(opened).convert("L" if channels == 1 else "RGB")
         except Exception as error:  # Pillow raises errors of many types for damaged files
             reason = "it is no image" if isinstance(error, UnidentifiedImageError) else error
             raise UsageError(
@@ -162,3 +162,19 @@ def decoded(
     if not found:
         raise UsageError(f"{what} holds no images ({', '.join(KINDS)})")
     return {label: np.stack(found[label]) for label in sorted(found)}
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Return an image on white, with greys of 16 bits as 8 bits: Pillow would clip them, and drop the alpha.
+
+    Raises:
+        ValueError: if pixels have 32 bits, whose range is unknown.
+    """
+    if image.mode in ("I", "F"):
+        raise ValueError("its pixels have 32 bits, and 8 or 16 are possible")
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if not image.has_transparency_data:
+        return image
+    coloured = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", coloured.size, "white"), coloured)

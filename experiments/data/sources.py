@@ -96,7 +96,7 @@ def folder(
         split: numbers of classes for training, validation and test; or for each of them the names of its
             classes, or a CSV file with a column ``label`` that names them.
         size: of the sides of an image, to which those of a folder are resized.
-        channels: 1 for grey, 3 for colours.
+        channels: 1 for grey, 3 for colours; transparent pixels of a folder's images are white.
     """
     if channels not in (1, 3):
         raise UsageError(f"channels={channels} must be 1 for grey images, or 3 for colours")

@@ -34,3 +34,38 @@ def test_what_systems_hide_is_not_read(tmp_path):
     (tmp_path / ".images" / "ä" / "notes.txt").write_text("no image")
     found = list(reading.from_folder(tmp_path / ".images"))
     assert [label for label, _, _ in found] == ["a b", "ä"]
+
+
+def decoded(*files, channels=1):
+    """Return the images of a class, read from files, ``[D, 2, 2, channels]``."""
+    images = (("ink", "ink.png", file) for file in files)
+    return reading.decoded(images, 2, channels, False, "the set")["ink"]
+
+
+def test_images_of_all_kinds_have_8_bits():
+    """Greys of 16 bits keep their brightness, two colours are black and white, and a film is its first image."""
+    kinds = [GREY, GREY.astype(np.uint16) * 257]
+    found = decoded(*map(file_of, kinds), *(file_of(kind, "TIFF") for kind in kinds))
+    np.testing.assert_array_equal(found[..., 0], [GREY] * 4)
+    np.testing.assert_array_equal(decoded(file_of(GREY > 60))[0, ..., 0], [[0, 0], [255, 255]])
+    film = io.BytesIO()
+    Image.fromarray(GREY).save(film, "GIF", save_all=True, append_images=[Image.fromarray(GREY.T)])
+    np.testing.assert_array_equal(decoded(film.getvalue())[..., 0], [GREY])
+    mixed = decoded(file_of(GREY), file_of(np.stack([GREY] * 3, -1)), channels=3)
+    np.testing.assert_array_equal(mixed, [np.stack([GREY] * 3, -1)] * 2)
+
+
+def test_what_is_transparent_is_white():
+    """Black ink on a transparent ground, whose hidden colour is black too, is black on white."""
+    ink = np.zeros((2, 2, 4), np.uint8)
+    ink[0, :, 3] = 255
+    palette = io.BytesIO()
+    Image.fromarray(np.uint8([[0, 0], [1, 1]])).convert("P").save(palette, "PNG", transparency=1)
+    found = decoded(file_of(ink), file_of(ink[..., [0, 3]]), palette.getvalue())
+    np.testing.assert_array_equal(found[..., 0], [[[0, 0], [255, 255]]] * 3)
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_pixels_of_unknown_range_are_refused(kind):
+    with pytest.raises(UsageError, match=r"its pixels have 32 bits, .*: replace ink\.png"):
+        decoded(file_of(GREY.astype(kind), "TIFF"))
