@@ -31,6 +31,9 @@ DAMAGED = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib
 HIDDEN = (".", "__MACOSX")
 """The beginnings of the names of files and folders that operating systems add, which are not read."""
 
+LEVELS = 4
+"""Of the path of an image in a zip file: set, alphabet, character, drawing."""
+
 Named = tuple[str, str, bytes]
 """The class of an image, the name of its file for messages, and its content."""
 
@@ -39,7 +42,8 @@ def from_zips(paths: Iterable[Path]) -> Iterator[Named]:
     """Yield the images of zip files, each once; a class is the folders that an image is in.
 
     Raises:
-        UsageError: if a file is no zip file, is damaged, or holds a file that is too large for an image.
+        UsageError: if a file is no zip file, is damaged, or holds an image that is too large or elsewhere
+            than in ``<set>/<alphabet>/<character>/``: characters of alphabets would be one class.
     """
     seen: set[str] = set()
     for path in paths:
@@ -50,6 +54,11 @@ def from_zips(paths: Iterable[Path]) -> Iterator[Named]:
                     name = member.filename
                     inside = name.partition("/")[2]  # the first folder has the name of the file
                     if _is_image(Path(name)) and inside not in seen:
+                        if len(Path(name).parts) != LEVELS:
+                            raise UsageError(
+                                f"{path}: {name} is not <set>/<alphabet>/<character>/<drawing>, as in the "
+                                "published file: fetch it again"
+                            )
                         if member.file_size > LARGEST_IMAGE:
                             raise UsageError(
                                 f"{path}: {name} has {member.file_size} bytes; an image may have at most "

@@ -1,6 +1,7 @@
 """Images of zip files and folders: which files are read, as which class, and with which pixels."""
 
 import io
+import zipfile
 
 import numpy as np
 import pytest
@@ -34,6 +35,18 @@ def test_what_systems_hide_is_not_read(tmp_path):
     (tmp_path / ".images" / "ä" / "notes.txt").write_text("no image")
     found = list(reading.from_folder(tmp_path / ".images"))
     assert [label for label, _, _ in found] == ["a b", "ä"]
+
+
+@pytest.mark.parametrize(
+    "name", ["1.png", "Latin/character01/1.png", "character01/1.png", "a/images_background/Latin/c/1.png"]
+)
+def test_a_zip_file_of_another_layout_is_refused(name, tmp_path):
+    """Without the first folder, ``character01`` of all alphabets would be one class."""
+    with zipfile.ZipFile(tmp_path / "images_background.zip", "w") as archive:
+        archive.writestr(name, file_of(GREY))
+        archive.writestr(f"__MACOSX/{name}", b"resource fork")
+    with pytest.raises(UsageError, match=rf"background\.zip: {name} is not <set>/<alphabet>/<character>/"):
+        list(reading.from_zips([tmp_path / "images_background.zip"]))
 
 
 def decoded(*files, channels=1):
