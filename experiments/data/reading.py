@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import lzma
+import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -74,16 +75,34 @@ def from_folder(place: Path) -> Iterator[Named]:
     """Yield the images below a folder; a class is the folder that an image is in.
 
     Raises:
-        UsageError: if the folder is not there, or has an image that is in no folder of a class.
+        UsageError: if the folder is not there, cannot be read, or has an image that is in no folder of a
+            class.
     """
     if not place.is_dir():
         raise UsageError(f"{place} is no folder: give one with a folder of images for each class")
-    for path in sorted(place.rglob("*")):
+    for path in sorted(_files(place)):
         if _is_image(path.relative_to(place)) and path.is_file():
             label = str(path.parent.relative_to(place))
             if label == ".":
                 raise UsageError(f"{path} is in no folder of a class: move it to {place}/<class>/{path.name}")
             yield label, str(path), read_bytes(path, LARGEST_IMAGE)
+
+
+def _files(place: Path) -> Iterator[Path]:
+    """Yield the files below a folder, also through links to folders, those of each folder once."""
+
+    def fail(error: OSError) -> None:
+        raise UsageError(f"{error.filename} cannot be read ({error.strerror}): allow it, or remove it")
+
+    seen: set[str] = set()
+    for folder, folders, names in os.walk(place, onerror=fail, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield from (Path(folder, name) for name in names)
 
 
 def _is_image(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """Images of zip files and folders: which files are read, as which class, and with which pixels."""
 
 import io
+import os
 import zipfile
 
 import numpy as np
@@ -35,6 +36,32 @@ def test_what_systems_hide_is_not_read(tmp_path):
     (tmp_path / ".images" / "ä" / "notes.txt").write_text("no image")
     found = list(reading.from_folder(tmp_path / ".images"))
     assert [label for label, _, _ in found] == ["a b", "ä"]
+
+
+def test_folders_that_are_links_are_read_once(tmp_path):
+    """A class may be a link; one that leads back, or to a class that was read, adds no images."""
+    written(tmp_path / "store", "cat/1.png", "dog/1.png", "dog/2.png")
+    (tmp_path / "images").mkdir()
+    targets = {"cat": "store/cat", "dog": "store/dog", "hound": "store/dog", "again": "images"}
+    for name, target in targets.items():
+        (tmp_path / "images" / name).symlink_to(tmp_path / target)
+    found = [(label, path) for label, path, _ in reading.from_folder(tmp_path / "images")]
+    images = [f"{tmp_path}/images/{name}" for name in ("cat/1.png", "dog/1.png", "dog/2.png")]
+    assert found == list(zip(["cat", "dog", "dog"], images, strict=True))
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    written(tmp_path, "cat/1.png", "dog/1.png")
+    scan = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("dog"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(UsageError, match="dog cannot be read .Permission denied.: allow it"):
+        list(reading.from_folder(tmp_path))
 
 
 @pytest.mark.parametrize(
