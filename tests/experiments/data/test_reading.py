@@ -60,7 +60,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    with pytest.raises(UsageError, match="dog cannot be read .Permission denied.: allow it"):
+    with pytest.raises(UsageError, match=r"dog cannot be read .Permission denied.: allow it"):
         list(reading.from_folder(tmp_path))
 
 
@@ -83,7 +83,7 @@ def decoded(*files, channels=1):
 
 
 def test_images_of_all_kinds_have_8_bits():
-    """Greys of 16 bits keep their brightness, two colours are black and white, and a film is its first image."""
+    """Greys of 16 bits keep their brightness, and a film is its first image."""
     kinds = [GREY, GREY.astype(np.uint16) * 257]
     found = decoded(*map(file_of, kinds), *(file_of(kind, "TIFF") for kind in kinds))
     np.testing.assert_array_equal(found[..., 0], [GREY] * 4)
