@@ -79,7 +79,10 @@ def from_folder(place: Path) -> Iterator[Named]:
             class.
     """
     if not place.is_dir():
-        raise UsageError(f"{place} is no folder: give one with a folder of images for each class")
+        raise UsageError(
+            f"task.path={place} is no folder: give one with a folder of images for each class, "
+            "<class>/<image>.png or .jpg, or an .npz file with an array for each class"
+        )
     for path in sorted(_files(place)):
         if _is_image(path.relative_to(place)) and path.is_file():
             label = str(path.parent.relative_to(place))
@@ -118,7 +121,7 @@ def from_npz(path: Path, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
         shape: of an image.
 
     Raises:
-        UsageError: if the file is not there or is no such file, or an image has another shape.
+        UsageError: if the file is not there, is no such file or empty, or images have another type or shape.
     """
     try:
         found = arrays.read(path)
@@ -126,11 +129,18 @@ def from_npz(path: Path, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
         raise UsageError(
             f"{path} cannot be read ({error}): write it by numpy.savez, an array a class"
         ) from error
+    if not found:
+        raise UsageError(f"{path} holds no arrays: write it by numpy.savez, an array a class")
     for label, images in found.items():
         if images.dtype != np.uint8 or images.shape[1:] != shape:
+            remedy = "set task.size and task.channels to what they are"
+            if images.dtype != np.uint8:
+                remedy = "store integers from 0 to 255 as uint8"
+            elif images.ndim != len(shape) + 1:
+                remedy = "store an array with an axis of channels for each class"
             raise UsageError(
                 f"{path}: {label} is {images.dtype} {images.shape}, expected are uint8 images "
-                f"[D, {', '.join(map(str, shape))}]: set task.size and task.channels to what they are"
+                f"[D, {', '.join(map(str, shape))}]: {remedy}"
             )
     return {label: found[label] for label in sorted(found)}
 

@@ -76,6 +76,22 @@ def test_a_zip_file_of_another_layout_is_refused(name, tmp_path):
         list(reading.from_zips([tmp_path / "images_background.zip"]))
 
 
+@pytest.mark.parametrize(
+    ("arrays", "named"),
+    [
+        ({}, "holds no arrays: write it by numpy.savez"),
+        ({"cat": np.zeros((2, 4, 4, 1))}, "cat is float64 .*: store integers from 0 to 255 as uint8"),
+        ({"cat": np.zeros((2, 4, 4), np.uint8)}, r"cat is uint8 \(2, 4, 4\), .*: store .* axis of channels"),
+        ({"cat": np.zeros((2, 4, 5, 1), np.uint8)}, r"set task\.size and task\.channels"),
+        ({"cat": np.array([None])}, "cat.npy declares object"),
+    ],
+)
+def test_arrays_that_are_no_images_are_refused_with_the_remedy(arrays, named, tmp_path):
+    np.savez(tmp_path / "set.npz", **arrays)
+    with pytest.raises(UsageError, match=named):
+        reading.from_npz(tmp_path / "set.npz", (4, 4, 1))
+
+
 def decoded(*files, channels=1):
     """Return the images of a class, read from files, ``[D, 2, 2, channels]``."""
     images = (("ink", "ink.png", file) for file in files)
