@@ -116,14 +116,14 @@ def _few_shot(
 ) -> ml.tasks.Source:
     for name, images in classes.items():
         if len(images) < shots + queries:
-            raise UsageError(
+            raise ValueError(  # the caller adds whether these are the tasks of training or of the evaluation
                 f"class {name} has {len(images)} image{'s' * (len(images) != 1)}, and a task takes {shots} "
-                f"shots + {queries} queries: lower task.shots or task.queries, or take the class out"
+                f"shots + {queries} queries: lower shots or queries, or take the class out"
             )
     chosen: Any = split
     if isinstance(split, Mapping):
         numbers = {name: number for number, name in enumerate(classes)}
-        chosen = {}
+        chosen, placed = {}, dict[str, str]()
         for part, given in split.items():
             names = reading.classes_of(Path(given)) if isinstance(given, str) else given
             unknown = [name for name in names if name not in numbers]
@@ -133,6 +133,12 @@ def _few_shot(
                     f"task.split: {part} ({given if isinstance(given, str) else 'a list'}) names the class "
                     f"{unknown[0]}, which the set has not: leave it out, or name some of {some}"
                 )
+            for name in names:
+                if name in placed:
+                    raise UsageError(
+                        f"task.split: the class {name} is in {placed[name]} and in {part}: name it once"
+                    )
+                placed[name] = part
             chosen[part] = [numbers[name] for name in names]
     return ml.tasks.FewShot(
         list(classes.values()),

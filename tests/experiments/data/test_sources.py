@@ -135,10 +135,14 @@ def test_what_is_too_large_for_an_image_is_not_read(images, omniglots, monkeypat
     ("options", "named"),
     [
         ({"ways": 4}, "ways=4 are more than the 3 classes"),
-        ({"shots": 3}, "class cat has 3 images, and .* 3 shots .* 1 queries: lower task.shots or"),
+        ({"shots": 3}, "class cat has 3 images, and .* 3 shots .* 1 queries: lower shots or queries"),
         (
             {"split": {"train": ["dog", "cow"], "validation": [], "test": []}},
             r"train \(a list\) names the class cow, which the set has not: .* some of cat, dog, owl$",
+        ),
+        (
+            {"split": {"train": ["dog", "cat"], "validation": [], "test": ["cat"]}},
+            r"task\.split: the class cat is in train and in test: name it once",
         ),
         ({"channels": 2}, "channels=2 must be 1"),
         ({"path": "nowhere"}, "nowhere is no folder"),
@@ -152,7 +156,7 @@ def test_what_cannot_be_is_refused(images, options, named):
 def test_a_folder_with_one_image_is_named(images):
     for path in (images / "owl").glob("[12].png"):
         path.unlink()
-    with pytest.raises(UsageError, match="class owl has 1 image, and a task takes 1 shots"):
+    with pytest.raises(ValueError, match="class owl has 1 image, and a task takes 1 shots"):
         folder(str(images), ways=2, shots=1, queries=1, size=8)
 
 
@@ -237,6 +241,10 @@ def test_glyphs_are_drawn_once(tmp_path, monkeypatch):
         ("model.ways=4", "class"),
         ("model.image=[32,32,1]", "(32, 32, 1)"),
         ("task.queries=20", "class A has 20 images, and a task takes 1 shots + 20 queries"),
+        (
+            "evaluation.task.queries=20",
+            "evaluation.task: class A has 20 images, and a task takes 1 shots + 20",
+        ),
         ("evaluation.queries_at_once=4", "evaluation: queries_at_once=4 does not divide the 75 queries"),
     ],
 )
