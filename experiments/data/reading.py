@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import lzma
+import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -23,15 +26,25 @@ LARGEST = 2**34
 LARGEST_IMAGE = 2**26
 """Largest number of bytes of the file of an image, and of a list of classes."""
 
-Named = tuple[str, bytes]
-"""The class of an image, and its file."""
+DAMAGED = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+"""Errors of reading zip files that are damaged, encrypted or compressed in ways that Python lacks."""
+
+HIDDEN = (".", "__MACOSX")
+"""The beginnings of the names of files and folders that operating systems add, which are not read."""
+
+LEVELS = 4
+"""Of the path of an image in a zip file: set, alphabet, character, drawing."""
+
+Named = tuple[str, str, bytes]
+"""The class of an image, the name of its file for messages, and its content."""
 
 
 def from_zips(paths: Iterable[Path]) -> Iterator[Named]:
     """Yield the images of zip files, each once; a class is the folders that an image is in.
 
     Raises:
-        UsageError: if a file is no zip file, is damaged, or holds a file that is too large for an image.
+        UsageError: if a file is no zip file, is damaged, or holds an image that is too large or elsewhere
+            than in ``<set>/<alphabet>/<character>/``: characters of alphabets would be one class.
     """
     seen: set[str] = set()
     for path in paths:
@@ -41,15 +54,20 @@ def from_zips(paths: Iterable[Path]) -> Iterator[Named]:
                 for member in sorted(archive.infolist(), key=lambda member: member.filename):
                     name = member.filename
                     inside = name.partition("/")[2]  # the first folder has the name of the file
-                    if name.lower().endswith(KINDS) and inside not in seen:
+                    if _is_image(Path(name)) and inside not in seen:
+                        if len(Path(name).parts) != LEVELS:
+                            raise UsageError(
+                                f"{path}: {name} is not <set>/<alphabet>/<character>/<drawing>, as in the "
+                                "published file: fetch it again"
+                            )
                         if member.file_size > LARGEST_IMAGE:
                             raise UsageError(
                                 f"{path}: {name} has {member.file_size} bytes; an image may have at most "
                                 f"{LARGEST_IMAGE}"
                             )
                         seen.add(inside)
-                        yield str(Path(inside).parent), archive.read(member)
-        except (OSError, zipfile.BadZipFile, EOFError, RuntimeError) as error:
+                        yield str(Path(inside).parent), f"{path}: {name}", archive.read(member)
+        except DAMAGED as error:
             raise UsageError(f"{path} cannot be read ({error}): fetch it again") from error
 
 
@@ -57,16 +75,42 @@ def from_folder(place: Path) -> Iterator[Named]:
     """Yield the images below a folder; a class is the folder that an image is in.
 
     Raises:
-        UsageError: if the folder is not there, or has an image that is in no folder of a class.
+        UsageError: if the folder is not there, cannot be read, or has an image that is in no folder of a
+            class.
     """
     if not place.is_dir():
-        raise UsageError(f"{place} is no folder: give one with a folder of images for each class")
-    for path in sorted(place.rglob("*")):
-        if path.suffix.lower() in KINDS and path.is_file():
+        raise UsageError(
+            f"task.path={place} is no folder: give one with a folder of images for each class, "
+            "<class>/<image>.png or .jpg, or an .npz file with an array for each class"
+        )
+    for path in sorted(_files(place)):
+        if _is_image(path.relative_to(place)) and path.is_file():
             label = str(path.parent.relative_to(place))
             if label == ".":
                 raise UsageError(f"{path} is in no folder of a class: move it to {place}/<class>/{path.name}")
-            yield label, read_bytes(path, LARGEST_IMAGE)
+            yield label, str(path), read_bytes(path, LARGEST_IMAGE)
+
+
+def _files(place: Path) -> Iterator[Path]:
+    """Yield the files below a folder, also through links to folders, those of each folder once."""
+
+    def fail(error: OSError) -> None:
+        raise UsageError(f"{error.filename} cannot be read ({error.strerror}): allow it, or remove it")
+
+    seen: set[str] = set()
+    for folder, folders, names in os.walk(place, onerror=fail, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield from (Path(folder, name) for name in names)
+
+
+def _is_image(path: Path) -> bool:
+    """Return whether a path within a set has the ending of an image and is not hidden."""
+    return path.suffix.lower() in KINDS and not any(part.startswith(HIDDEN) for part in path.parts)
 
 
 def from_npz(path: Path, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
@@ -77,19 +121,26 @@ def from_npz(path: Path, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
         shape: of an image.
 
     Raises:
-        UsageError: if the file is not there or is no such file, or an image has another shape.
+        UsageError: if the file is not there, is no such file or empty, or images have another type or shape.
     """
     try:
         found = arrays.read(path)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise UsageError(
             f"{path} cannot be read ({error}): write it by numpy.savez, an array a class"
         ) from error
+    if not found:
+        raise UsageError(f"{path} holds no arrays: write it by numpy.savez, an array a class")
     for label, images in found.items():
         if images.dtype != np.uint8 or images.shape[1:] != shape:
+            remedy = "set task.size and task.channels to what they are"
+            if images.dtype != np.uint8:
+                remedy = "store integers from 0 to 255 as uint8"
+            elif images.ndim != len(shape) + 1:
+                remedy = "store an array with an axis of channels for each class"
             raise UsageError(
                 f"{path}: {label} is {images.dtype} {images.shape}, expected are uint8 images "
-                f"[D, {', '.join(map(str, shape))}]: set task.size and task.channels to what they are"
+                f"[D, {', '.join(map(str, shape))}]: {remedy}"
             )
     return {label: found[label] for label in sorted(found)}
 
@@ -119,7 +170,7 @@ def decoded(
     Args:
         images: files by class.
         size: of a side; images are resized by Lanczos' filter.
-        channels: 1 for grey, 3 for colours.
+        channels: 1 for grey, 3 for colours; what is transparent is white.
         invert: whether black becomes white: ink is 255 then.
         what: name of the set, for messages.
 
@@ -128,12 +179,15 @@ def decoded(
     """
     found: dict[str, list[np.ndarray]] = {}
     total = 0
-    for label, content in images:
+    for label, name, content in images:
         try:
             with Image.open(io.BytesIO(content)) as opened:
-                image = opened.convert("L" if channels == 1 else "RGB")
-        except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise UsageError(f"{what}: an image of class {label} cannot be read: {error}") from error
+                image = _opaque(opened).convert("L" if channels == 1 else "RGB")
+        except Exception as error:  # Pillow raises errors of many types for damaged files
+            reason = "it is no image" if isinstance(error, UnidentifiedImageError) else error
+            raise UsageError(
+                f"{what}: an image of class {label} cannot be read ({reason}): replace {name}, or remove it"
+            ) from error
         if image.size != (size, size):
             image = image.resize((size, size), Image.Resampling.LANCZOS)
         array = np.asarray(image).reshape(size, size, channels)
@@ -146,3 +200,19 @@ def decoded(
     if not found:
         raise UsageError(f"{what} holds no images ({', '.join(KINDS)})")
     return {label: np.stack(found[label]) for label in sorted(found)}
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Return an image on white, with greys of 16 bits as 8 bits: Pillow would clip them, and drop the alpha.
+
+    Raises:
+        ValueError: if pixels have 32 bits, whose range is unknown.
+    """
+    if image.mode in ("I", "F"):
+        raise ValueError("its pixels have 32 bits, and 8 or 16 are possible")
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if not image.has_transparency_data:
+        return image
+    coloured = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", coloured.size, "white"), coloured)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -97,7 +96,7 @@ def folder(
         split: numbers of classes for training, validation and test; or for each of them the names of its
             classes, or a CSV file with a column ``label`` that names them.
         size: of the sides of an image, to which those of a folder are resized.
-        channels: 1 for grey, 3 for colours.
+        channels: 1 for grey, 3 for colours; transparent pixels of a folder's images are white.
     """
     if channels not in (1, 3):
         raise UsageError(f"channels={channels} must be 1 for grey images, or 3 for colours")
@@ -117,14 +116,14 @@ def _few_shot(
 ) -> ml.tasks.Source:
     for name, images in classes.items():
         if len(images) < shots + queries:
-            raise UsageError(
+            raise ValueError(  # the caller adds whether these are the tasks of training or of the evaluation
                 f"class {name} has {len(images)} image{'s' * (len(images) != 1)}, and a task takes {shots} "
-                f"shots + {queries} queries: lower task.shots or task.queries, or take the class out"
+                f"shots + {queries} queries: lower shots or queries, or take the class out"
             )
     chosen: Any = split
     if isinstance(split, Mapping):
         numbers = {name: number for number, name in enumerate(classes)}
-        chosen = {}
+        chosen, placed = {}, dict[str, str]()
         for part, given in split.items():
             names = reading.classes_of(Path(given)) if isinstance(given, str) else given
             unknown = [name for name in names if name not in numbers]
@@ -134,6 +133,12 @@ def _few_shot(
                     f"task.split: {part} ({given if isinstance(given, str) else 'a list'}) names the class "
                     f"{unknown[0]}, which the set has not: leave it out, or name some of {some}"
                 )
+            for name in names:
+                if name in placed:
+                    raise UsageError(
+                        f"task.split: the class {name} is in {placed[name]} and in {part}: name it once"
+                    )
+                placed[name] = part
             chosen[part] = [numbers[name] for name in names]
     return ml.tasks.FewShot(
         list(classes.values()),
@@ -158,7 +163,7 @@ def _glyphs(seed: int) -> dict[str, np.ndarray]:
     try:
         stored = arrays.read(path)
         return dict(zip(stored["letters"].tolist(), stored["images"], strict=True))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, UsageError):  # not there, damaged
+    except (*reading.DAMAGED, KeyError, UsageError):  # not there, damaged
         images, letters = drawing.draw(seed)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

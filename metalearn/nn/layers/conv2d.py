@@ -10,7 +10,7 @@ import tensorflow as tf
 from metalearn.checks import require_count
 from metalearn.nn.layers import weights
 from metalearn.nn.layers.normalization import Shape
-from metalearn.nn.layers.patches import Geometry, pair, patches, require_padding
+from metalearn.nn.layers.patches import Geometry, order_of_axes, pair, patches, require_padding
 
 
 @keras.saving.register_keras_serializable(package="metalearn")
@@ -39,8 +39,8 @@ class Conv2D(keras.layers.Layer):
             ``activity_regularizer``, and the arguments of every layer.
 
     Raises:
-        ValueError: if a size is not an integer of at least 1, the padding is unknown, or ``groups`` does not
-            divide ``filters``.
+        ValueError: if a size is not an integer of at least 1, the padding or the data format is unknown, or
+            ``groups`` does not divide ``filters``.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Conv2D(keras.layers.Layer):
         self.kernel_size = pair("kernel_size", kernel_size)
         self.strides = pair("strides", strides)
         self.dilation_rate = pair("dilation_rate", dilation_rate)
-        self.data_format = data_format or keras.config.image_data_format()
+        self.data_format = order_of_axes(data_format)
         self.activation = keras.activations.get(activation)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 

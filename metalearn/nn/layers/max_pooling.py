@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from metalearn.nn.layers.normalization import Shape
-from metalearn.nn.layers.patches import pair, require_padding
+from metalearn.nn.layers.patches import order_of_axes, pair, require_padding
 
 
 @keras.saving.register_keras_serializable(package="metalearn")
@@ -39,7 +39,8 @@ class MaxPooling2D(keras.layers.Layer):
         data_format: ``"channels_last"`` or ``"channels_first"``; None for Keras' setting.
 
     Raises:
-        ValueError: if a size or stride is not an integer of at least 1, or the padding is unknown.
+        ValueError: if a size or stride is not an integer of at least 1, or the padding or the data format is
+            unknown.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class MaxPooling2D(keras.layers.Layer):
         self.strides = self.pool_size if strides is None else pair("strides", strides)
         require_padding(padding)
         self.padding = padding
-        self.data_format = data_format or keras.config.image_data_format()
+        self.data_format = order_of_axes(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -65,6 +66,7 @@ class MaxPooling2D(keras.layers.Layer):
             ValueError: if height or width are unknown, or smaller than a window with ``padding="valid"``.
         """
         outputs = tf.convert_to_tensor(inputs)
+        self.compute_output_shape(outputs.shape)
         for axis, window, stride in zip(self._axes, self.pool_size, self.strides, strict=True):
             size = outputs.shape[axis]
             if size is None:
@@ -73,22 +75,28 @@ class MaxPooling2D(keras.layers.Layer):
                     "keras.Input"
                 )
             count = self._count(size, window, stride)
-            if count < 1:
-                raise ValueError(
-                    f"{self.name}: pool_size={self.pool_size} does not fit into inputs {inputs.shape}: use a "
-                    "smaller one, or padding='same'"
-                )
             before = max((count - 1) * stride + window - size, 0) // 2 if self.padding == "same" else 0
             parts = (_every(outputs, axis, offset - before, stride, count) for offset in range(window))
             outputs = functools.reduce(tf.maximum, parts)
         return outputs
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Return the shape of the inputs with the new height and width."""
+        """Return the shape of the inputs with the new height and width.
+
+        Raises:
+            ValueError: if they are smaller than a window with ``padding="valid"``.
+        """
         shape = list(input_shape)
         for axis, window, stride in zip(self._axes, self.pool_size, self.strides, strict=True):
             size = shape[axis]
-            shape[axis] = None if size is None else self._count(size, window, stride)
+            if size is None:
+                continue
+            shape[axis] = count = self._count(size, window, stride)
+            if count < 1:
+                raise ValueError(
+                    f"{self.name}: pool_size={self.pool_size} does not fit into inputs {tuple(input_shape)}: "
+                    "use a smaller one, or padding='same'"
+                )
         return tuple(shape)
 
     def get_config(self) -> dict[str, Any]:

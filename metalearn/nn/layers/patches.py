@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from metalearn.checks import require_count
 
 PADDINGS = ("valid", "same")
+
+FORMATS = ("channels_last", "channels_first")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +130,7 @@ def _with_zero(x: tf.Tensor) -> tf.Tensor:
 
 def pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
     """Return sizes along height and width; raise ValueError unless they are integers of at least 1."""
-    both = (value, value) if isinstance(value, int) else tuple(value)
+    both = tuple(value) if isinstance(value, Sequence) else (value, value)
     if len(both) != 2:
         raise ValueError(f"{name} must be an integer or two of them, got {value!r}")
     for size in both:
@@ -139,3 +142,11 @@ def require_padding(padding: str) -> None:
     """Raise ValueError unless a padding is one of :data:`PADDINGS`."""
     if padding not in PADDINGS:
         raise ValueError(f"padding must be one of {', '.join(PADDINGS)}, got {padding!r}")
+
+
+def order_of_axes(given: str | None) -> str:
+    """Return a data format, Keras' setting for None; raise ValueError unless it is one of :data:`FORMATS`."""
+    chosen = keras.config.image_data_format() if given is None else str(given).lower()
+    if chosen not in FORMATS:
+        raise ValueError(f"data_format must be one of {', '.join(FORMATS)}, got {given!r}")
+    return chosen

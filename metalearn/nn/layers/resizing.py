@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from metalearn.nn.layers.normalization import Shape
+from metalearn.nn.layers.patches import order_of_axes
 
 
 class _Resampling(keras.layers.Layer):
@@ -22,7 +23,7 @@ class _Resampling(keras.layers.Layer):
 
     def __init__(self, data_format: str | None, interpolation: str, antialias: bool, **options: Any) -> None:
         super().__init__(**options)
-        self.data_format = data_format or keras.config.image_data_format()
+        self.data_format = order_of_axes(data_format)
         self.interpolation, self.antialias = interpolation.lower(), bool(antialias)
 
     def _size(self, height: int | None, width: int | None) -> tuple[int | None, int | None]:

@@ -265,18 +265,16 @@ def _parts(
         unknown = [each for each in chosen if not 0 <= each < classes]
         twice = [each for each in chosen if chosen.count(each) > 1]
         if set(parts) != set(names) or unknown or twice:
-            wrong = (
-                f", and the class {unknown[0]}"
-                if unknown
-                else f", and the class {twice[0]} twice" * bool(twice)
-            )
+            found = [f", and the class {each}" for each in unknown]
+            found += [f", and the class {each} twice" for each in twice]
             raise ValueError(
                 f"split needs train, validation and test with disjoint classes from 0 to {classes - 1}; "
-                f"it has {', '.join(parts)}{wrong}"
+                f"it has {', '.join(parts)}{''.join(found[:1])}"
             )
         return parts
     counts = [int(each) for each in split]
-    if len(counts) != len(names) or min(counts) < 0 or sum(counts) > classes:
+    whole = all(count == each for count, each in zip(counts, split, strict=True))
+    if len(counts) != len(names) or not whole or min(counts) < 0 or sum(counts) > classes:
         raise ValueError(
             f"split={tuple(split)} has to be the numbers of classes for {', '.join(names)}, at most "
             f"{classes} in total"

@@ -60,6 +60,15 @@ def test_a_damaged_file_is_named(omniglots):
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(UsageError, match=r"images_evaluation\.zip cannot be read .*fetch it again"):
         omniglot(str(omniglots))
+    kinds = (zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2)
+    for kind in kinds:  # bytes in the middle are damaged, and what is compressed there
+        with zipfile.ZipFile(path, "w", kind) as archive:
+            archive.writestr("images_evaluation/Latin/a/1.png", np.random.default_rng(0).bytes(999))
+        content = bytearray(path.read_bytes())
+        content[100:600] = bytes(500)
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match=r"images_evaluation\.zip cannot be read .*fetch it again"):
+            omniglot(str(omniglots))
 
 
 @pytest.fixture
@@ -126,10 +135,14 @@ def test_what_is_too_large_for_an_image_is_not_read(images, omniglots, monkeypat
     ("options", "named"),
     [
         ({"ways": 4}, "ways=4 are more than the 3 classes"),
-        ({"shots": 3}, "class cat has 3 images, and .* 3 shots .* 1 queries: lower task.shots or"),
+        ({"shots": 3}, "class cat has 3 images, and .* 3 shots .* 1 queries: lower shots or queries"),
         (
             {"split": {"train": ["dog", "cow"], "validation": [], "test": []}},
             r"train \(a list\) names the class cow, which the set has not: .* some of cat, dog, owl$",
+        ),
+        (
+            {"split": {"train": ["dog", "cat"], "validation": [], "test": ["cat"]}},
+            r"task\.split: the class cat is in train and in test: name it once",
         ),
         ({"channels": 2}, "channels=2 must be 1"),
         ({"path": "nowhere"}, "nowhere is no folder"),
@@ -143,14 +156,19 @@ def test_what_cannot_be_is_refused(images, options, named):
 def test_a_folder_with_one_image_is_named(images):
     for path in (images / "owl").glob("[12].png"):
         path.unlink()
-    with pytest.raises(UsageError, match="class owl has 1 image, and a task takes 1 shots"):
+    with pytest.raises(ValueError, match="class owl has 1 image, and a task takes 1 shots"):
         folder(str(images), ways=2, shots=1, queries=1, size=8)
 
 
 @pytest.mark.parametrize(
     ("path", "content", "named"),
     [
-        ("owl/9.png", b"no image", "an image of class owl cannot be read"),
+        (
+            "owl/9.png",
+            b"no image",
+            r"an image of class owl cannot be read .it is no image.: replace .*owl/9\.png",
+        ),
+        ("owl/9.png", picture(0)[:36] + b"\5" + picture(0)[37:], r"cannot be read .broken PNG.*owl/9\.png"),
         ("9.png", b"", r"9\.png is in no folder of a class: move it"),
     ],
 )
@@ -158,6 +176,23 @@ def test_images_that_cannot_be_read_are_named(images, path, content, named):
     (images / path).write_bytes(content)
     with pytest.raises(UsageError, match=named):
         folder(str(images), ways=2, shots=1, queries=1, size=8)
+
+
+def encrypted(content):
+    """Return a zip file whose entries are marked as encrypted."""
+    marked = bytearray(content)
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = -1
+        while (start := content.find(signature, start + 1)) >= 0:
+            marked[start + flags] |= 1
+    return bytes(marked)
+
+
+def test_an_encrypted_file_is_named(tmp_path):
+    np.savez(tmp_path / "set.npz", cat=np.zeros((2, 4, 4, 3), np.uint8))
+    (tmp_path / "set.npz").write_bytes(encrypted((tmp_path / "set.npz").read_bytes()))
+    with pytest.raises(UsageError, match=r"set\.npz cannot be read .*encrypted"):
+        folder(str(tmp_path / "set.npz"), size=4)
 
 
 def test_glyphs_are_drawn_once(tmp_path, monkeypatch):
@@ -184,6 +219,7 @@ def test_glyphs_are_drawn_once(tmp_path, monkeypatch):
         lambda: np.savez_compressed(
             path, letters=np.array(["A"]), images=np.zeros((1, 20, 4, 4, 1), np.uint8)
         ),
+        lambda: path.write_bytes(encrypted(path.read_bytes())),
     )
     for number, damage in enumerate(damages):
         damage()
@@ -193,7 +229,7 @@ def test_glyphs_are_drawn_once(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
     sources._glyphs.cache_clear()
     glyphs(ways=3)
-    assert len(drawn) == 4
+    assert len(drawn) == 5
     sources._glyphs.cache_clear()
 
 
@@ -205,6 +241,10 @@ def test_glyphs_are_drawn_once(tmp_path, monkeypatch):
         ("model.ways=4", "class"),
         ("model.image=[32,32,1]", "(32, 32, 1)"),
         ("task.queries=20", "class A has 20 images, and a task takes 1 shots + 20 queries"),
+        (
+            "evaluation.task.queries=20",
+            "evaluation.task: class A has 20 images, and a task takes 1 shots + 20",
+        ),
         ("evaluation.queries_at_once=4", "evaluation: queries_at_once=4 does not divide the 75 queries"),
     ],
 )

@@ -69,6 +69,7 @@ def test_channels_may_come_first():
     found = first(tf.transpose(x, [0, 3, 1, 2]))
     assert first.compute_output_shape((None, 4, 7, 9)) == (None, *found.shape[1:])
     np.testing.assert_allclose(tf.transpose(found, [0, 2, 3, 1]), last(x), rtol=0, atol=1e-14)
+    assert ml.layers.Conv2D(6, 3, data_format="Channels_First").data_format == first.data_format
 
 
 def slope(function, along):
@@ -176,6 +177,8 @@ def test_models_are_those_of_keras():
         ({"filters": 0}, "filters"),
         ({"kernel_size": (3, 0)}, "kernel_size"),
         ({"padding": "full"}, "padding must be one of valid, same, got 'full'"),
+        ({"kernel_size": 3.0}, "kernel_size must be an integer of at least 1, got 3.0"),
+        ({"data_format": "NCHW"}, "data_format must be one of channels_last, channels_first, got 'NCHW'"),
         ({"groups": 4}, "filters=6 cannot be divided into groups=4"),
         ({"groups": 3}, "cannot divide the channels"),
         ({"kernel_size": 8}, "smaller than its filters"),

@@ -106,6 +106,11 @@ def traced(layer, shape):
         (lambda: ml.layers.MaxPooling2D((2, 2, 2)), r"pool_size must be an integer or two of them, got \(2"),
         (lambda: ml.layers.MaxPooling2D(padding="full"), "padding must be one of valid, same, got 'full'"),
         (lambda: ml.layers.MaxPooling2D(8)(IMAGES), r"pool_size=\(8, 8\) does not fit .* padding='same'"),
+        (
+            lambda: ml.layers.MaxPooling2D(4)(keras.Input((3, 4, 1))),
+            r"does not fit into inputs .None, 3, 4, 1",
+        ),
+        (lambda: ml.layers.MaxPooling2D(data_format="NCHW"), "data_format must be one of .* got 'NCHW'"),
         (lambda: traced(ml.layers.MaxPooling2D(), (2, None, 6, 3)), "known height and width"),
     ],
 )

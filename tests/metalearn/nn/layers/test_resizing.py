@@ -94,6 +94,8 @@ def test_what_cannot_be_had_is_refused():
     for name in ("crop_to_aspect_ratio", "pad_to_aspect_ratio"):
         with pytest.raises(ValueError, match=f"{name}=True .* crop or pad in a separate layer"):
             ml.layers.Resizing(3, 3, **{name: True})
+    with pytest.raises(ValueError, match=r"data_format must be one of .* got 'NHWC'"):
+        ml.layers.UpSampling2D(data_format="NHWC")
     model = keras.Sequential([keras.Input((None, None, 3)), ml.layers.UpSampling2D()])
     with pytest.raises(ValueError, match="known height and width"):
         tf.function(model, input_signature=[tf.TensorSpec((2, None, None, 3))]).get_concrete_function()

@@ -135,6 +135,13 @@ def test_the_digest_of_tasks_is_of_images_and_numbers():
         ([IMAGES[0], IMAGES[1][:, :3]], {}, "class 1 has images of shape"),
         ([], {}, "no images"),
         (IMAGES, {"split": (5, 4, 3)}, "numbers of classes for train, validation, test"),
+        (IMAGES, {"split": (0.6, 0.2, 0.2)}, "numbers of classes for train, validation, test"),
+        (
+            IMAGES,
+            {"split": {"train": [0, 1], "val": [2], "test": [3]}},
+            "split needs train, validation and test .* it has train, val, test$",
+        ),
+        (IMAGES, {"split": {"train": [0, 1], "validation": [1], "test": []}}, "the class 1 twice"),
         (IMAGES, {"split": {"train": [0, 9], "validation": [], "test": []}}, "the class 9"),
         (IMAGES[:, :, :3], {"rotations": True}, "rotated images .* square"),
     ],
