@@ -1,4 +1,4 @@
-"""Images as arrays: from zip files, folders and ``.npz``; sizes are checked before the files are read."""
+"""Images as arrays, from zip, ``.npz`` and image files, whose sizes are checked before they are read."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ Named = tuple[str, bytes]
 
 
 def from_zips(paths: Iterable[Path]) -> Iterator[Named]:
-    """Yield the images of zip files, each once; a class is the folders that an image is in.
+    """Yield the images of zip files, each once; the class of an image is the path of its folder.
 
     Raises:
-        UsageError: if a file is no zip file, is damaged, or holds a file that is too large for an image.
+        UsageError: if a file is not a zip file, is damaged, or contains a file that is too large for an
+            image.
     """
     seen: set[str] = set()
     for path in paths:
@@ -54,10 +55,10 @@ def from_zips(paths: Iterable[Path]) -> Iterator[Named]:
 
 
 def from_folder(place: Path) -> Iterator[Named]:
-    """Yield the images below a folder; a class is the folder that an image is in.
+    """Yield the images below a folder; the class of an image is its folder.
 
     Raises:
-        UsageError: if the folder is not there, or has an image that is in no folder of a class.
+        UsageError: if the folder does not exist, or contains an image outside of the folders of classes.
     """
     if not place.is_dir():
         raise UsageError(f"{place} is no folder: give one with a folder of images for each class")
@@ -74,10 +75,10 @@ def from_npz(path: Path, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
 
     Args:
         path: the file.
-        shape: of an image.
+        shape: the shape of an image.
 
     Raises:
-        UsageError: if the file is not there or is no such file, or an image has another shape.
+        UsageError: if the file does not exist, is not of this kind, or contains an image of another shape.
     """
     try:
         found = arrays.read(path)
@@ -117,11 +118,11 @@ def decoded(
     """Return the images of each class, uint8 ``[D, size, size, channels]``, classes by their names.
 
     Args:
-        images: files by class.
-        size: of a side; images are resized by Lanczos' filter.
-        channels: 1 for grey, 3 for colours.
-        invert: whether black becomes white: ink is 255 then.
-        what: name of the set, for messages.
+        images: the files of each class.
+        size: the side of the images in pixels, to which they are resized by Lanczos' filter.
+        channels: 1 for greyscale, 3 for colour.
+        invert: whether to invert the images, so that black ink becomes 255.
+        what: the name of the data set in messages.
 
     Raises:
         UsageError: if there is no image, one cannot be read, or they take more than 16 GiB.

@@ -46,8 +46,8 @@ def glyphs(
 
     Args:
         ways, shots, queries, rotations, reflections, distortion: see :func:`metalearn.tasks.FewShot`.
-        split: numbers of letters for training, validation and test.
-        seed: of the drawings.
+        split: the numbers of letters for training, validation and test.
+        seed: the seed of the drawings.
     """
     return _few_shot(_glyphs(seed), split, ways, shots, queries, rotations, reflections, distortion)
 
@@ -65,9 +65,9 @@ def omniglot(
     """Return tasks of handwritten characters: Omniglot, 28 x 28, white ink, 20 drawings of each character.
 
     Args:
-        path: folder with the zip files of the set as they are published.
+        path: the folder with the published zip files.
         ways, shots, queries, rotations, reflections, distortion: see :func:`metalearn.tasks.FewShot`.
-        split: numbers of characters for training, validation and test.
+        split: the numbers of characters for training, validation and test.
 
     Reference: Lake, Salakhutdinov and Tenenbaum (2015), "Human-level concept learning".
     """
@@ -92,12 +92,13 @@ def folder(
     val.csv, test: test.csv}``.
 
     Args:
-        path: the folder; or a file of ``numpy.savez``, uint8 ``[D, size, size, channels]`` for each class.
+        path: the folder; or a file written by ``numpy.savez``, uint8 ``[D, size, size, channels]`` for each
+            class.
         ways, shots, queries, rotations, reflections, distortion: see :func:`metalearn.tasks.FewShot`.
         split: numbers of classes for training, validation and test; or for each of them the names of its
             classes, or a CSV file with a column ``label`` that names them.
-        size: of the sides of an image, to which those of a folder are resized.
-        channels: 1 for grey, 3 for colours.
+        size: the side of an image in pixels, to which images of a folder are resized.
+        channels: 1 for greyscale, 3 for colour.
     """
     if channels not in (1, 3):
         raise UsageError(f"channels={channels} must be 1 for grey images, or 3 for colours")

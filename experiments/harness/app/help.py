@@ -25,7 +25,7 @@ WHOLE = ("setting", "algorithm", "experiment")
 OF_SWEEPS = ("hydra/sweeper", "hydra/launcher")
 
 STORED = {"evaluate": ("task", "evaluation")}
-"""Sections of which a command takes the values of the run, unless the command line has others."""
+"""Sections whose values a command takes from the run, unless the command line sets them."""
 
 SHORT = {
     kinds.OBJECT.text: "an object",

@@ -38,14 +38,14 @@ LIBRARIES = {"tensorflow", "keras", "numpy", "hydra", "omegaconf", "wandb", "mat
 def trusted(value: Any) -> list[str]:
     """Return the packages that the user trusts, by the setting ``packages`` and by the environment.
 
-    Where there are any, they are found in the current folder, too: behind all that is installed, of which
-    nothing in there can take the place.
+    If there are any, packages are also imported from the current folder, but after all installed ones, so
+    that none of these can be replaced.
 
     Args:
-        value: of the setting: a name, or a list of names.
+        value: the value of the setting: a name, or a list of names.
 
     Raises:
-        UsageError: if it is no list of names, or a package cannot be trusted.
+        UsageError: if it is not a list of names, or a package cannot be trusted.
     """
     value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
     found: list[str] = []

@@ -160,7 +160,7 @@ class FileConfigSource(_Source):
 
     def is_config(self, config_path: str) -> bool:
         mode = _mode(Path(self.path, self._normalize_file_name(config_path)))
-        return mode != 0 and not stat.S_ISDIR(mode)  # what a pipe is found out to be when it is examined
+        return mode != 0 and not stat.S_ISDIR(mode)  # a pipe is detected when it is examined
 
 
 class ImportlibResourcesConfigSource(_Source):
@@ -212,8 +212,8 @@ def examined(path: Path) -> tuple[Container, dict[str, str | None]]:
     """Return the content of a file of configuration, and the directives of its first lines.
 
     Raises:
-        UsageError: if it cannot be read, is no YAML, or holds more than settings and is not ours; a preset of
-            ours may give the sweeper values.
+        UsageError: if it cannot be read, is not YAML, or contains more than settings and is not a file of
+            this project, whose presets may give values to the sweeper.
     """
     try:
         path = path.resolve()

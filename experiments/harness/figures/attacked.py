@@ -28,7 +28,7 @@ class Attacked(NamedTuple):
         answers: the predicted classes, ``[R, SHOWN]``.
         classes: the true classes, ``[SHOWN]``.
         radii: R.
-        accuracies: of all queries of the task, R.
+        accuracies: the accuracies over all queries of the task, R.
     """
 
     images: np.ndarray
@@ -39,12 +39,12 @@ class Attacked(NamedTuple):
 
 
 def attacked(learner: Learner, meta: Meta, tasks: Source) -> Attacked | None:
-    """Attack the queries of a held-out task; return what :func:`draw` draws, or None if there are no judges.
+    """Attack the queries of a held-out task; return the data of :func:`draw`, or None without attacks.
 
     Args:
-        learner: one that is judged by attacks, of a Keras model.
+        learner: a learner of a Keras model that is evaluated under attacks.
         meta: trained meta-parameters.
-        tasks: that it is evaluated on.
+        tasks: the tasks of the evaluation.
     """
     if not isinstance(learner, Robust) or not learner.judges or not isinstance(learner.learner, MetaLearner):
         return None

@@ -43,7 +43,7 @@ def report(
 ) -> int:
     """Print a table for each list of evaluation tasks, write tables, figures and page, return the exit code.
 
-    It is 0; or 2 where runs were left out, for they name code of packages that are not trusted.
+    The exit code is 2 if runs were omitted because they name code of packages that are not trusted, else 0.
 
     Raises:
         UsageError: if there are no runs, or the file ``write`` has no place for the tables.

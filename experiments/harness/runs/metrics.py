@@ -84,7 +84,7 @@ def go_back(path: Path, state: State) -> None:
     """Truncate the file to its size at a checkpoint: later rows will be computed again.
 
     Raises:
-        UsageError: if it does not hold what it held then.
+        UsageError: if its content up to that size has changed.
     """
     size, content = int(state[f"{path.name}/{SIZE}"]), str(state[f"{path.name}/{CONTENT}"])
     try:

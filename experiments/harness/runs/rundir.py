@@ -98,7 +98,7 @@ def create(run: RunDirectory, config: Config) -> None:
     """Write configuration and manifest into the folder of a run, which is made if it does not exist.
 
     Raises:
-        UsageError: if it cannot be written, or holds results that no manifest tells of.
+        UsageError: if it cannot be written, or contains results without a manifest.
     """
     if run.metrics.exists() or any(run.checkpoints.glob("*")):
         raise UsageError(
@@ -137,11 +137,12 @@ def read(run: RunDirectory, packages: Sequence[str] = ()) -> tuple[Config, Confi
     """Return configuration and manifest of an existing run, with the label and evaluation of last time.
 
     Args:
-        run: its folder.
-        packages: that the user trusts now; the run has no say in that.
+        run: the folder of the run.
+        packages: the packages that the user trusts for this command; the run cannot add to them.
 
     Raises:
-        UsageError: if one is missing, damaged, of another version, or they are of different runs.
+        UsageError: if one of them is missing, damaged or of another version, or they belong to different
+            runs.
     """
     config, manifest = _read_config(run), read_manifest(run)
     if manifest is None:
@@ -216,7 +217,7 @@ def require_unchanged(run: RunDirectory, manifest: Config, path: Path) -> None:
 
 
 def checksums(run: RunDirectory) -> dict[str, str]:
-    """Return the SHA-256 of the files that hold a complete run's results."""
+    """Return the SHA-256 of the files with the results of a complete run."""
     return {path.name: sha256(path) for path in (run.metrics, run.evaluation, run.losses)}
 
 

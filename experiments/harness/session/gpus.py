@@ -13,7 +13,7 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def environments(workers: int) -> list[dict[str, str]]:
-    """Return what the environment of every worker of this machine says of GPUs; nothing if there are none.
+    """Return the variables that assign a GPU to each worker of this machine; empty if there are no GPUs.
 
     Raises:
         UsageError: if there are fewer GPUs than workers.

@@ -36,11 +36,11 @@ from .validation import Report, Validation
 def train(config: Config, report: Report | None = None) -> int:
     """Train, evaluate and draw; resume an interrupted run; show a finished one. Return the exit code.
 
-    A run that is trained and asked to be evaluated otherwise is evaluated, and not trained again.
+    A trained run that is requested with other evaluation settings is evaluated, and not trained again.
 
     Args:
-        config: resolved.
-        report: of validation losses; it can say that the run is to be given up.
+        config: the resolved configuration.
+        report: receives validation losses, and returns whether the run is to be pruned.
     """
     try:
         return _train_shared(config, report)
@@ -171,12 +171,12 @@ def _compare(session: Session) -> None:
 
 
 def _train(session: Session, validation: Validation) -> float:
-    """Train; return the seconds it took.
+    """Train, and return the duration in seconds.
 
-    The milliseconds an iteration are the median over compiled calls, without the first, which compiles.
+    The milliseconds per iteration are the median over compiled calls, without the first, which compiles.
 
     Raises:
-        KeyboardInterrupt: when the user wants to stop.
+        KeyboardInterrupt: if the user interrupts the training.
     """
     trainer, total = session.trainer, session.config["training"]["iterations"]
     started = saved = time.perf_counter()

@@ -47,7 +47,7 @@ class Collection:
 
     Attributes:
         runs: a row for each run, with :data:`COLUMNS`. If ``reason`` is empty, the run has results;
-            ``untrusted`` says whether the reason is the code that it names.
+            ``untrusted`` is whether the reason is code of packages that are not trusted.
         settings: a row for each run, with every setting that has an effect, by its dotted path.
         steps: mean, median and fraction diverged over tasks, of runs that are complete, by run and step.
         losses: each task's loss after each step, ``[T, S+1]``, of the same runs.
@@ -63,8 +63,9 @@ def collect(folder: Path, packages: Sequence[str] | None = None) -> Collection:
     """Return the runs of a sweep, by its folder, or all below another folder.
 
     Args:
-        folder: folder of a sweep, or any folder with runs.
-        packages: whose code runs may name; None for any, because results are read and nothing is built.
+        folder: the folder of a sweep, or any folder with runs.
+        packages: the packages whose code runs may name; None for any, because results are read and nothing is
+            built.
 
     Raises:
         UsageError: if there is no run, or none but those that name code of other packages.

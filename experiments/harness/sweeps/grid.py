@@ -23,7 +23,7 @@ def sweep(setting: Setting, params: Mapping[str, object], arguments: Sequence[st
     """Run every job that is not complete, and print the outcome of all.
 
     Raises:
-        UsageError: before any of them starts, if a value or a configuration cannot be.
+        UsageError: before any of them starts, if a value or a configuration is invalid.
     """
     jobs = plan(setting, params, arguments)
     setting = setting.with_room({job.workers for job in jobs})

@@ -13,14 +13,15 @@ from ..errors import UsageError
 def make_room(launcher: DictConfig, workers: Collection[int]) -> None:
     """Let the jobs of a launcher request what their workers need, in its configuration.
 
-    Cores that are not set are those that the largest number of workers needs. What is set has to suffice.
+    If the number of cores is not set, it is that of the largest number of workers; if it is set, it has to
+    suffice.
 
     Args:
         launcher: ``hydra.launcher``, which is changed.
-        workers: the different numbers of workers that jobs of the sweep have.
+        workers: the different numbers of workers of the jobs.
 
     Raises:
-        UsageError: if what is set is too little.
+        UsageError: if a setting is not sufficient.
     """
     request = REQUESTS.get(str(launcher.get("_target_")).rpartition(".")[2])
     if request is not None:
@@ -28,7 +29,7 @@ def make_room(launcher: DictConfig, workers: Collection[int]) -> None:
 
 
 def _joblib(launcher: DictConfig, workers: Collection[int]) -> None:
-    """Run as many jobs at a time as have a core for each worker, where they are to take all cores."""
+    """Run as many jobs at a time as there are cores for their workers, if they are to use all cores."""
     if max(workers) > 1 and launcher.get("n_jobs", -1) == -1:
         from joblib import effective_n_jobs
 
@@ -87,4 +88,4 @@ REQUESTS: dict[str, Callable[[DictConfig, Collection[int]], None]] = {
     "LocalLauncher": _submitit_local,
     "SlurmLauncher": _slurm,
 }
-"""By the classes of launchers, which only their own packages define. Others request what they are told."""
+"""By the classes of launchers, which only their own packages define. Other launchers are not changed."""

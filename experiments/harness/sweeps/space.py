@@ -22,7 +22,7 @@ def distribution(override: Override) -> BaseDistribution:
     The cast ``int`` makes integers, the tag ``log`` makes a logarithmic scale.
 
     Raises:
-        UsageError: if there is no value between the bounds, or none with a logarithm.
+        UsageError: if there is no value between the bounds, or none that has a logarithm.
     """
     value = override.value()
     try:
