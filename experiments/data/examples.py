@@ -49,7 +49,7 @@ def examples(
     inputs, true = inner
     if not 0 <= corruption < 1:
         raise UsageError(
-            f"task.corruption={corruption:g} must be from 0 to below 1: some labels have to be right"
+            f"task.corruption={corruption:g} must be at least 0 and below 1: some labels have to be correct"
         )
     if labels not in LABELS:
         raise UsageError(f"task.labels={labels} must be one of {', '.join(LABELS)}")
@@ -148,7 +148,7 @@ def _from_file(path: Path) -> Arrays:
     try:
         found = arrays.read(path)
     except FileNotFoundError as error:
-        raise UsageError(f"{path} is not there: {made}, or take task.path=digits") from error
+        raise UsageError(f"{path} does not exist: {made}, or use task.path=digits") from error
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path} cannot be read as arrays ({error}): {made}") from error
     missing = [name for name in NAMES if name not in found]

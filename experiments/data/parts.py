@@ -82,7 +82,7 @@ def in_parts(given: Arrays, sizes: Sequence[int], seed: int) -> tuple[Arrays, di
     inputs, targets = given
     if sum(sizes) > len(targets):
         raise UsageError(
-            f"task.sizes={list(sizes)} are {sum(sizes)} examples, and there are {len(targets)}: lower them"
+            f"task.sizes={list(sizes)} are {sum(sizes)} examples, but there are {len(targets)}: lower them"
         )
     order = np.random.default_rng(seed).permutation(len(targets))
     cuts = np.split(order[: sum(sizes)], np.cumsum(sizes)[:-1])

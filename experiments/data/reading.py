@@ -51,7 +51,7 @@ def from_zips(paths: Iterable[Path]) -> Iterator[Named]:
                         seen.add(inside)
                         yield str(Path(inside).parent), archive.read(member)
         except (OSError, zipfile.BadZipFile, EOFError, RuntimeError) as error:
-            raise UsageError(f"{path} cannot be read ({error}): fetch it again") from error
+            raise UsageError(f"{path} cannot be read ({error}): download it again") from error
 
 
 def from_folder(place: Path) -> Iterator[Named]:
@@ -61,12 +61,14 @@ def from_folder(place: Path) -> Iterator[Named]:
         UsageError: if the folder does not exist, or contains an image outside of the folders of classes.
     """
     if not place.is_dir():
-        raise UsageError(f"{place} is no folder: give one with a folder of images for each class")
+        raise UsageError(f"{place} is not a folder: give one with a folder of images for each class")
     for path in sorted(place.rglob("*")):
         if path.suffix.lower() in KINDS and path.is_file():
             label = str(path.parent.relative_to(place))
             if label == ".":
-                raise UsageError(f"{path} is in no folder of a class: move it to {place}/<class>/{path.name}")
+                raise UsageError(
+                    f"{path} is not in the folder of a class: move it to {place}/<class>/{path.name}"
+                )
             yield label, read_bytes(path, LARGEST_IMAGE)
 
 
@@ -84,13 +86,13 @@ def from_npz(path: Path, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
         found = arrays.read(path)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UsageError(
-            f"{path} cannot be read ({error}): write it by numpy.savez, an array a class"
+            f"{path} cannot be read ({error}): write it by numpy.savez, with an array for each class"
         ) from error
     for label, images in found.items():
         if images.dtype != np.uint8 or images.shape[1:] != shape:
             raise UsageError(
-                f"{path}: {label} is {images.dtype} {images.shape}, expected are uint8 images "
-                f"[D, {', '.join(map(str, shape))}]: set task.size and task.channels to what they are"
+                f"{path}: {label} is {images.dtype} {images.shape}, but has to be uint8 images "
+                f"[D, {', '.join(map(str, shape))}]: set task.size and task.channels to those of the images"
             )
     return {label: found[label] for label in sorted(found)}
 

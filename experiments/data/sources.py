@@ -25,8 +25,9 @@ Split = Sequence[int] | Mapping[str, Sequence[str] | str] | None
 OMNIGLOT = "images_background*.zip"
 
 WHERE = (
-    "It is at github.com/brendenlake/omniglot, in the folder python: put images_background.zip and "
-    "images_evaluation.zip into {place}, or the small ones, or name another folder: task.path=<folder>"
+    "It is published at github.com/brendenlake/omniglot, in the folder python: put images_background.zip and "
+    "images_evaluation.zip, or the small background sets, into {place}, or name another folder: "
+    "task.path=<folder>"
 )
 
 
@@ -101,7 +102,7 @@ def folder(
         channels: 1 for greyscale, 3 for colour.
     """
     if channels not in (1, 3):
-        raise UsageError(f"channels={channels} must be 1 for grey images, or 3 for colours")
+        raise UsageError(f"channels={channels} must be 1 for greyscale or 3 for colour images")
     classes = _folder(str(Path(path).resolve()), size, channels)
     return _few_shot(classes, split, ways, shots, queries, rotations, reflections, distortion)
 
@@ -119,8 +120,8 @@ def _few_shot(
     for name, images in classes.items():
         if len(images) < shots + queries:
             raise UsageError(
-                f"class {name} has {len(images)} image{'s' * (len(images) != 1)}, and a task takes {shots} "
-                f"shots + {queries} queries: lower task.shots or task.queries, or take the class out"
+                f"class {name} has {len(images)} image{'s' * (len(images) != 1)}, but a task needs {shots} "
+                f"shots + {queries} queries: lower task.shots or task.queries, or remove the class"
             )
     chosen: Any = split
     if isinstance(split, Mapping):
@@ -133,7 +134,7 @@ def _few_shot(
                 some = ", ".join([*list(numbers)[:5], *["..."] * (len(numbers) > 5)])
                 raise UsageError(
                     f"task.split: {part} ({given if isinstance(given, str) else 'a list'}) names the class "
-                    f"{unknown[0]}, which the set has not: leave it out, or name some of {some}"
+                    f"{unknown[0]}, which the data set lacks: remove it, or name some of {some}"
                 )
             chosen[part] = [numbers[name] for name in names]
     return ml.tasks.FewShot(

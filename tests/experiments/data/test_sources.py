@@ -58,7 +58,7 @@ def test_what_is_not_there_is_said_with_where_it_comes_from(tmp_path, capfd):
 def test_a_damaged_file_is_named(omniglots):
     path = omniglots / "images_evaluation.zip"
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(UsageError, match=r"images_evaluation\.zip cannot be read .*fetch it again"):
+    with pytest.raises(UsageError, match=r"images_evaluation\.zip cannot be read .*download it again"):
         omniglot(str(omniglots))
 
 
@@ -126,13 +126,13 @@ def test_what_is_too_large_for_an_image_is_not_read(images, omniglots, monkeypat
     ("options", "named"),
     [
         ({"ways": 4}, "ways=4 are more than the 3 classes"),
-        ({"shots": 3}, "class cat has 3 images, and .* 3 shots .* 1 queries: lower task.shots or"),
+        ({"shots": 3}, "class cat has 3 images, but .* 3 shots .* 1 queries: lower task.shots or"),
         (
             {"split": {"train": ["dog", "cow"], "validation": [], "test": []}},
-            r"train \(a list\) names the class cow, which the set has not: .* some of cat, dog, owl$",
+            r"train \(a list\) names the class cow, which the data set lacks: .* some of cat, dog, owl$",
         ),
         ({"channels": 2}, "channels=2 must be 1"),
-        ({"path": "nowhere"}, "nowhere is no folder"),
+        ({"path": "nowhere"}, "nowhere is not a folder"),
     ],
 )
 def test_what_cannot_be_is_refused(images, options, named):
@@ -143,7 +143,7 @@ def test_what_cannot_be_is_refused(images, options, named):
 def test_a_folder_with_one_image_is_named(images):
     for path in (images / "owl").glob("[12].png"):
         path.unlink()
-    with pytest.raises(UsageError, match="class owl has 1 image, and a task takes 1 shots"):
+    with pytest.raises(UsageError, match="class owl has 1 image, but a task needs 1 shots"):
         folder(str(images), ways=2, shots=1, queries=1, size=8)
 
 
@@ -151,7 +151,7 @@ def test_a_folder_with_one_image_is_named(images):
     ("path", "content", "named"),
     [
         ("owl/9.png", b"no image", "an image of class owl cannot be read"),
-        ("9.png", b"", r"9\.png is in no folder of a class: move it"),
+        ("9.png", b"", r"9\.png is not in the folder of a class: move it"),
     ],
 )
 def test_images_that_cannot_be_read_are_named(images, path, content, named):
@@ -204,7 +204,7 @@ def test_glyphs_are_drawn_once(tmp_path, monkeypatch):
         ("task.split=[1,2]", "task.split=[1, 2] must be three numbers"),
         ("model.ways=4", "class"),
         ("model.image=[32,32,1]", "(32, 32, 1)"),
-        ("task.queries=20", "class A has 20 images, and a task takes 1 shots + 20 queries"),
+        ("task.queries=20", "class A has 20 images, but a task needs 1 shots + 20 queries"),
         ("evaluation.queries_at_once=4", "evaluation: queries_at_once=4 does not divide the 75 queries"),
     ],
 )
