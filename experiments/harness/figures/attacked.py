@@ -70,7 +70,7 @@ def draw(shown: Attacked) -> Figure:
     rows, columns = shown.answers.shape
     figure = Figure(figsize=(1.1 + 1.2 * columns, 0.7 + 1.5 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False)
-    figure.suptitle("Queries attacked within a radius, and what they are taken for", fontsize=11)
+    figure.suptitle("Queries attacked within a radius, and the predicted classes", fontsize=11)
     for row, (radius, accuracy) in enumerate(zip(shown.radii, shown.accuracies, strict=True)):
         for column in range(columns):
             given = int(shown.answers[row, column])

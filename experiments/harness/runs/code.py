@@ -97,7 +97,7 @@ def changes(then: Any, now: Code) -> list[str]:
     """
     known = isinstance(then, dict) and all(isinstance(then.get(key), dict) for key in ("files", "libraries"))
     if not known:
-        return ["it is not known what code made it"]
+        return ["the code that made it is not known"]
     lines = [
         f"{name} {then['libraries'].get(name)} then, {version} now"
         for name, version in now["libraries"].items()

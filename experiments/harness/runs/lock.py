@@ -45,7 +45,7 @@ class Lock:
 
 
 @contextmanager
-def locked(folder: Path, remedy: str = "take run.fresh=true for a new run") -> Iterator[Lock]:
+def locked(folder: Path, remedy: str = "use run.fresh=true for a new run") -> Iterator[Lock]:
     """Lock the folder within the context.
 
     The kernel releases the lock when this process ends, for any reason; the file describes the owner.

@@ -101,9 +101,7 @@ def create(run: RunDirectory, config: Config) -> None:
         UsageError: if it cannot be written, or contains results without a manifest.
     """
     if run.metrics.exists() or any(run.checkpoints.glob("*")):
-        raise UsageError(
-            f"{run.path} has results in it but no manifest.json: run.fresh=true starts a new run"
-        )
+        raise UsageError(f"{run.path} contains results but no manifest.json: run.fresh=true starts a new run")
     with writing(run.path):
         run.checkpoints.mkdir(exist_ok=True)
         run.figures.mkdir(exist_ok=True)
@@ -163,7 +161,7 @@ def _read_config(run: RunDirectory) -> Config:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise ValueError("it has aliases")
         if "${" in text:
-            raise ValueError("it has interpolations, and what is stored is resolved")
+            raise ValueError("it has interpolations, but a stored configuration is resolved")
         config = OmegaConf.to_container(OmegaConf.create(text))
     except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise UsageError(f"{run.config} cannot be read: {error}") from error

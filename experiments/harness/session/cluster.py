@@ -64,7 +64,7 @@ def find(number: int) -> Resolver | None:
     found = cluster.cluster_spec().as_dict()
     if list(found) != ["worker"] or len(found["worker"]) != number:
         there = ", ".join(f"{len(tasks)} {job}" for job, tasks in found.items()) or "no worker"
-        raise UsageError(f"training.workers={number}, and {where} has {there}: let both be the same")
+        raise UsageError(f"training.workers={number}, but {where} has {there}: make both equal")
     return cluster
 
 

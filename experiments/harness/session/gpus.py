@@ -45,6 +45,6 @@ def take_one(cluster: tf.distribute.cluster_resolver.ClusterResolver) -> None:
 def _require(gpus: int, workers: int) -> None:
     if workers > gpus:
         raise UsageError(
-            f"training.workers: {workers} workers of this machine need a GPU each, and there are {gpus}: set "
+            f"training.workers: {workers} workers of this machine need a GPU each, but there are {gpus}: set "
             f"training.workers={gpus}, or {VISIBLE}=-1 to train on the CPU"
         )

@@ -166,7 +166,7 @@ def _say(path: Path, outcome: Outcome) -> bool:
     else:
         say(f"{path}, {outcome.difference}", "differs:", "bold red")
     if outcome.circumstances:
-        say("What else is different, the most likely cause first:")
+        say("Other differences, the most likely cause first:")
     for line in outcome.circumstances[:SHOWN]:
         say(f"  {line}")
     if len(outcome.circumstances) > SHOWN:

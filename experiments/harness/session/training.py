@@ -149,7 +149,7 @@ def _work(session: Session, report: Report | None, started: float) -> int:
             validation_loss=finite(validation.loss),
             meta_parameters=sum(leaf.shape.num_elements() for leaf in tf.nest.flatten(trainer.meta)),
         )
-    say(f"training took {seconds:.1f} s, everything {total:.1f} s; all of it is in {session.run.path}")
+    say(f"training took {seconds:.1f} s, the command {total:.1f} s; all files are in {session.run.path}")
     return 0
 
 
@@ -237,7 +237,7 @@ def _fail(session: Session, error: ml.NonFiniteError) -> int:
     session.tracker.divergence(f"{session.run.path}: {error}")
     session.tracker.figures(draw_story(session.run, session.config))
     say(str(error), "stopped:", "bold red")
-    say(f"the last good state is kept in {path}")
+    say(f"the last valid state is kept in {path}")
     return FAILED
 
 

@@ -61,6 +61,6 @@ def read(place: Path) -> list[Job]:
 def _job(place: Path, entry: dict[str, object]) -> Job:
     name, overrides, run, trial = (entry[key] for key in ("name", "overrides", "run", "trial"))
     if not (isinstance(name, str) and isinstance(run, str) and isinstance(overrides, list)):
-        raise ValueError("a job is not described as jobs are")
+        raise ValueError("the description of a job is invalid")
     number = None if trial is None else int(str(trial))
     return Job(name, tuple(map(str, overrides)), RunDirectory(Path(os.path.normpath(place / run))), number)

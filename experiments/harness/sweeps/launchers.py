@@ -48,7 +48,7 @@ def _ray(launcher: DictConfig, workers: Collection[int]) -> None:
     cores = init.get("num_cpus") or os.cpu_count() or most
     if own and remote.num_cpus > cores:
         raise UsageError(
-            f"training.workers={most}: Ray would wait forever for {remote.num_cpus} cores, and there are "
+            f"training.workers={most}: Ray would wait forever for {remote.num_cpus} cores, but there are "
             f"{cores} here: set training.workers={cores}, or hydra.launcher.ray.init.address to a cluster"
         )
 
@@ -59,8 +59,8 @@ def _submitit_local(launcher: DictConfig, workers: Collection[int]) -> None:
     if tasks > 1 and set(workers) != {tasks}:
         raise UsageError(
             f"hydra.launcher: nodes={launcher.nodes} and tasks_per_node={launcher.tasks_per_node} make "
-            f"{tasks} tasks of a job, and training.workers={','.join(map(str, sorted(workers)))}: let both "
-            "be the same, or a job be one task, which starts its workers on its machine"
+            f"{tasks} tasks of a job, but training.workers={','.join(map(str, sorted(workers)))}: make both "
+            "equal, or use one task for each job, which starts its workers on its machine"
         )
     on_node = max(workers) if tasks == 1 else launcher.tasks_per_node
     _require("gpus_per_node", launcher.get("gpus_per_node") or on_node, on_node, "GPUs on a node")

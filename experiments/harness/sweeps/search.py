@@ -199,7 +199,7 @@ def _show(search: Search) -> None:
     trials = [trial for trial in search.study.trials if trial.number in search.jobs]
     done = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     best = sorted(done, key=lambda trial: trial.value if trial.value is not None else np.inf)[:SHOWN]
-    table = Table(title=f"best of {len(done)} whole trials", title_justify="left")
+    table = Table(title=f"best of {len(done)} complete trials", title_justify="left")
     for heading in ("trial", *search.space, "validation loss", "run"):
         table.add_column(heading, justify="left" if heading == "run" else "right")
     for trial in best:

@@ -32,7 +32,7 @@ def distribution(override: Override) -> BaseDistribution:
             return _between(*_ends(value), abs(value.step), "log" in value.tags)
         return CategoricalDistribution(list(override.sweep_string_iterator()))
     except (ValueError, TypeError, AssertionError, ArithmeticError) as error:
-        raise UsageError(f"{override.input_line} is nothing to choose from: {error}") from error
+        raise UsageError(f"{override.input_line} gives nothing to choose from: {error}") from error
 
 
 def _between(low: float | None, high: float | None, step: float | None, log: bool) -> BaseDistribution:
