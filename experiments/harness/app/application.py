@@ -165,7 +165,7 @@ def _require_values(arguments: Sequence[str]) -> None:
         group, value = override.key_or_group, override.value()
         if group == "packages" and override.is_sweep_override():
             listed = f"packages=[{str(override.input_line).partition('=')[2]}]"
-            raise UsageError(f"{override.input_line} is a choice between packages: a list is {listed}")
+            raise UsageError(f"{override.input_line} is a sweep over packages: a list is written {listed}")
         folders = [place / group for place in places if (place / group).is_dir()]
         if override.is_delete() or override.is_sweep_override() or not folders:
             continue
@@ -183,9 +183,9 @@ def _sweep_id() -> str:
 
     It omits what does not affect results: the launcher, and the number of trials of a search.
     """
-    told = sorted(word for word in sys.argv[1:] if "=" in word and not word.startswith(WITHOUT_EFFECT))
-    preset = next((word.partition("=")[2] for word in told if word.startswith("sweep=")), "sweep")
-    return f"{re.sub(r'[^A-Za-z0-9_]', '-', preset)}-{hashlib.sha256(repr(told).encode()).hexdigest()[:8]}"
+    given = sorted(word for word in sys.argv[1:] if "=" in word and not word.startswith(WITHOUT_EFFECT))
+    preset = next((word.partition("=")[2] for word in given if word.startswith("sweep=")), "sweep")
+    return f"{re.sub(r'[^A-Za-z0-9_]', '-', preset)}-{hashlib.sha256(repr(given).encode()).hexdigest()[:8]}"
 
 
 # Here and not in a function: processes that a launcher starts resolve it, too, from the parent's cache.

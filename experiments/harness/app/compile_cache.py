@@ -35,9 +35,9 @@ VARIABLE = "METALEARN_COMPILE_CACHE"
 """The environment variable with the folder of the cache, or ``off``."""
 
 HELP = (
-    f"{VARIABLE}=<folder>  where compiled programs are kept for later",
-    f"{VARIABLE}=off       keeps none",
-    "They are in ~/.cache/metalearn unless said otherwise; delete it to clear them.",
+    f"{VARIABLE}=<folder>  stores compiled programs for later processes",
+    f"{VARIABLE}=off       stores no compiled programs",
+    "The default folder is ~/.cache/metalearn, which may be deleted.",
 )
 """Lines of ``--help``."""
 

@@ -22,9 +22,9 @@ ALL_SHOWN = 20
 
 
 ANSWERED = {
-    "all": "all queries of a task answered together",
-    "class": "queries answered one class at a time",
-    1: "queries answered one at a time",
+    "all": "all queries of a task predicted together",
+    "class": "queries predicted one class at a time",
+    1: "queries predicted one at a time",
 }
 
 
@@ -74,7 +74,7 @@ def evaluation_table(
     tasks = f"{evaluation.num_tasks} held-out tasks (list {evaluation.tasks_hash})"
     caption = f"mean over {tasks} ± 95 % interval"
     if statistics is not None or evaluation.queries_at_once != "all":
-        caption += f"\n{ANSWERED.get(evaluation.queries_at_once, 'queries answered {} at a time')}"
+        caption += f"\n{ANSWERED.get(evaluation.queries_at_once, 'queries predicted {} at a time')}"
         caption = caption.format(evaluation.queries_at_once)
     if statistics is not None:
         caption += f", batch normalisation by statistics={statistics}"

@@ -63,7 +63,7 @@ def build_learner(config: Config) -> ml.Learner:
         if missing:
             raise UsageError(
                 f"problem._target_={config['problem']['_target_']} returns a {type(learner).__name__}, "
-                f"which is no learner: it has no {missing[0]}. Let it return a metalearn.BilevelLearner"
+                f"which is not a learner: it has no {missing[0]}. Let it return a metalearn.BilevelLearner"
             )
         return learner
     settings = dict(config["learner"])
@@ -108,7 +108,7 @@ def judged(config: Config, learner: ml.Learner) -> ml.Learner:
 def _with_rule(config: Config, changes: Config, learner: Any) -> ml.Learner:
     """Return the learner with another inner rule; raise UsageError if it has none, or learns its values."""
     if config.get("problem"):
-        raise UsageError("evaluation.rule changes the section rule, which a problem does not use: drop it")
+        raise UsageError("evaluation.rule changes the section rule, which a problem does not use: omit it")
     if isinstance(learner, ml.attacks.Robust):
         return dataclasses.replace(learner, learner=_with_rule(config, changes, learner.learner))
     rule = build({**config["rule"], **changes}, "evaluation.rule", config.get("packages", ()))
@@ -116,7 +116,7 @@ def _with_rule(config: Config, changes: Config, learner: Any) -> ml.Learner:
     if any(each.initialize(0)["rule"] for each in (learner, changed)):
         raise UsageError(
             f"evaluation.rule={changes} changes a rule with meta-learned values, which the evaluation takes "
-            "from the training: drop it"
+            "from the training: omit it"
         )
     return changed
 

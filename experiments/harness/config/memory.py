@@ -35,7 +35,7 @@ def require(config: Config) -> None:
     for what, needed in estimate(config).items():
         if needed > there:
             raise UsageError(
-                f"{what} need at least {_size(needed)} of memory, and this machine has {_size(there)}: "
+                f"{what} need at least {_size(needed)} of memory, but this machine has {_size(there)}: "
                 "make them smaller"
             )
 
@@ -64,7 +64,7 @@ def estimate(config: Config) -> dict[str, float]:
         if getattr(
             build(config["estimator"], "estimator", config.get("packages", ())), "weighs_steps", False
         ):
-            needed["learner.steps, whose losses are kept for the way back,"] = tasks * steps
+            needed["learner.steps, whose losses are stored for the backward pass,"] = tasks * steps
     return {what: float(NUMBER) * count for what, count in needed.items()}
 
 

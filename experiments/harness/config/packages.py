@@ -54,8 +54,8 @@ def trusted(value: Any) -> list[str]:
         for name in taken:
             if name.partition(".")[0] in NOT_THEIRS:
                 raise UsageError(
-                    f"{path}={name} cannot be trusted: it is a package of Python's or of ours. Name the "
-                    "package that your own functions and classes are in"
+                    f"{path}={name} cannot be trusted: it belongs to Python or to this project. Name the "
+                    "package with your own functions and classes"
                 )
         found += taken
     folder = str(Path.cwd())

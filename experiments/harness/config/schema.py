@@ -81,7 +81,7 @@ def check(config: Any, command: str = "train") -> Config:
             checked[section][name] = {key: taken[key] for key in changes}
     if "validation" in checked and checked["validation"]["seed"] == checked["evaluation"]["seed"]:
         raise UsageError(
-            f"validation.seed={checked['validation']['seed']} is evaluation.seed, too: what is chosen by "
+            f"validation.seed={checked['validation']['seed']} equals evaluation.seed: what is chosen by "
             "validation must not be evaluated on the same tasks"
         )
     for key in ("problem", "callbacks"):
