@@ -18,7 +18,7 @@ def main(config: DictConfig) -> int:
     settings = resolve(config, "report")
     folder = Path(settings["runs"])
     if not folder.is_dir():
-        raise UsageError(f"runs={folder} is not a folder: give the one that the runs are in")
+        raise UsageError(f"runs={folder} is not a folder: give the one that contains the runs")
     import_tensorflow()
     from .harness.report.write import report
 

@@ -1,6 +1,6 @@
 """Letters of the fonts that matplotlib ships, each drawn twenty times: a set of images without a download.
 
-Drawings of a letter differ in font, size, slant and turn, and are bent by a smooth random field.
+Drawings of a letter differ in font, size, slant and rotation, and are deformed by a smooth random field.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ FACES = (
 )
 
 DRAWINGS, SIZE = 20, 28
-"""Of a letter, and pixels along each side, as in Omniglot."""
+"""The number of drawings of a letter, and of pixels along each side, as in Omniglot."""
 
 CANVAS, POINTS, WIDEST = 64, 42, 60
-"""Pixels that a letter is drawn on, its size in points, and the most pixels that it may take."""
+"""The side of the canvas in pixels, the size of a letter in points, and its largest size in pixels."""
 
 ALIKE = 0.9
-"""Correlation of two letters above which they count as one letter, such as Latin A and Greek Alpha."""
+"""The correlation above which two letters count as one, such as Latin A and Greek Alpha."""
 
 LETTERS = ("Lu", "Ll", "Lo")
 """Categories of Unicode that are drawn: letters with and without case."""
@@ -43,7 +43,7 @@ def draw(seed: int = 0) -> tuple[np.ndarray, list[str]]:
     """Return drawings of all distinguishable letters, uint8 ``[letters, 20, 28, 28, 1]``, and these letters.
 
     Args:
-        seed: of fonts and bends.
+        seed: the seed of fonts and deformations.
     """
     fonts = _fonts()
     letters = _distinct(fonts)

@@ -1,4 +1,4 @@
-"""Data sets of examples with a target each: scikit-learn's digits, ``.npz`` files, and linear models."""
+"""Data sets of examples with one target each: scikit-learn's digits, ``.npz`` files, and linear models."""
 
 from __future__ import annotations
 
@@ -32,15 +32,16 @@ def examples(
     """Return one data set, in which some labels may be replaced by wrong ones.
 
     Args:
-        path: ``digits``, the 1797 images of 8 x 8 pixels in scikit-learn, from 0 to 1, 64 numbers each; or an
-            ``.npz`` file by ``numpy.savez(path, inputs=[N, ...], targets=[N])``.
-        sizes: examples of the inner loss, the outer loss, validation and test.
-        corruption: fraction of the inner examples whose label is another class, uniformly drawn; below 1.
-        labels: ``noisy``, with what is wrong in ``Task.info``, which also has such labels of the query;
-            ``clean``, what there would be without corruption; or ``oracle``, the examples with right labels
-            alone, repeated to the same number.
-        batch: examples of the outer loss that an iteration draws; None for all of them.
-        seed: of the order and the wrong labels.
+        path: ``digits`` for the 1797 images of 8 x 8 pixels in scikit-learn, as 64 numbers from 0 to 1; or an
+            ``.npz`` file written by ``numpy.savez(path, inputs=[N, ...], targets=[N])``.
+        sizes: the numbers of examples for the inner loss, the outer loss, validation and test.
+        corruption: the fraction of the inner examples whose label is replaced by another class, drawn
+            uniformly; below 1.
+        labels: ``noisy``: with the wrong labels, which ``Task.info`` marks, together with such labels for the
+            query; ``clean``: as without corruption; ``oracle``: only the examples with correct labels,
+            repeated to the same number.
+        batch: the number of examples of the outer loss in an iteration; None for all.
+        seed: the seed of the order and of the wrong labels.
     """
     inner, asked = in_parts(read(path), sizes, seed)
     if not corruption:
@@ -48,7 +49,7 @@ def examples(
     inputs, true = inner
     if not 0 <= corruption < 1:
         raise UsageError(
-            f"task.corruption={corruption:g} must be from 0 to below 1: some labels have to be right"
+            f"task.corruption={corruption:g} must be at least 0 and below 1: some labels have to be correct"
         )
     if labels not in LABELS:
         raise UsageError(f"task.labels={labels} must be one of {', '.join(LABELS)}")
@@ -89,16 +90,16 @@ def linear(
     classes: bool = False,
     seed: int = 0,
 ) -> Parts:
-    """Return Gaussian inputs with targets ``w x + noise``, or whether that is above 0.
+    """Return Gaussian inputs with targets ``w x + noise``, or the classes ``w x + noise > 0``.
 
     Args:
-        sizes: examples of the inner loss, the outer loss, validation and test.
-        features: D, of an input.
-        relevant: features that the targets depend on, w is standard normal there and 0 elsewhere; None for
-            all.
-        noise: deviation of the Gaussian noise.
+        sizes: the numbers of examples for the inner loss, the outer loss, validation and test.
+        features: D, the size of an input.
+        relevant: the number of features that the targets depend on: w is standard normal there and 0
+            elsewhere; None for all.
+        noise: the standard deviation of the Gaussian noise.
         classes: whether targets are the classes 0 and 1.
-        seed: of everything.
+        seed: the seed of all random numbers.
     """
     if relevant is not None and relevant > features:
         raise UsageError(f"task.relevant={relevant} is more than task.features={features}: lower it")
@@ -111,7 +112,7 @@ def linear(
 
 
 def corrupted(classes: np.ndarray, rate: float, seed: int, stream: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return a mask of the classes ``[N]`` that are replaced by wrong ones, and all classes after that."""
+    """Return the mask ``[N]`` of the classes that are replaced by wrong ones, and the resulting classes."""
     random, count = np.random.default_rng([seed, 1 + stream]), len(classes)
     wrong = np.zeros(count, bool)
     wrong[random.permutation(count)[: round(rate * count)]] = True
@@ -124,7 +125,7 @@ def read(path: str) -> Arrays:
     """Return inputs ``[N, ...]`` and targets ``[N]``: integers, or numbers.
 
     Raises:
-        UsageError: naming what is missing or cannot be, and the remedy.
+        UsageError: naming what is missing or invalid, and the remedy.
     """
     return _digits() if path == DIGITS else _from_file(Path(path))
 
@@ -147,7 +148,7 @@ def _from_file(path: Path) -> Arrays:
     try:
         found = arrays.read(path)
     except FileNotFoundError as error:
-        raise UsageError(f"{path} is not there: {made}, or take task.path=digits") from error
+        raise UsageError(f"{path} does not exist: {made}, or use task.path=digits") from error
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path} cannot be read as arrays ({error}): {made}") from error
     missing = [name for name in NAMES if name not in found]

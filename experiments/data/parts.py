@@ -1,4 +1,4 @@
-"""One data set in parts that share no example: of the inner loss, the outer loss, validation and test."""
+"""One data set in disjoint parts: for the inner loss, the outer loss, validation and test."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Parts:
     """The arrays that ``split`` returns: inner examples are the support, examples of the part are the query.
 
     Attributes:
-        inner: examples of the inner loss; none where it has none, and the query takes their place.
-        asked: examples of the outer loss, of validation and of the test, by part.
-        info: arrays for judging a learner, by part and name.
-        batch: examples of the outer loss that an iteration draws; None for all. The other parts are always
-            whole.
+        inner: the examples of the inner loss; if there are none, the query is also the support.
+        asked: the examples of the outer loss, of validation and of the test, by part.
+        info: arrays for the metrics of a learner, by part and name.
+        batch: the number of examples of the outer loss in an iteration; None for all. The other parts are
+            always complete.
     """
 
     inner: Arrays
@@ -57,9 +57,9 @@ class Parts:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Drawn:
-    """A number of different examples of a data set as queries, and the same examples as support.
+    """Mini-batches of different examples of a data set as queries, with the same examples as support.
 
-    Not :func:`metalearn.tasks.dataset`, which draws one after the other: that takes long for hundreds.
+    It is faster for hundreds of examples than :func:`metalearn.tasks.dataset`, which draws them one by one.
     """
 
     asked: ml.Batch
@@ -77,12 +77,12 @@ def in_parts(given: Arrays, sizes: Sequence[int], seed: int) -> tuple[Arrays, di
     """Return the examples of the inner loss, and the others by part, in an order that depends on the seed.
 
     Raises:
-        UsageError: if there are fewer examples than the parts take.
+        UsageError: if there are fewer examples than the parts need.
     """
     inputs, targets = given
     if sum(sizes) > len(targets):
         raise UsageError(
-            f"task.sizes={list(sizes)} are {sum(sizes)} examples, and there are {len(targets)}: lower them"
+            f"task.sizes={list(sizes)} are {sum(sizes)} examples, but there are {len(targets)}: lower them"
         )
     order = np.random.default_rng(seed).permutation(len(targets))
     cuts = np.split(order[: sum(sizes)], np.cumsum(sizes)[:-1])

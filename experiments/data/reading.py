@@ -1,4 +1,4 @@
-"""Images as arrays: from zip files, folders and ``.npz``; sizes are checked before the files are read."""
+"""Images as arrays, from zip, ``.npz`` and image files, whose sizes are checked before they are read."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ Named = tuple[str, str, bytes]
 
 
 def from_zips(paths: Iterable[Path]) -> Iterator[Named]:
-    """Yield the images of zip files, each once; a class is the folders that an image is in.
+    """Yield the images of zip files, each once; the class of an image is the path of its folder.
 
     Raises:
-        UsageError: if a file is no zip file, is damaged, or holds an image that is too large or elsewhere
-            than in ``<set>/<alphabet>/<character>/``: characters of alphabets would be one class.
+        UsageError: if a file is not a zip file, is damaged, or contains an image that is too large or not in
+            ``<set>/<alphabet>/<character>/``, where characters of several alphabets would be one class.
     """
     seen: set[str] = set()
     for path in paths:
@@ -58,7 +58,7 @@ def from_zips(paths: Iterable[Path]) -> Iterator[Named]:
                         if len(Path(name).parts) != LEVELS:
                             raise UsageError(
                                 f"{path}: {name} is not <set>/<alphabet>/<character>/<drawing>, as in the "
-                                "published file: fetch it again"
+                                "published file: download it again"
                             )
                         if member.file_size > LARGEST_IMAGE:
                             raise UsageError(
@@ -68,26 +68,28 @@ def from_zips(paths: Iterable[Path]) -> Iterator[Named]:
                         seen.add(inside)
                         yield str(Path(inside).parent), f"{path}: {name}", archive.read(member)
         except DAMAGED as error:
-            raise UsageError(f"{path} cannot be read ({error}): fetch it again") from error
+            raise UsageError(f"{path} cannot be read ({error}): download it again") from error
 
 
 def from_folder(place: Path) -> Iterator[Named]:
-    """Yield the images below a folder; a class is the folder that an image is in.
+    """Yield the images below a folder; the class of an image is its folder.
 
     Raises:
-        UsageError: if the folder is not there, cannot be read, or has an image that is in no folder of a
-            class.
+        UsageError: if the folder does not exist, cannot be read, or contains an image outside of the folders
+            of classes.
     """
     if not place.is_dir():
         raise UsageError(
-            f"task.path={place} is no folder: give one with a folder of images for each class, "
+            f"task.path={place} is not a folder: give one with a folder of images for each class, "
             "<class>/<image>.png or .jpg, or an .npz file with an array for each class"
         )
     for path in sorted(_files(place)):
         if _is_image(path.relative_to(place)) and path.is_file():
             label = str(path.parent.relative_to(place))
             if label == ".":
-                raise UsageError(f"{path} is in no folder of a class: move it to {place}/<class>/{path.name}")
+                raise UsageError(
+                    f"{path} is not in the folder of a class: move it to {place}/<class>/{path.name}"
+                )
             yield label, str(path), read_bytes(path, LARGEST_IMAGE)
 
 
@@ -118,28 +120,29 @@ def from_npz(path: Path, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
 
     Args:
         path: the file.
-        shape: of an image.
+        shape: the shape of an image.
 
     Raises:
-        UsageError: if the file is not there, is no such file or empty, or images have another type or shape.
+        UsageError: if the file does not exist, is not of this kind or empty, or contains images of another
+            type or shape.
     """
     try:
         found = arrays.read(path)
     except DAMAGED as error:
         raise UsageError(
-            f"{path} cannot be read ({error}): write it by numpy.savez, an array a class"
+            f"{path} cannot be read ({error}): write it by numpy.savez, with an array for each class"
         ) from error
     if not found:
-        raise UsageError(f"{path} holds no arrays: write it by numpy.savez, an array a class")
+        raise UsageError(f"{path} holds no arrays: write it by numpy.savez, with an array for each class")
     for label, images in found.items():
         if images.dtype != np.uint8 or images.shape[1:] != shape:
-            remedy = "set task.size and task.channels to what they are"
+            remedy = "set task.size and task.channels to those of the images"
             if images.dtype != np.uint8:
                 remedy = "store integers from 0 to 255 as uint8"
             elif images.ndim != len(shape) + 1:
                 remedy = "store an array with an axis of channels for each class"
             raise UsageError(
-                f"{path}: {label} is {images.dtype} {images.shape}, expected are uint8 images "
+                f"{path}: {label} is {images.dtype} {images.shape}, but has to be uint8 images "
                 f"[D, {', '.join(map(str, shape))}]: {remedy}"
             )
     return {label: found[label] for label in sorted(found)}
@@ -168,11 +171,11 @@ def decoded(
     """Return the images of each class, uint8 ``[D, size, size, channels]``, classes by their names.
 
     Args:
-        images: files by class.
-        size: of a side; images are resized by Lanczos' filter.
-        channels: 1 for grey, 3 for colours; what is transparent is white.
-        invert: whether black becomes white: ink is 255 then.
-        what: name of the set, for messages.
+        images: the files of each class.
+        size: the side of the images in pixels, to which they are resized by Lanczos' filter.
+        channels: 1 for greyscale, 3 for colour; transparent pixels become white.
+        invert: whether to invert the images, so that black ink becomes 255.
+        what: the name of the data set in messages.
 
     Raises:
         UsageError: if there is no image, one cannot be read, or they take more than 16 GiB.

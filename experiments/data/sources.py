@@ -24,8 +24,9 @@ Split = Sequence[int] | Mapping[str, Sequence[str] | str] | None
 OMNIGLOT = "images_background*.zip"
 
 WHERE = (
-    "It is at github.com/brendenlake/omniglot, in the folder python: put images_background.zip and "
-    "images_evaluation.zip into {place}, or the small ones, or name another folder: task.path=<folder>"
+    "It is published at github.com/brendenlake/omniglot, in the folder python: put images_background.zip and "
+    "images_evaluation.zip, or the small background sets, into {place}, or name another folder: "
+    "task.path=<folder>"
 )
 
 
@@ -45,8 +46,8 @@ def glyphs(
 
     Args:
         ways, shots, queries, rotations, reflections, distortion: see :func:`metalearn.tasks.FewShot`.
-        split: numbers of letters for training, validation and test.
-        seed: of the drawings.
+        split: the numbers of letters for training, validation and test.
+        seed: the seed of the drawings.
     """
     return _few_shot(_glyphs(seed), split, ways, shots, queries, rotations, reflections, distortion)
 
@@ -64,9 +65,9 @@ def omniglot(
     """Return tasks of handwritten characters: Omniglot, 28 x 28, white ink, 20 drawings of each character.
 
     Args:
-        path: folder with the zip files of the set as they are published.
+        path: the folder with the published zip files.
         ways, shots, queries, rotations, reflections, distortion: see :func:`metalearn.tasks.FewShot`.
-        split: numbers of characters for training, validation and test.
+        split: the numbers of characters for training, validation and test.
 
     Reference: Lake, Salakhutdinov and Tenenbaum (2015), "Human-level concept learning".
     """
@@ -91,15 +92,16 @@ def folder(
     val.csv, test: test.csv}``.
 
     Args:
-        path: the folder; or a file of ``numpy.savez``, uint8 ``[D, size, size, channels]`` for each class.
+        path: the folder; or a file written by ``numpy.savez``, uint8 ``[D, size, size, channels]`` for each
+            class.
         ways, shots, queries, rotations, reflections, distortion: see :func:`metalearn.tasks.FewShot`.
         split: numbers of classes for training, validation and test; or for each of them the names of its
             classes, or a CSV file with a column ``label`` that names them.
-        size: of the sides of an image, to which those of a folder are resized.
-        channels: 1 for grey, 3 for colours; transparent pixels of a folder's images are white.
+        size: the side of an image in pixels, to which images of a folder are resized.
+        channels: 1 for greyscale, 3 for colour; transparent pixels of a folder's images become white.
     """
     if channels not in (1, 3):
-        raise UsageError(f"channels={channels} must be 1 for grey images, or 3 for colours")
+        raise UsageError(f"channels={channels} must be 1 for greyscale or 3 for colour images")
     classes = _folder(str(Path(path).resolve()), size, channels)
     return _few_shot(classes, split, ways, shots, queries, rotations, reflections, distortion)
 
@@ -117,8 +119,8 @@ def _few_shot(
     for name, images in classes.items():
         if len(images) < shots + queries:
             raise ValueError(  # the caller adds whether these are the tasks of training or of the evaluation
-                f"class {name} has {len(images)} image{'s' * (len(images) != 1)}, and a task takes {shots} "
-                f"shots + {queries} queries: lower shots or queries, or take the class out"
+                f"class {name} has {len(images)} image{'s' * (len(images) != 1)}, but a task needs {shots} "
+                f"shots + {queries} queries: lower shots or queries, or remove the class"
             )
     chosen: Any = split
     if isinstance(split, Mapping):
@@ -131,7 +133,7 @@ def _few_shot(
                 some = ", ".join([*list(numbers)[:5], *["..."] * (len(numbers) > 5)])
                 raise UsageError(
                     f"task.split: {part} ({given if isinstance(given, str) else 'a list'}) names the class "
-                    f"{unknown[0]}, which the set has not: leave it out, or name some of {some}"
+                    f"{unknown[0]}, which the data set lacks: remove it, or name some of {some}"
                 )
             for name in names:
                 if name in placed:

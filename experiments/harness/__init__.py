@@ -1,1 +1,1 @@
-"""What the entry points share: building from configuration, run folders, tracking, figures."""
+"""The common parts of the commands: building from configuration, run folders, tracking, figures."""

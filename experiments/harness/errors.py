@@ -21,9 +21,9 @@ class UsageError(Exception):
 
 
 def nearest(word: str, choices: Sequence[str]) -> str:
-    """Return a hint ``" (did you mean x, y?)"``, or the choices themselves when nothing is near.
+    """Return a hint ``" (did you mean x, y?)"``, or the choices themselves if none is similar.
 
-    Of choices in sections, ``rule.learning_rate``, the name alone is found, and what abbreviates it.
+    For choices in a section, such as ``rule.learning_rate``, the name alone or an abbreviation is sufficient.
     """
     likeness = {choice: _likeness(word, choice) for choice in choices}
     least = max([NEAR, *(each - APART for each in likeness.values())])

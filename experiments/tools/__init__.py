@@ -1,1 +1,1 @@
-"""Evidence: the audit of Keras, the benchmark, the check of gradients. Nothing else imports them."""
+"""Measurements: the audit of Keras, the benchmark, the check of gradients. Only commands import them."""

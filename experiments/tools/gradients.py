@@ -51,12 +51,12 @@ class Row(NamedTuple):
     """The results for an estimator, in float64.
 
     Attributes:
-        name: of the estimator.
-        exact: whether it promises the exact gradient.
-        error: relative error of its gradient, ``|g - reference| / |reference|``.
+        name: the name of the estimator.
+        exact: whether it is declared exact.
+        error: the relative error of its gradient, ``|g - reference| / |reference|``.
         cosine: between its gradient and the reference.
-        milliseconds: of one meta-gradient of a meta-batch, compiled.
-        compile_seconds: of the first call, minus a later one.
+        milliseconds: the time of one compiled meta-gradient of a meta-batch.
+        compile_seconds: the time of the first call, minus that of a later one.
     """
 
     name: str
@@ -77,9 +77,9 @@ class Audit(NamedTuple):
 
     Attributes:
         difference: largest error of the reference against finite differences, relative to its length.
-        directions: that differences were taken along, no kink between.
-        rows: estimators that apply.
-        refused: those that do not, and why.
+        directions: the number of directions of differences without a kink.
+        rows: the estimators that apply.
+        refused: the others, with the reason.
     """
 
     difference: float

@@ -106,7 +106,7 @@ def central_differences(
 
     Args:
         function: of nested float64 tensors, to nested float64 tensors: a loss, or the gradient of one.
-        x: where.
+        x: the point.
         direction: structure and shapes of ``x``; the derivative is proportional to its length.
         epsilon: ``h``, above 0; by default ``STEP``, for entries and curvature of order 1.
 
@@ -134,10 +134,10 @@ def check_gradients(
     """Compare a gradient with central differences, leaf by leaf.
 
     Args:
-        function: of nested float64 tensors, to a float64 scalar. Called seven times a direction: wrap a
-            slow one in ``tf.function``.
-        x: where; nested float64 tensors.
-        gradient: what to check, structured as ``x``; that of ``value_and_gradient`` if not given.
+        function: of nested float64 tensors, to a float64 scalar. Called seven times for each direction: wrap
+            a slow one in ``tf.function``.
+        x: the point; nested float64 tensors.
+        gradient: the gradient to check, structured as ``x``; that of ``value_and_gradient`` if not given.
         directions: random directions of length 1 in every leaf; if not given, every coordinate of leaves
             of up to ``COORDINATES`` entries, and ``DIRECTIONS`` random directions in larger ones.
         epsilon: step size, as for :func:`central_differences`.

@@ -13,6 +13,9 @@ from metalearn.types import Parameters
 def prunable(parameters: Parameters) -> Parameters:
     """Return the parameters that can be pruned: kernels, which have at least two axes.
 
+    Args:
+        parameters: the parameters of a model, by key.
+
     Raises:
         ValueError: if there are none.
     """
@@ -52,6 +55,10 @@ def masks(scores: Parameters, sparsity: float) -> Parameters:
 
 def masked(parameters: Parameters, masks: Parameters) -> Parameters:
     """Return the parameters, multiplied by their masks if they have one.
+
+    Args:
+        parameters: the parameters of a model, by key.
+        masks: zeros and ones, or numbers between them, by the keys of the masked parameters.
 
     Raises:
         ValueError: if a mask belongs to no parameter.

@@ -45,6 +45,10 @@ def quantize(values: tf.Tensor, step_size: tf.Tensor, bits: int) -> tf.Tensor:
 def first_step_sizes(parameters: Parameters, bits: int) -> Parameters:
     """Return step sizes ``2 mean |theta| / sqrt(2^(bits-1) - 1)`` of the kernels, a scalar each.
 
+    Args:
+        parameters: theta, by key.
+        bits: the number of bits of an entry, including the sign, at least 2.
+
     Raises:
         ValueError: if there are fewer than 2 bits.
 

@@ -16,6 +16,12 @@ from metalearn.types import Parameters
 def magnitude(parameters: Parameters) -> Parameters:
     """Return ``|theta|`` of the kernels: scores for :func:`metalearn.compress.masks`.
 
+    Args:
+        parameters: theta, usually trained.
+
+    Raises:
+        ValueError: if there are no kernels.
+
     Reference: Han et al. (2015), "Learning both Weights and Connections for Efficient Neural Networks",
     section 3.
     """

@@ -49,7 +49,7 @@ def conjugate_gradients(
 
 
 def series(matrix: Operator, b: Structure, scale: float, terms: int) -> Solved:
-    """Return ``scale sum_i (I - scale A)^i b``, the sum of so many ``terms``."""
+    """Return ``scale sum_i (I - scale A)^i b``, a sum of ``terms`` terms."""
     found = neumann(matrix, b, scale=scale, terms=terms)
     relative = tf.math.divide_no_nan(found.residual_norm, tf.norm(ravel(b)[0]))
     return Solved(found.x, relative, tf.zeros_like(relative))

@@ -43,7 +43,7 @@ class persistent_evolution(Estimator):
         1/(2 sigma n) sum_{i=1}^{n} (L_w(... phi + sigma e_i) - L_w(... phi - sigma e_i)) xi_i
 
     for every task. Its expectation is the derivative of the smoothed ``L_w`` with respect to the phi of all
-    windows since the start of the loop, whereas truncated back-propagation and ``evolution`` over one window
+    windows since the start of the loop, whereas truncated backpropagation and ``evolution`` over one window
     use only that window's phi. For a quadratic and constant phi it is the derivative of ``L_w`` itself. The
     variance grows with the number of windows since the start of the loop, and decreases as 1/n.
 

@@ -39,7 +39,7 @@ class Schedule(NamedTuple):
         first: ``[K+1]``.
         source: ``[K]``.
         reversed_from: ``[K]``, the slot with the state before the reversed step.
-        slots: the number of states that are held at a time.
+        slots: the number of states that are stored at a time.
     """
 
     begin: np.ndarray[Any, Any]

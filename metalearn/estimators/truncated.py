@@ -1,4 +1,4 @@
-"""Truncated back-propagation: exact for the last inner steps, first order for the earlier ones."""
+"""Truncated backpropagation: exact for the last inner steps, first order for the earlier ones."""
 
 from __future__ import annotations
 

@@ -92,10 +92,10 @@ def evaluate(
         steps: S, at least 0; may exceed the steps of training.
         seed: the seed of the list of tasks, of the noise of models that have any, and of batches of queries.
         queries_at_once: the queries that are one batch: ``"all"`` queries of a task, as in training;
-            ``"class"``, those of one class; or a number, so many random ones. Losses and metrics are means
-            over batches. If the model normalises with statistics of the queries (``statistics="batch"``), its
-            predictions are transductive and depend on this choice (Bronskill et al. 2020, "TaskNorm",
-            section 3).
+            ``"class"``, those of one class; or the number of random queries in a batch. Losses and metrics
+            are means over batches. If the model normalises with statistics of the queries
+            (``statistics="batch"``), its predictions are transductive and depend on this choice (Bronskill et
+            al. 2020, "TaskNorm", section 3).
 
     Raises:
         ValueError: if a count is too small, the tasks do not fit the learner, or the queries of a task

@@ -94,8 +94,8 @@ def _uninformed(part: Structure, info: Structure) -> Structure:
     """Return examples without the task's info at the end of an oracle's inputs."""
     if not isinstance(part, Batch) or not tf.is_tensor(part.inputs) or not tf.is_tensor(info):
         return part
-    told, inputs = info.shape[-1], part.inputs
-    if not told or inputs.shape.rank != 3 or inputs.shape[-1] <= told:
+    size, inputs = info.shape[-1], part.inputs
+    if not size or inputs.shape.rank != 3 or inputs.shape[-1] <= size:
         return part
-    is_told = tf.reduce_all(inputs[..., -told:] == tf.cast(info, inputs.dtype)[:, None])
-    return part._replace(inputs=inputs[..., :-told]) if is_told else part
+    is_info = tf.reduce_all(inputs[..., -size:] == tf.cast(info, inputs.dtype)[:, None])
+    return part._replace(inputs=inputs[..., :-size]) if is_info else part

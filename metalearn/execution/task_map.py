@@ -133,7 +133,7 @@ def _side_by_side(of_one_task: Callable[[Structure], Structure], group: Structur
 
     All calls become ready at once, after the identity, so TensorFlow starts each in a thread of its own. In
     a loop that processes its iterations in parallel, the operations of a task change threads, and their
-    values move between the caches of cores: images take a quarter more time so.
+    values move between the caches of cores, which takes a quarter more time for images.
     """
     leaves = tf.nest.flatten(group)
     size = leaves[0].shape[0]

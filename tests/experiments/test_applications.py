@@ -53,7 +53,7 @@ def test_cleaning_reports_what_it_found(tmp_path, capfd, blots):
     ("arguments", "message"),
     [
         (["task.corruption=1"], "task.corruption=1 must be a number from 0 to below 1"),
-        (["model.output_size=5"], "and there are 5, 0 to 4: relabel them"),
+        (["model.output_size=5"], "but there are 5, 0 to 4: relabel them"),
         (["problem.batch=7"], "batch=7 does not divide the 20 examples"),
         (["task.sizes=[20,10,5]"], "must be four integers"),
         (["+problem.strength=1"], "there is no setting problem.strength"),

@@ -76,7 +76,7 @@ def test_versions_and_new_files_and_unknown_code_are_changes():
     assert code.changes(then, now) == ["keras 3.0 then, 3.1 now", "b.py is new", "c.py is gone"]
     assert code.changes(now, now) == []
     for damaged in (None, [], {"files": 1, "libraries": {}}, {"commit": "a"}):
-        assert code.changes(damaged, now) == ["it is not known what code made it"]
+        assert code.changes(damaged, now) == ["the code that made it is not known"]
     assert code.summary([str(number) for number in range(7)]) == "0, 1, 2, 3, 4 and 2 more"
 
 

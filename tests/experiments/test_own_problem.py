@@ -113,7 +113,7 @@ def test_its_gradients_are_checked(project, capfd, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["problem=nothing"], "problem._target_=mylab.nothing returns a int, which is no learner"),
+        (["problem=nothing"], "problem._target_=mylab.nothing returns a int, which is not a learner"),
         (["problem=strenght"], "there is no problem=strenght (did you mean strength?)"),
         (["+problem.strength=2"], "there is no setting problem.strength"),
         (["problem=null"], "problem=null names no problem"),
@@ -137,7 +137,8 @@ def test_a_page_that_would_not_be_read_is_named(project, tmp_path, capfd):
     (tmp_path / "theirs" / "problem" / "ridge.yaml").write_text("_target_: mylab.ridge")
     assert call(project, "train", f"--config-dir={tmp_path / 'theirs'}", "packages=mylab") == 2
     assert (
-        "theirs/problem/ridge.yaml has the name of a page of ours, problem/ridge," in capfd.readouterr().err
+        "theirs/problem/ridge.yaml has the name of a page of this project, problem/ridge,"
+        in capfd.readouterr().err
     )
 
 

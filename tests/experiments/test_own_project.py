@@ -114,7 +114,7 @@ def test_a_run_and_a_file_cannot_trust(project, tmp_path, capfd):
     theirs.mkdir(parents=True)
     (theirs / "evil.yaml").write_text("# @package _global_\npackages: [mylab]\n")
     assert call(project, "train", f"--config-dir={tmp_path / 'conf'}", "experiment=evil") == 2
-    assert re.search(r"evil\.yaml has packages: .* by no file", capfd.readouterr().err)
+    assert re.search(r"evil\.yaml has packages: .* not in a file", capfd.readouterr().err)
 
 
 def test_code_that_changed_is_named(project, capfd):

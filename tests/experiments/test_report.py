@@ -121,7 +121,7 @@ def test_lists_of_tasks_have_files_of_their_own_inside_the_folder(folder, monkey
     ("arguments", "named"),
     [
         (["runs={0}/none"], "none is not a folder"),
-        (["runs={0}/empty"], "has no runs in it"),
+        (["runs={0}/empty"], "contains no runs"),
         (["runs={0}", "write={0}/none.md"], "none.md cannot be read"),
         (["runs={0}", "formats=[gif]"], "formats=['gif'] must be a list of png, svg and pdf"),
         ([], "runs"),

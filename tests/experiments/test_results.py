@@ -111,7 +111,7 @@ def test_a_seed_counts_once_and_has_one_shape(folder):
     assert runs.loc[runs["reason"] == "", "seed"].size == 2
     repeated, other = sorted(runs["reason"])[2:]
     assert repeated.startswith("it repeats ")
-    assert other.startswith("its evaluation is of another shape than that of ")
+    assert other.startswith("its evaluation has another shape than that of ")
 
 
 def test_what_did_not_finish_says_how_far_it_came(folder):
@@ -161,7 +161,7 @@ def test_what_is_no_number_in_a_learning_curve_is_none(tmp_path):
 
 
 def test_a_folder_without_runs_is_said_and_one_without_numbers_is_a_table_of_reasons(tmp_path):
-    with pytest.raises(UsageError, match="has no runs in it"):
+    with pytest.raises(UsageError, match="contains no runs"):
         results.load(tmp_path)
     make_run(tmp_path, "maml", 0, [[1, 1]], status="running")
     reasons = results.load(tmp_path)["reason"].tolist()

@@ -32,13 +32,13 @@ from ..invocation import HOUSE, IN_CHECKOUT
 from . import help, suggestions
 
 PLUGINS = HOUSE / "plugins"
-"""Where Hydra finds our sweepers: it takes plugins from packages named ``hydra_plugins`` alone."""
+"""The folder of our sweepers: Hydra only loads plugins from packages named ``hydra_plugins``."""
 
 WITHOUT_EFFECT = ("hydra/launcher", "hydra.launcher", "hydra.sweeper.trials", "paths.", "tracking", "run.")
 """Beginnings of command-line arguments that do not change the identity of a sweep."""
 
 FREE = {"evaluate": ("task.", "evaluation.", "paths.data=")}
-"""Settings that a command takes of a stored run, and that the command's own configuration may lack."""
+"""Settings that a command takes from a stored run, and that its own configuration may lack."""
 
 EXTRAS = {
     "hydra/launcher": {"joblib": "sweep", "ray": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}
@@ -66,9 +66,9 @@ class Application:
 
     Attributes:
         task: returns an exit code.
-        config_name: of the main configuration file.
-        codes: exit codes; a sweep has one, from its sweeper.
-        began: whether the configuration has been composed: what goes wrong from then on is a fault.
+        config_name: the name of the main configuration file.
+        codes: the exit codes; a sweep has one, from its sweeper.
+        began: whether the configuration has been composed; errors before that are invalid input.
     """
 
     task: Callable[[DictConfig], int]
@@ -80,7 +80,7 @@ class Application:
         """Run the task; errors are printed, and do not end the other jobs of a sweep.
 
         Raises:
-            KeyboardInterrupt: if a job was interrupted: the sweep is, too.
+            KeyboardInterrupt: if a job was interrupted, which interrupts the sweep.
         """
         sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
         self.began = True
@@ -166,7 +166,7 @@ def _require_values(arguments: Sequence[str]) -> None:
         group, value = override.key_or_group, override.value()
         if group == "packages" and override.is_sweep_override():
             listed = f"packages=[{str(override.input_line).partition('=')[2]}]"
-            raise UsageError(f"{override.input_line} is a choice between packages: a list is {listed}")
+            raise UsageError(f"{override.input_line} is a sweep over packages: a list is written {listed}")
         folders = [place / group for place in places if (place / group).is_dir()]
         if override.is_delete() or override.is_sweep_override() or not folders:
             continue
@@ -182,11 +182,11 @@ def _require_values(arguments: Sequence[str]) -> None:
 def _sweep_id() -> str:
     """Return the name of the sweep that the command line requests, the same for the same sweep.
 
-    It omits what changes no result: how jobs are launched, and how many a search has.
+    It omits what does not affect results: the launcher, and the number of trials of a search.
     """
-    told = sorted(word for word in sys.argv[1:] if "=" in word and not word.startswith(WITHOUT_EFFECT))
-    preset = next((word.partition("=")[2] for word in told if word.startswith("sweep=")), "sweep")
-    return f"{re.sub(r'[^A-Za-z0-9_]', '-', preset)}-{hashlib.sha256(repr(told).encode()).hexdigest()[:8]}"
+    given = sorted(word for word in sys.argv[1:] if "=" in word and not word.startswith(WITHOUT_EFFECT))
+    preset = next((word.partition("=")[2] for word in given if word.startswith("sweep=")), "sweep")
+    return f"{re.sub(r'[^A-Za-z0-9_]', '-', preset)}-{hashlib.sha256(repr(given).encode()).hexdigest()[:8]}"
 
 
 # Here and not in a function: processes that a launcher starts resolve it, too, from the parent's cache.
@@ -195,7 +195,7 @@ OmegaConf.register_new_resolver("help_page", help.page, replace=True)
 
 
 def complain(message: str) -> Outcome:
-    """Print what is wrong with the input, and return that."""
+    """Print the message about invalid input, and return it as the outcome."""
     console.say_error(message, "error:")
     return Outcome(BAD_INPUT, message)
 

@@ -1,15 +1,15 @@
 """The cache of programs that XLA has compiled, for later processes.
 
-XLA writes what it compiles into a folder, and takes from there what another process has compiled of the same
-program. It does not notice damage: of a file that has been cut, the compiler falls back to another one, and
-of machine code with a wrong byte anything may come. So every process has a folder of its own, of files whose
-content has just been checked; what it adds is copied into a store under the name of its content. ::
+XLA writes compiled programs to a folder, and reads from it what another process has compiled of the same
+program. It does not detect damage: a truncated file causes a fall-back to another compiler, and a wrong byte
+in machine code can have any effect. Therefore every process has its own folder, with files whose content has
+just been checked; new files are copied to a store, with a digest of their content in their name. ::
 
     <cache>/<digest of versions, processor and flags>/<name>.<SHA-256 of the content>
                                                       in-use-<random>/<name>
 
-The files of a process are links to those of the store. Nothing is ever changed in place, so processes do
-not disturb each other, whenever one of them ends.
+The files of a process are links to those of the store. No file is changed in place, so processes do not
+affect each other, whenever one of them ends.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ VARIABLE = "METALEARN_COMPILE_CACHE"
 """The environment variable with the folder of the cache, or ``off``."""
 
 HELP = (
-    f"{VARIABLE}=<folder>  where compiled programs are kept for later",
-    f"{VARIABLE}=off       keeps none",
-    "They are in ~/.cache/metalearn unless said otherwise; delete it to clear them.",
+    f"{VARIABLE}=<folder>  stores compiled programs for later processes",
+    f"{VARIABLE}=off       stores no compiled programs",
+    "The default folder is ~/.cache/metalearn, which may be deleted.",
 )
 """Lines of ``--help``."""
 
@@ -59,8 +59,8 @@ class Cache(NamedTuple):
 
     Attributes:
         store: programs of all processes with the same versions, processor and flags.
-        own: those that were there, and those that this process adds.
-        process: its number: children that were forked have other ones.
+        own: the folder of this process, with the stored programs and those that it adds.
+        process: the id of this process, which differs from that of a forked child.
     """
 
     store: Path
@@ -115,7 +115,7 @@ def opened() -> Cache | None:
 def flagged() -> Iterator[None]:
     """Let XLA use the cache of this process, if there is one; TensorFlow is imported within this context.
 
-    The environment is afterwards as it was: it is part of what runs record, and processes inherit it.
+    The environment is restored afterwards, because runs record it and child processes inherit it.
     """
     cache, before = opened(), os.environ.get(FLAGS)
     if cache is None:
@@ -146,7 +146,7 @@ def _opened(root: Path) -> Cache:
     store.mkdir(mode=0o700, exist_ok=True)
     _trim(root)
     own = Path(tempfile.mkdtemp(prefix=IN_USE, dir=store))
-    # Never closed: the end of the process gives it up, however that comes.
+    # Never closed: the lock is released when the process ends, for whatever reason.
     fcntl.flock(os.open(own, os.O_RDONLY), fcntl.LOCK_SH)
     for path in store.glob("*.pb.*"):
         name, _, content = path.name.rpartition(".")

@@ -25,7 +25,7 @@ WHOLE = ("setting", "algorithm", "experiment")
 OF_SWEEPS = ("hydra/sweeper", "hydra/launcher")
 
 STORED = {"evaluate": ("task", "evaluation")}
-"""Sections of which a command takes the values of the run, unless the command line has others."""
+"""Sections whose values a command takes from the run, unless the command line sets them."""
 
 SHORT = {
     kinds.OBJECT.text: "an object",
@@ -46,7 +46,7 @@ def page(_root_: DictConfig) -> str:
     usage = f"usage: {program}{' [group=option]' * bool(groups)} [setting=value]"
     chosen = ["", "Groups, the option that is chosen, and all options:", "", *groups] if groups else []
     lines = [str(texts.header), "", usage, *chosen]
-    lines += ["", "Settings and their values, unless others are given:", *_settings(command, _root_)]
+    lines += ["", "Settings and their default values:", *_settings(command, _root_)]
     lines += ["", "Examples:", *_examples(program, str(texts.footer))]
     lines += ["", "In the environment:", *(f"  {line}" for line in compile_cache.HELP)]
     lines += ["", "Hydra's own options, such as --multirun and --config-dir: --hydra-help"]

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from ..errors import INTERRUPTED
 
 GRACE_SECONDS = 4.0
-"""Seconds that the current call has to end. Only a compilation takes longer, and its loss costs no
+"""Seconds within which the current call has to end. Only compilation takes longer, and its loss costs no
 results."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)

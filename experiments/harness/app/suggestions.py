@@ -32,11 +32,11 @@ def no_setting(key: str, command: str) -> str:
     having = _options_with(group, name)
     if having and group in config:
         chosen = f"{group}={config.hydra.runtime.choices[group]}"
-        return f"there is no setting {path}: {chosen} has none, {group}={having[0]} has one"
+        return f"there is no setting {path}: {chosen} does not have it, but {group}={having[0]} does"
     place, _, inner = path.rpartition(".")
     if place and not OmegaConf.is_config(OmegaConf.select(config, place, default=config)):
         wanted = f"{place}={{_target_: ..., {inner}: ...}}"
-        return f"there is no setting {path}: {place} is not an object here, {wanted} is one"
+        return f"there is no setting {path}: {place} is a plain value here; write {wanted}"
     return f"there is no setting {path}{nearest(path, list(_known(config, command, path)))}"
 
 
@@ -53,8 +53,8 @@ def no_value(word: str) -> str:
     """Return the message for a command-line argument that is not a ``setting=value``."""
     groups = [group for group in GROUPS if (CONFIGS / group / f"{word}.yaml").is_file()]
     if groups:
-        return f"{word} is no setting: did you mean {groups[0]}={word}?"
-    return f"{word} is given no value: {word}=<value>"
+        return f"{word} is not a setting: did you mean {groups[0]}={word}?"
+    return f"{word} has no value: write {word}=<value>"
 
 
 def no_merging(word: str, command: str) -> str:

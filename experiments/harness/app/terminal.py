@@ -18,13 +18,13 @@ from ..console import cell, console
 LINES_WHEN_PIPED = 10
 
 ALL_SHOWN = 20
-"""Inner steps up to which a table has a row for each; of more, it has rows for 1, 2, 5, 10, 20, 50, ..."""
+"""The most inner steps for which a table has all rows; beyond, it has rows for 1, 2, 5, 10, 20, 50, ..."""
 
 
 ANSWERED = {
-    "all": "all queries of a task answered together",
-    "class": "queries answered one class at a time",
-    1: "queries answered one at a time",
+    "all": "all queries of a task predicted together",
+    "class": "queries predicted one class at a time",
+    1: "queries predicted one at a time",
 }
 
 
@@ -66,15 +66,15 @@ def evaluation_table(
 ) -> Table:
     """Return the table of query loss and metrics after each number of inner steps, with 95 % intervals.
 
-    Where tasks diverged, what fraction did is a column. Of many steps, some have a row. What batch
-    normalisation goes by, if there is any, and metrics of attacked queries, ``name@radius``, after the last
-    step, stand below, and the settings of the inner rule that differ from those in training.
+    If tasks diverged, their fraction is a column. If there are many steps, only some have a row. The lines
+    below the table are the statistics of batch normalisation, metrics of attacked queries (``name@radius``)
+    after the last step, and settings of the inner rule that differ from those in training.
     """
     table = Table(title=title, title_justify="left", caption_justify="left")
     tasks = f"{evaluation.num_tasks} held-out tasks (list {evaluation.tasks_hash})"
     caption = f"mean over {tasks} ± 95 % interval"
     if statistics is not None or evaluation.queries_at_once != "all":
-        caption += f"\n{ANSWERED.get(evaluation.queries_at_once, 'queries answered {} at a time')}"
+        caption += f"\n{ANSWERED.get(evaluation.queries_at_once, 'queries predicted {} at a time')}"
         caption = caption.format(evaluation.queries_at_once)
     if statistics is not None:
         caption += f", batch normalisation by statistics={statistics}"

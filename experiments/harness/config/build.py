@@ -43,7 +43,7 @@ PARTS = {"task": "train", "validation.task": "validation", "evaluation.task": "t
 
 
 def build_tasks(config: Config, path: str = "task", changes: Config | None = None) -> ml.tasks.Source:
-    """Return the task distribution of ``config["task"]``, with changes, which are settings at ``path``.
+    """Return the task distribution of ``config["task"]`` with changes, which are the settings at ``path``.
 
     If the source has several parts, ``path`` decides which of them is used.
     """
@@ -63,7 +63,7 @@ def build_learner(config: Config) -> ml.Learner:
         if missing:
             raise UsageError(
                 f"problem._target_={config['problem']['_target_']} returns a {type(learner).__name__}, "
-                f"which is no learner: it has no {missing[0]}. Let it return a metalearn.BilevelLearner"
+                f"which is not a learner: it has no {missing[0]}. Let it return a metalearn.BilevelLearner"
             )
         return learner
     settings = dict(config["learner"])
@@ -108,7 +108,7 @@ def judged(config: Config, learner: ml.Learner) -> ml.Learner:
 def _with_rule(config: Config, changes: Config, learner: Any) -> ml.Learner:
     """Return the learner with another inner rule; raise UsageError if it has none, or learns its values."""
     if config.get("problem"):
-        raise UsageError("evaluation.rule changes the section rule, which a problem does not use: drop it")
+        raise UsageError("evaluation.rule changes the section rule, which a problem does not use: omit it")
     if isinstance(learner, ml.attacks.Robust):
         return dataclasses.replace(learner, learner=_with_rule(config, changes, learner.learner))
     rule = build({**config["rule"], **changes}, "evaluation.rule", config.get("packages", ()))
@@ -116,7 +116,7 @@ def _with_rule(config: Config, changes: Config, learner: Any) -> ml.Learner:
     if any(each.initialize(0)["rule"] for each in (learner, changed)):
         raise UsageError(
             f"evaluation.rule={changes} changes a rule with meta-learned values, which the evaluation takes "
-            "from the training: drop it"
+            "from the training: omit it"
         )
     return changed
 
@@ -139,9 +139,9 @@ def _loss(loss: Any, packages: Sequence[str]) -> Any:
 
 
 def build_trainer(config: Config, workers: ml.workers.Workers | None = None) -> ml.MetaTrainer:
-    """Return the trainer of a whole configuration.
+    """Return the trainer of a complete configuration.
 
-    Without the workers that share it, if any do, it can be looked at, restored and evaluated.
+    Without the workers that share a run, its trainer can be inspected, restored and evaluated.
     """
     settings = {key: value for key, value in config["training"].items() if key != "iterations"}
     count = settings.pop("workers", 1)
@@ -157,10 +157,9 @@ def build_trainer(config: Config, workers: ml.workers.Workers | None = None) -> 
 
 
 def build_callbacks(config: Config) -> list[Callback[ml.MetaTrainer]]:
-    """Return the callbacks of a configuration, which packages of the user's define.
+    """Return the callbacks of a configuration, which are defined in packages of the user.
 
-    Those of :mod:`metalearn.callbacks` cannot be named: they write to any path, which is not for a file of
-    configuration to say.
+    The callbacks of :mod:`metalearn.callbacks` cannot be named, because they can write to any path.
     """
     described = config.get("callbacks", [])
     found = build(described, "callbacks", config.get("packages", ()))
@@ -192,9 +191,9 @@ def build(node: Any, path: str, packages: Sequence[str] = ()) -> Any:
     """Build what ``node`` describes: a mapping with ``_target_`` is called with its other entries.
 
     Args:
-        node: of a configuration.
-        path: of its setting, for errors.
-        packages: that it may name in addition to this one.
+        node: a node of a configuration.
+        path: the path of its setting, for errors.
+        packages: the packages that it may name in addition to this one.
 
     Raises:
         UsageError: if a target is not allowed, or does not take or accept a setting.
@@ -233,7 +232,7 @@ def _call(target: Callable[..., Any], settings: Config, path: str) -> Any:
 
 @contextmanager
 def failing_as(path: str) -> Iterator[None]:
-    """Turn any error in the context that settings cause into a UsageError that names their path.
+    """Convert any error within the context, caused by settings, to a UsageError that names their path.
 
     TensorFlow, Keras and NumPy raise dozens of types of errors for invalid arguments.
     """

@@ -1,7 +1,7 @@
 """Kinds of settings: the possible values of each, as a text for messages and as a type that is checked.
 
-Checked by pydantic and not by Hydra's structured configs, for these know neither ranges nor settings that
-are a number or an object, and would turn ``learner.steps=2.5`` into an error that names no range.
+They are checked by pydantic, because Hydra's structured configs support neither ranges nor settings that are
+a number or an object, and their error for ``learner.steps=2.5`` would not name the range.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Kind:
     """The possible values of a setting.
 
     Attributes:
-        text: "a number above 0", as messages and help have it.
-        type: by which pydantic checks a value, and returns it as it is used: 1 as 1.0 where it is a number.
+        text: the description in messages and help, such as "a number above 0".
+        type: the type by which pydantic checks and converts a value, for example 1 to 1.0 for a number.
     """
 
     text: str
@@ -40,7 +40,7 @@ class Kind:
         """Return a value, converted to the type in which it is used.
 
         Raises:
-            UsageError: if it is not of this kind, naming path, value and what it may be.
+            UsageError: if it is not of this kind, naming the path, the value and the possible values.
         """
         try:
             return self._adapter.validate_python(value)

@@ -26,7 +26,7 @@ TARGETS = 1
 
 
 def require(config: Config) -> None:
-    """Raise UsageError if a configuration needs more memory than there is, naming the part and both sizes.
+    """Raise UsageError if a configuration needs too much memory, naming the part and both sizes.
 
     The estimate is a lower bound: examples of a meta-batch and of the evaluation, parameters of the model
     with a gradient and two moments, the inner loop's copies of them, losses by task and step.
@@ -35,7 +35,7 @@ def require(config: Config) -> None:
     for what, needed in estimate(config).items():
         if needed > there:
             raise UsageError(
-                f"{what} need at least {_size(needed)} of memory, and this machine has {_size(there)}: "
+                f"{what} need at least {_size(needed)} of memory, but this machine has {_size(there)}: "
                 "make them smaller"
             )
 
@@ -60,11 +60,11 @@ def estimate(config: Config) -> dict[str, float]:
             "model.hidden, input_size and output_size": 4 * parameters,
             "training.meta_batch_size, with a copy of the model for each task,": 2 * tasks * parameters,
         }
-        # What can weigh the loss of every step goes back through all of them.
+        # Estimators that support a loss at every step store all of these losses for the backward pass.
         if getattr(
             build(config["estimator"], "estimator", config.get("packages", ())), "weighs_steps", False
         ):
-            needed["learner.steps, whose losses are kept for the way back,"] = tasks * steps
+            needed["learner.steps, whose losses are stored for the backward pass,"] = tasks * steps
     return {what: float(NUMBER) * count for what, count in needed.items()}
 
 

@@ -41,7 +41,7 @@ def changes(config: DictConfig, overrides: Sequence[str]) -> tuple[RunDirectory,
         changed.task = _other(config, changed.task)
     elif "paths.data" in chosen:
         raise UsageError(
-            "paths.data is where another set is, chosen by task=<name>; else give task.path=<path>"
+            "paths.data contains another data set, chosen by task=<name>: name it, or give task.path=<path>"
         )
     for override in parsed:
         key = override.key_or_group

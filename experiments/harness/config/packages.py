@@ -38,14 +38,14 @@ LIBRARIES = {"tensorflow", "keras", "numpy", "hydra", "omegaconf", "wandb", "mat
 def trusted(value: Any) -> list[str]:
     """Return the packages that the user trusts, by the setting ``packages`` and by the environment.
 
-    Where there are any, they are found in the current folder, too: behind all that is installed, of which
-    nothing in there can take the place.
+    If there are any, packages are also imported from the current folder, but after all installed ones, so
+    that none of these can be replaced.
 
     Args:
-        value: of the setting: a name, or a list of names.
+        value: the value of the setting: a name, or a list of names.
 
     Raises:
-        UsageError: if it is no list of names, or a package cannot be trusted.
+        UsageError: if it is not a list of names, or a package cannot be trusted.
     """
     value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
     found: list[str] = []
@@ -54,8 +54,8 @@ def trusted(value: Any) -> list[str]:
         for name in taken:
             if name.partition(".")[0] in NOT_THEIRS:
                 raise UsageError(
-                    f"{path}={name} cannot be trusted: it is a package of Python's or of ours. Name the "
-                    "package that your own functions and classes are in"
+                    f"{path}={name} cannot be trusted: it belongs to Python or to this project. Name the "
+                    "package with your own functions and classes"
                 )
         found += taken
     folder = str(Path.cwd())

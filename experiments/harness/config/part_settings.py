@@ -34,7 +34,7 @@ PARTS: dict[str, Setting] = {
     ),
     "attack.bounds": Setting(optional(kinds.RANGE), "smallest and largest value of the data"),
     "step_weights.iterations": Setting(kinds.COUNT, "of the whole training"),
-    "step_weights.fraction": Setting(kinds.FRACTION, "of them, in which the weights are annealed"),
+    "step_weights.fraction": Setting(kinds.FRACTION, "of the iterations, in which the weights are annealed"),
 }
 """Declarations of the settings of such objects."""
 

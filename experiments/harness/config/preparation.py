@@ -19,14 +19,15 @@ LOOKED_AT = 2
 
 
 def prepare(config: Config, workers: ml.workers.Workers | None = None) -> ml.MetaTrainer:
-    """Return the trainer of a configuration of which everything has been built: evaluation, validation, too.
+    """Return the trainer of a configuration, after building all of its objects, also for the evaluation.
 
     Args:
-        config: resolved.
-        workers: that this process has joined to share it.
+        config: the resolved configuration.
+        workers: the workers that share the run, which this process has joined.
 
     Raises:
-        UsageError: for the first part that cannot be, or if it would need more memory than there is.
+        UsageError: for the first part that cannot be built, or if the run needs more memory than is
+            available.
     """
     memory.require(config)
     build_callbacks(config)

@@ -42,8 +42,10 @@ PROBLEM: dict[str, Setting] = {
     "problem.discount": Setting(kinds.FRACTION, "of rewards"),
     "problem.trace": Setting(kinds.FRACTION, "lambda of generalised advantages; 1 for whole returns"),
     "problem.reference": Setting(kinds.FRACTION, "discount of the outer loss"),
-    "problem.normalized": Setting(kinds.SWITCH, "divide advantages by their deviation"),
-    "problem.exploratory": Setting(kinds.SWITCH, "add the term of how the first rollouts are drawn (E-MAML)"),
+    "problem.normalized": Setting(kinds.SWITCH, "divide advantages by their standard deviation"),
+    "problem.exploratory": Setting(
+        kinds.SWITCH, "add the term for the sampling of the first rollouts (E-MAML)"
+    ),
     "problem.deviation": Setting(kinds.POSITIVE, "of continuous actions"),
     "problem.radius": Setting(optional(kinds.POSITIVE), "of the trust region; null for none"),
     "problem.start": Setting(kinds.RANGE, "initial values of generator and discriminator"),

@@ -61,8 +61,7 @@ def check(config: Any, command: str = "train") -> Config:
     """Return a configuration with every value converted to its type: 1 is 1.0 for a number.
 
     Raises:
-        UsageError: for the first section or setting that is not known, is missing, or has a value that cannot
-            be.
+        UsageError: for the first section or setting that is unknown, is missing, or has an invalid value.
     """
     known = list(dict.fromkeys(path.partition(".")[0] for path in TAKEN[command]))
     _require_known("", config, known)
@@ -82,7 +81,7 @@ def check(config: Any, command: str = "train") -> Config:
             checked[section][name] = {key: taken[key] for key in changes}
     if "validation" in checked and checked["validation"]["seed"] == checked["evaluation"]["seed"]:
         raise UsageError(
-            f"validation.seed={checked['validation']['seed']} is evaluation.seed, too: what is chosen by "
+            f"validation.seed={checked['validation']['seed']} equals evaluation.seed: what is chosen by "
             "validation must not be evaluated on the same tasks"
         )
     for key in ("problem", "callbacks"):

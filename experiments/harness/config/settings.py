@@ -49,7 +49,7 @@ _VARIANTS = {
 
 SETTINGS: dict[str, Setting] = {
     "name": Setting(kinds.FOLDER_NAME, "of the experiment: runs are kept in <paths.runs>/<name>/<id>"),
-    "label": Setting(kinds.TEXT, "what tables and figures call the run; changes no result"),
+    "label": Setting(kinds.TEXT, "name of the run in tables and figures; does not affect results"),
     "seed": Setting(kinds.SEED, "of the initial parameters and of the training tasks"),
     "packages": Setting(
         kinds.PACKAGES,
@@ -68,7 +68,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     "learner.steps": Setting(kinds.COUNT_OR_ZERO, "inner steps while training; 0 is ordinary training"),
     "learner.adapted": Setting(
-        kinds.TEXT, "parameters that the inner loop moves: all, head, body, context or a glob"
+        kinds.TEXT, "parameters that the inner loop updates: all, head, body, context or a glob"
     ),
     "learner.proximal": Setting(kinds.POSITIVE_OR_ZERO, "strength of the proximal term in the inner loss"),
     "learner.head": Setting(optional(kinds.OBJECT), "solver of the last layer before the first inner step"),
@@ -152,12 +152,12 @@ SETTINGS: dict[str, Setting] = {
     "model.filters": Setting(either(kinds.COUNT, kinds.COUNTS), "of each convolution, or of each block's"),
     "model.average": Setting(kinds.SWITCH, "features are means over the image"),
     "model.reduce": Setting(one_of("stride", "pool"), "how a block halves the image"),
-    "model.output": Setting(one_of("glorot_uniform", "zeros"), "where the last kernel starts"),
+    "model.output": Setting(one_of("glorot_uniform", "zeros"), "initializer of the last kernel"),
     "model.activation": Setting(kinds.TEXT, "of the hidden layers, a name that Keras knows"),
     "model.context": Setting(kinds.COUNT, "number of context parameters"),
     "model.dtype": Setting(optional(kinds.TEXT), "of parameters and arithmetic; null for Keras' floatx"),
     "rule.learning_rate": Setting(_LEARNABLE, "of the inner steps"),
-    "rule.adapted": Setting(kinds.SWITCH, "move the learned matrices in the inner loop, too"),
+    "rule.adapted": Setting(kinds.SWITCH, "also adapt the learned matrices in the inner loop"),
     "rule.hyper_rate": Setting(kinds.POSITIVE_OR_ZERO, "of the descent of the learning rate"),
     "rule.hidden": Setting(kinds.COUNTS, "widths of the hidden layers of the learned network"),
     "rule.units": Setting(kinds.COUNT, "of each recurrent layer"),
@@ -191,7 +191,7 @@ SETTINGS: dict[str, Setting] = {
         kinds.COUNT_OR_ZERO, "inner steps at the end that are differentiated exactly"
     ),
     "estimator.of": Setting(
-        one_of("loss", "step"), "solution is a minimum of the loss, or fixed by the step"
+        one_of("loss", "step"), "solution is a minimum of the loss, or a fixed point of the step"
     ),
     "estimator.fraction": Setting(kinds.FRACTION, "of the iterations, in which the estimator is annealed"),
     "estimator.first": Setting(kinds.OBJECT, "estimator before the annealing"),
@@ -220,7 +220,7 @@ _WRITE = "file into which the tables are written, between <!-- {0}:begin --> and
 
 _MEASURED = {
     "inner_steps": Setting(kinds.COUNTS, "numbers of inner steps to measure"),
-    "rounds": Setting(kinds.COUNT, "of measuring all programs, one after the other"),
+    "rounds": Setting(kinds.COUNT, "rounds, in each of which all programs are measured in turn"),
 }
 
 

@@ -81,12 +81,12 @@ def _of_theirs(target: str, path: str, packages: Sequence[str]) -> Callable[...,
     plain = inspect.unwrap(found) if callable(found) else found
     if not (inspect.isfunction(plain) or inspect.isclass(plain)):
         raise UsageError(
-            f"{path}={target} is not allowed: it is no function or class, but a {type(found).__name__}"
+            f"{path}={target} is not allowed: it is not a function or class, but a {type(found).__name__}"
         )
     if covering(f"{plain.__module__}.{name}", packages) is None:
         raise UsageError(
             f"{path}={target} is not allowed: it is defined in {plain.__module__}, and of {trusted_name} "
-            "only its own functions and classes are trusted. Write one that calls it"
+            "only its own functions and classes are trusted. Write one there that calls it"
         )
     return found
 
@@ -97,8 +97,8 @@ def _imported(name: str, what: str) -> types.ModuleType:
     except ModuleNotFoundError as error:
         if f"{name}.".startswith(f"{error.name}."):
             raise UsageError(
-                f"{what}: there is no module {error.name}, neither in {Path.cwd()} nor among what is "
-                "installed. Run the command in the folder that the package is in, or install it"
+                f"{what}: there is no module {error.name}, neither in {Path.cwd()} nor among the installed "
+                "packages. Run the command in the folder that contains the package, or install it"
             ) from error
         raise _broken(name, what, error) from error
     except (Exception, SystemExit) as error:

@@ -36,9 +36,11 @@ TASK: dict[str, Setting] = {
     "task.relevant": Setting(optional(kinds.COUNT), "features that targets depend on; null for all"),
     "task.classes": Setting(kinds.SWITCH, "targets are classes, 0 and 1"),
     "task.size": Setting(kinds.COUNT, "pixels of a side that images are resized to"),
-    "task.channels": Setting(kinds.COUNT, "1 for grey images, 3 for colours"),
+    "task.channels": Setting(kinds.COUNT, "1 for greyscale images, 3 for colour"),
     "task.seed": Setting(kinds.SEED, "of drawings, order and noise"),
-    "task.noise": Setting(kinds.POSITIVE_OR_ZERO, "deviation of Gaussian noise on the support's targets"),
+    "task.noise": Setting(
+        kinds.POSITIVE_OR_ZERO, "standard deviation of Gaussian noise on the support's targets"
+    ),
     "task.informed": Setting(kinds.SWITCH, "append the parameters of the task to every input"),
     "task.grid": Setting(kinds.SWITCH, "query inputs evenly spaced over their range"),
     "task.input_size": Setting(kinds.COUNT, "dimensions of an input"),

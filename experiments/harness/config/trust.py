@@ -139,8 +139,8 @@ class FileConfigSource(_Source):
                 name = page.relative_to(CONFIGS)
                 if _mode(place / name):
                     raise UsageError(
-                        f"{place / name} has the name of a page of ours, {name.with_suffix('')}, which comes "
-                        "first: give it another name"
+                        f"{place / name} has the name of a page of this project, {name.with_suffix('')}, "
+                        "which takes precedence: give it another name"
                     )
 
     @staticmethod
@@ -160,7 +160,7 @@ class FileConfigSource(_Source):
 
     def is_config(self, config_path: str) -> bool:
         mode = _mode(Path(self.path, self._normalize_file_name(config_path)))
-        return mode != 0 and not stat.S_ISDIR(mode)  # what a pipe is found out to be when it is examined
+        return mode != 0 and not stat.S_ISDIR(mode)  # a pipe is detected when it is examined
 
 
 class ImportlibResourcesConfigSource(_Source):
@@ -212,8 +212,8 @@ def examined(path: Path) -> tuple[Container, dict[str, str | None]]:
     """Return the content of a file of configuration, and the directives of its first lines.
 
     Raises:
-        UsageError: if it cannot be read, is no YAML, or holds more than settings and is not ours; a preset of
-            ours may give the sweeper values.
+        UsageError: if it cannot be read, is not YAML, or contains more than settings and is not a file of
+            this project, whose presets may give values to the sweeper.
     """
     try:
         path = path.resolve()
@@ -252,13 +252,11 @@ def _require_settings(path: Path, node: Any, preset: bool) -> None:
         if not isinstance(value, str) or "${" not in (plain := value.replace("\\", "")):
             continue
         if key == "defaults":
-            raise UsageError(
-                f"{path} has {value} in its defaults: a path in there is written out, without ${{...}}"
-            )
+            raise UsageError(f"{path} has {value} in its defaults: write the path out, without ${{...}}")
         if "${" in PLAIN.sub("", plain):
             raise UsageError(
-                f"{path} has {key}={value}: files of configuration may refer to other settings, ${{a.b}}, "
-                "and not call resolvers, which read the environment"
+                f"{path} has {key}={value}: configuration files may refer to other settings, ${{a.b}}, but "
+                "not call resolvers, which read the environment"
             )
 
 
@@ -276,10 +274,10 @@ def _entries(node: Any) -> Iterator[tuple[str, Any]]:
 def _refused(path: Path, what: str) -> UsageError:
     if "hydra" in what:
         return UsageError(
-            f"{path} has {what[:100]!r}: Hydra's own settings come from our files and the command line alone."
-            " Remove it, or give it on the command line"
+            f"{path} has {what[:100]!r}: Hydra's own settings are only allowed in the files of this "
+            "project and on the command line. Remove it, or give it on the command line"
         )
     return UsageError(
         f"{path} has {what[:100]}: trusted packages are named on the command line, packages=[...], or "
-        "in the environment, and by no file"
+        "in the environment, not in a file"
     )

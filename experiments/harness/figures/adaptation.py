@@ -34,12 +34,12 @@ class AdaptationCase(NamedTuple):
     """One task before and after adaptation: one panel of :func:`adaptation`.
 
     Attributes:
-        shots: support points.
-        inputs: where the rest is drawn, ascending, ``[N]``.
+        shots: the number of support points.
+        inputs: the inputs at which functions are drawn, ascending, ``[N]``.
         truth: the task's targets there, ``[N]``.
         support_inputs: ``[shots]``.
         support_targets: ``[shots]``.
-        predictions: outputs after so many inner steps, each ``[N]``.
+        predictions: the outputs by the number of inner steps, each ``[N]``.
     """
 
     shots: int
@@ -53,8 +53,8 @@ class AdaptationCase(NamedTuple):
 def adaptation_cases(learner: Learner, meta: Meta, tasks: Source) -> list[AdaptationCase]:
     """Adapt to held-out tasks and return what :func:`adaptation` draws.
 
-    Of many tasks, they are those whose targets have a small, a middle, ... and the largest range: what fails,
-    fails on large ones first.
+    They are tasks whose targets have a small, a medium, ... and the largest range among many, because
+    adaptation fails first on tasks with a large range.
 
     Args:
         learner: of a model with one input and one output.
@@ -106,7 +106,7 @@ def _choose(targets: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
 def adaptation(cases: Sequence[AdaptationCase], trained: str = "") -> Figure:
     """Draw predictions before and after adaptation with the true function: a row of panels for each number.
 
-    ``trained`` says with how many the learner was trained.
+    ``trained`` is the text about the shots and steps of the training.
 
     After figure 2 of Finn, Abbeel and Levine (2017), "Model-Agnostic Meta-Learning".
     """

@@ -28,7 +28,7 @@ class Attacked(NamedTuple):
         answers: the predicted classes, ``[R, SHOWN]``.
         classes: the true classes, ``[SHOWN]``.
         radii: R.
-        accuracies: of all queries of the task, R.
+        accuracies: the accuracies over all queries of the task, R.
     """
 
     images: np.ndarray
@@ -39,12 +39,12 @@ class Attacked(NamedTuple):
 
 
 def attacked(learner: Learner, meta: Meta, tasks: Source) -> Attacked | None:
-    """Attack the queries of a held-out task; return what :func:`draw` draws, or None if there are no judges.
+    """Attack the queries of a held-out task; return the data of :func:`draw`, or None without attacks.
 
     Args:
-        learner: one that is judged by attacks, of a Keras model.
+        learner: a learner of a Keras model that is evaluated under attacks.
         meta: trained meta-parameters.
-        tasks: that it is evaluated on.
+        tasks: the tasks of the evaluation.
     """
     if not isinstance(learner, Robust) or not learner.judges or not isinstance(learner.learner, MetaLearner):
         return None
@@ -70,7 +70,7 @@ def draw(shown: Attacked) -> Figure:
     rows, columns = shown.answers.shape
     figure = Figure(figsize=(1.1 + 1.2 * columns, 0.7 + 1.5 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False)
-    figure.suptitle("Queries attacked within a radius, and what they are taken for", fontsize=11)
+    figure.suptitle("Queries attacked within a radius, and the predicted classes", fontsize=11)
     for row, (radius, accuracy) in enumerate(zip(shown.radii, shown.accuracies, strict=True)):
         for column in range(columns):
             given = int(shown.answers[row, column])

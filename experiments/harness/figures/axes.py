@@ -55,7 +55,7 @@ def looks(variables: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return the styles of the curves of variables, by their position in the model, for all figures of it.
 
     Args:
-        variables: all of them, in the order of the model, those that are no parameters of it among them.
+        variables: all variables, in the order of the model, including those that are not parameters of it.
     """
     ordered = sorted(variables, key=lambda name: not name.startswith("parameters/"))
     return {name: look(index) for index, name in enumerate(ordered)}

@@ -31,10 +31,10 @@ def distilled(
     """Return the images before, during and after training, ``[n, H, W, channels]``, or None without images.
 
     Args:
-        learner: that was trained.
+        learner: the trained learner.
         meta: trained meta-parameters.
-        seed: of its initial ones.
-        kept: images that were stored during training, by name.
+        seed: the seed of its initial meta-parameters.
+        kept: the images that were stored during training, by name.
     """
     last = images_of(meta)
     first = None if last is None else images_of(learner.initialize(seed))
@@ -42,7 +42,7 @@ def distilled(
 
 
 def draw(shown: dict[str, np.ndarray]) -> Figure:
-    """Draw a row of images for each of these, from white for the smallest value to black for the largest."""
+    """Draw a row of images for each stage, from white for the smallest value to black for the largest."""
     columns = len(shown["learned"])
     figure = Figure(figsize=(1.1 + 1.2 * columns, 0.6 + 1.45 * len(shown)), layout="constrained")
     panels = figure.subplots(len(shown), columns, squeeze=False)

@@ -39,12 +39,12 @@ class Episode(NamedTuple):
 def episode(learner: object, meta: Meta, tasks: Source) -> Episode | None:
     """Adapt to a held-out task; return what :func:`draw` draws, or None if it does not classify images.
 
-    The queries of the task are answered together, as in an evaluation.
+    The queries of the task are predicted together, as in an evaluation.
 
     Args:
-        learner: that was trained.
+        learner: the trained learner.
         meta: trained meta-parameters.
-        tasks: of classes that training has not seen.
+        tasks: tasks of classes that are not used in training.
     """
     if not isinstance(learner, MetaLearner) or learner.batch is not whole_support:
         return None

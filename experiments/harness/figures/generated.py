@@ -20,7 +20,7 @@ def generated(generator: object, meta: Meta, tasks: Source) -> dict[str, np.ndar
     """Return points of the data and of a generator, each ``[N, 2]``, or None if they are of another kind.
 
     Args:
-        generator: whose parameters ``meta`` are.
+        generator: the generator with the parameters ``meta``.
         meta: trained meta-parameters.
         tasks: dicts of ``real`` points and ``noise``.
     """

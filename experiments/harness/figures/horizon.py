@@ -26,8 +26,8 @@ class Horizon(NamedTuple):
     """The data of :func:`draw`.
 
     Attributes:
-        growth: norms of the cotangent at theta_0, ..., theta_K, ``[T, K+1]``, by what phi it is at.
-        estimates: variance times cost, and distance of the mean from that of the first, by estimator.
+        growth: the norms of the cotangent at theta_0, ..., theta_K, ``[T, K+1]``, by the name of phi.
+        estimates: variance times cost, and distance of the mean from that of the first estimator, by name.
     """
 
     growth: dict[str, np.ndarray]
@@ -38,9 +38,9 @@ def measured(learner: Learner, metas: Mapping[str, Meta], tasks: Source) -> Hori
     """Diagnose the inner loops of held-out tasks.
 
     Args:
-        learner: of any problem.
-        metas: meta-parameters by name; estimates are compared at the last.
-        tasks: that it is evaluated on.
+        learner: a learner of any problem.
+        metas: meta-parameters by name; estimates are compared at the last ones.
+        tasks: the tasks of the evaluation.
     """
     drawn, growth = tasks.sample(FRESH, 1 if is_constant(tasks) else TASKS), {}
     for name, meta in metas.items():

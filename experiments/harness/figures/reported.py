@@ -20,10 +20,10 @@ def metrics(history: History, evaluation: Evaluation, window: int, milliseconds:
     """Draw a row of panels for each metric: on training tasks against iterations, on held-out ones by step.
 
     Args:
-        history: of the training; the metric ``accuracy`` is ``outer/accuracy``.
+        history: the history of the training; the metric ``accuracy`` is ``outer/accuracy``.
         evaluation: of which at least one metric is in the history.
-        window: iterations that a point is the mean of.
-        milliseconds: an iteration took, for an axis of time; None to leave it out.
+        window: the number of iterations over which a point is averaged.
+        milliseconds: the duration of an iteration, for an axis of time; None for no such axis.
     """
     names = named(history, evaluation)
     figure = Figure(figsize=(9.6, 1 + 3.2 * len(names)), layout="constrained")

@@ -49,8 +49,8 @@ def meta_gradients(iterations: np.ndarray, rows: Rows, meta_batch_size: int, tit
     """Draw diagnoses against iterations: six panels, each with its healthy range.
 
     Args:
-        iterations: those of the diagnoses, ascending.
-        rows: what was found, by name, as :mod:`metalearn.diagnostics` calls it.
+        iterations: the iterations of the diagnoses, ascending.
+        rows: the diagnostics, by the names of :mod:`metalearn.diagnostics`.
         meta_batch_size: T, with which the noise scale is compared.
         title: name of the run.
     """
@@ -198,7 +198,7 @@ def _absent(panel: Axes, text: str) -> None:
 
 
 def _verdict(panel: Axes, healthy: bool, text: str) -> None:
-    """Write the healthy range below a panel's title, and mark by a sign and a colour whether it is kept."""
+    """Write the healthy range below a panel's title; a sign and a colour show whether values are in it."""
     mark, color = ("✓", HEALTHY) if healthy else ("✗", VERMILLION)
     panel.set_title(f"{panel.get_title()}\n", fontsize=12)
     style: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 9.5, "color": color}

@@ -42,14 +42,14 @@ def trajectories(
     make_model: Callable[[], keras.Model],
     deviation: float,
 ) -> Paths | None:
-    """Return trajectories of a policy in tasks that no training draws, or None if it does not navigate.
+    """Return trajectories of a policy in tasks that are not used in training, or None without navigation.
 
     Args:
-        learner: that was trained, see :func:`metalearn.problems.policy`.
+        learner: the trained learner, see :func:`metalearn.problems.policy`.
         meta: trained meta-parameters.
-        tasks: of the evaluation.
+        tasks: the tasks of the evaluation.
         make_model: returns the policy's model.
-        deviation: of its actions.
+        deviation: the standard deviation of its actions.
     """
     if not isinstance(tasks, ml.tasks.Rollouts):
         return None

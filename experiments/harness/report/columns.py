@@ -13,7 +13,7 @@ import pandas as pd
 LABEL, STEPS = "label", "learner.steps"
 
 NAMES = {LABEL: "algorithm", STEPS: "K"}
-"""Headings of columns that do not have the name of their setting."""
+"""Headings of columns that differ from the name of their setting."""
 
 TAKEN = (*NAMES.values(), "n", "before", "learned")
 """Headings of columns that are not settings."""
@@ -27,9 +27,9 @@ LONGEST = 40
 def varying(rows: pd.DataFrame) -> list[str]:
     """Return the settings that distinguish configurations: the columns of their table.
 
-    The label comes first, and K next, wherever it differs. What the label determines is left out, and so is
-    what another column does: a copy of it, a part of what it names, or what goes with each of its values
-    wherever they recur. Where nothing varies, the label alone is left.
+    The label is first, followed by K if it varies. Settings that are determined by the label or by another
+    column are omitted: copies, parts of the object that it names, and settings with the same value wherever a
+    value of it recurs. If nothing varies, only the label remains.
     """
     differing = [path for path in rows if rows[path].nunique(dropna=False) > 1]
     shown = [path for path in (LABEL, STEPS) if path in differing]

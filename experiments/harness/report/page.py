@@ -25,12 +25,12 @@ class Section(NamedTuple):
     """A section of the page, for configurations that were evaluated on the same tasks.
 
     Attributes:
-        title: what the table is of.
-        table: its texts; those that are no HTML yet are escaped.
-        settings: how many of its columns, the first, are settings.
-        caption: how to read it.
-        absent: runs that it has no numbers of, a line each.
-        pictures: below it.
+        title: the title of the table.
+        table: the texts of its cells; those that are not HTML are escaped.
+        settings: the number of columns, the first ones, that are settings.
+        caption: the explanation of the columns.
+        absent: the runs without numbers in the table, a line each.
+        pictures: the figures below the table.
     """
 
     title: str
@@ -50,10 +50,10 @@ def page(title: str, sections: Sequence[Section], elsewhere: Sequence[str], made
     """Return the page.
 
     Args:
-        title: of the page.
-        sections: in their order.
-        elsewhere: runs that belong to none of them, a line each.
-        made: how, by name.
+        title: the title of the page.
+        sections: the sections in their order.
+        elsewhere: the runs that belong to no section, a line each.
+        made: how the page was made, by name.
     """
     environment = jinja2.Environment(autoescape=True, finalize=_shown, undefined=jinja2.StrictUndefined)
     environment.filters["base64"] = lambda content: base64.b64encode(content).decode()

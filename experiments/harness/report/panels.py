@@ -33,7 +33,7 @@ class Line(NamedTuple):
     """A curve with a band.
 
     Attributes:
-        name: what it is of.
+        name: the name of the configuration.
         x: ``[N]``.
         seeds: a curve for each of the seeds, ``[n, N]``; the line is their mean, the band their range.
     """
@@ -60,14 +60,14 @@ def short(name: str) -> str:
 def draw(lines: Sequence[Line], title: str, x: str, y: str, marked: bool = False) -> Figure:
     """Draw lines over a logarithmic axis; many lines have a panel each, with the others behind in grey.
 
-    Where a band goes beyond the axis, that is marked at its edge.
+    If a band exceeds the axis, this is marked at its edge.
 
     Args:
-        lines: in the order of the legend or the panels.
-        title: of the figure.
-        x: what is on the axis.
-        y: the same.
-        marked: whether points get a mark.
+        lines: the curves in the order of the legend or the panels.
+        title: the title of the figure.
+        x: the label of the horizontal axis.
+        y: the label of the vertical axis.
+        marked: whether points have markers.
     """
     means = [line.seeds.mean(0) for line in lines]
     ceiling = 10 * max((mean[0] for mean in means if len(mean) and np.isfinite(mean[0])), default=np.inf)

@@ -23,19 +23,20 @@ class Table:
     """Configurations that were evaluated on the same tasks, best first.
 
     Attributes:
-        runs: those that have numbers, as of :class:`Collection`, by configuration, then seed.
-        means: loss of each run after each step, mean over tasks.
-        rows: a row a configuration: ``title``, unlike all others, ``label``, ``n`` runs, ``milliseconds``,
+        runs: the runs with results, as in :class:`Collection`, by configuration, then seed.
+        means: the loss of each run after each step, mean over tasks.
+        rows: a row for each configuration: a unique ``title``, ``label``, ``n`` runs, ``milliseconds``,
             ``parameters``, ``inner_steps``, and ``diverged_at``, the first inner step at which one of the
             runs has diverged, or NaN.
-        paths: settings that vary.
-        cells: their values as text, a row a configuration and a column a setting, by what that is called.
-        numbers: a row a configuration, columns by name and step: over seeds ``mean`` and ``half`` (of the
-            95 % t interval) of the loss, before ``diverged_at``; ``median`` and ``diverged`` over tasks.
-        best: whether the mean after a step is below all others by more than chance.
-        differences: to the baseline after the last step: mean and ``half`` over ``tasks`` and over ``seeds``.
-        baseline: title of the row that others are compared with, if there is one, and others.
-        steps: that have a column.
+        paths: the settings that vary.
+        cells: their values as text, a row for each configuration, a column for each setting by heading.
+        numbers: a row for each configuration, columns by name and step: over seeds ``mean`` and ``half`` (of
+            the 95 % t interval) of the loss, before ``diverged_at``; ``median`` and ``diverged`` over tasks.
+        best: whether the interval of the mean after a step is below those of all others.
+        differences: the differences from the baseline after the last step: mean and ``half`` over ``tasks``
+            and over ``seeds``.
+        baseline: the title of the row that others are compared with, if there are both.
+        steps: the inner steps with a column.
     """
 
     runs: pd.DataFrame
@@ -70,7 +71,7 @@ def tables(found: Collection, baseline: str) -> list[Table]:
 
     Args:
         found: all runs.
-        baseline: label of the configuration to compare with; of several, the one of the fewest inner steps.
+        baseline: the label of the configuration to compare with; of several, that of the fewest inner steps.
     """
     used = found.runs[found.runs["reason"] == ""]
     return [_tabulate(found, part, baseline) for _, part in used.groupby(COMPARED, sort=False)]

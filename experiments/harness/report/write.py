@@ -43,7 +43,7 @@ def report(
 ) -> int:
     """Print a table for each list of evaluation tasks, write tables, figures and page, return the exit code.
 
-    It is 0; or 2 where runs were left out, for they name code of packages that are not trusted.
+    The exit code is 2 if runs were omitted because they name code of packages that are not trusted, else 0.
 
     Raises:
         UsageError: if there are no runs, or the file ``write`` has no place for the tables.
@@ -95,22 +95,22 @@ def _draw(table: Table, place: Path, stem: str, formats: Sequence[str]) -> list[
     drawn: dict[str, tuple[Figure, str]] = {
         "": (
             comparison(table, references(config)),
-            "Final losses, best at the top; bars: 95 % t intervals over seeds; arrows: one leaves the axis.",
+            "Final losses, best at the top; bars: 95 % t intervals over seeds, with arrows beyond the axis.",
         ),
         "_loss_by_step": (
             curves.loss_by_step(table),
-            "Loss against inner steps: mean and range over seeds; triangles where it leaves the axis.",
+            "Loss against inner steps: mean and range over seeds, with triangles beyond the axis.",
         ),
         "_learning_curves": (
             curves.learning_curves(table),
-            "Loss on the tasks of training: mean and range over seeds of medians of windows, in which "
-            "a single iteration that explodes does not show.",
+            "Loss on training tasks: mean and range over seeds of medians over windows of iterations, "
+            "which single iterations with large losses do not affect.",
         ),
     }
     if cells is not None:
         drawn["_heat_map"] = (
             heat_map(table, cells),
-            f"Loss after {table.steps[-1]} steps by the two that vary.",
+            f"Loss after {table.steps[-1]} steps by the two settings that vary.",
         )
     pictures = []
     for ending, (figure, text) in drawn.items():
@@ -125,7 +125,7 @@ def _markdown(table: Table, absent: Sequence[str]) -> str:
     shown, caption = render.in_markdown(render.title(table)), render.in_markdown(render.caption(table))
     text = f"{shown}.\n\n{render.markdown(table)}\n{caption}\n"
     lines = "".join(f"- {render.in_markdown(line)}\n" for line in absent)
-    return text + (f"\nNot in these numbers:\n\n{lines}" if lines else "")
+    return text + (f"\nNot included in these numbers:\n\n{lines}" if lines else "")
 
 
 def _page(folder: Path, found: Collection, sections: Sequence[Section], elsewhere: pd.DataFrame) -> str:

@@ -30,7 +30,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
     size = require_regular(path, LARGEST)
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-        # Members that are stored as they are are no larger than the file, unless they lie on one another.
+        # Uncompressed members are no larger than the file, unless they overlap.
         stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
         if not stored or len(members) > MOST or sum(member.file_size for member in members) > size:
             raise UsageError(f"{path} is larger when unpacked: write it by numpy.savez, not compressed")

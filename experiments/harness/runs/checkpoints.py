@@ -36,7 +36,7 @@ def load(path: Path, identity: str) -> State:
     """Read a checkpoint.
 
     Raises:
-        UsageError: if the file is not a checkpoint, is damaged, or is of another run.
+        UsageError: if the file is not a checkpoint, is damaged, or belongs to another run.
     """
     try:
         state = arrays.read(path)
@@ -61,8 +61,8 @@ def recover(directory: Path, identity: str, accept: Callable[[State], None]) -> 
     Damaged and rejected ones are reported.
 
     Args:
-        directory: of the checkpoints.
-        identity: of the run.
+        directory: the folder of the checkpoints.
+        identity: the identity of the run.
         accept: may reject a checkpoint by UsageError or ValueError, without having changed anything.
 
     Raises:

@@ -37,8 +37,9 @@ def describe(config: Any) -> Code:
     """Return the code that a run of ``config`` uses in this environment, as plain data.
 
     Args:
-        config: a resolved configuration. Packages that it names are code of the run, as ours are: all their
-            source files count, what they import from further packages does not, unless it is trusted, too.
+        config: a resolved configuration. All source files of the packages that it names belong to the code of
+            the run, as those of this project do; packages that these import do not, unless they are trusted,
+            too.
     """
     found = sources(config)
     root = HOUSE.parent if IN_CHECKOUT else None
@@ -77,9 +78,9 @@ def covering(target: str, packages: Iterable[str]) -> str | None:
 
 
 def theirs(config: Any) -> list[str]:
-    """Return the packages of others whose code a configuration runs: those that it names.
+    """Return the user's packages whose code a configuration runs.
 
-    Where there are any, the other trusted ones are, too: they may import these.
+    These are the packages that it names and, if there are any, all other trusted ones, which they may import.
     """
     trusted = config.get("packages", ()) if isinstance(config, dict) else ()
     tops = {covering(target, trusted) or target.partition(".")[0] for _, target in named(config)}
@@ -91,12 +92,12 @@ def changes(then: Any, now: Code) -> list[str]:
     """Return what differs between the code of a run and another one, a line each; empty if nothing does.
 
     Args:
-        then: what a manifest holds, which may be anything.
-        now: as of :func:`sources` or :func:`describe`.
+        then: the code in a manifest, which may be anything.
+        now: the result of :func:`sources` or :func:`describe`.
     """
     known = isinstance(then, dict) and all(isinstance(then.get(key), dict) for key in ("files", "libraries"))
     if not known:
-        return ["it is not known what code made it"]
+        return ["the code that made it is not known"]
     lines = [
         f"{name} {then['libraries'].get(name)} then, {version} now"
         for name, version in now["libraries"].items()
@@ -119,9 +120,9 @@ def summary(lines: list[str]) -> str:
 def uncommitted(config: Any) -> str:
     """Return the changes to the code since its last commit, untracked files included, as a diff.
 
-    It is empty if there are none, or none are known. Of a user's repository, the packages that the
-    configuration names are looked at. Untracked files that are not code or are large are left out, and so are
-    links.
+    It is empty if there are no changes, or if they cannot be determined. In a user's repository, only the
+    packages that the configuration names are considered. Links and untracked files that are large or are not
+    code are omitted.
     """
     ours = [(HOUSE.parent, HOUSE.parent)] if IN_CHECKOUT else []
     return "\n".join(filter(None, (_changes(*each) for each in (*ours, *_repositories(config)))))

@@ -72,7 +72,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
 
     Raises:
         OSError: if it cannot be opened.
-        UsageError: if it is larger, or a pipe, a device or the like: it is not read then.
+        UsageError: if it is larger, or a pipe, a device or the like, which is then not read.
     """
     with _opened(path) as file:
         _size(path, os.fstat(file.fileno()), limit)
@@ -114,7 +114,7 @@ def make_plain_folder(folder: Path) -> None:
     """Make a folder to write results into, if it does not exist.
 
     Raises:
-        UsageError: if it cannot be, or is a link or holds one.
+        UsageError: if it cannot be made, or is or contains a link.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -20,8 +20,8 @@ AFTERWARDS = ("label", "evaluation")
 def training(config: Config) -> str:
     """Return eight hexadecimal digits that depend on all settings that can affect the training.
 
-    What concerns the evaluation alone does not, nor does a validation that is not asked for. Equal numbers
-    are equal: 0 and 0.0.
+    They do not depend on settings of the evaluation, or of a disabled validation. Equal numbers of different
+    types, such as 0 and 0.0, are equal.
     """
     without = {*WITHOUT_EFFECT, *AFTERWARDS}
     if (config.get("validation") or {}).get("interval") is None:
@@ -40,7 +40,8 @@ def afterwards(config: Config) -> Config:
 def kept(config: Config) -> Config:
     """Return the settings that are stored with a run.
 
-    What is trusted is for the user to say, each time; a problem or callbacks that there are not say nothing.
+    Trusted packages are omitted, because the user names them for each command, and so are an unused problem
+    and unused callbacks.
     """
     without = {"packages", *(key for key in ("problem", "callbacks") if not config.get(key))}
     return {key: value for key, value in config.items() if key not in without}

@@ -23,8 +23,8 @@ class Lock:
     """A lock that this process holds.
 
     Attributes:
-        path: of its file.
-        descriptor: of the file that was locked.
+        path: the path of its file.
+        descriptor: the descriptor of the locked file.
     """
 
     path: Path
@@ -45,17 +45,17 @@ class Lock:
 
 
 @contextmanager
-def locked(folder: Path, remedy: str = "take run.fresh=true for a new run") -> Iterator[Lock]:
+def locked(folder: Path, remedy: str = "use run.fresh=true for a new run") -> Iterator[Lock]:
     """Lock the folder within the context.
 
     The kernel releases the lock when this process ends, for any reason; the file describes the owner.
 
     Args:
-        folder: which exists.
+        folder: an existing folder.
         remedy: the alternative to waiting, for the message.
 
     Raises:
-        UsageError: naming the process that has it, or if the lock's file is a link or no file.
+        UsageError: naming the process that holds the lock; or if its file is a link or not a regular file.
     """
     path = folder / ".lock"
     with open_plain(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, "a+") as file:

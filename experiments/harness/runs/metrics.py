@@ -84,7 +84,7 @@ def go_back(path: Path, state: State) -> None:
     """Truncate the file to its size at a checkpoint: later rows will be computed again.
 
     Raises:
-        UsageError: if it does not hold what it held then.
+        UsageError: if its content up to that size has changed.
     """
     size, content = int(state[f"{path.name}/{SIZE}"]), str(state[f"{path.name}/{CONTENT}"])
     try:
@@ -92,7 +92,7 @@ def go_back(path: Path, state: State) -> None:
             path.unlink(missing_ok=True)
             return
         if path.stat().st_size < size or sha256(path, size) != content:
-            raise UsageError(f"{path} is not what it was at the checkpoint: it was changed or cut since")
+            raise UsageError(f"{path} was changed or truncated after the checkpoint")
         with open_plain(path, os.O_RDWR, "rb+") as file:
             file.truncate(size)
             os.fsync(file.fileno())

@@ -98,12 +98,10 @@ def create(run: RunDirectory, config: Config) -> None:
     """Write configuration and manifest into the folder of a run, which is made if it does not exist.
 
     Raises:
-        UsageError: if it cannot be written, or holds results that no manifest tells of.
+        UsageError: if it cannot be written, or contains results without a manifest.
     """
     if run.metrics.exists() or any(run.checkpoints.glob("*")):
-        raise UsageError(
-            f"{run.path} has results in it but no manifest.json: run.fresh=true starts a new run"
-        )
+        raise UsageError(f"{run.path} contains results but no manifest.json: run.fresh=true starts a new run")
     with writing(run.path):
         run.checkpoints.mkdir(exist_ok=True)
         run.figures.mkdir(exist_ok=True)
@@ -137,11 +135,12 @@ def read(run: RunDirectory, packages: Sequence[str] = ()) -> tuple[Config, Confi
     """Return configuration and manifest of an existing run, with the label and evaluation of last time.
 
     Args:
-        run: its folder.
-        packages: that the user trusts now; the run has no say in that.
+        run: the folder of the run.
+        packages: the packages that the user trusts for this command; the run cannot add to them.
 
     Raises:
-        UsageError: if one is missing, damaged, of another version, or they are of different runs.
+        UsageError: if one of them is missing, damaged or of another version, or they belong to different
+            runs.
     """
     config, manifest = _read_config(run), read_manifest(run)
     if manifest is None:
@@ -162,7 +161,7 @@ def _read_config(run: RunDirectory) -> Config:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise ValueError("it has aliases")
         if "${" in text:
-            raise ValueError("it has interpolations, and what is stored is resolved")
+            raise ValueError("it has interpolations, but a stored configuration is resolved")
         config = OmegaConf.to_container(OmegaConf.create(text))
     except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise UsageError(f"{run.config} cannot be read: {error}") from error
@@ -216,7 +215,7 @@ def require_unchanged(run: RunDirectory, manifest: Config, path: Path) -> None:
 
 
 def checksums(run: RunDirectory) -> dict[str, str]:
-    """Return the SHA-256 of the files that hold a complete run's results."""
+    """Return the SHA-256 of the files with the results of a complete run."""
     return {path.name: sha256(path) for path in (run.metrics, run.evaluation, run.losses)}
 
 

@@ -19,14 +19,14 @@ Resolver: TypeAlias = tf.distribute.cluster_resolver.ClusterResolver
 
 
 class Step(NamedTuple):
-    """The tasks that a launcher has started together, and which of them this process is.
+    """The tasks that a launcher has started together, and the place of this process among them.
 
     Attributes:
-        launcher: its name, for messages.
-        tasks: on each node, by the node's name, in the launcher's order.
+        launcher: the name of the launcher in messages.
+        tasks: the number of tasks on each node, by the node's name, in the launcher's order.
         node: the index of the node of this process.
         local: the index of this process among the tasks of its node.
-        number: of the job and its step; steps that share nodes have different ones.
+        number: the number of the job and its step, which differs between steps that share nodes.
     """
 
     launcher: str
@@ -36,7 +36,7 @@ class Step(NamedTuple):
     number: int
 
     def resolver(self) -> Resolver:
-        """Return the cluster, node after node. Not Slurm's ranks: they may be distributed cyclically."""
+        """Return the cluster, node after node; Slurm's ranks may be distributed cyclically instead."""
         most = max(self.tasks.values())
         port = FIRST_PORT + self.number * most % PORTS
         worker = [f"{host}:{port + local}" for host, count in self.tasks.items() for local in range(count)]
@@ -51,7 +51,7 @@ def find(number: int) -> Resolver | None:
     """Return the cluster that ``TF_CONFIG`` or a job step of several tasks describes; None if there is none.
 
     Raises:
-        UsageError: if it does not consist of so many workers.
+        UsageError: if it does not consist of this number of workers.
     """
     if "TF_CONFIG" in os.environ:
         with failing_as("TF_CONFIG"):
@@ -64,7 +64,7 @@ def find(number: int) -> Resolver | None:
     found = cluster.cluster_spec().as_dict()
     if list(found) != ["worker"] or len(found["worker"]) != number:
         there = ", ".join(f"{len(tasks)} {job}" for job, tasks in found.items()) or "no worker"
-        raise UsageError(f"training.workers={number}, and {where} has {there}: let both be the same")
+        raise UsageError(f"training.workers={number}, but {where} has {there}: make both equal")
     return cluster
 
 

@@ -20,10 +20,11 @@ class Diagnoses:
     """A callback that diagnoses the meta-gradient before the iterations that are multiples of an interval.
 
     It does not change the trainer: training has the same bits with and without it. Its program is separate
-    and is built at the first diagnosis. A learner that cannot be diagnosed is reported, and trained.
+    and is built at the first diagnosis. If a learner cannot be diagnosed, this is reported, and it is
+    trained.
 
     Attributes:
-        seconds: that diagnoses have taken, without compiling the training.
+        seconds: the time that diagnoses have taken, without the compilation of the training.
     """
 
     def __init__(self, session: Session) -> None:

@@ -13,7 +13,7 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def environments(workers: int) -> list[dict[str, str]]:
-    """Return what the environment of every worker of this machine says of GPUs; nothing if there are none.
+    """Return the variables that assign a GPU to each worker of this machine; empty if there are no GPUs.
 
     Raises:
         UsageError: if there are fewer GPUs than workers.
@@ -45,6 +45,6 @@ def take_one(cluster: tf.distribute.cluster_resolver.ClusterResolver) -> None:
 def _require(gpus: int, workers: int) -> None:
     if workers > gpus:
         raise UsageError(
-            f"training.workers: {workers} workers of this machine need a GPU each, and there are {gpus}: set "
+            f"training.workers: {workers} workers of this machine need a GPU each, but there are {gpus}: set "
             f"training.workers={gpus}, or {VISIBLE}=-1 to train on the CPU"
         )

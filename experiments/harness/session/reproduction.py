@@ -33,9 +33,9 @@ class Outcome:
     """The result of a comparison.
 
     Attributes:
-        iterations: that were compared.
-        difference: what differs first; None if nothing does.
-        circumstances: what was different when the run was made, the most likely cause first.
+        iterations: the number of compared iterations.
+        difference: the first difference; None if there is none.
+        circumstances: the differences of the environment, the most likely cause first.
     """
 
     iterations: int
@@ -47,9 +47,9 @@ def reproduce(folder: Path, until: int | None, packages: Sequence[str] = ()) -> 
     """Compare the run of a folder, or all runs below it; return the exit code: 1 if one differs.
 
     Args:
-        folder: with a run, or runs, in it.
-        until: iteration to compare to; None for the end.
-        packages: that the user trusts, whose code runs may name.
+        folder: the folder of a run, or one that contains runs.
+        until: the iteration up to which to compare; None for the end.
+        packages: the packages that the user trusts, whose code runs may name.
 
     Raises:
         UsageError: if there is no run, or the only one cannot be read.
@@ -110,9 +110,9 @@ def first_difference(first: int, stored: History, again: History) -> str | None:
     """Return the first row and the columns in which two histories differ, and by how much; None if equal.
 
     Args:
-        first: iteration of the first row, counted from 0.
+        first: the iteration of the first row, counted from 0.
         stored: arrays of equal length by name.
-        again: the same again.
+        again: the arrays of the second training.
     """
     if list(stored) != list(again):
         return (
@@ -166,7 +166,7 @@ def _say(path: Path, outcome: Outcome) -> bool:
     else:
         say(f"{path}, {outcome.difference}", "differs:", "bold red")
     if outcome.circumstances:
-        say("What else is different, the most likely cause first:")
+        say("Other differences, the most likely cause first:")
     for line in outcome.circumstances[:SHOWN]:
         say(f"  {line}")
     if len(outcome.circumstances) > SHOWN:

@@ -34,7 +34,7 @@ STORED = ("mean", "median", "ci95")
 
 
 def evaluate(config: Config, learner: ml.Learner, meta: ml.types.Meta) -> ml.Evaluation:
-    """Evaluate on held-out tasks as ``config["evaluation"]`` says."""
+    """Evaluate on held-out tasks with the settings ``config["evaluation"]``."""
     settings, tasks = config["evaluation"], tasks_of(config, "evaluation")
     with failing_as("evaluation"):
         count = number(tasks, settings["tasks"])
@@ -55,7 +55,7 @@ def conclude(session: Session) -> None:
     """Evaluate a trained learner, draw its figures, and show, keep and track both.
 
     Raises:
-        UsageError: if it cannot be evaluated so; the training is kept.
+        UsageError: if it cannot be evaluated with these settings; the training is kept.
     """
     run, config, trainer, tracker = session.run, session.config, session.trainer, session.tracker
     try:
@@ -76,7 +76,7 @@ def conclude(session: Session) -> None:
 def evaluate_again(run: RunDirectory, config: Config) -> int:
     """Evaluate the newest checkpoint of a run under another configuration of task and evaluation.
 
-    The result goes to ``evaluations/<id>/`` in the run's folder, the id made from what was asked.
+    The result is stored in ``evaluations/<id>/`` in the run's folder; the id is a digest of the settings.
     """
     config = schema.check(config)
     stored, manifest = rundir.read(run, config.get("packages", ()))

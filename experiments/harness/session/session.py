@@ -23,12 +23,12 @@ class Session:
     """A run of this process.
 
     Attributes:
-        run: its folder.
-        config: resolved.
-        trainer: at the iteration from which the run continues.
-        lock: of the folder; without it nothing is written.
-        callbacks: of the user's.
-        tracker: that is informed.
+        run: the folder of the run.
+        config: the resolved configuration.
+        trainer: the trainer at the iteration from which the run continues.
+        lock: the lock of the folder; without it nothing is written.
+        callbacks: the callbacks of the user.
+        tracker: the tracker that the run is logged to.
     """
 
     run: RunDirectory

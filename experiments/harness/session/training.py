@@ -36,11 +36,11 @@ from .validation import Report, Validation
 def train(config: Config, report: Report | None = None) -> int:
     """Train, evaluate and draw; resume an interrupted run; show a finished one. Return the exit code.
 
-    A run that is trained and asked to be evaluated otherwise is evaluated, and not trained again.
+    A trained run that is requested with other evaluation settings is evaluated, and not trained again.
 
     Args:
-        config: resolved.
-        report: of validation losses; it can say that the run is to be given up.
+        config: the resolved configuration.
+        report: receives validation losses, and returns whether the run is to be pruned.
     """
     try:
         return _train_shared(config, report)
@@ -149,7 +149,7 @@ def _work(session: Session, report: Report | None, started: float) -> int:
             validation_loss=finite(validation.loss),
             meta_parameters=sum(leaf.shape.num_elements() for leaf in tf.nest.flatten(trainer.meta)),
         )
-    say(f"training took {seconds:.1f} s, everything {total:.1f} s; all of it is in {session.run.path}")
+    say(f"training took {seconds:.1f} s, the command {total:.1f} s; all files are in {session.run.path}")
     return 0
 
 
@@ -171,12 +171,12 @@ def _compare(session: Session) -> None:
 
 
 def _train(session: Session, validation: Validation) -> float:
-    """Train; return the seconds it took.
+    """Train, and return the duration in seconds.
 
-    The milliseconds an iteration are the median over compiled calls, without the first, which compiles.
+    The milliseconds per iteration are the median over compiled calls, without the first, which compiles.
 
     Raises:
-        KeyboardInterrupt: when the user wants to stop.
+        KeyboardInterrupt: if the user interrupts the training.
     """
     trainer, total = session.trainer, session.config["training"]["iterations"]
     started = saved = time.perf_counter()
@@ -237,7 +237,7 @@ def _fail(session: Session, error: ml.NonFiniteError) -> int:
     session.tracker.divergence(f"{session.run.path}: {error}")
     session.tracker.figures(draw_story(session.run, session.config))
     say(str(error), "stopped:", "bold red")
-    say(f"the last good state is kept in {path}")
+    say(f"the last valid state is kept in {path}")
     return FAILED
 
 

@@ -24,8 +24,8 @@ class Validation:
     """A callback that validates the meta-parameters at multiples of an interval, and may stop the training.
 
     Attributes:
-        loss: the newest; NaN before the first.
-        pruned: whether the report said so.
+        loss: the newest loss; NaN before the first.
+        pruned: whether the run was pruned.
     """
 
     def __init__(self, session: Session, report: Report | None) -> None:

@@ -1,7 +1,7 @@
 """A worker started by :func:`.workers.start`, which executes one line of its standard input.
 
-The line is a configuration to train, or a run to train again and compare. It ends with the command that has
-started it: then its input ends.
+The line is a configuration to train, or a run to train again and compare. The worker ends together with the
+command that has started it, because its input then ends.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def joined(config: Config) -> ml.workers.Workers | None:
     """Join the workers that the environment names; None for a run of a single process.
 
     Raises:
-        UsageError: if they are not as many as are asked for, or TensorFlow has been used before.
+        UsageError: if their number is not ``training.workers``, or TensorFlow has been used before.
     """
     found = cluster.find(count(config)) if count(config) > 1 else None
     if found is None:
@@ -82,11 +82,11 @@ def follow(config: Config, trainer: ml.MetaTrainer, workers: ml.workers.Workers)
 def start(config: Config, order: Mapping[str, Any]) -> int:
     """Start workers as processes of this machine, and wait for them; return the chief's exit code.
 
-    What this process is asked to stop with goes to the chief, which stops the others.
+    Signals to this process are passed to the chief, which stops the others.
 
     Args:
-        config: of the run.
-        order: what they are to do, see :mod:`.worker`.
+        config: the configuration of the run.
+        order: the line that they execute, see :mod:`.worker`.
 
     Raises:
         UsageError: if they cannot share its tasks equally, or there are fewer GPUs than workers.

@@ -47,7 +47,7 @@ class Collection:
 
     Attributes:
         runs: a row for each run, with :data:`COLUMNS`. If ``reason`` is empty, the run has results;
-            ``untrusted`` says whether the reason is the code that it names.
+            ``untrusted`` is whether the reason is code of packages that are not trusted.
         settings: a row for each run, with every setting that has an effect, by its dotted path.
         steps: mean, median and fraction diverged over tasks, of runs that are complete, by run and step.
         losses: each task's loss after each step, ``[T, S+1]``, of the same runs.
@@ -63,15 +63,16 @@ def collect(folder: Path, packages: Sequence[str] | None = None) -> Collection:
     """Return the runs of a sweep, by its folder, or all below another folder.
 
     Args:
-        folder: folder of a sweep, or any folder with runs.
-        packages: whose code runs may name; None for any, because results are read and nothing is built.
+        folder: the folder of a sweep, or any folder with runs.
+        packages: the packages whose code runs may name; None for any, because results are read and nothing is
+            built.
 
     Raises:
         UsageError: if there is no run, or none but those that name code of other packages.
     """
     paths = [job.run.path for job in definition.read(folder)] or rundir.below(folder)
     if not paths:
-        raise UsageError(f"runs={folder} has no runs in it: train some, or give the folder that they are in")
+        raise UsageError(f"runs={folder} contains no runs: train some, or give the folder that contains them")
     found = read(paths, folder, packages)
     if found.runs.untrusted.all():
         raise UsageError(found.runs.reason.iloc[0])
@@ -94,7 +95,7 @@ def read(paths: Iterable[Path], folder: Path, packages: Sequence[str] | None = N
         same, shape = first.setdefault(row["configuration"], (name, per_task.shape))
         earlier, _ = first.setdefault((row["configuration"], row["seed"]), (name, shape))
         if shape != per_task.shape:
-            rows[name]["reason"] = f"its evaluation is of another shape than that of {same}"
+            rows[name]["reason"] = f"its evaluation has another shape than that of {same}"
         elif earlier != name:
             rows[name]["reason"] = f"it repeats {earlier}"
     runs = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=[*COLUMNS]).rename_axis("run")
@@ -171,7 +172,7 @@ def _evaluation(run: RunDirectory, manifest: Config) -> tuple[Config, np.ndarray
     per_task = arrays.read(run.losses)["per_task"]
     shape = evaluation["num_tasks"], len(evaluation["steps"])
     if per_task.shape != shape or per_task.dtype.kind != "f" or not per_task.size:
-        raise UsageError(f"{run.losses} is not of this evaluation: its shape is {per_task.shape}")
+        raise UsageError(f"{run.losses} does not belong to this evaluation: its shape is {per_task.shape}")
     with run.metrics.open() as file:
         if LOSS not in file.readline(MIB).rstrip("\n").split(","):
             raise UsageError(f"{run.metrics} has no {LOSS}")
@@ -219,7 +220,7 @@ def _unfinished(manifest: Config) -> str:
     """Return how far an incomplete run has come, and why it has not come further."""
     place = f"{manifest['status']} at iteration {manifest['iteration']}"
     if manifest["status"] == "pruned":
-        return f"given up at iteration {manifest['iteration']} by its search"
+        return f"pruned at iteration {manifest['iteration']} by its search"
     if manifest["status"] != "failed":
         return f"{place}: the same command resumes it"
     reason = str(manifest.get("error", "")).split(". ")[0]

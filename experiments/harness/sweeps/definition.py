@@ -27,7 +27,7 @@ def write(place: Path, jobs: Sequence[Job]) -> None:
     """Write the jobs into the sweep's folder, their runs' paths relative to it.
 
     Raises:
-        UsageError: if that cannot be done.
+        UsageError: if the file cannot be written.
     """
     listed = [
         {
@@ -46,7 +46,7 @@ def read(place: Path) -> list[Job]:
     """Return the jobs of a sweep's folder; none if the folder is not that of a sweep.
 
     Raises:
-        UsageError: if what it holds cannot be read.
+        UsageError: if its content is invalid.
     """
     path = place / FILE
     if not path.exists():
@@ -61,6 +61,6 @@ def read(place: Path) -> list[Job]:
 def _job(place: Path, entry: dict[str, object]) -> Job:
     name, overrides, run, trial = (entry[key] for key in ("name", "overrides", "run", "trial"))
     if not (isinstance(name, str) and isinstance(run, str) and isinstance(overrides, list)):
-        raise ValueError("a job is not described as jobs are")
+        raise ValueError("the description of a job is invalid")
     number = None if trial is None else int(str(trial))
     return Job(name, tuple(map(str, overrides)), RunDirectory(Path(os.path.normpath(place / run))), number)

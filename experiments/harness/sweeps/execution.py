@@ -39,11 +39,11 @@ class Results:
     """The outcome of jobs.
 
     Attributes:
-        before: the state of each run before.
-        after: and now.
+        before: the state of each run before the jobs.
+        after: the state of each run after them.
         reasons: why a run is not complete, as far as is known.
         interrupted: whether the sweep was stopped by a signal.
-        broken: whether the launcher did.
+        broken: whether the launcher failed.
     """
 
     before: dict[Job, str]
@@ -84,7 +84,7 @@ def execute(setting: Setting, jobs: Sequence[Job]) -> Results:
         except LauncherError as error:
             say(str(error), "the launcher failed:", "bold red")
             still = [job for job in left if state(job) not in (*ENDED, "failed", "diverged")]
-            # One job may end its worker each time; others must not wait for it for ever.
+            # A job may end its worker each time; the others must not wait for it forever.
             failures = 0 if len(still) < len(left) else failures + 1
             broken = failures >= ATTEMPTS
             left = still
@@ -103,7 +103,7 @@ def _launch(setting: Setting, jobs: Sequence[Job]) -> dict[Job, str]:
     try:
         returned = setting.launcher.launch([job.overrides for job in jobs], initial_job_idx=0)
         outcomes = [each.return_value for each in returned]
-    except Exception as error:  # every launcher has its own: a worker was killed, a cluster is gone
+    except Exception as error:  # launchers have errors of their own, for a killed worker or a lost cluster
         raise LauncherError(f"{type(error).__name__}: {error}") from error
     finally:
         console.quiet = False  # jobs that stopped printing may have run in this process

@@ -23,7 +23,7 @@ def sweep(setting: Setting, params: Mapping[str, object], arguments: Sequence[st
     """Run every job that is not complete, and print the outcome of all.
 
     Raises:
-        UsageError: before any of them starts, if a value or a configuration cannot be.
+        UsageError: before any of them starts, if a value or a configuration is invalid.
     """
     jobs = plan(setting, params, arguments)
     setting = setting.with_room({job.workers for job in jobs})
@@ -50,8 +50,8 @@ def plan(setting: Setting, params: Mapping[str, object], arguments: Sequence[str
         first = jobs.setdefault(str(job.run.path), job)
         if not identity.same_evaluation(first.afterwards or {}, job.afterwards or {}):
             raise UsageError(
-                f"{name} is the same training as {first.name}, evaluated otherwise: sweep over what is "
-                "trained, and evaluate its runs otherwise by experiments.evaluate"
+                f"{name} is the same training as {first.name} with another evaluation: sweep over settings "
+                "of the training, and evaluate its runs with other settings by experiments.evaluate"
             )
     return list(jobs.values())
 
@@ -62,8 +62,8 @@ def _values(override: Override) -> list[str]:
         return [str(override.input_line)]
     if not override.is_discrete_sweep():
         raise UsageError(
-            f"{override.input_line} has no end of values: give some, {key}=1,2, or let hydra/sweeper=optuna "
-            "choose"
+            f"{override.input_line} has infinitely many values: list some, {key}=1,2, or let "
+            "hydra/sweeper=optuna choose"
         )
     found = override.value()
     if isinstance(found, RangeSweep):

@@ -13,14 +13,15 @@ from ..errors import UsageError
 def make_room(launcher: DictConfig, workers: Collection[int]) -> None:
     """Let the jobs of a launcher request what their workers need, in its configuration.
 
-    Cores that are not set are those that the largest number of workers needs. What is set has to suffice.
+    If the number of cores is not set, it is that of the largest number of workers; if it is set, it has to
+    suffice.
 
     Args:
         launcher: ``hydra.launcher``, which is changed.
-        workers: the different numbers of workers that jobs of the sweep have.
+        workers: the different numbers of workers of the jobs.
 
     Raises:
-        UsageError: if what is set is too little.
+        UsageError: if a setting is not sufficient.
     """
     request = REQUESTS.get(str(launcher.get("_target_")).rpartition(".")[2])
     if request is not None:
@@ -28,7 +29,7 @@ def make_room(launcher: DictConfig, workers: Collection[int]) -> None:
 
 
 def _joblib(launcher: DictConfig, workers: Collection[int]) -> None:
-    """Run as many jobs at a time as have a core for each worker, where they are to take all cores."""
+    """Run as many jobs at a time as there are cores for their workers, if they are to use all cores."""
     if max(workers) > 1 and launcher.get("n_jobs", -1) == -1:
         from joblib import effective_n_jobs
 
@@ -47,7 +48,7 @@ def _ray(launcher: DictConfig, workers: Collection[int]) -> None:
     cores = init.get("num_cpus") or os.cpu_count() or most
     if own and remote.num_cpus > cores:
         raise UsageError(
-            f"training.workers={most}: Ray would wait forever for {remote.num_cpus} cores, and there are "
+            f"training.workers={most}: Ray would wait forever for {remote.num_cpus} cores, but there are "
             f"{cores} here: set training.workers={cores}, or hydra.launcher.ray.init.address to a cluster"
         )
 
@@ -58,8 +59,8 @@ def _submitit_local(launcher: DictConfig, workers: Collection[int]) -> None:
     if tasks > 1 and set(workers) != {tasks}:
         raise UsageError(
             f"hydra.launcher: nodes={launcher.nodes} and tasks_per_node={launcher.tasks_per_node} make "
-            f"{tasks} tasks of a job, and training.workers={','.join(map(str, sorted(workers)))}: let both "
-            "be the same, or a job be one task, which starts its workers on its machine"
+            f"{tasks} tasks of a job, but training.workers={','.join(map(str, sorted(workers)))}: make both "
+            "equal, or use one task for each job, which starts its workers on its machine"
         )
     on_node = max(workers) if tasks == 1 else launcher.tasks_per_node
     _require("gpus_per_node", launcher.get("gpus_per_node") or on_node, on_node, "GPUs on a node")
@@ -87,4 +88,4 @@ REQUESTS: dict[str, Callable[[DictConfig, Collection[int]], None]] = {
     "LocalLauncher": _submitit_local,
     "SlurmLauncher": _slurm,
 }
-"""By the classes of launchers, which only their own packages define. Others request what they are told."""
+"""By the classes of launchers, which only their own packages define. Other launchers are not changed."""

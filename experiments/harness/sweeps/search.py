@@ -39,12 +39,12 @@ class Search:
     """The parts of a search.
 
     Attributes:
-        setting: what Hydra hands over.
-        study: what is known.
-        space: what is chosen from, by key.
-        fixed: overrides of all trials.
-        settings: of ``hydra/sweeper=optuna``.
-        jobs: of the trials, by number.
+        setting: the interface to Hydra.
+        study: the stored trials.
+        space: the distribution of each setting that is searched, by key.
+        fixed: the overrides of all trials.
+        settings: the settings of ``hydra/sweeper=optuna``.
+        jobs: the jobs of the trials, by number.
     """
 
     setting: Setting
@@ -64,7 +64,7 @@ def sweep(
     seed, so that a search that was killed and resumed makes the same choices as an uninterrupted one.
 
     Raises:
-        UsageError: if a setting cannot be.
+        UsageError: if a setting is invalid.
     """
     for key, kind in KINDS.items():
         kind.take(f"hydra.sweeper.{key}", settings[key])
@@ -110,7 +110,7 @@ def _begin(
 def _ask(search: Search) -> None:
     """Ask for trials until a batch is complete, or the requested number is reached."""
     parallel, wanted = int(search.settings["parallel"]), int(search.settings["trials"])
-    for trial in _running(search):  # a killed process may have got no further than asking
+    for trial in _running(search):  # a process may have been killed after asking
         _choose(search, optuna.trial.Trial(search.study, trial._trial_id))
     while (number := len(search.study.trials)) < wanted:
         if number % parallel == 0 and _running(search):
@@ -164,8 +164,8 @@ def _shortened(key: str, value: Any) -> str:
 def _tell(search: Search, job: Job) -> bool:
     """Report the outcome of a trial to the study, and return whether it was possible.
 
-    A fault from outside, as of the disk, leaves it to be run again. To diverge is as bad as can be; a
-    fault of the program says nothing of the values.
+    A trial that stopped for an external reason, such as a full disk, is not reported, so that it is run
+    again. The loss of a diverged trial is infinite; a trial that raised an error has no loss.
     """
     assert job.trial is not None
     ended, study = state(job), search.study
@@ -199,7 +199,7 @@ def _show(search: Search) -> None:
     trials = [trial for trial in search.study.trials if trial.number in search.jobs]
     done = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     best = sorted(done, key=lambda trial: trial.value if trial.value is not None else np.inf)[:SHOWN]
-    table = Table(title=f"best of {len(done)} whole trials", title_justify="left")
+    table = Table(title=f"best of {len(done)} complete trials", title_justify="left")
     for heading in ("trial", *search.space, "validation loss", "run"):
         table.add_column(heading, justify="left" if heading == "run" else "right")
     for trial in best:

@@ -37,7 +37,7 @@ def count(values: RangeSweep) -> int:
     """Return the number of values in a range, without iterating over it.
 
     Raises:
-        ValueError: if it has none, or no end.
+        ValueError: if it is empty or infinite.
     """
     try:
         first, stop, step = map(Fraction, (values.start, values.stop, values.step))  # type: ignore[arg-type]
@@ -54,11 +54,11 @@ class Job:
     """One run of a sweep.
 
     Attributes:
-        name: what varies, ``algorithm=maml,seed=0``.
-        overrides: that Hydra composes its configuration from.
-        run: where it is kept.
+        name: the varied settings, ``algorithm=maml,seed=0``.
+        overrides: the overrides of its configuration.
+        run: the folder of its run.
         trial: its number in a search.
-        afterwards: its settings of evaluation; None if they are not known.
+        afterwards: the settings of its evaluation; None if they are not known.
         workers: the number of processes that share it.
     """
 
@@ -78,9 +78,9 @@ class Setting:
         loader: composes configurations.
         make_launcher: makes the launcher of ``config``.
         launcher: runs jobs, in this process or in others.
-        config: of the sweep, with Hydra's part.
-        codes: takes the sweep's exit code.
-        checked: digests of configurations of which everything has been built.
+        config: the configuration of the sweep, with Hydra's part.
+        codes: receives the sweep's exit code.
+        checked: the digests of configurations whose objects have been built.
     """
 
     loader: ConfigLoader
@@ -102,10 +102,10 @@ class Setting:
         return list({override.get_key_element(): override for override in parsed}.values())
 
     def with_room(self, workers: Collection[int]) -> Setting:
-        """Return this with a launcher that requests what jobs with so many workers need.
+        """Return this with a launcher that requests what jobs with these numbers of workers need.
 
         Raises:
-            UsageError: if it is set to request less.
+            UsageError: if its settings request less.
         """
         config = self.config.copy()
         with open_dict(config), read_write(config):
@@ -128,7 +128,7 @@ class Setting:
         """Return the job of some overrides, after building all of its objects unless it is ``done``.
 
         Raises:
-            UsageError: if its configuration cannot be.
+            UsageError: if its configuration is invalid.
         """
         try:
             config = self._compose(list(overrides))

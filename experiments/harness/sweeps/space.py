@@ -22,7 +22,7 @@ def distribution(override: Override) -> BaseDistribution:
     The cast ``int`` makes integers, the tag ``log`` makes a logarithmic scale.
 
     Raises:
-        UsageError: if there is no value between the bounds, or none with a logarithm.
+        UsageError: if there is no value between the bounds, or none that has a logarithm.
     """
     value = override.value()
     try:
@@ -32,7 +32,7 @@ def distribution(override: Override) -> BaseDistribution:
             return _between(*_ends(value), abs(value.step), "log" in value.tags)
         return CategoricalDistribution(list(override.sweep_string_iterator()))
     except (ValueError, TypeError, AssertionError, ArithmeticError) as error:
-        raise UsageError(f"{override.input_line} is nothing to choose from: {error}") from error
+        raise UsageError(f"{override.input_line} gives nothing to choose from: {error}") from error
 
 
 def _between(low: float | None, high: float | None, step: float | None, log: bool) -> BaseDistribution:

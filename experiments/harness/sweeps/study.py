@@ -30,11 +30,11 @@ def open_study(place: Path, pruner: Mapping[str, Any]) -> optuna.Study:
     """Return the study of a sweep's folder, new or with all its trials.
 
     Raises:
-        UsageError: if the pruner cannot be, or the file cannot be read.
+        UsageError: if the pruner cannot be built, or the file cannot be read.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     chosen = build(optuna.pruners, pruner, "hydra.sweeper.pruner")
-    try:  # with SQLite, for what a killed process has half written is taken back
+    try:  # with SQLite, which undoes incomplete writes of killed processes
         return optuna.create_study(
             storage=stored(place),
             study_name=place.name,
@@ -51,13 +51,13 @@ def build(module: Any, settings: Mapping[str, Any], path: str, **more: Any) -> A
     """Return the object of Optuna that ``settings["name"]`` names, constructed with the other settings.
 
     Args:
-        module: of Optuna, where it has to be.
+        module: the module of Optuna that has to contain it.
         settings: name and arguments.
-        path: of the settings, for errors.
-        more: arguments that it gets if it takes them.
+        path: the path of the settings, for errors.
+        more: arguments that are passed if it accepts them.
 
     Raises:
-        UsageError: if it is not one, or does not take a setting.
+        UsageError: if there is none of this name, or it does not accept a setting.
     """
     arguments = dict(settings)
     name = str(arguments.pop("name", None))

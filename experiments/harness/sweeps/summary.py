@@ -31,10 +31,10 @@ def summarize(setting: Setting, jobs: Sequence[Job], results: Results, ended: Se
     """Print how many jobs were complete, resumed or new, and which are incomplete; return the exit code.
 
     Args:
-        setting: of the sweep.
-        jobs: all of it.
-        results: how they stand.
-        ended: states in which nothing is left to do.
+        setting: the environment of the sweep.
+        jobs: all jobs.
+        results: their outcome.
+        ended: the states of jobs that need no further work.
     """
     before, after, place = results.before, results.after, setting.place
     counts = Counter(_kind(before[job], after[job], ended) for job in after)

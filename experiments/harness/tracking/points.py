@@ -18,9 +18,9 @@ class Point(NamedTuple):
     """The values of one point.
 
     Attributes:
-        end: iterations that are finished.
+        end: the number of finished iterations.
         values: means over the window, by names in groups.
-        spread: what has a histogram, by name: a meta-gradient of the window, where it is due.
+        spread: the values of histograms, by name: a meta-gradient of the window, at its interval.
     """
 
     end: int
@@ -29,17 +29,18 @@ class Point(NamedTuple):
 
 
 class Points:
-    """Makes points of the rows of a training, however many come at a time.
+    """Converts the rows of a training, any number at a time, to points.
 
-    Windows start at multiples of ``interval``. One is cut short where rows begin (a resumed run) or end
-    (:meth:`rest`) within it, never moved.
+    Windows start at multiples of ``interval``. A window is shortened, not moved, if rows begin (in a resumed
+    run) or end (:meth:`rest`) within it.
 
     Args:
-        interval: iterations of a window, at least 1.
-        histogram_interval: iterations between meta-gradients, at least 1; there is at most one for each call.
+        interval: the number of iterations of a window, at least 1.
+        histogram_interval: the number of iterations between meta-gradients, at least 1; there is at most one
+            for each call.
 
     Attributes:
-        end: iterations of which rows have come; None before the first.
+        end: the number of iterations with rows; None before the first.
 
     Raises:
         ValueError: if an interval is not an integer of at least 1.
@@ -58,10 +59,10 @@ class Points:
         """Take the rows of consecutive iterations, and return the points that they complete.
 
         Args:
-            first: iteration of the first row, counted from 0.
-            history: of each metric a row an iteration.
-            gradient: of the last of them.
-            seconds: that they took.
+            first: the iteration of the first row, counted from 0.
+            history: the metrics, each with a row for each iteration.
+            gradient: the meta-gradient of the last iteration.
+            seconds: the time that they took.
         """
         count = len(next(iter(history.values()), ()))
         if count == 0:
@@ -87,7 +88,7 @@ class Points:
         points = []
         for rows in np.split(taken, cuts) if len(taken) else []:
             first += len(rows)
-            # Losses that take passes of their own are not in all rows.
+            # Losses that take additional passes are not in all rows.
             some = np.any(~np.isnan(rows), axis=0)
             means = np.nanmean(rows[:, some], 0).tolist()
             values = dict(zip(itertools.compress(self._names, some), means, strict=True))

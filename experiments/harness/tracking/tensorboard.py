@@ -41,10 +41,10 @@ def tensorboard_tracker(
     of a window that contains the checkpoint is the mean of the rows after it.
 
     Args:
-        directory: folder of the run.
+        directory: the folder of the run.
         config: the resolved configuration.
-        iteration: from which the run continues.
-        intervals: of points and of histograms, see :class:`.points.Points`.
+        iteration: the iteration from which the run continues.
+        intervals: those of points and of histograms, see :class:`.points.Points`.
 
     Raises:
         ValueError: if an interval is not a positive integer, or TensorBoard, whose summaries are written, is

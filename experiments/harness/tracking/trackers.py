@@ -74,8 +74,8 @@ class Dispensable:
         """Start the tracker.
 
         Args:
-            start: makes it.
-            required: whether to raise what that raises.
+            start: creates the tracker.
+            required: whether errors of ``start`` are raised.
             abandon: called when the tracker has failed; may raise any error.
         """
         self._tracker: Tracker = NoTracker()

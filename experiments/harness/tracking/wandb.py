@@ -47,19 +47,19 @@ def wandb_tracker(
     """Open a Weights & Biases run whose files all stay below ``directory/wandb``.
 
     One row is logged for each window of ``interval`` iterations, with the iteration as W&B's step, so that
-    iterations which a resumed run repeats are not logged twice. Offline nothing touches the network, and
-    in no mode is anything printed, nor are code, git state or facts about the machine recorded.
+    iterations which a resumed run repeats are not logged twice. Offline mode does not use the network. In
+    every mode nothing is printed, and code, Git state and information about the machine are not recorded.
 
     Args:
-        directory: folder of the run.
+        directory: the folder of the run.
         config: the resolved configuration.
-        run_id: W&B's id; the same id online resumes the run.
-        name: shown on the web page.
-        group: of runs; none if None.
-        tags: of the run, for filters on the web page.
+        run_id: W&B's id; online, the same id resumes the run.
+        name: the name of the run on the web page.
+        group: the group of runs; None for none.
+        tags: the tags of the run, for filters on the web page.
         mode: ``offline``, ``online`` or ``disabled`` (a tracker that keeps nothing).
-        project: of W&B.
-        intervals: of points and of histograms, see :class:`.points.Points`.
+        project: the project of W&B.
+        intervals: those of points and of histograms, see :class:`.points.Points`.
 
     Raises:
         ValueError: if the mode is unknown, an interval is not a positive integer, or an online run could not

@@ -1,1 +1,1 @@
-"""The audit of second derivatives: what Keras' layers, activations and losses give on TensorFlow."""
+"""The audit of the second derivatives of Keras' layers, activations and losses on TensorFlow."""

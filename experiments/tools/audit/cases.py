@@ -15,10 +15,11 @@ class Case(NamedTuple):
     """A function whose second derivatives are measured.
 
     Attributes:
-        name: as in Keras, and what is special about the case in brackets.
-        family: under which tables list it.
-        function: of the inputs, in order. That of a layer makes the layer and calls it on symbolic inputs.
-        inputs: how to draw them.
+        name: the name in Keras, with a remark on the case in brackets.
+        family: the group under which tables list it.
+        function: the function of the inputs, in order. That of a layer makes the layer and calls it on
+            symbolic inputs.
+        inputs: the functions that draw them.
         is_layer: whether ``function`` makes a layer.
         single: whether to measure in float32, as TensorFlow computes in nothing finer there.
     """

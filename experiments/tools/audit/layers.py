@@ -205,14 +205,14 @@ SINGLE = (
 
 EXCLUDED: dict[str, tuple[str, ...]] = {
     "base classes": ("InputSpec", "Layer", "Wrapper"),
-    "compute nothing": ("InputLayer",),
-    "within layers that are audited": ("GRUCell", "LSTMCell", "SimpleRNNCell"),
-    "made of code from elsewhere": ("FlaxLayer", "JaxLayer", "TFSMLayer", "TorchModuleWrapper"),
-    "of strings and whole numbers": (
+    "without computation": ("InputLayer",),
+    "parts of audited layers": ("GRUCell", "LSTMCell", "SimpleRNNCell"),
+    "wrappers of other frameworks' code": ("FlaxLayer", "JaxLayer", "TFSMLayer", "TorchModuleWrapper"),
+    "for strings and integers": (
         *("CategoryEncoding", "Discretization", "HashedCrossing", "Hashing", "IntegerLookup"),
         *("MaxNumBoundingBoxes", "StringLookup", "TextVectorization"),
     ),
-    "random changes and preparation of images, before anything learned": (
+    "augmentation and preprocessing of images, before any learned layer": (
         *("AugMix", "AutoContrast", "ContrastLimitedAdaptiveHistogramEqualization", "CutMix"),
         *("Equalization", "MixUp", "Pipeline", "RandAugment", "RandomBrightness", "RandomColorDegeneration"),
         *("RandomColorJitter", "RandomContrast", "RandomCrop", "RandomElasticTransform", "RandomErasing"),

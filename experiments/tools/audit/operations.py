@@ -207,11 +207,11 @@ SINGLE = (
 """Functions that TensorFlow computes only in float32, or rounds to it."""
 
 EXCLUDED = {
-    "of whole numbers": ("keras.ops.ctc_decode", "keras.ops.multi_hot", "keras.ops.one_hot"),
+    "of integers": ("keras.ops.ctc_decode", "keras.ops.multi_hot", "keras.ops.one_hot"),
     "by design": ("keras.ops.stop_gradient",),
-    "of no value": ("keras.ops.empty_like",),
-    "round to float32 within": ("keras.ops.nanquantile", "keras.ops.quantile"),
-    "take more arguments, and are within others": ("keras.ops.fold", "keras.ops.unfold"),
+    "with undefined values": ("keras.ops.empty_like",),
+    "rounded to float32 internally": ("keras.ops.nanquantile", "keras.ops.quantile"),
+    "with more arguments, and parts of others": ("keras.ops.fold", "keras.ops.unfold"),
 }
 """Functions that are excluded, by reason."""
 

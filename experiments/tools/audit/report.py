@@ -32,7 +32,7 @@ WIDTH = 150
 REMEDIES = {
     "SpectralNormalization": "by design: it treats singular vectors as constants",
     "categorical_crossentropy (logits, soft targets)": (
-        "the mixed derivative by targets and logits is zero; for learned targets, use "
+        "the mixed derivative with respect to targets and logits is zero; for learned targets, use "
         "`metalearn.losses.cross_entropy`, or call `tf.config.experimental.enable_op_determinism()`, as the "
         "commands here do"
     ),
@@ -92,7 +92,7 @@ def section_table(section: Section, rows: Sequence[Any]) -> Table:
 def terminal_table(rows: Sequence[Row]) -> Table:
     """Return a table with a line for each case."""
     table = Table(box=None, padding=(0, 2, 0, 0), caption_justify="left")
-    table.caption = "error: relative, against differences of the gradient, the worse of the two modes"
+    table.caption = "error: relative to differences of the gradient, the larger of the two modes"
     for column in ("family", "name", "second derivative", "error", "vectorized_map"):
         table.add_column(column, justify="right" if column == "error" else "left")
     for row in rows:
@@ -119,11 +119,10 @@ def markdown(rows: Sequence[Row]) -> str:
     excluded = "; ".join(f"{reason} ({', '.join(names)})" for reason, names in EXCLUDED.items())
     versions = f"Keras {keras.__version__}, TensorFlow {tf.__version__}"
     return (
-        f"{len(rows)} cases, {versions}: Hessian-vector products by inputs and weights, forward over reverse "
-        "and reverse over reverse, against differences of the gradient; exact to 1e-6 in float64, to 1e-3 "
-        "where TensorFlow has float32 alone. How far the wrong ones are off depends on the inputs.\n\n"
-        + "\n".join(lines)
-        + f"\n\nNot measured: {excluded}.\n"
+        f"{len(rows)} cases, {versions}: Hessian-vector products with respect to inputs and weights, forward "
+        "over reverse and reverse over reverse, compared with differences of the gradient; exact means to "
+        "1e-6 in float64, or to 1e-3 where TensorFlow computes in float32 only. The size of an error depends "
+        "on the inputs.\n\n" + "\n".join(lines) + f"\n\nNot measured: {excluded}.\n"
     )
 
 

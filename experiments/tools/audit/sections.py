@@ -38,7 +38,7 @@ def of_targets(rows: Sequence[ByTargets]) -> str:
     right = [row.name for row in rows if not row.fault]
     return (
         f"{len(rows)} losses with targets that are real numbers: gradients with respect to the targets, and "
-        "the derivative of those with respect to the outputs, which learned targets need (mixed), against "
+        "their derivatives with respect to the outputs (mixed), which learned targets need, compared with "
         "differences in float64.\n\n"
         + _table([(row.fault, row.name) for row in rows if row.fault], [("exact", right)], "derivative")
     )
@@ -56,9 +56,9 @@ def of_operations(rows: Sequence[Orders]) -> str:
     ]
     return (
         f"{len(rows)} functions of `keras.ops` and TensorFlow as operations: first, second and third "
-        "derivatives, each against differences of the one before; the first that is not right is named. "
-        "`keras.ops`, `tf.nn`, `tf.math` and `tf.linalg` were searched for functions of matrices; others are "
-        "listed by hand.\n\n"
+        "derivatives, each compared with differences of the previous one; the first wrong or missing one is "
+        "named. `keras.ops`, `tf.nn`, `tf.math` and `tf.linalg` were searched for functions of matrices; "
+        "others are listed by hand.\n\n"
         + _table([(row.fault, row.case.name) for row in rows if row.fault], labelled, "derivative")
     )
 
@@ -73,10 +73,9 @@ def of_pooling(rows: Sequence[Pooled]) -> str:
         lines.append(f"| `{row.name}`{remedy} | {row.precision} | {errors} |")
     return (
         "Meta-gradients after two inner steps of a convolution, normalisation and pooling: tasks one after "
-        "the other (against differences of the meta-loss), and by `vectorized_map` (against those). The "
-        "losses are equal in all. How far a fault goes under XLA depends on the program.\n\n"
-        + "\n".join(lines)
-        + "\n"
+        "the other (compared with differences of the meta-loss), and by `vectorized_map` (compared with the "
+        "former). The losses are equal in all programs. The size of an error under XLA depends on the "
+        "program.\n\n" + "\n".join(lines) + "\n"
     )
 
 

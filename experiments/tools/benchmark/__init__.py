@@ -1,1 +1,1 @@
-"""What the benchmark measures: one workload written for several libraries, each in a process of its own."""
+"""The programs of the benchmark: workloads in several libraries, each program in its own process."""

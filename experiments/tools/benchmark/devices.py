@@ -35,7 +35,7 @@ def require(device: str) -> None:
 
 
 def environment(device: str) -> dict[str, str]:
-    """Return what the environment of a program says of devices.
+    """Return the environment variables of a program that concern devices.
 
     On a GPU, all programs of a table hold their memory at the same time, so JAX may not reserve most of it.
     """

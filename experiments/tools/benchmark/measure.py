@@ -25,13 +25,14 @@ class Measurement(NamedTuple):
     """The measurements of a program.
 
     Attributes:
-        program: its name.
-        steps: inner steps.
-        size: of the workload: width of the hidden layers, support images of a class, or ``"tasks=100"``.
-        microseconds: of an iteration, one entry a round; empty if it failed.
-        cpu_microseconds: of processor time, all threads together, likewise.
-        compile_seconds: of the first call, minus a later one.
-        megabytes: that its peak memory grew by, from before it was built.
+        program: the name of the program.
+        steps: the number of inner steps.
+        size: the size of the workload: width of the hidden layers, support images of a class, or
+            ``"tasks=100"``.
+        microseconds: the time of an iteration, an entry for each round; empty if the program failed.
+        cpu_microseconds: likewise, the processor time of all threads together.
+        compile_seconds: the time of the first call, minus that of a later one.
+        megabytes: the growth of its peak memory since before it was built.
         failure: why there is nothing to report; empty if there is.
     """
 
@@ -56,12 +57,12 @@ def side_by_side(
     """Measure programs in turn; one that fails or takes too long to start is reported as such.
 
     Args:
-        programs: names, see :data:`experiments.tools.benchmark.worker.MODULES`.
-        steps: inner steps.
-        size: of the workload, see :class:`Measurement`.
-        rounds: calls of each that are timed.
-        limit_seconds: that a first call, with imports and compilation, may take.
-        device: that they run on, see :mod:`.devices`.
+        programs: the names of programs, see :data:`experiments.tools.benchmark.worker.MODULES`.
+        steps: the number of inner steps.
+        size: the size of the workload, see :class:`Measurement`.
+        rounds: the number of timed calls of each.
+        limit_seconds: the time limit of a first call, with imports and compilation.
+        device: the device that they run on, see :mod:`.devices`.
     """
     running = {name: _Worker(name, steps, size, device) for name in programs}
     firsts: dict[str, dict[str, float]] = {}

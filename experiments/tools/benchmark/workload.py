@@ -20,7 +20,7 @@ class Program(NamedTuple):
     Attributes:
         run: trains for ``iterations`` more iterations and returns the mean query loss of the last one, for
             which a GPU has to finish them.
-        iterations: of a call, which takes about a second, or one iteration if that takes longer.
+        iterations: the number of iterations of a call, which takes about a second, or 1 if that takes longer.
     """
 
     run: Callable[[], float]
@@ -31,10 +31,10 @@ class Size(NamedTuple):
     """The sizes of the sinusoid workload.
 
     Attributes:
-        width: of the hidden layers.
-        depth: hidden layers.
-        examples: of support and of query.
-        tasks: of an iteration.
+        width: the width of the hidden layers.
+        depth: the number of hidden layers.
+        examples: the number of examples in the support and in the query.
+        tasks: the number of tasks of an iteration.
     """
 
     width: int = 40
@@ -51,7 +51,7 @@ class Size(NamedTuple):
 
     @property
     def block(self) -> int:
-        """Iterations whose tasks are drawn together: as many as 64 MB hold, at most 250."""
+        """Iterations whose tasks are drawn together: as many as fit into 64 MB, at most 250."""
         return max(1, min(250, self.iterations, 2**26 // (16 * self.tasks * self.examples)))
 
     def layers(self) -> list[tuple[int, int]]:

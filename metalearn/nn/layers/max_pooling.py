@@ -2,8 +2,8 @@
 
 Under XLA, the second derivative of TensorFlow's max-pooling compares float32 entries by their first 16 bits,
 so it can choose the wrong one of two close entries, and it does not exist in float64. The derivative of
-``tf.reduce_max`` searches the entry that equals the maximum, but XLA recomputes both with different rounding.
-``tf.maximum`` of two slices compares once, and passes derivatives of every order to one of them.
+``tf.reduce_max`` searches for the entry that equals the maximum, but XLA recomputes both with different
+rounding. ``tf.maximum`` of two slices compares once, and passes derivatives of every order to one of them.
 """
 
 from __future__ import annotations

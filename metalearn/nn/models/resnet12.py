@@ -37,7 +37,7 @@ def resnet12(
         ways: the number of classes, at least 2.
         filters: the filters of the convolutions in each block.
         average: whether the 640 features are means over the last image, instead of the flattened last image
-            with 16,000 features for 84 x 84.
+            with 16 000 features for 84 x 84.
         dtype: the type of parameters and arithmetic; Keras' ``floatx`` by default.
 
     Returns:

@@ -31,7 +31,7 @@ class Classifier:
         shape = getattr(self.model, "output_shape", None)
         if not isinstance(shape, tuple) or len(shape) != 2 or not shape[1] or shape[1] < 2:
             raise ValueError(
-                f"model has to return logits [N, C] of at least two classes, its outputs are {shape}"
+                f"model has to return logits [N, C] of at least two classes, but its outputs are {shape}"
             )
         for kind, layers in (
             ("batch statistics", batch_statistics(self.model)),
@@ -39,8 +39,8 @@ class Classifier:
         ):
             if layers:
                 raise ValueError(
-                    f"{', '.join(layers)} of model {self.model.name!r} has {kind}, for which there is "
-                    "no place here: leave the layer out, or use MetaLearner(..., statistics=)"
+                    f"{', '.join(layers)} of model {self.model.name!r} has {kind}, which this "
+                    "problem does not support: remove the layer, or use MetaLearner(..., statistics=)"
                 )
 
     @property
@@ -67,12 +67,12 @@ def require_classes(what: str, targets: tf.Tensor, classes: int) -> None:
     """
     if not targets.dtype.is_integer or targets.shape.rank != 1:
         raise ValueError(
-            f"{what}: targets have to be integers [N], they are {targets.dtype.name} {targets.shape}: cast "
-            "classes to int32"
+            f"{what}: targets have to be integers [N], but they are {targets.dtype.name} {targets.shape}: "
+            "cast classes to int32"
         )
     values = tf.get_static_value(targets)
     if values is not None and values.size and not 0 <= values.min() <= values.max() < classes:
         raise ValueError(
-            f"{what}: targets are classes from {values.min()} to {values.max()}, and there are {classes}, 0 "
-            f"to {classes - 1}: relabel them, or give the model more outputs"
+            f"{what}: targets are classes from {values.min()} to {values.max()}, but there are {classes}, "
+            f"0 to {classes - 1}: relabel them, or give the model more outputs"
         )

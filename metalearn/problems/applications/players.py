@@ -49,7 +49,7 @@ def unrolled_players(
         report: ``(phi, task) -> named scalars``.
 
     Raises:
-        ValueError: if K is negative, or the rule learns something.
+        ValueError: if K is negative, or the rule has learned hyperparameters.
 
     Reference: Metz et al. (2017), "Unrolled Generative Adversarial Networks", section 2.2, where the unrolled
     steps start before that step.
@@ -83,7 +83,10 @@ def unrolled_players(
 
 
 def _given(rule: Rule, theta: Parameters) -> Rule:
-    """Return the rule; raise ValueError if some of it is learned, which no player does."""
+    """Return the rule; raise ValueError if it has learned hyperparameters."""
     if tf.nest.flatten(rule.learnable(theta)):
-        raise ValueError(f"the rule {rule!r} learns something, and that of a player is given: use numbers")
+        raise ValueError(
+            f"the rule {rule!r} has learned hyperparameters, but no player can learn those of the other: use "
+            "numbers"
+        )
     return rule

@@ -233,7 +233,7 @@ def _arrays(
             raise ValueError(
                 f"class {number} has {len(each)} image{'s' * (len(each) != 1)}, but a task needs {shots} "
                 f"shots + {queries} queries = {shots + queries} different ones: lower them, or remove the "
-                "class out"
+                "class"
             )
     if rotations and arrays[0].shape[1] != arrays[0].shape[2]:
         raise ValueError(

@@ -12,7 +12,7 @@ from metalearn.random import Range, sample_normal, sample_uniform
 from metalearn.types import Batch, Task
 
 
-def settle(family: Any, *ranges: str) -> None:
+def check_settings(family: Any, *ranges: str) -> None:
     """Check ``shots``, ``queries``, ``noise`` and the named ranges of a family; convert ranges to tuples.
 
     Raises:
@@ -69,10 +69,10 @@ def assemble(
             ``[T, N, 1 + D]`` for scalar inputs. Such a learner knows the task and does not need to adapt: it
             is the "oracle" of Finn, Abbeel and Levine (2017), section 5.1.
     """
-    told = tf.concat(parameters, -1)
+    described = tf.concat(parameters, -1)
     support, query = map(function, inputs)
     if noise:
         support += sample_normal(support.shape, seed, deviation=noise)
     if informed:
-        inputs = tuple(tf.concat([x, tf.repeat(told, x.shape[1], 1)], -1) for x in inputs)
-    return Task(Batch(inputs[0], support), Batch(inputs[1], query), info=told[:, 0])
+        inputs = tuple(tf.concat([x, tf.repeat(described, x.shape[1], 1)], -1) for x in inputs)
+    return Task(Batch(inputs[0], support), Batch(inputs[1], query), info=described[:, 0])

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from metalearn.checks import require_count
 from metalearn.random import Range, sample_normal, sample_uniform, split_seed
-from metalearn.sources.regression.family import assemble, settle
+from metalearn.sources.regression.family import assemble, check_settings
 from metalearn.types import Seed, Task
 
 
@@ -52,7 +52,7 @@ class Harmonic:
     informed: bool = False
 
     def __post_init__(self) -> None:
-        settle(self, "frequency", "phase", "centre")
+        check_settings(self, "frequency", "phase", "centre")
 
     def sample(self, seed: Seed, tasks: int) -> Task:
         """Draw tasks as a pure function of the seed, eagerly or in a graph.

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from metalearn.checks import require_count, require_finite, require_positive
 from metalearn.random import sample_normal, split_seed
-from metalearn.sources.regression.family import assemble, settle
+from metalearn.sources.regression.family import assemble, check_settings
 from metalearn.types import Seed, Task
 
 
@@ -59,7 +59,7 @@ class Linear:
     informed: bool = False
 
     def __post_init__(self) -> None:
-        settle(self)
+        check_settings(self)
         require_count("input_size", self.input_size)
         require_finite("mean", self.mean)
         require_positive("scale", self.scale)

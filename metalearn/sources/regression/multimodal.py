@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from metalearn.checks import require_count
 from metalearn.random import Range, sample_uniform, split_seed
-from metalearn.sources.regression.family import assemble, settle, uniform_inputs
+from metalearn.sources.regression.family import assemble, check_settings, uniform_inputs
 from metalearn.types import Seed, Task
 
 NOWHERE: Range = (0.0, 0.0)
@@ -101,7 +101,7 @@ class Multimodal:
     informed: bool = False
 
     def __post_init__(self) -> None:
-        settle(self, "amplitude", "phase", "slope", "curvature", "centre", "offset", "inputs")
+        check_settings(self, "amplitude", "phase", "slope", "curvature", "centre", "offset", "inputs")
         known = isinstance(self.modes, Sequence) and all(mode in MODES for mode in self.modes)
         if not known or isinstance(self.modes, str) or not 0 < len(set(self.modes)) == len(self.modes):
             raise ValueError(f"modes must be a list of some of {', '.join(MODES)}, got {self.modes!r}")

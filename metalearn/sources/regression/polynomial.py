@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from metalearn.checks import require_count
 from metalearn.random import Range, sample_uniform, split_seed
-from metalearn.sources.regression.family import assemble, settle, uniform_inputs
+from metalearn.sources.regression.family import assemble, check_settings, uniform_inputs
 from metalearn.types import Seed, Task
 
 
@@ -50,7 +50,7 @@ class Polynomial:
     informed: bool = False
 
     def __post_init__(self) -> None:
-        settle(self, "coefficients", "inputs")
+        check_settings(self, "coefficients", "inputs")
         require_count("degree", self.degree, minimum=0)
 
     def sample(self, seed: Seed, tasks: int) -> Task:

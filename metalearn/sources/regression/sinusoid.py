@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from metalearn.checks import require_count
 from metalearn.random import Range, sample_uniform, split_seed
-from metalearn.sources.regression.family import assemble, settle, uniform_inputs
+from metalearn.sources.regression.family import assemble, check_settings, uniform_inputs
 from metalearn.types import Seed, Task
 
 
@@ -50,7 +50,7 @@ class Sinusoid:
     informed: bool = False
 
     def __post_init__(self) -> None:
-        settle(self, "amplitude", "phase", "inputs")
+        check_settings(self, "amplitude", "phase", "inputs")
 
     def sample(self, seed: Seed, tasks: int) -> Task:
         """Draw tasks as a pure function of the seed, eagerly or in a graph.

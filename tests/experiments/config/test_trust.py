@@ -50,7 +50,7 @@ def test_what_is_hydra_s_own_is_not_a_file_s(strange, capfd, text):
     assert run(None, [f"--config-dir={strange}", "experiment=mine"]) == 2
     message = capfd.readouterr().err
     assert "mine.yaml" in message
-    assert "come from our files and the command line alone" in message
+    assert "only allowed in the files of this project and on the command line" in message
     assert "Traceback" not in message
     assert [path.name for path in strange.parent.iterdir()] == ["strange"]
 
@@ -131,7 +131,7 @@ def test_no_place_makes_a_file_hydra_s_own(strange, capfd, files, words):
         (strange / name).write_text(text.replace("{}", str(strange)[1:]))
     assert run(None, [f"--config-dir={strange}", *words]) == 2
     message = capfd.readouterr().err
-    assert re.search("our files and the command line alone|by no file|in its defaults", message)
+    assert re.search("this project and on the command line|not in a file|in its defaults", message)
     assert "Traceback" not in message
     assert [path.name for path in strange.parent.iterdir()] == ["strange"]
 

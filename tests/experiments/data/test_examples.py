@@ -141,7 +141,7 @@ def test_files_that_cannot_be(tmp_path, message):
 
 def test_files_that_are_not_read(tmp_path):
     path = tmp_path / "own.npz"
-    with pytest.raises(UsageError, match=r"is not there: make it by numpy.savez\("):
+    with pytest.raises(UsageError, match=r"does not exist: make it by numpy.savez\("):
         examples(str(path))
     np.savez_compressed(path, inputs=X, targets=Y)
     with pytest.raises(UsageError, match=r"write it by numpy\.savez, not compressed"):
@@ -155,7 +155,7 @@ def test_files_that_are_not_read(tmp_path):
 
 
 def test_settings_that_cannot_be(path):
-    with pytest.raises(UsageError, match="are 100 examples, and there are 80"):
+    with pytest.raises(UsageError, match="are 100 examples, but there are 80"):
         examples(path, [40, 30, 20, 10])
     with pytest.raises(UsageError, match=r"task\.corruption=1 must be"):
         examples(path, SIZES, corruption=1)

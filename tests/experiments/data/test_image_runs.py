@@ -57,7 +57,7 @@ def test_a_run_has_accuracies(tmp_path, capfd):
     printed = capfd.readouterr().out
     assert "accuracy" in printed
     assert "tasks sequential" in printed
-    together = "all queries of a task answered together, batch normalisation by statistics=batch"
+    together = "all queries of a task predicted together, batch normalisation by statistics=batch"
     assert together in " ".join(printed.split())
     assert (evaluation["queries_at_once"], evaluation["statistics"]) == ("all", "batch")
 
@@ -83,9 +83,9 @@ def test_a_run_is_evaluated_on_another_set_and_otherwise(tmp_path, capfd):
     assert [asked["task"][name] for name in ("path", "ways", "shots")] == [str(handwriting), 2, 1]
     assert found["queries_at_once"] == 1
     assert found["tasks_hash"] != evaluation["tasks_hash"]
-    assert "queries answered one at a time, batch normal" in " ".join(capfd.readouterr().out.split())
+    assert "queries predicted one at a time, batch normal" in " ".join(capfd.readouterr().out.split())
     assert call(evaluate, f"run={path}", elsewhere[1]) == 2
-    assert "paths.data is where another set is, chosen by task=<name>" in capfd.readouterr().err
+    assert "paths.data contains another data set, chosen by task=<name>" in capfd.readouterr().err
 
 
 @pytest.mark.slow

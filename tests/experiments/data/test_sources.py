@@ -58,7 +58,7 @@ def test_what_is_not_there_is_said_with_where_it_comes_from(tmp_path, capfd):
 def test_a_damaged_file_is_named(omniglots):
     path = omniglots / "images_evaluation.zip"
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(UsageError, match=r"images_evaluation\.zip cannot be read .*fetch it again"):
+    with pytest.raises(UsageError, match=r"images_evaluation\.zip cannot be read .*download it again"):
         omniglot(str(omniglots))
     kinds = (zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2)
     for kind in kinds:  # bytes in the middle are damaged, and what is compressed there
@@ -67,7 +67,7 @@ def test_a_damaged_file_is_named(omniglots):
         content = bytearray(path.read_bytes())
         content[100:600] = bytes(500)
         path.write_bytes(content)
-        with pytest.raises(UsageError, match=r"images_evaluation\.zip cannot be read .*fetch it again"):
+        with pytest.raises(UsageError, match=r"images_evaluation\.zip cannot be read .*download it again"):
             omniglot(str(omniglots))
 
 
@@ -135,17 +135,17 @@ def test_what_is_too_large_for_an_image_is_not_read(images, omniglots, monkeypat
     ("options", "named"),
     [
         ({"ways": 4}, "ways=4 are more than the 3 classes"),
-        ({"shots": 3}, "class cat has 3 images, and .* 3 shots .* 1 queries: lower shots or queries"),
+        ({"shots": 3}, "class cat has 3 images, but .* 3 shots .* 1 queries: lower shots or queries"),
         (
             {"split": {"train": ["dog", "cow"], "validation": [], "test": []}},
-            r"train \(a list\) names the class cow, which the set has not: .* some of cat, dog, owl$",
+            r"train \(a list\) names the class cow, which the data set lacks: .* some of cat, dog, owl$",
         ),
         (
             {"split": {"train": ["dog", "cat"], "validation": [], "test": ["cat"]}},
             r"task\.split: the class cat is in train and in test: name it once",
         ),
         ({"channels": 2}, "channels=2 must be 1"),
-        ({"path": "nowhere"}, "nowhere is no folder"),
+        ({"path": "nowhere"}, "nowhere is not a folder"),
     ],
 )
 def test_what_cannot_be_is_refused(images, options, named):
@@ -156,7 +156,7 @@ def test_what_cannot_be_is_refused(images, options, named):
 def test_a_folder_with_one_image_is_named(images):
     for path in (images / "owl").glob("[12].png"):
         path.unlink()
-    with pytest.raises(ValueError, match="class owl has 1 image, and a task takes 1 shots"):
+    with pytest.raises(ValueError, match="class owl has 1 image, but a task needs 1 shots"):
         folder(str(images), ways=2, shots=1, queries=1, size=8)
 
 
@@ -169,7 +169,7 @@ def test_a_folder_with_one_image_is_named(images):
             r"an image of class owl cannot be read .it is no image.: replace .*owl/9\.png",
         ),
         ("owl/9.png", picture(0)[:36] + b"\5" + picture(0)[37:], r"cannot be read .broken PNG.*owl/9\.png"),
-        ("9.png", b"", r"9\.png is in no folder of a class: move it"),
+        ("9.png", b"", r"9\.png is not in the folder of a class: move it"),
     ],
 )
 def test_images_that_cannot_be_read_are_named(images, path, content, named):
@@ -240,10 +240,10 @@ def test_glyphs_are_drawn_once(tmp_path, monkeypatch):
         ("task.split=[1,2]", "task.split=[1, 2] must be three numbers"),
         ("model.ways=4", "class"),
         ("model.image=[32,32,1]", "(32, 32, 1)"),
-        ("task.queries=20", "class A has 20 images, and a task takes 1 shots + 20 queries"),
+        ("task.queries=20", "class A has 20 images, but a task needs 1 shots + 20 queries"),
         (
             "evaluation.task.queries=20",
-            "evaluation.task: class A has 20 images, and a task takes 1 shots + 20",
+            "evaluation.task: class A has 20 images, but a task needs 1 shots + 20",
         ),
         ("evaluation.queries_at_once=4", "evaluation: queries_at_once=4 does not divide the 75 queries"),
     ],

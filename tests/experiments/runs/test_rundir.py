@@ -128,7 +128,7 @@ def test_what_was_changed_afterwards_is_noticed(config):
         rundir.read(run)
     run.manifest.unlink()
     run.metrics.write_text("iteration\n")
-    with pytest.raises(UsageError, match="results in it but no manifest"):
+    with pytest.raises(UsageError, match="results but no manifest"):
         rundir.create(run, config)
 
 

@@ -87,7 +87,7 @@ def test_one_task_starts_its_workers_itself(step):
 
 
 def test_what_cannot_be_is_said(step):
-    with pytest.raises(UsageError, match=r"training\.workers=2, and Slurm has 3 worker: let both be"):
+    with pytest.raises(UsageError, match=r"training\.workers=2, but Slurm has 3 worker: make both"):
         step(2, slurm("n[1-3]", "1(x3)", 0, 0))
     with pytest.raises(UsageError, match=r"Slurm's environment .*SLURM_LOCALID"):
         step(2, {"SLURM_STEP_NUM_TASKS": 2, **dict(list(slurm("n", "2", 0, 0).items())[1:-1])})

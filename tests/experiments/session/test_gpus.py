@@ -82,5 +82,5 @@ def test_tasks_of_a_step_take_the_gpus_of_their_machine_in_turn(machine, monkeyp
     machine(2)
     assert take() == ["GPU:0", "GPU:1", "GPU:0", "GPU:1"]
     spec = tf.train.ClusterSpec({"worker": ["a:1", "a:2", "a:3", "b:2"]})
-    with pytest.raises(UsageError, match="3 workers of this machine need a GPU each, and there are 2"):
+    with pytest.raises(UsageError, match="3 workers of this machine need a GPU each, but there are 2"):
         take()

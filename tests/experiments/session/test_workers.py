@@ -177,5 +177,5 @@ def test_what_cannot_be_shared_is_said(tmp_path, monkeypatch, capsys):
     described = {"cluster": {"worker": ["a:1", "b:1", "c:1"]}, "task": {"type": "worker", "index": 0}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(described))
     assert run(tmp_path, SHARED) == 2
-    assert "training.workers=2, and TF_CONFIG has 3 worker: let both be" in capsys.readouterr().err
+    assert "training.workers=2, but TF_CONFIG has 3 worker: make both" in capsys.readouterr().err
     assert not (tmp_path / "sinusoid").exists()

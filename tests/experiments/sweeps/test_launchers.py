@@ -137,8 +137,8 @@ def test_jobs_request_a_core_for_each_worker(monkeypatch):
         ("Slurm", {"cpus_per_task": 1}, r"hydra\.launcher\.cpus_per_task=1 is less than the 2 cores"),
         ("Slurm", {"gpus_per_node": 1}, r"gpus_per_node=1 is less .*: set hydra\.launcher\.gpus_per_node=2"),
         ("Slurm", {"gpus_per_task": 1}, "gpus_per_task=1 is less than the 2 GPUs"),
-        ("Slurm", {"nodes": 2, "tasks_per_node": 2}, r"make 4 tasks of a job, and training\.workers=2: let"),
-        ("Local", {"tasks_per_node": 3}, r"make 3 tasks of a job, and training\.workers=2"),
+        ("Slurm", {"nodes": 2, "tasks_per_node": 2}, r"make 4 tasks of a job, but training\.workers=2: make"),
+        ("Local", {"tasks_per_node": 3}, r"make 3 tasks of a job, but training\.workers=2"),
         ("Local", {"tasks_per_node": 2, "gpus_per_node": 1}, "gpus_per_node=1 is less than the 2 GPUs"),
         ("Ray", {"num_cpus": 0}, r"hydra\.launcher\.ray\.remote\.num_cpus=0 is less than the 2 cores"),
         ("Ray", {"num_gpus": 0.5}, r"ray\.remote\.num_gpus=0\.5 is less than the 2 GPUs"),
@@ -156,7 +156,7 @@ def test_ray_is_not_waited_for_in_vain(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     own = {"init": {"address": None}, "remote": {}}
     assert room({4}, "Ray", ray=own).ray.remote.num_cpus == 4
-    with pytest.raises(UsageError, match=r"Ray would wait forever for 5 cores, and there are 4 here"):
+    with pytest.raises(UsageError, match=r"Ray would wait forever for 5 cores, but there are 4 here"):
         room({5}, "Ray", ray=own)
 
 

@@ -94,7 +94,7 @@ def test_iterations_and_evaluations_start_afresh(images, tasks):
 
 def test_what_is_refused(images, tasks):
     rule, classes = ml.rules.sgd(RATE), np.arange(CLASSES)
-    with pytest.raises(ValueError, match="classes from 1 to 3, and there are 3"):
+    with pytest.raises(ValueError, match="classes from 1 to 3, but there are 3"):
         ml.problems.distillation(linear(), (images, classes + 1), rule)
     with pytest.raises(ValueError, match="NaN"):
         ml.problems.distillation(linear(), (np.full_like(images, np.nan), classes), rule)

@@ -134,7 +134,7 @@ def test_what_cannot_be_is_refused():
         ml.problems.gaussians(models[1], models[1])
     with pytest.raises(ValueError, match="start must be a finite number"):
         ml.problems.dirac(start=(0.0, float("inf")))
-    with pytest.raises(ValueError, match="learns something"):
+    with pytest.raises(ValueError, match="has learned hyperparameters"):
         ml.problems.dirac(rule=ml.rules.sgd(ml.rules.learned(0.1)))
 
 

@@ -119,7 +119,7 @@ def test_classes_that_there_are_not(data):
     learner = ml.problems.logistic(FEATURES, ml.rules.sgd(RATE), 2)
     x, y = x.astype(np.float32), y.astype(np.float32)
     wrong = np.where(np.arange(EXAMPLES) == 3, 2, 0).astype(np.int32)
-    with pytest.raises(ValueError, match="classes from 0 to 2, and there are 2, 0 to 1: relabel"):
+    with pytest.raises(ValueError, match="classes from 0 to 2, but there are 2, 0 to 1: relabel"):
         learner.require_fit(tasks_of((x, wrong), (x, wrong)))
     with pytest.raises(ValueError, match="cast classes to int32"):
         learner.require_fit(tasks_of((x, y), (x, y)))
