@@ -259,7 +259,7 @@ def require_single(what: str, targets: Structure, outputs: Structure) -> None:
 
 def _reduced(losses: tf.Tensor, outputs: tf.Tensor, is_sum: bool = False) -> tf.Tensor:
     """Return the mean or the sum of the losses that neither the outputs nor the losses mask."""
-    masks = [getattr(each, "_keras_mask", None) for each in (outputs, losses)]
+    masks: list[Any] = [getattr(each, "_keras_mask", None) for each in (outputs, losses)]
     masks = [each for each in masks if each is not None and each.shape.rank <= losses.shape.rank]
     if not masks:
         return tf.reduce_sum(losses) if is_sum else tf.reduce_mean(losses)
