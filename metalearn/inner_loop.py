@@ -71,6 +71,8 @@ def outer_loss(
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """Return the outer loss of one task and its metrics, by name.
 
+    Metrics that are integers or truth values get the type of the loss, so that their means are not rounded.
+
     Raises:
         ValueError: if the loss or a metric is not a scalar.
     """
@@ -79,7 +81,11 @@ def outer_loss(
     _require_scalar("outer_loss", loss)
     for name, value in metrics.items():
         _require_scalar(f"the metric {name!r}", value)
-    return loss, metrics
+    dtype = tf.convert_to_tensor(loss).dtype
+    return loss, {
+        name: value if tf.convert_to_tensor(value).dtype.is_floating else tf.cast(value, dtype)
+        for name, value in metrics.items()
+    }
 
 
 def weighted_outer_loss(

@@ -70,8 +70,7 @@ def cross_entropy(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
     if targets.dtype.is_floating:
         return tf.reduce_mean(-tf.reduce_sum(targets * log_probabilities, -1))
     classes = outputs.shape[-1]
-    chosen = tf.one_hot(targets, classes, dtype=outputs.dtype)
-    losses = -tf.reduce_sum(chosen * log_probabilities, -1)
+    losses = -tf.reduce_sum(tf.one_hot(targets, classes, dtype=outputs.dtype) * log_probabilities, -1)
     # The one-hot row of a class outside the range is zero, so its loss would be zero.
     possible = (targets >= 0) & (targets < classes)
     return tf.reduce_mean(tf.where(possible, losses, tf.constant(np.nan, outputs.dtype)))
@@ -128,8 +127,9 @@ def get(loss: str | Loss | keras.losses.Loss) -> Loss:
     Args:
         loss: ``"mse"``, ``"cross_entropy"``, or a name for ``keras.losses.get``, whose mean over the
             examples is returned; a ``keras.losses.Loss``, computed in the type of the outputs; or a function
-            that returns a scalar, which is returned unchanged. The cross-entropies of Keras expect
-            probabilities unless made with ``from_logits=True``; ``"cross_entropy"`` expects logits.
+            that returns a scalar, which is returned unchanged. As in Keras, entries that are masked in the
+            outputs or ignored by the loss (``ignore_class``) do not count. The cross-entropies of Keras
+            expect probabilities unless made with ``from_logits=True``; ``"cross_entropy"`` expects logits.
 
     Raises:
         ValueError: if the name is unknown, or the loss returns one number for each example, naming the
@@ -166,8 +166,8 @@ def require_scalar_loss(loss: Loss, targets_spec: Structure, outputs_spec: Struc
         ValueError: naming the loss, the shape and the remedy, or the error that the loss raised.
     """
     name = describe(loss)
+    traced = tf.function(lambda *both: loss(*both), autograph=False)
     try:
-        traced = tf.function(lambda *both: loss(*both), autograph=False)
         value = traced.get_concrete_function(targets_spec, outputs_spec).structured_outputs
     except (ValueError, TypeError, tf.errors.OpError) as error:
         raise ValueError(
@@ -191,20 +191,21 @@ class MeanOf:
 
     def __call__(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         require_single(describe(self.function), targets, outputs)
-        return tf.reduce_mean(self.function(targets, outputs))
+        return _reduced(self.function(targets, outputs), outputs)
 
 
 @dataclasses.dataclass(frozen=True)
 class KerasLoss:
-    """A Keras loss computed in the type of the outputs; Keras itself would cast to its ``floatx``."""
+    """A Keras loss in the type of the outputs, or float32, because half precision has not all classes."""
 
     loss: keras.losses.Loss
 
     def __call__(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         require_single(describe(self.loss), targets, outputs)
-        outputs = _floating(describe(self.loss), outputs)
-        losses = self.loss.call(tf.cast(targets, outputs.dtype), outputs)
-        return tf.reduce_sum(losses) if self.loss.reduction == "sum" else tf.reduce_mean(losses)
+        wide = _floating(describe(self.loss), outputs)
+        wide = tf.cast(wide, tf.float32) if wide.dtype.size < tf.float32.size else wide
+        losses = self.loss.call(tf.cast(targets, wide.dtype), wide)
+        return _reduced(losses, outputs, self.loss.reduction == "sum")
 
 
 OWN: dict[str, Loss] = {"cross_entropy": cross_entropy, "mse": mse}
@@ -240,8 +241,7 @@ def describe(loss: object) -> str:
     """Return the name of a loss or a metric for messages."""
     if isinstance(loss, MeanOf):
         return f"the mean of {describe(loss.function)}"
-    if isinstance(loss, KerasLoss):
-        return describe(loss.loss)
+    loss = loss.loss if isinstance(loss, KerasLoss) else loss
     return getattr(loss, "__name__", None) or type(loss).__name__
 
 
@@ -255,6 +255,20 @@ def require_single(what: str, targets: Structure, outputs: Structure) -> None:
                 f"{_shapes(given)}: give a function of your own that combines them, such as "
                 "lambda targets, outputs: losses.mse(targets[0], outputs[0]) + ..."
             )
+
+
+def _reduced(losses: tf.Tensor, outputs: tf.Tensor, is_sum: bool = False) -> tf.Tensor:
+    """Return the mean or the sum of the losses that neither the outputs nor the losses mask."""
+    masks: list[Any] = [getattr(each, "_keras_mask", None) for each in (outputs, losses)]
+    masks = [each for each in masks if each is not None and each.shape.rank <= losses.shape.rank]
+    if not masks:
+        return tf.reduce_sum(losses) if is_sum else tf.reduce_mean(losses)
+    counts = tf.ones_like(losses)
+    for mask in masks:
+        shape = mask.shape.as_list() + [1] * (losses.shape.rank - mask.shape.rank)
+        counts *= tf.cast(tf.reshape(mask, shape), losses.dtype)
+    total = tf.reduce_sum(tf.where(counts > 0, losses, 0))
+    return total if is_sum else tf.math.divide_no_nan(total, tf.reduce_sum(counts))
 
 
 def _floating(what: str, outputs: tf.Tensor) -> tf.Tensor:

@@ -76,8 +76,13 @@ def named(metrics: Sequence[str | Loss]) -> dict[str, Loss]:
     """Return metrics by name: the given name, or that of the function.
 
     Raises:
-        ValueError: as :func:`get`; or if two metrics have the same name.
+        ValueError: as :func:`get`; if two metrics have the same name; or if it is not a list or tuple.
     """
+    if isinstance(metrics, str) or not isinstance(metrics, Sequence):
+        raise ValueError(
+            f"metrics must be a list of names and functions (targets, outputs) -> scalar, which are reported "
+            f"by their names, got {metrics!r}: write metrics=['accuracy'] or metrics=[function]"
+        )
     found: dict[str, Loss] = {}
     for metric in metrics:
         name = metric if isinstance(metric, str) else describe(metric)

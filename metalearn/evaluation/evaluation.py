@@ -140,9 +140,7 @@ def evaluator(
             lambda: Compiled(functools.partial(_measured, learner, steps, in_batches), learner.mapping),
         )
         parts = [
-            measured(
-                meta, batched(chunk, queries_at_once, (seed, first)), tf.constant(seed), tf.constant(first)
-            )
+            measured(meta, batched(chunk, queries_at_once, (seed, first)), tf.constant((seed, first)))
             for first, chunk in drawn.chunks()
         ]
         losses, metrics = tf.nest.map_structure(
@@ -168,10 +166,9 @@ def _measured(
     meta: Meta,
     tasks: Task,
     seed: tf.Tensor,
-    first: tf.Tensor,
 ) -> Structure:
     """Return the outer loss and the metrics of each task after each step, ``[T, S+1]``."""
-    problem, phi, tasks = learner.posed(meta, tasks, tf.stack([seed, first]))
+    problem, phi, tasks = learner.posed(meta, tasks, seed)
 
     def of_batch(inner: Inner, task: Task) -> Structure:
         return outer_loss(problem, inner.parameters, phi, task, inner.model)

@@ -51,8 +51,7 @@ class TaskList:
     @property
     def first(self) -> Task:
         """The first task, leaves ``[1, ...]``, without another draw."""
-        drawn = self._source.sample(self._seed_of(0), 1) if self._kept is None else self._kept
-        return _sliced(drawn, 0, 1)
+        return _sliced(self._sampled(0, 1) if self._kept is None else self._kept, 0, 1)
 
     def chunks(self) -> Iterator[tuple[int, Task]]:
         """Yield the index of the first task of each chunk, and the chunk, leaves ``[chunk, ...]``."""
@@ -74,9 +73,13 @@ class TaskList:
 
     def _drawn(self, block: int) -> Task:
         tasks = self._tasks_of(block)
-        drawn = self._source.sample(self._seed_of(block), tasks)
+        drawn = self._sampled(block, tasks)
         # Tasks without data are determined by their number.
         return drawn if tf.nest.flatten(drawn) else drawn._replace(info=tf.zeros([tasks]))
+
+    def _sampled(self, block: int, tasks: int) -> Task:
+        drawn = self._source.sample(self._seed_of(block), tasks)
+        return tf.nest.map_structure(tf.convert_to_tensor, drawn)
 
     def _hash(self, digest: hashlib._Hash, block: int, tasks: Task) -> None:
         fingerprint = getattr(self._source, "fingerprint", None)

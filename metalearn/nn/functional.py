@@ -150,6 +150,10 @@ def key_of(model: keras.Model, variable: keras.Variable) -> str:
     return next(named.key for named in named_variables(model) if named.variable is variable)
 
 
+class ForeignVariableError(ValueError):
+    """A call of a model assigns a variable that does not belong to the model."""
+
+
 class _Called(NamedTuple):
     outputs: Structure
     state: Parameters
@@ -181,6 +185,13 @@ def _call(
         keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope,
     ):
         outputs = network(inputs, training=training)
+    if scope.state_mapping.keys() - keys.keys():
+        raise ForeignVariableError(
+            f"model {model.name!r} assigns a variable that does not belong to it, such as the state of the "
+            "global generator from which keras.random draws without a seed: it would not change, and all "
+            "inner steps would have the same noise. Let the layer own the variable, or a generator "
+            "keras.random.SeedGenerator, and draw with seed=generator"
+        )
     after = {
         each.key: tf.cast(_current(scope, each, given), state[each.key].dtype)
         for each in named

@@ -8,8 +8,14 @@ import tensorflow as tf
 from metalearn.nn import functional
 from metalearn.nn.names import layer_of
 from metalearn.nn.seeds import generator_keys
-from metalearn.nn.tracing import Trace, trace
+from metalearn.nn.tracing import Trace, input_spec, trace
 from metalearn.types import Parameters, Structure
+
+HIDDEN_GENERATORS = (
+    *("RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal", "RandomShuffle"),
+    *("RandomGamma", "RandomPoissonV2", "Multinomial", "ParameterizedTruncatedNormal"),
+)
+"""The operations of ``tf.random`` that draw from a generator of TensorFlow."""
 
 
 def batch_statistics(model: keras.Model) -> list[str]:
@@ -75,6 +81,39 @@ def seeded_layers(model: keras.Model) -> list[str]:
 
     sources = _sources(trace(model, in_training))
     return list(dict.fromkeys(layer_of(key) for key in generators if key in sources))
+
+
+def require_known_noise(model: keras.Model) -> None:
+    """Raise ValueError if a training call draws random numbers that no seed of the model determines.
+
+    If such a layer were the only random one, it would not draw at all, because it would not be found.
+    """
+    if all(map(_is_of_package, model._flatten_layers())) or input_spec(model) is None:
+        return
+
+    def in_training(parameters: Parameters, state: Parameters, inputs: Structure) -> Structure:
+        return functional.apply(model, parameters, inputs, state=state, training=True)
+
+    try:
+        traced = trace(model, in_training)
+    except functional.ForeignVariableError:
+        raise
+    except Exception:  # noqa: BLE001 - the model may fail for other inputs than those of the tasks
+        return
+    operations = traced.inputs[0].graph.get_operations() if traced.inputs else []
+    drawing = [operation.name for operation in operations if operation.type in HIDDEN_GENERATORS]
+    if drawing:
+        raise ValueError(
+            f"model {model.name!r} draws random numbers with tf.random ({', '.join(drawing)}), which "
+            "differ from call to call, so that no result could be reproduced: draw with keras.random and a "
+            "keras.random.SeedGenerator that the layer owns"
+        )
+
+
+def _is_of_package(layer: keras.Layer) -> bool:
+    """Return whether a layer is one of Keras or of this package, whose noise has seed generators."""
+    own = type(layer).__module__.startswith(("keras.", "metalearn."))
+    return own and not isinstance(layer, keras.layers.Lambda)
 
 
 def require_silence(model: keras.Model) -> None:

@@ -62,7 +62,8 @@ class BilevelProblem:
         step_weights: ``[K+1]``, the weights of theta_0, ..., theta_K in the meta-loss; None for theta_K only.
 
     Raises:
-        ValueError: if a number is out of range, ``mapping`` is unknown, or a function is not callable.
+        ValueError: if a number is out of range, ``mapping`` is unknown, a function is not callable, or there
+            are not K + 1 ``step_weights``.
 
     Example:
         Learning the strength of a penalty from the loss on held-out data::
@@ -99,3 +100,10 @@ class BilevelProblem:
         for name in ("start", "inner_loss", "outer_loss", "batch", "hyperparameters"):
             if not callable(getattr(self, name)):
                 raise ValueError(f"{name} must be a function, got {getattr(self, name)!r}")
+        if self.step_weights is not None:
+            shape = tf.convert_to_tensor(self.step_weights).shape
+            if not shape.is_compatible_with([self.steps + 1]):
+                raise ValueError(
+                    f"step_weights must have the shape [{self.steps + 1}], one for each of theta_0, ..., "
+                    f"theta_K with steps={self.steps}, got {shape}"
+                )

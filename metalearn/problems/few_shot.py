@@ -88,8 +88,8 @@ class MetaLearner:
 
     Raises:
         ValueError: if ``adapted`` matches no parameter, a number is out of range, a choice is unknown or
-            missing, the estimator rejects the meta-parameters, or it needs second derivatives that layers of
-            the model get wrong. The message names the parts and the remedy.
+            missing, a variable has a constraint, the estimator rejects the meta-parameters, or it needs
+            second derivatives that layers of the model get wrong. The message names the parts and the remedy.
 
     Reference for ``proximal``: Rajeswaran et al. (2019), "Meta-Learning with Implicit Gradients",
     equation 3.
@@ -126,6 +126,7 @@ class MetaLearner:
             ("estimator", estimators.get(self.estimator)),
         ):
             object.__setattr__(self, name, found)
+        fit.require_unconstrained(self.model)
         if self.head is not None:
             fit.require_head_fits(self.model, self._functions.keys, self.adapted, self.proximal, self.batch)
         if self.proximal != 0:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from metalearn.estimators import Estimator
 from metalearn.nn.heads import linear_head
 from metalearn.nn.layers import inexact_layers
+from metalearn.nn.names import named_variables
 from metalearn.problems.batches import slices
 from metalearn.problems.bilevel import whole_support
 from metalearn.problems.learner import Posed, require_traceable
@@ -48,6 +49,21 @@ def require_whole_support(statistics: str | None, batch: Callable[..., Any]) -> 
         raise ValueError(
             f"statistics={statistics!r} needs the whole support, but batch={batch!r} divides "
             "it: use statistics='batch' or 'moving'"
+        )
+
+
+def require_unconstrained(model: keras.Model) -> None:
+    """Raise ValueError naming the trainable variables with constraints, which no update would enforce."""
+    constrained = [
+        named.key
+        for named in named_variables(model)
+        if named.variable.trainable and getattr(named.variable, "constraint", None) is not None
+    ]
+    if constrained:
+        raise ValueError(
+            f"{', '.join(constrained)} of model {model.name!r} have constraints, which neither inner steps "
+            "nor the outer optimizer enforce: omit them (MetaTrainer has a projection of the meta-parameters "
+            "after each update)"
         )
 
 

@@ -16,6 +16,9 @@ from metalearn.types import Inner, Meta, MetaGradient, Problem, Rule, Seed, Stru
 
 Losses = dict[str, tf.Tensor]
 
+RESERVED = ("loss", "loss_before")
+"""The names of the outer loss in a history, which no metric may have."""
+
 
 class Posed(NamedTuple):
     """A learner's bilevel problem at given meta-parameters, for given tasks.
@@ -170,8 +173,9 @@ def require_traceable(posed: Posed, estimator: Estimator) -> list[str]:
         The names of the metrics that the outer loss reports.
 
     Raises:
-        ValueError: if a loss or a metric is not a scalar, ``Task.start`` does not fit, or the estimator
-            rejects the problem. Errors of the problem's own functions are raised unchanged.
+        ValueError: if a loss or a metric is not a scalar, a metric has the name of a loss, ``Task.start``
+            does not fit, or the estimator rejects the problem. Errors of the problem's own functions are
+            raised unchanged.
     """
     problem, phi, tasks = posed
 
@@ -187,6 +191,12 @@ def require_traceable(posed: Posed, estimator: Estimator) -> list[str]:
     with tf.__internal__.FuncGraph("fit").as_default():
         given = tf.nest.map_structure(_given, (phi, one))
         _, metrics = of_one_task(*given)
+    for name in RESERVED:
+        if name in metrics:
+            raise ValueError(
+                f"a metric is called {name!r}, but outer/{name} is the outer loss in the history of a "
+                "training: give the metric another name"
+            )
     return list(metrics)
 
 

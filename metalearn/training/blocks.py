@@ -82,7 +82,7 @@ class Blocks:
 
     def one(self) -> Task:
         """Return one task, leaves ``[1, ...]``, for checks that need actual values."""
-        return self._source.sample((self._seed, 0), 1)
+        return tf.nest.map_structure(tf.convert_to_tensor, self._source.sample((self._seed, 0), 1))
 
     def example(self) -> Task:
         """Return tasks of zeros with the shapes and types of an iteration's tasks."""

@@ -27,7 +27,7 @@ class Optimizers:
 
     Raises:
         ValueError: if an optimizer has been used or is given twice, a constant learning rate is not positive,
-            or the parts are not those of phi.
+            a setting would have no effect or a wrong one, or the parts are not those of phi.
     """
 
     def __init__(self, given: Given, phi: Meta) -> None:
@@ -42,7 +42,7 @@ class Optimizers:
         self._parts = parts
         self._places: dict[str, list[int]] = {}
         for part, optimizer in parts.items():
-            _require_unused(optimizer)
+            _require_usable(optimizer)
             places = [
                 place
                 for place, name in enumerate(self.names)
@@ -99,7 +99,7 @@ def _require_parts(parts: Mapping[str, object], phi: Meta) -> None:
         )
 
 
-def _require_unused(optimizer: object) -> None:
+def _require_usable(optimizer: object) -> None:
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         raise ValueError(
             f"optimizer must be a Keras optimizer such as keras.optimizers.Adam(1e-3), got {optimizer!r}"
@@ -109,6 +109,18 @@ def _require_unused(optimizer: object) -> None:
             "the optimizer already holds the state of another training, or of another part of phi: make a "
             "new one"
         )
-    rate = optimizer.get_config()["learning_rate"]
-    if not isinstance(rate, dict):  # a dict is a schedule, which may start at 0
+    scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    if scaled or optimizer.loss_scale_factor is not None:
+        raise ValueError(
+            f"the optimizer {type(optimizer).__name__} divides gradients by the scale of a loss, but the "
+            f"meta-loss is not scaled: {'give its inner optimizer' if scaled else 'omit loss_scale_factor'}"
+        )
+    if optimizer.use_ema and not optimizer.ema_overwrite_frequency:
+        raise ValueError(
+            "the optimizer has use_ema=True but no ema_overwrite_frequency, so its moving average would only "
+            "be used at the end of a training, which a trainer does not know: set ema_overwrite_frequency to "
+            "a number of iterations, or omit use_ema"
+        )
+    rate = optimizer.get_config().get("learning_rate")
+    if rate is not None and not isinstance(rate, dict):  # a dict is a schedule, which may start at 0
         require_positive("the optimizer's learning_rate", rate)

@@ -207,6 +207,36 @@ def test_get_returns_functions_to_scalars():
         np.testing.assert_allclose(found, expected, rtol=1e-12, err_msg=losses.describe(loss))
 
 
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum"])
+def test_ignored_classes_do_not_count(reduction):
+    """The mean is over the examples that are not ignored, as in Keras, also under XLA."""
+    targets, outputs = tf.constant([0, -1, 2, -1]), tf.constant(RNG.normal(size=(4, 3)))
+    loss = keras.losses.SparseCategoricalCrossentropy(True, ignore_class=-1, reduction=reduction)
+    logs = np.log(np.exp(outputs).sum(1))
+    expected = logs[0] - outputs[0, 0] + logs[2] - outputs[2, 2]
+    expected = expected if reduction == "sum" else expected / 2
+    for function in (losses.get(loss), tf.function(losses.get(loss), jit_compile=True)):
+        np.testing.assert_allclose(function(targets, outputs), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["mean_absolute_error", keras.losses.MeanAbsoluteError()])
+def test_masked_time_steps_do_not_count(loss):
+    """The mask that an embedding makes of zeros reaches the loss, in a learner as in Keras."""
+    model = keras.Sequential([keras.Input([3], dtype="int32"), keras.layers.Embedding(5, 2, mask_zero=True)])
+    inputs, targets = np.array([[1, 2, 0], [3, 0, 0]]), np.zeros([2, 3, 2], np.float32)
+    learner = ml.MetaLearner(model, loss, ml.rules.sgd(0.1), steps=0, initialize="model")
+    batch = ml.Batch(tf.constant(inputs)[None], tf.constant(targets)[None])
+    found = learner.meta_gradient(learner.initialize(0), ml.Task(batch, batch)).loss[0]
+    np.testing.assert_allclose(found, np.abs(model(inputs).numpy())[inputs > 0].mean(), rtol=1e-6)
+
+
+def test_classes_are_not_rounded_to_half_precision():
+    outputs = tf.cast(RNG.normal(size=(1, 300)), tf.bfloat16)
+    loss = losses.get(keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    expected = in_numpy(np.eye(300)[[257]], outputs.numpy().astype(np.float64))
+    np.testing.assert_allclose(loss(tf.constant([257]), outputs), expected, rtol=1e-6)
+
+
 def test_get_is_equal_for_equal_settings():
     assert losses.get("mse") is losses.get(losses.mse) is ml.losses.mse
     assert losses.get(own_loss) is own_loss

@@ -75,3 +75,11 @@ def test_get():
 def test_get_refuses(metric, message):
     with pytest.raises(ValueError, match=message):
         metrics.get(metric)
+
+
+@pytest.mark.parametrize("given", ["accuracy", metrics.accuracy, {"accuracy": losses.mse}])
+def test_metrics_are_a_list(given):
+    """A dict was read as its keys, so that its functions were ignored."""
+    assert list(metrics.named([metrics.accuracy])) == ["accuracy"]
+    with pytest.raises(ValueError, match=r"metrics must be a list .*: write metrics=\['accuracy'\]"):
+        metrics.named(given)

@@ -213,6 +213,9 @@ SETTINGS: dict[str, Setting] = {
     "optimizer.nesterov": Setting(kinds.SWITCH, "Nesterov's momentum"),
     "optimizer.use_ema": Setting(kinds.SWITCH, "keep a moving average of the meta-parameters"),
     "optimizer.ema_momentum": Setting(kinds.FRACTION, "decay of that average"),
+    "optimizer.ema_overwrite_frequency": Setting(
+        kinds.COUNT, "number of iterations after which that average replaces the meta-parameters"
+    ),
 }
 """Settings of a training."""
 

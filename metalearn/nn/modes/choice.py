@@ -14,7 +14,7 @@ from metalearn.nn.modes.plain import Plain
 from metalearn.nn.modes.protocol import Mode
 from metalearn.nn.modes.support import Support
 from metalearn.nn.names import layer_of
-from metalearn.nn.stateful import require_silence, seeded_layers, statistic_keys
+from metalearn.nn.stateful import require_known_noise, require_silence, seeded_layers, statistic_keys
 
 CHOICES = {
     "batch": "every call normalises with the statistics of its examples (transductive for queries)",
@@ -41,11 +41,13 @@ def mode(name: str | None, model: keras.Model, steps: int) -> Mode:
     Raises:
         ValueError: if the model has batch statistics but ``name`` is None, naming the layers and the choices;
             if a mode is given for a model without batch statistics; if the name is unknown; if no layer
-            supports the mode; if layers draw random numbers also outside of training.
+            supports the mode; if layers draw random numbers also outside of training, or without a seed
+            generator of their own.
     """
     require_count("steps", steps, minimum=0)
     if name is not None and name not in CHOICES:
         raise ValueError(f"statistics={name!r} is unknown:\n{_listed()}")
+    require_known_noise(model)
     keys = tuple(statistic_keys(model))
     layers = ", ".join(dict.fromkeys(map(layer_of, keys)))
     if name is None and keys:

@@ -151,3 +151,22 @@ def test_models_that_do_not_fit_the_tasks_are_refused():
     learner = ml.MetaLearner(ml.models.mlp(1, (), 2), ml.losses.mse, ml.rules.sgd())
     with pytest.raises(ValueError, match=r"outputs of shape \(2,\), the tasks' targets have \(1,\)"):
         ml.evaluate(learner, learner.initialize(0), TASKS)
+
+
+class Fixed:
+    """A source in NumPy that always returns the same tasks."""
+
+    constant = True
+
+    def sample(self, seed, tasks):
+        x = np.linspace(-1, 1, 5 * tasks, dtype=np.float32).reshape(tasks, 5, 1)
+        return ml.Task(ml.Batch(x, x), ml.Batch(x, x))
+
+
+def test_large_seeds_and_tasks_in_numpy(learner):
+    """A seed may be any number of 32 bits, and a source may return arrays; the losses are NumPy's."""
+    meta = learner.initialize(0)
+    found = ml.evaluate(learner, meta, Fixed(), num_tasks=2, steps=0, seed=2**32 - 1)
+    x = Fixed().sample(None, 2).query.inputs
+    outputs = learner.predict(learner.adapt(meta, ml.Batch(x, x), steps=0), x)
+    np.testing.assert_allclose(found.per_task[:, 0], np.square(outputs - x).mean((1, 2)), rtol=1e-5)

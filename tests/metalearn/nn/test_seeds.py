@@ -188,3 +188,29 @@ class TestSeededLayers:
             require_silence(sequential(Always(name="always")))
         with pytest.raises(ValueError, match=r"around/norm of model .* leave training mode"):
             require_silence(sequential(Around(name="around")))
+
+
+class Unseeded(keras.layers.Layer):
+    """A layer that adds noise in training, without a generator of its own."""
+
+    def __init__(self, draw):
+        super().__init__(name="unseeded")
+        self.draw = draw
+
+    def call(self, inputs, training=False):
+        return inputs + self.draw(keras.ops.shape(inputs)) if training else inputs
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (keras.random.normal, "assigns a variable that does not belong to it, .*keras.random.SeedGenerator"),
+        (tf.random.normal, r"tf.random \(.*unseeded.*\), .*draw with keras.random"),
+    ],
+)
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_layers_without_a_generator_of_their_own_are_refused(draw, message, rate):
+    """Alone they would not draw; beside dropout, noise is the same in all steps, or not reproducible."""
+    layers = [Unseeded(draw), keras.layers.Dropout(rate), keras.layers.Dense(1)]
+    with pytest.raises(ValueError, match=message):
+        ml.MetaLearner(keras.Sequential([keras.Input([3]), *layers]), "mse", "sgd")

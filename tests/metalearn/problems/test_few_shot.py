@@ -227,6 +227,18 @@ def test_bad_steps_are_refused(steps):
         linear_learner().adapt(linear_meta(), linear_tasks().support, steps=-1)
 
 
+def test_constraints_are_refused():
+    """No update would enforce them; those of frozen layers have no effect anyway."""
+    layer = keras.layers.Dense(1, kernel_constraint="non_neg", name="output")
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2, name="hidden"), layer])
+    with pytest.raises(
+        ValueError, match=r"output/kernel of model .* constraints, .*: omit them .*projection"
+    ):
+        ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd())
+    layer.trainable = False
+    ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd())
+
+
 def test_globs_that_match_nothing_are_refused():
     """The message shows the pattern and the available keys."""
     with pytest.raises(ValueError, match=r"'head/\*' matches none .*'output/kernel', 'output/bias'"):

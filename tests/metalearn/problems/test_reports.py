@@ -36,6 +36,20 @@ def worst(targets, outputs):
     return -tf.reduce_min(chosen)
 
 
+def hits(targets, outputs):
+    """Return the number of right answers, an integer."""
+    return tf.reduce_sum(tf.cast(right(targets, outputs), tf.int32))
+
+
+def all_right(targets, outputs):
+    """Return whether all answers are right, a truth value."""
+    return tf.reduce_all(right(targets, outputs))
+
+
+def right(targets, outputs):
+    return tf.argmax(outputs, -1, output_type=tf.int32) == targets
+
+
 def classifier(**options):
     """Return a learner of softmax regression in float64."""
     model = ml.models.mlp(2, (), CLASSES, dtype="float64")
@@ -128,6 +142,31 @@ class TestClassifier:
         np.testing.assert_allclose(accuracy.mean, expected[..., 1].mean(0), rtol=1e-12)
         interval = 1.96 * expected[..., 1].std(0, ddof=1) / 2
         np.testing.assert_allclose(accuracy.ci95, interval, rtol=1e-10)
+
+    def test_metrics_that_count_are_not_rounded(self, source):
+        """Integers and truth values have exact means over tasks and over batches of queries."""
+        learner = classifier(metrics=(hits, all_right))
+        report = ml.evaluate(learner, learner.initialize(0), source, 4, steps=2, queries_at_once=4)
+        whole = ml.evaluate(learner, learner.initialize(0), source, 4, steps=2)
+        np.testing.assert_allclose(report.metrics["hits"].per_task * 3, whole.metrics["hits"].per_task)
+        trainer = ml.MetaTrainer(learner, source, keras.optimizers.SGD(0.1), meta_batch_size=8)
+        found = learner.meta_gradient(trainer.meta, trainer.training_tasks(0)).metrics
+        history = trainer.run(1)
+        for name in ("hits", "all_right"):
+            np.testing.assert_allclose(history[f"outer/{name}"], np.mean(found[name]), rtol=1e-6)
+        assert history["outer/hits"][0] % 1
+
+    @pytest.mark.parametrize("name", ["loss", "loss_before"])
+    def test_metrics_with_the_name_of_a_loss_are_refused(self, source, name):
+        """Otherwise the history would have the metric in place of the minimised loss."""
+
+        def metric(targets, outputs):
+            return worst(targets, outputs)
+
+        metric.__name__ = name
+        learner = classifier(metrics=(metric,))
+        with pytest.raises(ValueError, match=f"a metric is called '{name}', .*another name"):
+            ml.MetaTrainer(learner, source, keras.optimizers.SGD(0.125))
 
     @pytest.mark.parametrize("rank", [0, 2])
     def test_labels_of_a_wrong_rank_are_refused(self, learner, rank):

@@ -70,3 +70,12 @@ def test_an_estimator_of_the_last_step_alone_is_refused():
             estimator=ml.estimators.reptile(),
             step_weights=ml.step_weights.annealed(10),
         )
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_another_number_of_weights_is_refused(count):
+    """With two steps there are three weights: a fourth was ignored."""
+    with pytest.raises(ValueError, match=rf"step_weights must have the shape \[3\].*got \({count},\)"):
+        ml.MetaLearner(
+            ml.models.mlp(), ml.losses.mse, ml.rules.sgd(), 2, step_weights=lambda steps, i: tf.ones([count])
+        )

@@ -98,3 +98,13 @@ def test_a_worker_transforms_its_own_images_only(monkeypatch):
     shapes.clear()
     blocks.of(0)
     assert shapes == [2 * blocks.stored]
+
+
+def test_tasks_in_numpy_become_tensors():
+    """A source outside the graph may return arrays."""
+    source = Images(2)
+    source.sample = lambda seed, tasks: ml.Task(np.full((tasks, 2), [seed]), ())
+    blocks = Blocks(source, 4, seed=3, workers=Workers())
+    for task in (blocks.one(), blocks.at(0)):
+        assert tf.is_tensor(task.support)
+        np.testing.assert_array_equal(task.support[0], [3, 0])

@@ -139,3 +139,44 @@ def test_a_part_without_leaves_needs_none():
     training = trainer({"a": keras.optimizers.SGD(0.1), "b": keras.optimizers.SGD(0.1)}, {**PHI, "rule": {}})
     training.run(1)
     np.testing.assert_allclose(training.meta["a"]["y"], 0.45, rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        (keras.optimizers.SGD(0.1, loss_scale_factor=8.0), "SGD divides .*: omit loss_scale_factor"),
+        (keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)), "give its inner optimizer"),
+        (keras.optimizers.SGD(0.1, use_ema=True), "use_ema=True but no .*: set ema_overwrite_frequency"),
+    ],
+)
+def test_settings_that_would_be_ignored_are_refused(optimizer, message):
+    """No loss is scaled, so updates would be too small; and nothing would use the moving average."""
+    with pytest.raises(ValueError, match=message):
+        trainer(optimizer)
+
+
+def test_a_moving_average_replaces_phi():
+    """After every second iteration phi is the average ``m <- d m + (1 - d) phi``, from phi_1 on."""
+    settings = {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2}
+    training = trainer(keras.optimizers.SGD(0.25, **settings))
+    training.run(3)
+    first = 0.75 * PHI["a"]["y"]
+    averaged = 0.5 * first + 0.5 * 0.75 * first
+    np.testing.assert_allclose(training.meta["a"]["y"], 0.75 * averaged, rtol=1e-12)
+
+
+def test_gradients_are_accumulated():
+    """Two iterations make one update, with the mean of their gradients."""
+    training = trainer(keras.optimizers.SGD(0.25, gradient_accumulation_steps=2))
+    training.run(3)
+    np.testing.assert_allclose(training.meta["a"]["y"], 0.75 * PHI["a"]["y"], rtol=1e-12)
+
+
+def test_a_rule_is_an_outer_optimizer():
+    """A rule as a Keras optimizer, which has no setting learning_rate, moves phi as Keras' optimizer does."""
+    rule, of_keras = (
+        trainer(each) for each in (ml.rules.to_keras(ml.rules.adam(0.125)), keras.optimizers.Adam(0.125))
+    )
+    for one in (rule, of_keras):
+        one.run(STEPS)
+    np.testing.assert_allclose(rule.meta["a"]["x"], of_keras.meta["a"]["x"], rtol=1e-5)
