@@ -158,12 +158,13 @@ def _read_config(run: RunDirectory) -> Config:
         raise UsageError(f"run={run.path} is not the folder of a run: it has no config.yaml")
     try:
         text = read_bytes(run.config, LARGEST_CONFIG).decode()
-        # A few lines of them can stand for more than fits into memory; we write none.
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise ValueError("it has aliases")
+        # A few lines of them can stand for more than fits into memory, or for what is no plain data.
+        if any(isinstance(token, (yaml.AliasToken, yaml.TagToken)) for token in yaml.scan(text)):
+            raise ValueError("it has aliases or tags, and we write none")
         if "${" in text:
             raise ValueError("it has interpolations, and what is stored is resolved")
         config = OmegaConf.to_container(OmegaConf.create(text))
+        identity.digest(config)  # has to be possible: an integer may have more digits than Python writes
     except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise UsageError(f"{run.config} cannot be read: {error}") from error
     if not isinstance(config, dict) or not config:

@@ -93,7 +93,10 @@ def test_other_manifests_are_refused(config, content):
         ("a: ${oc.env:HOME}", "it has interpolations"),
         ("a: ${b}\nb: 1", "it has interpolations"),
         ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "it has aliases"),
-        ("a: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
+        ("a: !!python/object/apply:os.getcwd []", "it has aliases or tags"),
+        ("a: !!binary aGVsbG8=", "it has aliases or tags"),
+        ("a: !!timestamp 2020-01-01", "it has aliases or tags"),
+        (f"a: 0x{'f' * 5000}", "Exceeds the limit"),
         ("\0", "cannot be read"),
     ],
 )
