@@ -48,6 +48,17 @@ EXTRAS = {
 OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 """Errors of disks, which no change of the command line can avoid."""
 
+OF_PATHS = (
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.EPERM,
+)
+"""Errors of paths, which the command line has given."""
+
 LONGEST_SHOWN = 1000
 """Largest number of characters of a command line in a message."""
 
@@ -67,12 +78,14 @@ class Application:
         task: returns an exit code.
         config_name: of the main configuration file.
         codes: exit codes; a sweep has one, from its sweeper.
+        jobs: exit codes of the jobs of a sweep in this process, which count if its sweeper has none.
         began: whether the configuration has been composed: what goes wrong from then on is a fault.
     """
 
     task: Callable[[DictConfig], int]
     config_name: str
     codes: list[int] = dataclasses.field(default_factory=list)
+    jobs: list[int] = dataclasses.field(default_factory=list)
     began: bool = False
 
     def __call__(self, config: DictConfig) -> Outcome:
@@ -90,9 +103,8 @@ class Application:
                 raise
             traceback.print_exc()
             outcome = Outcome(FAILED, f"{type(error).__name__}: {error}")
-        if not sweeping:
-            self.codes.append(outcome.code)
-        elif outcome.code == INTERRUPTED:
+        (self.jobs if sweeping else self.codes).append(outcome.code)
+        if sweeping and outcome.code == INTERRUPTED:
             raise KeyboardInterrupt
         return outcome
 
@@ -103,6 +115,10 @@ class Application:
             return complain(str(error))
         except OmegaConfBaseException as error:
             return complain(_explain(error, self.config_name))
+        except OSError as error:
+            if error.errno not in (*OF_DISKS, *OF_PATHS):
+                raise
+            return _blame(error)
         except KeyboardInterrupt:
             console.say_error("interrupted")
             return Outcome(INTERRUPTED)
@@ -137,14 +153,17 @@ def run_application(task: Callable[[DictConfig], int], config_name: str) -> None
     except OSError as error:
         if application.began:
             raise
-        outcome = complain(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "))
-        application.codes.append(FAILED if error.errno in OF_DISKS else outcome.code)
+        application.codes.append(_blame(error).code)
+    except KeyboardInterrupt:  # while Hydra composes or the jobs of a sweep are built
+        if not application.jobs:  # otherwise a job has said so
+            console.say_error("interrupted")
+        application.codes.append(INTERRUPTED)
     except Exception as error:
         # Hydra and OmegaConf raise errors of any type for malformed words and files.
         if application.began:
             raise
         application.codes.append(complain(_unreadable(error)).code)
-    sys.exit(max(application.codes, default=0))
+    sys.exit(max(application.codes or application.jobs, default=0))
 
 
 def _ordered(arguments: Sequence[str], free: tuple[str, ...]) -> list[str]:
@@ -197,6 +216,12 @@ def complain(message: str) -> Outcome:
     """Print what is wrong with the input, and return that."""
     console.say_error(message, "error:")
     return Outcome(BAD_INPUT, message)
+
+
+def _blame(error: OSError) -> Outcome:
+    """Print what is wrong with a file or its disk, and return that."""
+    outcome = complain(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "))
+    return outcome._replace(code=FAILED) if error.errno in OF_DISKS else outcome
 
 
 def _find_plugins() -> None:

@@ -147,6 +147,43 @@ def test_a_disk_that_is_full_before_anything_begins_is_said(monkeypatch, capfd):
     assert (code, message) == (1, "error: outputs: No space left on device\n")
 
 
+@pytest.mark.parametrize(
+    ("number", "expected"), [(errno.ENOSPC, 1), (errno.EROFS, 1), (errno.ENAMETOOLONG, 2)]
+)
+def test_what_is_wrong_with_a_disk_or_a_path_is_said(monkeypatch, capfd, number, expected):
+    def fail(_):
+        raise OSError(number, os.strerror(number), "a/b")
+
+    code, _, message = outcome(monkeypatch, capfd, fail, "train")
+    assert (code, message) == (expected, f"error: a/b: {os.strerror(number)}\n")
+
+
+@pytest.mark.parametrize(("command", "setting"), [("train", "paths.runs"), ("evaluate", "run")])
+def test_a_path_that_no_file_system_has_is_bad_input(monkeypatch, capfd, tmp_path, command, setting):
+    main = {"train": train.main, "evaluate": evaluate.main}[command]
+    code, _, message = outcome(monkeypatch, capfd, main, command, f"{setting}={tmp_path / ('x' * 300)}")
+    assert code == 2
+    assert message.count("\n") == 1
+    assert "File name too long" in message or "is not the folder of a run" in message
+
+
+def test_a_sweep_without_a_code_of_its_own_has_the_worst_of_its_jobs(monkeypatch, capfd):
+    codes = iter([0, 2, 1])
+    code, _, _ = outcome(monkeypatch, capfd, lambda _: next(codes), "evaluate", "-m", "run=a,b,c")
+    assert code == 2
+
+
+def test_an_interruption_before_and_between_jobs_is_said_once(monkeypatch, capfd):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    code, _, message = outcome(monkeypatch, capfd, interrupt, "evaluate", "-m", "run=a,b")
+    assert (code, message) == (130, "interrupted\n")
+    monkeypatch.setattr(Hydra, "run", interrupt)
+    code, _, message = outcome(monkeypatch, capfd, train.main, "train")
+    assert (code, message) == (130, "interrupted\n")
+
+
 def test_a_fault_of_ours_is_not_called_bad_input(monkeypatch):
     def fault(config):
         raise AssertionError("ours")
