@@ -83,15 +83,15 @@ class RunDirectory:
 def locate(config: Config) -> RunDirectory:
     """Return the folder for a configuration, whether it exists or not.
 
-    With ``run.fresh``, the first of ``<id>``, ``<id>-2``, ``<id>-3``, … that does not.
+    Of ``<id>``, ``<id>-2``, ``<id>-3``, … it is the last that exists; with ``run.fresh``, the first that does
+    not.
     """
     base = Path(config["paths"]["runs"]) / str(config["name"]) / identity.training(config)
-    if not config["run"]["fresh"]:
-        return RunDirectory(base)
-    attempt = 1
-    while (path := base if attempt == 1 else base.with_name(f"{base.name}-{attempt}")).exists():
+    found, following, attempt = base, base, 1
+    while following.exists():
         attempt += 1
-    return RunDirectory(path)
+        found, following = following, base.with_name(f"{base.name}-{attempt}")
+    return RunDirectory(following if config["run"]["fresh"] else found)
 
 
 def create(run: RunDirectory, config: Config) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hydra._internal.hydra import Hydra
 
 from experiments import evaluate, train
+from experiments.harness import invocation
 from experiments.harness.app import application as cli
 from experiments.harness.app.application import run_application
 from experiments.harness.config.schema import resolve
@@ -182,6 +183,11 @@ def test_an_interruption_before_and_between_jobs_is_said_once(monkeypatch, capfd
     monkeypatch.setattr(Hydra, "run", interrupt)
     code, _, message = outcome(monkeypatch, capfd, train.main, "train")
     assert (code, message) == (130, "interrupted\n")
+
+
+def test_the_command_that_resumes_does_not_start_a_new_run(monkeypatch):
+    monkeypatch.setenv(invocation.COMMAND, "python -m experiments.train run.fresh=true 'label=a b' seed=1")
+    assert invocation.resuming() == "python -m experiments.train 'label=a b' seed=1"
 
 
 def test_a_fault_of_ours_is_not_called_bad_input(monkeypatch):

@@ -55,6 +55,7 @@ def test_fresh_goes_beside_what_exists(config):
     assert second.path.name == f"{run.path.name}-2"
     make(second, fresh)
     assert rundir.locate(fresh).path.name == f"{run.path.name}-3"
+    assert rundir.locate(config).path == second.path, "it is the one that an interruption leaves"
 
 
 def test_configuration_and_manifest_are_read_back(config):
