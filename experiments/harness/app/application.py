@@ -18,7 +18,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
@@ -266,6 +266,8 @@ def _explain(error: Exception, config_name: str) -> str:
     valueless = re.match(r"Error parsing override '([\w./]+)'\nmissing EQUAL", str(error))
     if valueless:
         return suggestions.no_value(valueless.group(1))
+    if isinstance(error, OverrideParseException) and not str(error).startswith("Error parsing"):
+        return suggestions.no_parsing(error.override, str(error))
     return (str(error) or str(cause)).split("\nSee https", 1)[0]
 
 
