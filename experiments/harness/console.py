@@ -12,8 +12,10 @@ from rich.text import Text
 
 console = Console(highlight=False, soft_wrap=True)
 
-CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
-"""Characters that move the cursor, colour or reorder text; new lines and tabs are not among them."""
+CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]"
+)
+"""Characters that move the cursor, colour or reorder text, or cannot be encoded; no new lines and tabs."""
 
 
 def say(text: str, lead: str = "", style: str = "bold", to: Console = console) -> None:

@@ -26,6 +26,12 @@ def command() -> str:
     return os.environ.get(COMMAND) or shlex.join(sys.argv)
 
 
+def resuming() -> str:
+    """Return the command line that continues what this one has begun: it does not start a new run."""
+    words = shlex.split(command())
+    return shlex.join(word for word in words if not word.lstrip("+").startswith("run.fresh="))
+
+
 def program(name: str) -> list[str]:
     """Return the words that start a command, in the way in which this process was started."""
     script = Path(getattr(sys.modules["__main__"], "__file__", None) or "").name

@@ -2,6 +2,7 @@
 
 import re
 import sys
+import types
 
 import pytest
 
@@ -146,3 +147,10 @@ def test_a_run_of_code_that_is_not_trusted_is_left_out_and_named(folder, monkeyp
     code, captured = execute(monkeypatch, capfd, f"runs={folder}", "packages=lab_of_theirs")
     assert code == 0
     assert "not allowed" not in captured.out
+
+
+def test_names_of_files_are_short_enough_and_differ():
+    table = types.SimpleNamespace(setting="sinusoid, 1" + 300 * "0" + "-shot")
+    stems = write._stems([table, table])
+    assert stems[1] == f"{stems[0]}_2"
+    assert len(stems[1]) < 100

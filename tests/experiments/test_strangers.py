@@ -17,6 +17,7 @@ from experiments.harness.errors import UsageError
 from experiments.harness.report import render
 from experiments.harness.runs import arrays, rundir
 from experiments.harness.runs.rundir import RunDirectory
+from experiments.harness.sweeps.collection import collect
 from tests.experiments.small_runs import SHORT, call, content, folder, run
 from tests.often import mostly_slow
 
@@ -91,6 +92,17 @@ def test_a_report_and_a_reproduction_of_many_pass_over_a_bad_run(short, tmp_path
     assert "1 of 4 runs are the same" in printed
 
 
+def test_text_that_no_file_can_have_leaves_its_run_out(short, tmp_path):
+    for name in ("good", "bad"):
+        shutil.copytree(short[0].path, tmp_path / name)
+    bad = RunDirectory(tmp_path / "bad")
+    afterwards = {**rundir.read_manifest(bad)["afterwards"], "label": "a\ud800"}
+    rundir.update_manifest(bad, afterwards=afterwards)
+    reasons = collect(tmp_path).runs["reason"]
+    assert reasons["good"] == ""
+    assert "surrogates not allowed" in reasons["bad"]
+
+
 def test_a_report_does_not_follow_a_link(short, tmp_path, capfd):
     shutil.copytree(short[0].path, tmp_path / "runs" / "run")
     (tmp_path / "elsewhere").mkdir()
@@ -142,6 +154,7 @@ def test_text_of_runs_is_shown_and_not_obeyed(capfd):
     say("[bold]a[/bold] \x1b[31mred\x07 \u202edesrever", "x[red]:")
     assert capfd.readouterr().out == "x[red]: [bold]a[/bold] \\x1b[31mred\\x07 \\u202edesrever\n"
     assert clean("plain ± é\n") == "plain ± é\n"
+    assert clean("a\ud800b") == "a\\ud800b", "which no file can hold"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
@@ -49,6 +49,17 @@ EXTRAS = {
 OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 """Errors of disks, which no change of the command line can avoid."""
 
+OF_PATHS = (
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.EPERM,
+)
+"""Errors of paths, which the command line has given."""
+
 LONGEST_SHOWN = 1000
 """Largest number of characters of a command line in a message."""
 
@@ -68,12 +79,14 @@ class Application:
         task: returns an exit code.
         config_name: the name of the main configuration file.
         codes: the exit codes; a sweep has one, from its sweeper.
+        jobs: the exit codes of the jobs of a sweep in this process, which count if its sweeper has none.
         began: whether the configuration has been composed; errors before that are invalid input.
     """
 
     task: Callable[[DictConfig], int]
     config_name: str
     codes: list[int] = dataclasses.field(default_factory=list)
+    jobs: list[int] = dataclasses.field(default_factory=list)
     began: bool = False
 
     def __call__(self, config: DictConfig) -> Outcome:
@@ -91,9 +104,8 @@ class Application:
                 raise
             traceback.print_exc()
             outcome = Outcome(FAILED, f"{type(error).__name__}: {error}")
-        if not sweeping:
-            self.codes.append(outcome.code)
-        elif outcome.code == INTERRUPTED:
+        (self.jobs if sweeping else self.codes).append(outcome.code)
+        if sweeping and outcome.code == INTERRUPTED:
             raise KeyboardInterrupt
         return outcome
 
@@ -104,6 +116,10 @@ class Application:
             return complain(str(error))
         except OmegaConfBaseException as error:
             return complain(_explain(error, self.config_name))
+        except OSError as error:
+            if error.errno not in (*OF_DISKS, *OF_PATHS):
+                raise
+            return _blame(error)
         except KeyboardInterrupt:
             console.say_error("interrupted")
             return Outcome(INTERRUPTED)
@@ -138,14 +154,17 @@ def run_application(task: Callable[[DictConfig], int], config_name: str) -> None
     except OSError as error:
         if application.began:
             raise
-        outcome = complain(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "))
-        application.codes.append(FAILED if error.errno in OF_DISKS else outcome.code)
+        application.codes.append(_blame(error).code)
+    except KeyboardInterrupt:  # while Hydra composes or the jobs of a sweep are built
+        if not application.jobs:  # otherwise a job has said so
+            console.say_error("interrupted")
+        application.codes.append(INTERRUPTED)
     except Exception as error:
         # Hydra and OmegaConf raise errors of any type for malformed words and files.
         if application.began:
             raise
         application.codes.append(complain(_unreadable(error)).code)
-    sys.exit(max(application.codes, default=0))
+    sys.exit(max(application.codes or application.jobs, default=0))
 
 
 def _ordered(arguments: Sequence[str], free: tuple[str, ...]) -> list[str]:
@@ -200,6 +219,12 @@ def complain(message: str) -> Outcome:
     return Outcome(BAD_INPUT, message)
 
 
+def _blame(error: OSError) -> Outcome:
+    """Print what is wrong with a file or its disk, and return that."""
+    outcome = complain(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "))
+    return outcome._replace(code=FAILED) if error.errno in OF_DISKS else outcome
+
+
 def _find_plugins() -> None:
     """Let this process, and those that a launcher starts for it, find the plugins and packages."""
     plugins, root = str(PLUGINS), [str(HOUSE.parent)] if IN_CHECKOUT else []
@@ -244,6 +269,8 @@ def _explain(error: Exception, config_name: str) -> str:
     valueless = re.match(r"Error parsing override '([\w./]+)'\nmissing EQUAL", str(error))
     if valueless:
         return suggestions.no_value(valueless.group(1))
+    if isinstance(error, OverrideParseException) and not str(error).startswith("Error parsing"):
+        return suggestions.no_parsing(error.override, str(error))
     return (str(error) or str(cause)).split("\nSee https", 1)[0]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import re
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -21,6 +23,11 @@ ADDED = ("task.", "optimizer.", *(f"{section}.{name}." for section, name in CHAN
 """Beginnings of settings that a constructor may accept, and that no option of a group has."""
 
 GROUPS = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*") if path.is_dir())
+
+SETTING = re.compile(r"[+~]{0,2}[\w.@/:-]+")
+
+LEXER = "LexerNoViableAltException: "
+"""What Hydra writes before a word with a character that needs quotes; below, a mark shows the character."""
 
 
 def no_setting(key: str, command: str) -> str:
@@ -55,6 +62,18 @@ def no_value(word: str) -> str:
     if groups:
         return f"{word} is not a setting: did you mean {groups[0]}={word}?"
     return f"{word} has no value: write {word}=<value>"
+
+
+def no_parsing(word: str, reason: str) -> str:
+    """Return the message for a command-line argument that is not in Hydra's syntax; ``reason`` is Hydra's."""
+    path, equals, value = word.partition("=")
+    if not equals or not SETTING.fullmatch(path):
+        return f"{word!r} is not of the form <setting>=<value>"
+    mark = re.search(r"^ *\^$", reason, re.MULTILINE)
+    place = f"at {word[len(mark.group()) - 1 - len(LEXER) :]!r}" if mark else reason.partition("\n")[0]
+    value = value.replace('"', r"\"")
+    quoted = shlex.quote(f'{path}="{value}"')
+    return f"{word} cannot be parsed ({place}): put text in quotes, {quoted}"
 
 
 def no_merging(word: str, command: str) -> str:

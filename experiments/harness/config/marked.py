@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import UsageError
-from ..runs.files import write_bytes
+from ..runs.files import MIB, read_bytes, write_bytes
+
+LARGEST = 64 * MIB
+"""Largest number of bytes of a page."""
 
 
 def marks(name: str) -> tuple[str, str]:
@@ -32,9 +35,9 @@ def require_place(path: Path, name: str) -> tuple[str, str]:
     """
     begin, end = marks(name)
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"write={path} cannot be read: {error.strerror}") from error
+        text = read_bytes(path, LARGEST).decode()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"write={path} cannot be read: {getattr(error, 'strerror', error)}") from error
     before, _, rest = text.partition(begin)
     between, found, after = rest.partition(end)
     if not found or begin in between + after or end in before + after:

@@ -63,5 +63,5 @@ def _missing_cells(table: Table, unused: pd.DataFrame, rows: pd.DataFrame) -> li
     return [
         ", ".join(f"{name} = {pair[name]}" for name in (found.columns.name, found.index.name)) + ": missing"
         for pair in empty(found)
-        if not (tried == pd.Series(pair)).all(axis=1).any()
+        if not (tried[list(pair)] == pd.Series(pair)).all(axis=1).any()
     ]

@@ -33,6 +33,9 @@ MARK = "report"
 WIDTH = 200
 """Smallest number of characters of a line of the table, so that a narrow terminal does not cut numbers."""
 
+LONGEST = 60
+"""Largest number of characters of a table in the names of files, to which those of figures are added."""
+
 
 def report(
     folder: Path,
@@ -81,9 +84,9 @@ def report(
 
 
 def _stems(shown: Sequence[Table]) -> list[str]:
-    """Return different names of files, with characters that every file system accepts."""
+    """Return different names of files, of a length and with characters that every file system accepts."""
     settings = [table.setting.replace(", ", "_").replace("-shot", "_shot") for table in shown]
-    stems = [re.sub(r"[^\w-]", "_", setting) for setting in settings]
+    stems = [re.sub(r"[^\w-]", "_", setting)[:LONGEST] for setting in settings]
     numbers = [stems[:index].count(stem) for index, stem in enumerate(stems)]
     return [f"{stem}_{number + 1}" if number else stem for stem, number in zip(stems, numbers, strict=True)]
 

@@ -83,15 +83,15 @@ class RunDirectory:
 def locate(config: Config) -> RunDirectory:
     """Return the folder for a configuration, whether it exists or not.
 
-    With ``run.fresh``, the first of ``<id>``, ``<id>-2``, ``<id>-3``, … that does not.
+    Of ``<id>``, ``<id>-2``, ``<id>-3``, … it is the last that exists; with ``run.fresh``, the first that does
+    not.
     """
     base = Path(config["paths"]["runs"]) / str(config["name"]) / identity.training(config)
-    if not config["run"]["fresh"]:
-        return RunDirectory(base)
-    attempt = 1
-    while (path := base if attempt == 1 else base.with_name(f"{base.name}-{attempt}")).exists():
+    found, following, attempt = base, base, 1
+    while following.exists():
         attempt += 1
-    return RunDirectory(path)
+        found, following = following, base.with_name(f"{base.name}-{attempt}")
+    return RunDirectory(following if config["run"]["fresh"] else found)
 
 
 def create(run: RunDirectory, config: Config) -> None:
@@ -157,12 +157,13 @@ def _read_config(run: RunDirectory) -> Config:
         raise UsageError(f"run={run.path} is not the folder of a run: it has no config.yaml")
     try:
         text = read_bytes(run.config, LARGEST_CONFIG).decode()
-        # A few lines of them can stand for more than fits into memory; we write none.
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise ValueError("it has aliases")
+        # A few lines of them can stand for more than fits into memory, or for what is no plain data.
+        if any(isinstance(token, (yaml.AliasToken, yaml.TagToken)) for token in yaml.scan(text)):
+            raise ValueError("it has aliases or tags, and we write none")
         if "${" in text:
             raise ValueError("it has interpolations, but a stored configuration is resolved")
         config = OmegaConf.to_container(OmegaConf.create(text))
+        identity.digest(config)  # has to be possible: an integer may have more digits than Python writes
     except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise UsageError(f"{run.config} cannot be read: {error}") from error
     if not isinstance(config, dict) or not config:

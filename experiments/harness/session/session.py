@@ -11,7 +11,7 @@ import metalearn as ml
 from metalearn.callbacks import Call, Callback
 
 from ..console import say
-from ..invocation import command
+from ..invocation import resuming
 from ..runs import checkpoints, identity, metrics, rundir
 from ..runs.lock import Lock
 from ..runs.rundir import RunDirectory
@@ -63,4 +63,4 @@ class Session:
         """Record that the run is interrupted, and print the command that resumes it."""
         self.note(status="interrupted", end=rundir.now())
         iteration = (rundir.read_manifest(self.run) or {}).get("iteration")
-        say(f"interrupted; kept up to iteration {iteration}; resume with: {command()}")
+        say(f"interrupted; kept up to iteration {iteration}; resume with: {resuming()}")

@@ -19,7 +19,7 @@ from ..config.build import build_callbacks, build_tracker
 from ..config.preparation import prepare
 from ..console import say, say_error
 from ..errors import FAILED, INTERRUPTED, UsageError
-from ..invocation import command
+from ..invocation import resuming
 from ..runs import files, identity, rundir
 from ..runs.identity import Config
 from ..runs.lock import locked
@@ -79,7 +79,7 @@ def _train_shared(config: Config, report: Report | None) -> int:
     except OSError as error:
         say(
             f"{error.filename or run.path}: {error.strerror or error}. What was stored before is valid; once "
-            f"this is fixed, resume with: {command()}",
+            f"this is fixed, resume with: {resuming()}",
             "stopped:",
             "bold red",
         )

@@ -132,8 +132,9 @@ def _read(run: RunDirectory, packages: Sequence[str] | None) -> tuple[Config, Co
     try:
         config, manifest = rundir.read(run)
         with failing_as("its files cannot be read"):  # an untrusted run may contain anything
-            described, settings = _described(config, manifest), _settings(config)
-            row |= described
+            described, found = _described(config, manifest), _settings(config)
+            _require_text(described, found)
+            row, settings = row | described, found
             if packages is not None:
                 row["untrusted"] = True
                 require(config, packages)
@@ -141,9 +142,15 @@ def _read(run: RunDirectory, packages: Sequence[str] | None) -> tuple[Config, Co
             if manifest["status"] != "complete":
                 return {**row, "reason": _unfinished(manifest)}, settings, None
             evaluated, per_task = _evaluation(run, manifest)
+            _require_text(evaluated)
             return {**row, **evaluated, "reason": ""}, settings, per_task
     except UsageError as error:
         return {**row, "status": "damaged", "reason": str(error)}, settings, None
+
+
+def _require_text(*parts: Config) -> None:
+    """Raise ValueError for text that neither a file nor a figure can have: half of a pair of surrogates."""
+    json.dumps(parts, ensure_ascii=False).encode()
 
 
 def _described(config: Config, manifest: Config) -> Config:

@@ -14,7 +14,7 @@ from rich.table import Table
 from ..config.packages import trusted
 from ..console import cell, print_table, say
 from ..errors import FAILED, INTERRUPTED
-from ..invocation import command, program
+from ..invocation import program, resuming
 from ..runs import code, provenance, rundir
 from . import collection
 from .execution import ENDED, NEW, Results
@@ -47,7 +47,7 @@ def summarize(setting: Setting, jobs: Sequence[Job], results: Results, ended: Se
         reason = results.reasons.get(job, "")
         say(f"{job.name} ({job.run.path}): {shorten(reason, REASON)}", "  not complete:", "red")
     if open_jobs:
-        say(f"resume with: {command()}")
+        say(f"resume with: {resuming()}")
     _name_other_code(jobs, after, trusted(setting.config.packages))
     say(f"compare with: {shlex.join([*program('report'), f'runs={place}'])}")
     return INTERRUPTED if results.interrupted else FAILED if open_jobs else 0

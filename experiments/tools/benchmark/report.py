@@ -17,7 +17,7 @@ from rich.table import Table
 from ...harness.console import console, say
 from ...harness.figures import drawing as figures
 from ...harness.invocation import installation
-from ...harness.runs.files import write_bytes
+from ...harness.runs.files import make_plain_folder, write_bytes
 from . import devices
 from .measure import Measurement, side_by_side
 from .workload import Size
@@ -88,11 +88,13 @@ def benchmark(config: dict[str, Any]) -> int:
     """Run the benchmark, store it in ``<paths.runs>/benchmark/<time>/``, and return the exit code.
 
     Raises:
-        UsageError: before anything is measured, if there is no such device.
+        UsageError: before anything is measured, if there is no such device or the folder cannot be made.
     """
     device = config["device"]
     devices.require(device)
     place = Path(config["paths"]["runs"]) / "benchmark" / time.strftime("%Y-%m-%d_%H-%M-%S")
+    make_plain_folder(place.parent)
+    place.mkdir()
     found: list[Measurement] = []
     for section, size, programs, what in WORKLOADS:
         settings = config[section]
@@ -108,7 +110,6 @@ def benchmark(config: dict[str, Any]) -> int:
     missing = [name for name, needs in needed if not importlib.util.find_spec(needs)]
     if missing:
         say(f"not installed, so left out: {', '.join(missing)} ({installation('benchmark')})")
-    place.mkdir(parents=True)
     write_bytes(place / "benchmark.csv", _csv(found, device).encode())
     drawn = [row for row in found if row.program in ESTIMATORS and not row.failure]
     if drawn:

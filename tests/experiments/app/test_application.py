@@ -8,6 +8,7 @@ import pytest
 from hydra._internal.hydra import Hydra
 
 from experiments import evaluate, train
+from experiments.harness import invocation
 from experiments.harness.app import application as cli
 from experiments.harness.app.application import run_application
 from experiments.harness.config.schema import resolve
@@ -27,6 +28,10 @@ CASES = [
     ("training.meta_batch_sizes=5", ["training.meta_batch_size"]),
     ("task.shots", ["task.shots has no value: write task.shots=<value>"]),
     ("maml", ["algorithm=maml"]),
+    ("label=~/a", ["label=~/a cannot be parsed (at '~/a')", "in quotes, 'label=\"~/a\"'"]),
+    ("task.amplitude=[1", ["task.amplitude=[1 cannot be parsed (no viable alternative", "in quotes"]),
+    ("", ["'' is not of the form <setting>=<value>"]),
+    ("seed =5", ["'seed =5' is not of the form <setting>=<value>"]),
     ("rule.lr=1", ["rule.lr (did you mean rule.learning_rate?)"]),
     ("+rule.lr=1", ["rule.lr (did you mean rule.learning_rate?)"]),
     ("steps=5", ["steps (did you mean learner.steps, "]),
@@ -145,6 +150,48 @@ def test_a_disk_that_is_full_before_anything_begins_is_said(monkeypatch, capfd):
     monkeypatch.setattr(Hydra, "run", full)
     code, _, message = outcome(monkeypatch, capfd, train.main, "train")
     assert (code, message) == (1, "error: outputs: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [(errno.ENOSPC, 1), (errno.EROFS, 1), (errno.ENAMETOOLONG, 2)]
+)
+def test_what_is_wrong_with_a_disk_or_a_path_is_said(monkeypatch, capfd, number, expected):
+    def fail(_):
+        raise OSError(number, os.strerror(number), "a/b")
+
+    code, _, message = outcome(monkeypatch, capfd, fail, "train")
+    assert (code, message) == (expected, f"error: a/b: {os.strerror(number)}\n")
+
+
+@pytest.mark.parametrize(("command", "setting"), [("train", "paths.runs"), ("evaluate", "run")])
+def test_a_path_that_no_file_system_has_is_bad_input(monkeypatch, capfd, tmp_path, command, setting):
+    main = {"train": train.main, "evaluate": evaluate.main}[command]
+    code, _, message = outcome(monkeypatch, capfd, main, command, f"{setting}={tmp_path / ('x' * 300)}")
+    assert code == 2
+    assert message.count("\n") == 1
+    assert "File name too long" in message or "is not the folder of a run" in message
+
+
+def test_a_sweep_without_a_code_of_its_own_has_the_worst_of_its_jobs(monkeypatch, capfd):
+    codes = iter([0, 2, 1])
+    code, _, _ = outcome(monkeypatch, capfd, lambda _: next(codes), "evaluate", "-m", "run=a,b,c")
+    assert code == 2
+
+
+def test_an_interruption_before_and_between_jobs_is_said_once(monkeypatch, capfd):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    code, _, message = outcome(monkeypatch, capfd, interrupt, "evaluate", "-m", "run=a,b")
+    assert (code, message) == (130, "interrupted\n")
+    monkeypatch.setattr(Hydra, "run", interrupt)
+    code, _, message = outcome(monkeypatch, capfd, train.main, "train")
+    assert (code, message) == (130, "interrupted\n")
+
+
+def test_the_command_that_resumes_does_not_start_a_new_run(monkeypatch):
+    monkeypatch.setenv(invocation.COMMAND, "python -m experiments.train run.fresh=true 'label=a b' seed=1")
+    assert invocation.resuming() == "python -m experiments.train 'label=a b' seed=1"
 
 
 def test_a_fault_of_ours_is_not_called_bad_input(monkeypatch):

@@ -2,6 +2,8 @@
 
 from itertools import product
 
+import pytest
+
 from experiments.harness.report.missing import belonging, listing
 from experiments.harness.report.table import tables
 from tests.experiments.report.made_runs import collected, make_group, stopped
@@ -45,9 +47,15 @@ def test_runs_belong_to_the_table_of_their_task():
     assert belonging(table, found)["algorithm"].to_list() == ["other"]
 
 
-def test_cells_without_a_run_are_missing_unless_one_was_tried():
-    points = list(product((1, 5), (0.1, 1.0, 0.02)))
-    groups = [group(steps=steps, rate=rate) for steps, rate in points[:-1]]
-    assert lines(*groups) == ["learning_rate = 0.02, K = 5: missing"]
+@pytest.mark.parametrize(
+    ("steps", "rates", "missing"),
+    [
+        ((1, 5), (0.1, 1.0, 0.02), "learning_rate = 0.02, K = 5: missing"),
+        ((1, 10, 5), (0.1, 0.02), "K = 5, learning_rate = 0.02: missing"),
+    ],
+)
+def test_cells_without_a_run_are_missing_unless_one_was_tried(steps, rates, missing):
+    groups = [group(steps=step, rate=rate) for step, rate in list(product(steps, rates))[:-1]]
+    assert lines(*groups) == [missing]
     tried = stopped(group(steps=5, rate=0.02), 0, "failed")
     assert lines(*groups, tried) == ["maml, K = 5, learning_rate = 0.02, seed 0: failed"]

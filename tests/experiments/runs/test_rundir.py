@@ -55,6 +55,7 @@ def test_fresh_goes_beside_what_exists(config):
     assert second.path.name == f"{run.path.name}-2"
     make(second, fresh)
     assert rundir.locate(fresh).path.name == f"{run.path.name}-3"
+    assert rundir.locate(config).path == second.path, "it is the one that an interruption leaves"
 
 
 def test_configuration_and_manifest_are_read_back(config):
@@ -93,7 +94,10 @@ def test_other_manifests_are_refused(config, content):
         ("a: ${oc.env:HOME}", "it has interpolations"),
         ("a: ${b}\nb: 1", "it has interpolations"),
         ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "it has aliases"),
-        ("a: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
+        ("a: !!python/object/apply:os.getcwd []", "it has aliases or tags"),
+        ("a: !!binary aGVsbG8=", "it has aliases or tags"),
+        ("a: !!timestamp 2020-01-01", "it has aliases or tags"),
+        (f"a: 0x{'f' * 5000}", "Exceeds the limit"),
         ("\0", "cannot be read"),
     ],
 )

@@ -50,6 +50,18 @@ def test_the_whole_command_on_little(monkeypatch, tmp_path, capfd):
     assert (table.parent / "estimators.png").stat().st_size > 10_000
 
 
+@pytest.mark.parametrize("runs", ["/proc/nowhere", "{tmp_path}/file", "{tmp_path}/file/below"])
+def test_a_folder_that_cannot_be_made_is_said_before_anything_is_measured(monkeypatch, tmp_path, capfd, runs):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(report, "side_by_side", lambda *_: pytest.fail("it measures"))
+    runs = runs.format(tmp_path=tmp_path)
+    monkeypatch.setattr(sys, "argv", ["benchmark", f"paths.runs={runs}"])
+    with pytest.raises(SystemExit) as stopped:
+        run_application(benchmark.main, "benchmark")
+    assert stopped.value.code == 2
+    assert f"cannot write to {runs}/benchmark" in capfd.readouterr().err
+
+
 def test_ratios_are_of_programs_in_the_same_round():
     def of(program, microseconds):
         times = np.array(microseconds)
