@@ -19,6 +19,7 @@ from metalearn.execution.task_map import map_tasks
 from metalearn.inner_loop import outer_loss, solve
 from metalearn.problems.learner import Learner
 from metalearn.sources import Source, as_source, check_sampler, spec
+from metalearn.sources.leaves import with_extremes
 from metalearn.types import Inner, Meta, Structure, Task
 
 DIVERGED = 10
@@ -126,7 +127,7 @@ def evaluator(
     check_sampler(source)
     shapes = spec(source, 1)
     drawn = TaskList(source, num_tasks, seed, shapes)
-    learner.require_fit(drawn.first)
+    learner.require_fit(with_extremes(source, drawn.first))
     batched(drawn.first, queries_at_once, (seed, 0))  # raises ValueError before anything is evaluated
     in_batches = queries_at_once != "all"
 

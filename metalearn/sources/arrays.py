@@ -20,6 +20,7 @@ from metalearn.sources.leaves import (
     as_batch,
     as_variables,
     digest_of,
+    extremes_of,
     fingerprint,
     require_examples,
 )
@@ -39,7 +40,7 @@ class Arrays:
         queries: the number of query examples of a task.
     """
 
-    examples: Structure
+    examples: Any
     sizes: tf.Tensor
     shots: int
     queries: int
@@ -63,6 +64,11 @@ class Arrays:
     def fingerprint(self, seed: Seed, tasks: int) -> bytes:
         """Return a digest of the arrays, which is computed once, and of the examples' indices in them."""
         return fingerprint(self._digest, self._rows(seed, tasks))
+
+    @functools.cached_property
+    def extremes(self) -> tuple[Structure, Structure]:
+        """The smallest and the largest integer targets of all data sets, see :class:`Source`."""
+        return extremes_of(self.examples.targets)
 
     @functools.cached_property
     def _digest(self) -> hashlib._Hash:

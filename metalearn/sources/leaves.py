@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -93,6 +93,47 @@ def require_examples(examples: Structure, what: str) -> int:
 def as_variables(arrays: Structure) -> Structure:
     """Return arrays in non-trainable variables, because a graph would copy captured arrays."""
     return tf.nest.map_structure(lambda leaf: tf.Variable(leaf, trainable=False), arrays)
+
+
+def extremes_of(*targets: Structure) -> tuple[Structure, Structure]:
+    """Return the smallest and the largest integer of each leaf over nests; zeros for other types."""
+
+    def reduced(reduce: Callable[..., Any]) -> Structure:
+        def of(*leaves: tf.Tensor) -> tf.Tensor:
+            known = all(leaf.dtype.is_integer for leaf in leaves)
+            return tf.constant(reduce([reduce(leaf.numpy()) for leaf in leaves]) if known else 0)
+
+        return tf.nest.map_structure(of, *targets)
+
+    return reduced(np.min), reduced(np.max)
+
+
+def with_extremes(source: Any, tasks: Task) -> Task:
+    """Return tasks with the smallest and the largest integer targets of a source that knows all of them.
+
+    Losses check the classes of the tasks that they are traced with, which may lack a rare class.
+    """
+    extremes = getattr(source, "extremes", None)
+    if extremes is None:
+        return tasks
+
+    def replaced(examples: Batch, ends: tuple[Structure, Structure]) -> Batch:
+        return examples._replace(targets=tf.nest.map_structure(_alternating, examples.targets, *ends))
+
+    # In the opposite order for the query, because there may be one example of each.
+    return tasks._replace(
+        support=replaced(tasks.support, extremes), query=replaced(tasks.query, extremes[::-1])
+    )
+
+
+def _alternating(leaf: tf.Tensor, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+    """Return integer targets ``[T, N, ...]`` that alternate between two numbers, and others unchanged."""
+    if not leaf.dtype.is_integer:
+        return leaf
+    numbers = tf.where(
+        tf.range(leaf.shape[1]) % 2 == 0, tf.cast(first, leaf.dtype), tf.cast(second, leaf.dtype)
+    )
+    return tf.broadcast_to(tf.reshape(numbers, [1, -1, *[1] * (leaf.shape.rank - 2)]), leaf.shape)
 
 
 def joined(arrays: Sequence[np.ndarray]) -> tf.Variable:

@@ -23,6 +23,8 @@ class Source(Protocol):
       three.
     - ``fingerprint(seed, tasks)``: bytes that identify a draw at a lower cost than ``sample(seed, tasks)``,
       for the digest of a long list of evaluation tasks.
+    - ``extremes``: the smallest and the largest targets of all data, two nests of integers (zero for targets
+      of other types), so that losses check the range of classes that may be rare in the first tasks.
     - ``divisible``: True if ``sample`` runs in the graph and makes all draws with
       :func:`metalearn.random.by_task`, so that each of several workers computes its own tasks only; False by
       default.

@@ -11,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from metalearn.checks import require_count
+from metalearn.nest import names
 from metalearn.random import split_seed
 from metalearn.sources.distinct import draw_distinct
 from metalearn.sources.leaves import (
@@ -18,10 +19,11 @@ from metalearn.sources.leaves import (
     as_task,
     as_variables,
     digest_of,
+    extremes_of,
     fingerprint,
     require_examples,
 )
-from metalearn.types import Seed, Structure, Task
+from metalearn.types import Batch, Seed, Structure, Task
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -72,6 +74,15 @@ class Dataset:
     def fingerprint(self, seed: Seed, tasks: int) -> bytes:
         """Return a digest of the arrays, which is computed once, and of the examples' indices in them."""
         return fingerprint(self._digest, () if self.batch is None else self._rows(seed, tasks))
+
+    @functools.cached_property
+    def extremes(self) -> tuple[Structure, Structure] | None:
+        """The smallest and the largest integer targets, see :class:`Source`; None if each task has all."""
+        parts = (self.support, self.query)
+        if self.batch is None or not all(isinstance(part, Batch) for part in parts):
+            return None
+        targets = [part.targets for part in parts]
+        return extremes_of(*targets) if names(targets[0]) == names(targets[1]) else None
 
     @functools.cached_property
     def _digest(self) -> hashlib._Hash:

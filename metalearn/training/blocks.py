@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from metalearn.random import of_share
 from metalearn.sources.contract import BLOCK_BYTES, check_sampler, spec, task_bytes
+from metalearn.sources.leaves import with_extremes
 from metalearn.sources.prefetch import prefetched
 from metalearn.sources.protocol import Source, is_constant, is_divisible, runs_in_graph
 from metalearn.training.workers import Workers
@@ -82,7 +83,8 @@ class Blocks:
 
     def one(self) -> Task:
         """Return one task, leaves ``[1, ...]``, for checks that need actual values."""
-        return tf.nest.map_structure(tf.convert_to_tensor, self._source.sample((self._seed, 0), 1))
+        drawn = tf.nest.map_structure(tf.convert_to_tensor, self._source.sample((self._seed, 0), 1))
+        return with_extremes(self._source, drawn)
 
     def example(self) -> Task:
         """Return tasks of zeros with the shapes and types of an iteration's tasks."""

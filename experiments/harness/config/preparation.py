@@ -5,6 +5,7 @@ from __future__ import annotations
 import metalearn as ml
 from metalearn.evaluation.query_batches import batched
 from metalearn.evaluation.task_list import EVALUATION_STREAM
+from metalearn.sources.leaves import with_extremes
 from metalearn.sources.protocol import is_constant
 
 from ..runs.identity import Config
@@ -39,7 +40,7 @@ def prepare(config: Config, workers: ml.workers.Workers | None = None) -> ml.Met
             seed = config[section]["seed"], EVALUATION_STREAM
             learner = judged(config, trainer.learner) if section == "evaluation" else trainer.learner
             drawn = tasks.sample(seed, number(tasks, LOOKED_AT))
-            learner.require_fit(drawn)
+            learner.require_fit(with_extremes(tasks, drawn))
             batched(drawn, config[section].get("queries_at_once", "all"), seed)
     return trainer
 

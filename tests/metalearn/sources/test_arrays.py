@@ -1,11 +1,13 @@
 """Tasks from arrays: the origin and frequency of examples, and errors."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import metalearn as ml
 from metalearn.sources import from_arrays
+from metalearn.sources.leaves import with_extremes
 from metalearn.testing import check_source
 
 SIZES = (6, 9, 20)
@@ -107,3 +109,35 @@ def test_bad_counts_are_refused(counts):
 def test_what_is_public():
     assert ml.tasks.from_arrays is from_arrays
     assert repr(from_arrays(numbered(), 1, 2)) == "<3 data sets, 1 shots, 2 queries>"
+
+
+@pytest.mark.parametrize("shots", [1, 2])
+@pytest.mark.parametrize(("rare", "named"), [(-1, "from -1 to"), (3, "from . to 3")])
+def test_a_rare_class_out_of_range_is_found_before_training(shots, rare, named):
+    """One label among 60 000 outside of the range is an error of the trainer and of the evaluation."""
+    x, labels = np.zeros((30_000, 1)), np.arange(30_000) % 3
+    wrong = labels.copy()
+    wrong[12_345] = rare
+    learner = ml.MetaLearner(
+        keras.Sequential([keras.Input([1]), keras.layers.Dense(3)]), "cross_entropy", ml.rules.sgd(0.1)
+    )
+    for tasks in (
+        from_arrays([(x, labels), (x, wrong)], shots, 1),
+        ml.tasks.dataset((x, wrong), batch=shots),
+    ):
+        with pytest.raises(ValueError, match=f"{named}.*relabel"):
+            ml.MetaTrainer(learner, tasks, keras.optimizers.Adam(1e-3), 2)
+        with pytest.raises(ValueError, match=f"{named}.*relabel"):
+            ml.evaluate(learner, learner.initialize(0), tasks, num_tasks=2)
+
+
+def test_extremes_of_targets():
+    """Integer targets of tasks are replaced by their extremes, in all shapes; others are not."""
+    targets = {"word": np.arange(12).reshape(6, 2), "real": np.ones(6, np.float32)}
+    source = from_arrays([(np.zeros((6, 1)), targets)], 3, 1)
+    drawn = source.sample((0, 0), 2)
+    support, query, _, _ = with_extremes(source, drawn)
+    np.testing.assert_array_equal(support.targets["word"], [[[0, 0], [11, 11], [0, 0]]] * 2)
+    np.testing.assert_array_equal(query.targets["word"], [[[11, 11]]] * 2)
+    np.testing.assert_array_equal(support.targets["real"], drawn.support.targets["real"])
+    np.testing.assert_array_equal(support.inputs, drawn.support.inputs)
