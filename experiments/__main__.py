@@ -23,6 +23,9 @@ def main() -> None:
     if arguments[:1] in ([], ["-h"], ["--help"]):
         console.print(_help(), markup=False)
         sys.exit(0 if arguments else BAD_INPUT)
+    if arguments[0] in ("-v", "--version"):
+        console.print(f"metalearn {importlib.import_module('metalearn').__version__}", markup=False)
+        sys.exit(0)
     if arguments[0] in COMPLETION:
         arguments = _completed(arguments)
     name, *rest = arguments

@@ -119,6 +119,7 @@ class MetaLearner:
         if self.initial not in ("seed", "model"):
             raise ValueError(f"initialize must be 'seed' or 'model', got {self.initial!r}")
         require_count("steps", self.steps, minimum=0)
+        fit.require_kinds(self.model, self.adapted, self.head, self.batch)
         for name, found in (
             ("loss", losses.get(self.loss)),
             ("outer_loss", None if self.outer_loss is None else losses.get(self.outer_loss)),

@@ -18,6 +18,18 @@ from metalearn.problems.learner import Posed, require_traceable
 from metalearn.types import Batch
 
 
+def require_kinds(model: object, adapted: object, head: object, batch: object) -> None:
+    """Raise ValueError, with an example, for an argument of a learner that is an object of another kind."""
+    for name, given, suitable, expected in (
+        ("model", model, isinstance(model, keras.Model), "a Keras model, such as metalearn.models.mlp()"),
+        ("adapted", adapted, isinstance(adapted, str), "a pattern, such as 'head' or 'hidden_0/*|output/*'"),
+        ("head", head, head is None or hasattr(head, "fit"), "a head, such as metalearn.heads.ridge()"),
+        ("batch", batch, callable(batch), "a function, such as metalearn.problems.slices(5)"),
+    ):
+        if not suitable or isinstance(given, type):
+            raise ValueError(f"{name} must be {expected}, got {given!r}")
+
+
 def require_head_fits(
     model: keras.Model, keys: Collection[str], adapted: str, proximal: float, batch: Callable[..., Any]
 ) -> None:

@@ -78,8 +78,16 @@ def watching(
         the next call, 0 to stop.
 
     Raises:
+        ValueError: if ``callbacks`` is not a list of callbacks.
         CallbackError: naming the callback that raised an exception or did not return a limit.
     """
+    listed = callbacks if isinstance(callbacks, Sequence) else [callbacks]
+    strange = [each for each in listed if not hasattr(each, "begin") or isinstance(each, type)]
+    if strange or listed is not callbacks:
+        raise ValueError(
+            f"callbacks must be a list of callbacks, such as [metalearn.callbacks.csv('metrics.csv')], got "
+            f"{strange[0] if strange else callbacks!r}"
+        )
     watches: list[tuple[Callback[Any], Watch]] = []
 
     def ask(call: Call | None) -> int:

@@ -11,6 +11,8 @@ import hydra
 import pytest
 from hydra._internal.hydra import Hydra
 
+import metalearn as ml
+from experiments import __main__ as console
 from experiments.harness.app.application import CONFIGS, run_application
 from experiments.harness.config.settings import TAKEN
 
@@ -98,3 +100,12 @@ def test_hydra_s_own_help_is_there(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(CONFIGS.parent)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert "--multirun" in done.stdout
+
+
+@pytest.mark.parametrize("option", ["--version", "-v"])
+def test_the_version_is_that_of_the_package(monkeypatch, capsys, option):
+    monkeypatch.setattr(sys, "argv", ["metalearn", option])
+    with pytest.raises(SystemExit) as ended:
+        console.main()
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.split() == ["metalearn", ml.__version__]

@@ -263,3 +263,10 @@ def test_progress_is_text(trainer, capsys):
 def test_bad_settings_are_named(make, named):
     with pytest.raises(ValueError, match=f"^{named} must be"):
         make()
+
+
+@pytest.mark.parametrize("given", [print, [print], callbacks.progress(), [callbacks.progress], "x"])
+def test_what_is_not_a_list_of_callbacks_is_refused(built, given):
+    trainer, _ = built
+    with pytest.raises(ValueError, match="callbacks must be a list of callbacks, such as"):
+        trainer.run(1, given)
