@@ -17,6 +17,7 @@ from metalearn.execution.compiled import Compiled
 from metalearn.execution.programs import kept
 from metalearn.execution.task_map import map_tasks
 from metalearn.inner_loop import outer_loss, solve
+from metalearn.nest import matched
 from metalearn.problems.learner import Learner
 from metalearn.sources import Source, as_source, check_sampler, spec
 from metalearn.sources.leaves import with_extremes
@@ -99,8 +100,8 @@ def evaluate(
             al. 2020, "TaskNorm", section 3).
 
     Raises:
-        ValueError: if a count is too small, the tasks do not fit the learner, or the queries of a task
-            cannot be divided into batches of equal size.
+        ValueError: if a count is too small, the tasks do not fit the learner, the meta-parameters are those
+            of another learner, or the queries of a task cannot be divided into batches of equal size.
     """
     return evaluator(learner, tasks, num_tasks, steps, seed, queries_at_once)(meta)
 
@@ -132,8 +133,10 @@ def evaluator(
     in_batches = queries_at_once != "all"
 
     finish = getattr(learner, "finish", None)
+    like = learner.initialize(seed)
 
     def evaluate_meta(meta: Meta) -> Evaluation:
+        meta = matched("meta", meta, like)
         meta = meta if finish is None else finish(meta)
         measured = kept(
             learner,

@@ -170,3 +170,9 @@ def test_large_seeds_and_tasks_in_numpy(learner):
     x = Fixed().sample(None, 2).query.inputs
     outputs = learner.predict(learner.adapt(meta, ml.Batch(x, x), steps=0), x)
     np.testing.assert_allclose(found.per_task[:, 0], np.square(outputs - x).mean((1, 2)), rtol=1e-5)
+
+
+def test_meta_parameters_of_another_learner_are_refused(learner):
+    wider = ml.MetaLearner(ml.models.mlp(hidden=(7,)), ml.losses.mse, ml.rules.sgd(0.01))
+    with pytest.raises(ValueError, match=r"meta (has|does not have) .*hidden_0"):
+        ml.evaluate(learner, wider.initialize(0), ml.tasks.Sinusoid(), num_tasks=2)
