@@ -148,21 +148,34 @@ def from_npz(path: Path, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
     return {label: found[label] for label in sorted(found)}
 
 
-def classes_of(path: Path) -> list[str]:
-    """Return the classes that a split file names: the column ``label`` of a CSV, such as mini-ImageNet's.
+def listed(path: Path) -> list[tuple[str, str]]:
+    """Return the file name and the class of each image in a split file, a CSV such as mini-ImageNet's.
 
     Raises:
-        UsageError: if the file cannot be read, or has no such column.
+        UsageError: if the file cannot be read, or lacks the columns ``filename`` and ``label``.
     """
     try:
         heading, *rows = csv.reader(io.StringIO(read_bytes(path, LARGEST_IMAGE).decode()))
-        column = heading.index("label")
-        return sorted({row[column] for row in rows if row})
+        name, label = heading.index("filename"), heading.index("label")
+        return [(row[name], row[label]) for row in rows if row]
     except (OSError, ValueError, IndexError, csv.Error) as error:
         raise UsageError(
             f"{path} cannot be read as a list of classes ({error!r}): it has to be a CSV with the columns "
             "filename and label, or give the names of the classes in a list"
         ) from error
+
+
+def from_lists(place: Path, rows: Iterable[tuple[str, str]]) -> Iterator[Named]:
+    """Yield the images that split files list; all of them are in one folder.
+
+    Raises:
+        UsageError: if a file does not exist, cannot be read, or is not in the folder.
+    """
+    for name, label in rows:
+        path = place / name
+        if Path(name).name != name or not path.is_file():
+            raise UsageError(f"{path} does not exist, but is listed as an image of class {label}")
+        yield label, str(path), read_bytes(path, LARGEST_IMAGE)
 
 
 def decoded(

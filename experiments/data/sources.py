@@ -11,9 +11,11 @@ from typing import Any
 import matplotlib
 import numpy as np
 import PIL
+from rich.progress import track
 
 import metalearn as ml
 
+from ..harness.console import console
 from ..harness.errors import UsageError
 from ..harness.runs import arrays
 from ..harness.runs.files import users_cache, write_atomically
@@ -27,6 +29,18 @@ WHERE = (
     "It is published at github.com/brendenlake/omniglot, in the folder python: put images_background.zip and "
     "images_evaluation.zip, or the small background sets, into {place}, or name another folder: "
     "task.path=<folder>"
+)
+
+LISTS = {"train": "train.csv", "validation": "val.csv", "test": "test.csv"}
+"""The published lists of mini-ImageNet's images by part."""
+
+MINI_SIZE = 84
+"""The side of mini-ImageNet's images in pixels."""
+
+MINI = (
+    "The lists train.csv, val.csv and test.csv are published at github.com/twitter-archive/meta-learning-lstm "
+    "in data/miniImagenet and name images of ImageNet (ILSVRC 2012): put the lists into {place} and the "
+    "images into {place}/images, or name another folder: task.path=<folder>"
 )
 
 
@@ -74,6 +88,29 @@ def omniglot(
     return _few_shot(_omniglot(path), split, ways, shots, queries, rotations, reflections, distortion)
 
 
+def mini_imagenet(
+    path: str = "data/mini_imagenet",
+    ways: int = 5,
+    shots: int = 1,
+    queries: int = 15,
+    rotations: bool = False,
+    reflections: bool = False,
+    distortion: float = 0.0,
+) -> ml.tasks.Source:
+    """Return tasks of mini-ImageNet, 84 x 84 colour images, in the published split of its 100 classes.
+
+    Args:
+        path: the folder with the published lists ``train.csv``, ``val.csv`` and ``test.csv``, and ``images/``
+            with the files that they name, which are resized.
+        ways, shots, queries, rotations, reflections, distortion: see :func:`metalearn.tasks.FewShot`.
+
+    Reference: Vinyals et al. (2016), "Matching Networks for One Shot Learning"; Ravi and Larochelle (2017),
+    "Optimization as a Model for Few-Shot Learning", for the split.
+    """
+    classes, split = _mini_imagenet(path)
+    return _few_shot(classes, split, ways, shots, queries, rotations, reflections, distortion)
+
+
 def folder(
     path: str,
     ways: int = 5,
@@ -87,9 +124,6 @@ def folder(
     channels: int = 3,
 ) -> ml.tasks.Source:
     """Return tasks of the user's images: a folder with a folder of images for each class, or an ``.npz``.
-
-    Mini-ImageNet is of this kind, with ``split`` the published lists: ``{train: train.csv, validation:
-    val.csv, test: test.csv}``.
 
     Args:
         path: the folder; or a file written by ``numpy.savez``, uint8 ``[D, size, size, channels]`` for each
@@ -127,7 +161,11 @@ def _few_shot(
         numbers = {name: number for number, name in enumerate(classes)}
         chosen, placed = {}, dict[str, str]()
         for part, given in split.items():
-            names = reading.classes_of(Path(given)) if isinstance(given, str) else given
+            names = (
+                sorted({label for _, label in reading.listed(Path(given))})
+                if isinstance(given, str)
+                else given
+            )
             unknown = [name for name in names if name not in numbers]
             if unknown:
                 some = ", ".join([*list(numbers)[:5], *["..."] * (len(numbers) > 5)])
@@ -182,6 +220,25 @@ def _omniglot(path: str) -> dict[str, np.ndarray]:
     if not files:
         raise UsageError(f"Omniglot is not in {place}. {WHERE.format(place=place)}")
     return reading.decoded(reading.from_zips(files), drawing.SIZE, 1, True, "Omniglot")
+
+
+@functools.lru_cache(maxsize=2)
+def _mini_imagenet(path: str) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
+    """Return the images of each class, and the classes of each part."""
+    place = Path(path)
+    for name in (*LISTS.values(), "images"):
+        if not (place / name).exists():
+            raise UsageError(f"{place / name} does not exist. {MINI.format(place=place)}")
+    rows = {part: reading.listed(place / name) for part, name in LISTS.items()}
+    every = [row for part in rows.values() for row in part]
+    images = reading.from_lists(place / "images", every)
+    shown = track(images, "reading images", len(every), console=console, disable=not console.is_terminal)
+    classes = reading.decoded(shown, MINI_SIZE, 3, False, path)
+    return classes, {part: _labels(listed) for part, listed in rows.items()}
+
+
+def _labels(listed: Sequence[tuple[str, str]]) -> list[str]:
+    return sorted({label for _, label in listed})
 
 
 @functools.lru_cache(maxsize=2)

@@ -69,6 +69,8 @@ def blank(monkeypatch):
     for name, (size, channels) in {"_glyphs": (28, 1), "_omniglot": (28, 1), "_folder": (84, 3)}.items():
         images = {letter: np.zeros((20, size, size, channels), np.uint8) for letter in "ABCDEFGHIJ"}
         monkeypatch.setattr(sources, name, lambda *_, images=images: images)
+    parts = {"train": list("ABCDE"), "validation": [], "test": list("FGHIJ")}
+    monkeypatch.setattr(sources, "_mini_imagenet", lambda _: (images, parts))
 
 
 @pytest.mark.parametrize("group", ["model", "task", "rule", "estimator", "optimizer"])
@@ -90,7 +92,7 @@ def test_every_experiment_can_be_built(experiment):
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         # They have tests of their own, and nothing is to be differentiated in blank images.
         small = [] if experiment == "sinusoid/maml" else ["run.check_derivatives=false"]
-        small += ["model.filters=2"] if experiment.startswith(("glyphs", "omniglot")) else []
+        small += ["model.filters=2"] if experiment.startswith(("glyphs", "omniglot", "mini_imagenet")) else []
         composed = hydra.compose("train", [f"experiment={experiment}", "label=test", "name=test", *small])
     config = OmegaConf.to_container(composed, resolve=True)
     check(config)

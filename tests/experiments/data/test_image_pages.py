@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from experiments.data import sources
 from experiments.harness.config.schema import check
 from experiments.harness.config.trust import CONFIGS
+from tests.experiments.data.test_reading import mini_imagenet
 from tests.experiments.small_runs import run
 
 PAGES = sorted(path.stem for path in (CONFIGS / "experiment" / "omniglot").glob("*.yaml"))
@@ -72,3 +73,20 @@ def test_a_page_is_trained(page, tmp_path, monkeypatch):
     evaluation = json.loads((path / "evaluation.json").read_text())
     assert all(map(math.isfinite, evaluation["mean"]))
     assert all(0 <= each <= 1 for each in evaluation["metrics"]["accuracy"]["mean"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page", sorted(path.stem for path in (CONFIGS / "experiment/mini_imagenet").glob("*.yaml"))
+)
+def test_a_page_of_mini_imagenet_is_trained(page, tmp_path):
+    """A small version of each page is trained on made-up images that are stored as published."""
+    mini_imagenet(tmp_path / "data" / "mini_imagenet", 9)
+    words = [word for word in TINY if not word.startswith("task.split")]
+    words += [
+        f"paths.data={tmp_path / 'data'}",
+        "evaluation.steps=0" if page == "protonet" else "learner.steps=1",
+    ]
+    assert run(tmp_path, [f"experiment=mini_imagenet/{page}", *words]) == 0
+    (path,) = (tmp_path / "mini_imagenet").iterdir()
+    assert all(map(math.isfinite, json.loads((path / "evaluation.json").read_text())["mean"]))

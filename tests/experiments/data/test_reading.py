@@ -2,12 +2,14 @@
 
 import io
 import os
+import shutil
 import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from experiments import data
 from experiments.data import reading
 from experiments.harness.errors import UsageError
 
@@ -125,3 +127,55 @@ def test_what_is_transparent_is_white():
 def test_pixels_of_unknown_range_are_refused(kind):
     with pytest.raises(UsageError, match=r"its pixels have 32 bits, .*: replace ink\.png"):
         decoded(file_of(GREY.astype(kind), "TIFF"))
+
+
+def mini_imagenet(place, classes):
+    """Write images and lists as those of mini-ImageNet are published; return the classes of each part."""
+    names, part_of = [f"n{number:08}" for number in range(classes)], ("train", "val", "test")
+    rows = {part: ["filename,label"] for part in part_of}
+    for number, name in enumerate(names):
+        for index in range(4):
+            written(place / "images", f"{name}{index:08}.jpg")
+            rows[part_of[number % 3]].append(f"{name}{index:08}.jpg,{name}")
+    for part, listed in rows.items():
+        (place / f"{part}.csv").write_text("\n".join([*listed, ""]))
+    return [names[first::3] for first in range(3)]
+
+
+def test_mini_imagenet_is_read_as_it_is_published(tmp_path):
+    """Images of one folder have the classes and the parts of the lists, 84 pixels and colours."""
+    parts = mini_imagenet(tmp_path, 6)
+    tasks = data.mini_imagenet(str(tmp_path), ways=2, shots=1, queries=2)
+    assert tasks.images.shape == (24, 84, 84, 3)
+    numbers = [[int(name[1:]) for name in names] for names in parts]
+    assert [list(tasks.parts[part]) for part in ("train", "validation", "test")] == numbers
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (
+            lambda place: (place / "val.csv").unlink(),
+            r"val\.csv does not exist\. The lists .*meta-learning-lstm",
+        ),
+        (
+            lambda place: shutil.rmtree(place / "images"),
+            r"images does not exist\. The lists .* task\.path=<folder>",
+        ),
+        (
+            lambda place: (place / "images/n0000000100000002.jpg").unlink(),
+            "02.jpg does not exist, but is listed",
+        ),
+        (
+            lambda place: (place / "val.csv").write_text("filename,label\n../a.jpg,b\n"),
+            r"a\.jpg does not exist",
+        ),
+        (lambda place: (place / "val.csv").write_text("label\nb\n"), "columns filename and label"),
+        (lambda place: shutil.copy(place / "val.csv", place / "test.csv"), "is in validation and in test"),
+    ],
+)
+def test_an_incomplete_mini_imagenet_is_named(tmp_path, damage, named):
+    mini_imagenet(tmp_path, 3)
+    damage(tmp_path)
+    with pytest.raises(UsageError, match=named):
+        data.mini_imagenet(str(tmp_path), ways=1, shots=1, queries=1)
