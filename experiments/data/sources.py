@@ -38,9 +38,10 @@ MINI_SIZE = 84
 """The side of mini-ImageNet's images in pixels."""
 
 MINI = (
-    "The lists train.csv, val.csv and test.csv are published at github.com/twitter-archive/meta-learning-lstm "
-    "in data/miniImagenet and name images of ImageNet (ILSVRC 2012): put the lists into {place} and the "
-    "images into {place}/images, or name another folder: task.path=<folder>"
+    "Its lists train.csv, val.csv and test.csv are published at "
+    "github.com/twitter-archive/meta-learning-lstm in data/miniImagenet and name images of ImageNet (ILSVRC "
+    "2012): put the lists into {place} and the images into {place}/images, or name another folder: "
+    "task.path=<folder>"
 )
 
 

@@ -156,11 +156,11 @@ def test_mini_imagenet_is_read_as_it_is_published(tmp_path):
     [
         (
             lambda place: (place / "val.csv").unlink(),
-            r"val\.csv does not exist\. The lists .*meta-learning-lstm",
+            r"val\.csv does not exist\. Its lists .*meta-learning-lstm",
         ),
         (
             lambda place: shutil.rmtree(place / "images"),
-            r"images does not exist\. The lists .* task\.path=<folder>",
+            r"images does not exist\. Its lists .* task\.path=<folder>",
         ),
         (
             lambda place: (place / "images/n0000000100000002.jpg").unlink(),
