@@ -73,9 +73,8 @@ def report(
         sections.append(Section(title, cells, len(table.cells.columns), caption, absent, pictures))
         texts.append(_markdown(table, absent))
     write_bytes(place / "index.html", _page(folder, found, sections, elsewhere).encode())
-    for path, reason in zip(found.runs["path"], found.runs["reason"], strict=True):
-        if reason:
-            say(f"{path}: {reason}", "left out", "yellow")
+    for path, reason in zip(elsewhere["path"], elsewhere["reason"], strict=True):
+        say(f"{path}: {reason}", "left out", "yellow")
     if write is not None:
         marked.write(Path(write), MARK, "\n".join(texts))
         say(f"tables written to {write}")

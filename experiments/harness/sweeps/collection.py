@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,9 @@ STEPS = (0, 1, 5, 10)
 SHOWN_VERSIONS = ("metalearn-tf", "tensorflow", "keras", "numpy")
 
 LOSS = "outer/loss"
+
+REASON = 160
+"""Largest number of characters of the reason why a run has no results; its manifest has the full text."""
 
 COLUMNS = (
     *("id", "name", "algorithm", "seed", "status", "reason", "iteration", "iterations", "shots"),
@@ -231,7 +235,7 @@ def _unfinished(manifest: Config) -> str:
     if manifest["status"] != "failed":
         return f"{place}: the same command resumes it"
     reason = str(manifest.get("error", "")).split(". ")[0]
-    return f"{place}: {reason.partition(': ')[2] or reason}".rstrip(": ")
+    return shorten(f"{place}: {reason.partition(': ')[2] or reason}".rstrip(": "), REASON, placeholder=" ...")
 
 
 def _versions(manifest: Config) -> str:

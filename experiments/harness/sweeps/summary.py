@@ -23,9 +23,6 @@ from .setting import Job, Setting
 MOST, WIDTH = 100, 140
 """Largest number of jobs in the table, and smallest number of characters in a line of it."""
 
-REASON = 160
-"""Largest number of characters of a reason; the run's manifest has the full text."""
-
 
 def summarize(setting: Setting, jobs: Sequence[Job], results: Results, ended: Sequence[str] = ENDED) -> int:
     """Print how many jobs were complete, resumed or new, and which are incomplete; return the exit code.
@@ -45,7 +42,7 @@ def summarize(setting: Setting, jobs: Sequence[Job], results: Results, ended: Se
     open_jobs = [job for job in jobs if after[job] not in ended]
     for job in open_jobs:
         reason = results.reasons.get(job, "")
-        say(f"{job.name} ({job.run.path}): {shorten(reason, REASON)}", "  not complete:", "red")
+        say(f"{job.name} ({job.run.path}): {shorten(reason, collection.REASON)}", "  not complete:", "red")
     if open_jobs:
         say(f"resume with: {resuming()}")
     _name_other_code(jobs, after, trusted(setting.config.packages))
@@ -79,7 +76,7 @@ def _name_other_code(jobs: Sequence[Job], after: Mapping[Job, str], packages: Se
     named = [f"{name} ({code.summary(lines)})" for name, lines in other.items() if lines]
     if named:
         say(
-            f"{shorten('; '.join(named), REASON)}. run.fresh=true trains new ones",
+            f"{shorten('; '.join(named), collection.REASON)}. run.fresh=true trains new ones",
             f"{len(named)} of these runs were made by other code:",
             "bold yellow",
         )
