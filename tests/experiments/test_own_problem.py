@@ -118,7 +118,7 @@ def test_its_gradients_are_checked(project, capfd, monkeypatch):
         (["+problem.strength=2"], "there is no setting problem.strength"),
         (["problem=null"], "problem=null names no problem"),
         (["task._target_=mylab.dato"], "there is no dato in"),
-        (["packages=mylab,other"], "a list is packages=[mylab,other]"),
+        (["packages=mylab,other"], "a list is written packages=[mylab,other]"),
         (["packages=[os]"], "packages=os cannot be trusted"),
         (["packages=[my lab]"], "packages="),
     ],

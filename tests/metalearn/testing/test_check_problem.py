@@ -132,9 +132,16 @@ def _by_context(theta, phi, task, model):
     return squares(theta["w"], task.query) * (1.0 if tf.executing_eagerly() else 2.0)
 
 
+def _with_weights(weights):
+    """Return a problem with weights that its constructor would refuse, as another class may have."""
+    problem = posed()
+    object.__setattr__(problem, "step_weights", weights)
+    return problem
+
+
 WRONG = {
     "a function less": (SimpleNamespace(start=print, batch=print), "missing inner_loss, outer_loss"),
-    "weights": (posed(step_weights=tf.ones([3])), "step_weights has the shape .4., got .3,."),
+    "weights": (_with_weights(tf.ones([3])), "step_weights has the shape .4., got .3,."),
     "list of parameters": (posed(start=lambda phi, task: [phi["start"]]), "dict of tensors"),
     "vector inner loss": (
         posed(inner_loss=lambda theta, phi, batch, model: phi["strength"] * tf.square(theta["w"])),
