@@ -26,6 +26,7 @@ OTHERS = (
     "glyphs",
     "image_folder",
     "linear_model",
+    "mini_imagenet",
     "navigation",
     "omniglot",
     "quadratics",

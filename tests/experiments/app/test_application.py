@@ -37,7 +37,7 @@ CASES = [
     ("steps=5", ["steps (did you mean learner.steps, "]),
     ("algoritm=maml", ["algoritm (did you mean algorithm?)"]),
     ("algorithm=mmal", ["algorithm=mmal (did you mean maml, "]),
-    ("experiment=maml", ["experiment=maml (did you mean sinusoid/maml, "]),
+    ("experiment=maml", ["experiment=maml (did you mean ", "sinusoid/maml, "]),
     ("task=maml", ["task=maml", "harmonic", "but algorithm=maml"]),
     ("task.frequency=[1,2]", ["task=sinusoid does not have it, but task=harmonic does"]),
     ("evaluation.task.shots=5", ["did you mean +evaluation.task.shots"]),
