@@ -148,16 +148,16 @@ def from_npz(path: Path, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
     return {label: found[label] for label in sorted(found)}
 
 
-def listed(path: Path) -> list[tuple[str, str]]:
-    """Return the file name and the class of each image in a split file, a CSV such as mini-ImageNet's.
+def columns(path: Path, *names: str) -> list[tuple[str, ...]]:
+    """Return the named columns of a split file, a CSV such as mini-ImageNet's, row by row.
 
     Raises:
-        UsageError: if the file cannot be read, or lacks the columns ``filename`` and ``label``.
+        UsageError: if the file cannot be read, or lacks one of the columns.
     """
     try:
         heading, *rows = csv.reader(io.StringIO(read_bytes(path, LARGEST_IMAGE).decode()))
-        name, label = heading.index("filename"), heading.index("label")
-        return [(row[name], row[label]) for row in rows if row]
+        places = [heading.index(name) for name in names]
+        return [tuple(row[place] for place in places) for row in rows if row]
     except (OSError, ValueError, IndexError, csv.Error) as error:
         raise UsageError(
             f"{path} cannot be read as a list of classes ({error!r}): it has to be a CSV with the columns "
@@ -165,8 +165,8 @@ def listed(path: Path) -> list[tuple[str, str]]:
         ) from error
 
 
-def from_lists(place: Path, rows: Iterable[tuple[str, str]]) -> Iterator[Named]:
-    """Yield the images that split files list; all of them are in one folder.
+def from_lists(place: Path, rows: Iterable[tuple[str, ...]]) -> Iterator[Named]:
+    """Yield the images that split files list by name and class; all of them are in one folder.
 
     Raises:
         UsageError: if a file does not exist, cannot be read, or is not in the folder.

@@ -162,11 +162,7 @@ def _few_shot(
         numbers = {name: number for number, name in enumerate(classes)}
         chosen, placed = {}, dict[str, str]()
         for part, given in split.items():
-            names = (
-                sorted({label for _, label in reading.listed(Path(given))})
-                if isinstance(given, str)
-                else given
-            )
+            names = _labels(reading.columns(Path(given), "label")) if isinstance(given, str) else given
             unknown = [name for name in names if name not in numbers]
             if unknown:
                 some = ", ".join([*list(numbers)[:5], *["..."] * (len(numbers) > 5)])
@@ -230,7 +226,7 @@ def _mini_imagenet(path: str) -> tuple[dict[str, np.ndarray], dict[str, list[str
     for name in (*LISTS.values(), "images"):
         if not (place / name).exists():
             raise UsageError(f"{place / name} does not exist. {MINI.format(place=place)}")
-    rows = {part: reading.listed(place / name) for part, name in LISTS.items()}
+    rows = {part: reading.columns(place / name, "filename", "label") for part, name in LISTS.items()}
     every = [row for part in rows.values() for row in part]
     images = reading.from_lists(place / "images", every)
     shown = track(images, "reading images", len(every), console=console, disable=not console.is_terminal)
@@ -238,8 +234,9 @@ def _mini_imagenet(path: str) -> tuple[dict[str, np.ndarray], dict[str, list[str
     return classes, {part: _labels(listed) for part, listed in rows.items()}
 
 
-def _labels(listed: Sequence[tuple[str, str]]) -> list[str]:
-    return sorted({label for _, label in listed})
+def _labels(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return the classes in the last column, each once."""
+    return sorted({row[-1] for row in rows})
 
 
 @functools.lru_cache(maxsize=2)

@@ -133,7 +133,7 @@ def evaluator(
     in_batches = queries_at_once != "all"
 
     finish = getattr(learner, "finish", None)
-    like = learner.initialize(seed)
+    like = learner.initialize(0)  # for its structure; the seed does not matter
 
     def evaluate_meta(meta: Meta) -> Evaluation:
         meta = matched("meta", meta, like)

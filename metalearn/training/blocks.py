@@ -82,7 +82,7 @@ class Blocks:
         )
 
     def one(self) -> Task:
-        """Return one task, leaves ``[1, ...]``, for checks that need actual values."""
+        """Return one task, leaves ``[1, ...]``, with the extremes of all targets, for checks of values."""
         drawn = tf.nest.map_structure(tf.convert_to_tensor, self._source.sample((self._seed, 0), 1))
         return with_extremes(self._source, drawn)
 

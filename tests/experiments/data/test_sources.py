@@ -100,6 +100,8 @@ def test_a_file_of_arrays_is_a_set_and_a_split_file_names_its_classes(tmp_path, 
         rows = [f"{name}{number}.jpg,{name}" for name in names for number in range(4)]
         split[part] = str(tmp_path / f"{part}.csv")
         (tmp_path / f"{part}.csv").write_text("\n".join(["filename,label", *rows, ""]))
+    split["test"] = str(tmp_path / "classes.csv")  # the column of classes is sufficient
+    (tmp_path / "classes.csv").write_text("label\ncat\n")
     settings = {"ways": 2, "shots": 1, "queries": 1, "size": 6, "channels": 1, "split": split}
     tasks = folder(str(tmp_path / "set.npz"), **settings)
     np.testing.assert_array_equal(tasks.images.numpy()[:, 3, 3, 0], np.arange(12))
@@ -111,8 +113,10 @@ def test_a_file_of_arrays_is_a_set_and_a_split_file_names_its_classes(tmp_path, 
     named = ", ".join(f"{part}: {path}" for part, path in split.items())
     assert run(tmp_path / "runs", [*words, f"task.split={{{named}}}"]) == 2
     assert "ways=3 are more than the 2 classes of the part train" in capfd.readouterr().err
-    (tmp_path / "test.csv").write_text("cat\n")
-    with pytest.raises(UsageError, match=r"test\.csv cannot be read as a list of classes .*columns filename"):
+    (tmp_path / "classes.csv").write_text("cat\n")
+    with pytest.raises(
+        UsageError, match=r"classes\.csv cannot be read as a list of classes .*columns filename"
+    ):
         folder(str(tmp_path / "set.npz"), **settings)
     np.savez_compressed(tmp_path / "bomb.npz", cat=np.zeros((100, 6, 6, 1), np.uint8))
     with pytest.raises(UsageError, match=r"larger when unpacked: write it by numpy\.savez"):
