@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from metalearn.checks import require_count
 from metalearn.nn.layers import weights
+from metalearn.nn.layers.convolution import convolve
 from metalearn.nn.layers.normalization import Shape
-from metalearn.nn.layers.patches import Geometry, order_of_axes, pair, patches, require_padding
+from metalearn.nn.layers.patches import Geometry, order_of_axes, pair, require_padding
 
 
 @keras.saving.register_keras_serializable(package="metalearn")
@@ -23,7 +24,7 @@ class Conv2D(keras.layers.Layer):
 
     with zeros outside of the image. Arguments, weights, names and values are those of Keras; adapters (LoRA)
     and quantisation are not supported. Height and width of the inputs have to be known. Derivatives of every
-    order are products and gathers (:mod:`metalearn.nn.layers.patches`).
+    order are products and gathers (:mod:`metalearn.nn.layers.convolution`).
 
     Args:
         filters: F, at least 1.
@@ -101,26 +102,12 @@ class Conv2D(keras.layers.Layer):
         images = tf.convert_to_tensor(inputs)
         if self.data_format == "channels_first":
             images = tf.transpose(images, [0, 2, 3, 1])
-        outputs = self._filtered(images)
-        if self.bias is not None:
-            outputs += tf.convert_to_tensor(self.bias)
+        bias = None if self.bias is None else tf.convert_to_tensor(self.bias)
+        geometry = self._geometry((images.shape[1], images.shape[2]))
+        outputs = convolve(images, tf.convert_to_tensor(self.kernel), bias, geometry, self.groups)
         if self.data_format == "channels_first":
             outputs = tf.transpose(outputs, [0, 3, 1, 2])
         return self.activation(outputs)
-
-    def _filtered(self, images: tf.Tensor) -> tf.Tensor:
-        geometry = self._geometry((images.shape[1], images.shape[2]))
-        kernel = tf.convert_to_tensor(self.kernel)
-        entries = self.kernel_size[0] * self.kernel_size[1]
-        if self.groups == 1:
-            rows = tf.reshape(patches(images, geometry), [-1, entries * images.shape[-1]])
-            outputs = tf.matmul(rows, tf.reshape(kernel, [-1, self.filters]))
-        else:
-            shape = [self.groups, images.shape[-1] // self.groups]
-            rows = tf.reshape(patches(images, geometry), [-1, entries, *shape])
-            apart = tf.reshape(kernel, [entries, shape[1], self.groups, self.filters // self.groups])
-            outputs = tf.einsum("negc,ecgf->ngf", rows, apart)
-        return tf.reshape(outputs, [-1, *geometry.counts, self.filters])
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of the outputs, with None for unknown height or width.

@@ -1,21 +1,13 @@
-"""Patches of images as rows of a matrix, by one gather with constant indices, exact to every order.
-
-A convolution is the product of the patches with the kernel. The patches are a linear map of the image; its
-transpose sums the entries of the patches for every pixel. Both are gathers with indices that are known when
-the graph is built, and each is the other's derivative. So derivatives of every order are gathers and
-products, which TensorFlow can map over tasks with different kernels, and which take a third of the time of
-its convolutions of small images.
-"""
+"""The patches of an image: which pixels they consist of, as constants of the graph."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from metalearn.checks import require_count
 
@@ -89,43 +81,6 @@ def indices(geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
     entries = np.full((height * width, max(uses.max(initial=0), 1)), len(pixels), np.int32)
     entries[pixels[order], place] = order
     return pixels.astype(np.int32), entries
-
-
-def patches(images: tf.Tensor, geometry: Geometry) -> tf.Tensor:
-    """Return the patches of images, ``[N, H', W', P Q C]``, entries in the order of a Keras kernel's.
-
-    Args:
-        images: ``[N, H, W, C]``.
-        geometry: the geometry of the patches.
-    """
-    pixels, entries = indices(geometry)
-    channels = images.shape[-1]
-    gathered, _ = _pair(pixels, entries)
-    rows = gathered(tf.reshape(images, [-1, np.prod(geometry.size), channels]))
-    return tf.reshape(rows, [-1, *geometry.counts, np.prod(geometry.window) * channels])
-
-
-Linear = Callable[[tf.Tensor], tf.Tensor]
-
-
-def _pair(pixels: np.ndarray, entries: np.ndarray) -> tuple[Linear, Linear]:
-    """Return a linear map of ``[N, pixels, C]`` and its transpose, each the derivative of the other."""
-
-    @tf.custom_gradient
-    def gathered(x: tf.Tensor) -> tuple[tf.Tensor, Linear]:
-        return tf.gather(_with_zero(x), pixels, axis=1), summed
-
-    @tf.custom_gradient
-    def summed(y: tf.Tensor) -> tuple[tf.Tensor, Linear]:
-        each = tf.gather(_with_zero(y), entries.reshape(-1), axis=1)
-        return tf.reduce_sum(tf.reshape(each, [-1, *entries.shape, y.shape[-1]]), 2), gathered
-
-    return gathered, summed
-
-
-def _with_zero(x: tf.Tensor) -> tf.Tensor:
-    """Return ``[N, M, C]`` with an additional row of zeros, for pixels outside of the image."""
-    return tf.pad(x, [[0, 0], [0, 1], [0, 0]])
 
 
 def pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
