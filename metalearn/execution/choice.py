@@ -60,30 +60,27 @@ def resolved(mapping: TaskMapping) -> TaskMapping:
     return _always.get() or chosen
 
 
-_for_xla: ContextVar[bool] = ContextVar("for_xla", default=False)
-"""Whether the program that is being built will be compiled with XLA."""
-
-
 def is_for_xla() -> bool:
-    """Return whether the program that is being built will be compiled with XLA by this package."""
-    return _for_xla.get()
+    """Return whether the graph that is being built will be compiled with XLA."""
+    graph = tf.compat.v1.get_default_graph()
+    while graph is not None:
+        context = graph._get_control_flow_context()  # tf.function(jit_compile=True) enters one of XLA
+        while context is not None:
+            if context.IsXLAContext():
+                return True
+            context = context.outer_context
+        graph = getattr(graph, "outer_graph", None)
+    return False
 
 
 @contextmanager
-def auto_is(mapping: TaskMapping, jit_compile: bool | None = None) -> Iterator[None]:
-    """Give ``"auto"`` the meaning of a mapping for everything that is built within the context.
-
-    Args:
-        mapping: the meaning.
-        jit_compile: whether it is built for XLA; None if that is known already.
-    """
+def auto_is(mapping: TaskMapping) -> Iterator[None]:
+    """Give ``"auto"`` the meaning of a mapping for everything that is built within the context."""
     token = _auto.set(mapping)
-    token_for_xla = _for_xla.set(_for_xla.get() if jit_compile is None else jit_compile)
     try:
         yield
     finally:
         _auto.reset(token)
-        _for_xla.reset(token_for_xla)
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class Compiled:
         self.build(*arguments)
         assert self._program is not None
         try:
-            with auto_is(self.mapping, self.jit_compile):  # arguments of other shapes are traced anew
+            with auto_is(self.mapping):  # arguments of other shapes are traced anew
                 returned = self._program(*arguments)
         except OF_COMPILERS as error:  # XLA compiles at the first call
             if self._has_run or not self.jit_compile:
@@ -86,7 +86,7 @@ class Compiled:
                 continue
             program = tf.function(self._function, jit_compile=jit_compile, autograph=False)
             try:
-                with auto_is(mapping, jit_compile):
+                with auto_is(mapping):
                     program.get_concrete_function(*arguments)
             except Exception as error:  # noqa: BLE001 - raised again if no other choice can be built
                 self._errors.append(error)

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any, get_args
 
 import tensorflow as tf
 
 from metalearn.execution.choice import NotVectorizableError, chosen, is_for_xla, quiet, resolved
+from metalearn.execution.cores import on_all_cores
 from metalearn.types import Structure, TaskMapping
-
-AT_A_TIME = min(2 * (os.cpu_count() or 1), 8)
-"""The tasks that a loop processes in parallel if TensorFlow has threads for it; it does not affect bits.
-
-There are two for each core, so that all cores end at about the same time, up to a limit, because memory has
-to hold the activations of each task.
-"""
 
 
 def map_tasks(
@@ -87,59 +80,21 @@ def _require_own_fault(
 
 
 def _one_by_one(of_one_task: Callable[[Structure], Structure], stacked: Structure) -> Structure:
-    counts = {leaf.shape[0] for leaf in tf.nest.flatten(stacked)}
-    if counts <= {1}:  # one task needs no loop
+    if tf.nest.flatten(stacked)[0].shape[0] == 1:  # one task needs no loop
         only = of_one_task(tf.nest.map_structure(lambda leaf: tf.squeeze(leaf, [0]), stacked))
         return tf.nest.map_structure(lambda leaf: tf.expand_dims(leaf, 0), only)
     one = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape[1:], leaf.dtype), stacked)
     # Traced before the loop, which needs the types of its results.
     traced = _call_of_its_own(of_one_task).get_concrete_function(one)
     returned = tf.nest.map_structure(tf.TensorSpec.from_tensor, traced.structured_outputs)
-    # Eager calls run in order, and XLA would compile each call of a group.
-    if None in counts or tf.executing_eagerly() or is_for_xla():
+    if needs_a_loop():
         return tf.map_fn(traced, stacked, fn_output_signature=returned, parallel_iterations=1)
-    (tasks,) = counts
-    return _in_groups(traced, stacked, returned, tasks, min(AT_A_TIME, tasks))
+    return on_all_cores(traced, stacked, returned)
 
 
-def _in_groups(
-    of_one_task: Callable[[Structure], Structure],
-    stacked: Structure,
-    returned: Structure,
-    tasks: int,
-    size: int,
-) -> Structure:
-    """Return the results of T tasks, those of a group in parallel, and of the last T mod ``size`` tasks."""
-    count, left = divmod(tasks, size)
-    groups = tf.map_fn(
-        lambda group: _side_by_side(of_one_task, group),
-        tf.nest.map_structure(
-            lambda leaf: tf.reshape(leaf[: tasks - left], [count, size, *leaf.shape[1:]]), stacked
-        ),
-        fn_output_signature=tf.nest.map_structure(
-            lambda leaf: tf.TensorSpec([size, *leaf.shape], leaf.dtype), returned
-        ),
-        parallel_iterations=1,
-    )
-    found = tf.nest.map_structure(lambda leaf: tf.reshape(leaf, [tasks - left, *leaf.shape[2:]]), groups)
-    if not left:
-        return found
-    rest = _side_by_side(of_one_task, tf.nest.map_structure(lambda leaf: leaf[tasks - left :], stacked))
-    return tf.nest.map_structure(lambda *both: tf.concat(both, 0), found, rest)
-
-
-def _side_by_side(of_one_task: Callable[[Structure], Structure], group: Structure) -> Structure:
-    """Return the stacked results of a few tasks, each computed by one thread as far as there are threads.
-
-    All calls become ready at once, after the identity, so TensorFlow starts each in a thread of its own. In
-    a loop that processes its iterations in parallel, the operations of a task change threads, and their
-    values move between the caches of cores, which takes a quarter more time for images.
-    """
-    leaves = tf.nest.flatten(group)
-    size = leaves[0].shape[0]
-    ready = tf.identity_n([one for leaf in leaves for one in tf.unstack(leaf)])
-    results = [of_one_task(tf.nest.pack_sequence_as(group, ready[task::size])) for task in range(size)]
-    return tf.nest.map_structure(lambda *each: tf.stack(each), *results)
+def needs_a_loop() -> bool:
+    """Return whether tasks cannot be distributed over cores: under XLA, and if a GPU processes them."""
+    return is_for_xla() or bool(tf.config.list_physical_devices("GPU"))
 
 
 def _call_of_its_own(function: Callable[[Structure], Structure]) -> Any:

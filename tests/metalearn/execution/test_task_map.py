@@ -199,30 +199,33 @@ def test_what_a_function_hands_through_is_given_to_every_task(mapping):
     np.testing.assert_array_equal(found[1], [[1, 2]] * 3)
 
 
-def test_bits_do_not_depend_on_how_many_tasks_are_worked_on_at_once(monkeypatch, in_graph, as_vector):
-    """Meta-gradients of eight tasks have the same bits in groups of one, four, or three and a rest."""
+def test_bits_are_those_of_a_loop(monkeypatch, in_graph, as_vector):
+    """Meta-gradients of tasks on all cores have the same bits as those of a loop over the tasks."""
     random = np.random.default_rng(0)
     images = random.random((4, 6, 12, 12, 1)) * 255
     tasks = ml.tasks.FewShot(images.astype(np.uint8), ways=2, shots=2, queries=2).sample((0, 0), 8)
     layers = [keras.Input((12, 12, 1)), ml.layers.Conv2D(8, 3), keras.layers.Flatten(), ml.layers.Dense(2)]
     learner = ml.MetaLearner(keras.Sequential(layers), "cross_entropy", ml.rules.sgd(0.3))
     meta, found = learner.initialize(0), []
-    for number in (1, 4, 3):
-        monkeypatch.setattr(task_map, "AT_A_TIME", number)
+    for is_a_loop in (False, True):
+        monkeypatch.setattr(task_map, "needs_a_loop", lambda is_a_loop=is_a_loop: is_a_loop)
         found.append(as_vector(in_graph(learner.meta_gradient)(meta, tasks).gradient))
-    np.testing.assert_array_equal(found[0], found[1])
-    np.testing.assert_array_equal(found[0], found[2])
+    np.testing.assert_array_equal(*found)
     assert np.abs(found[0]).max() > 1e-3
 
 
-def test_groups_are_not_compiled_with_xla(monkeypatch):
-    """Under XLA, which would compile the function once for each task of a group, tasks are not grouped."""
-    groups = []
-    original = task_map._side_by_side
-    monkeypatch.setattr(task_map, "_side_by_side", lambda *given: groups.append(True) or original(*given))
-    tasks = tf.reshape(tf.range(6.0), [6, 1])
-    for jit_compile in (False, True):
-        groups.clear()
-        squared = Compiled(lambda x: map_tasks(tf.square, x), "sequential", jit_compile)
-        np.testing.assert_array_equal(squared(tasks), tasks.numpy() ** 2)
-        assert bool(groups) != jit_compile
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("compiled", [tf.function, lambda f, **how: Compiled(f, "sequential", **how)])
+def test_only_xla_needs_a_loop(compiled, jit_compile):
+    """Programs of XLA loop over the tasks, also those that the caller compiles; all others use all cores."""
+    needed = []
+
+    def squared(x):
+        needed.append(task_map.needs_a_loop())
+        return map_tasks(
+            lambda x: x * map_tasks(tf.identity, x, mapping="sequential"), x, mapping="sequential"
+        )
+
+    tasks = tf.reshape(tf.range(12.0), [6, 2])
+    np.testing.assert_array_equal(compiled(squared, jit_compile=jit_compile)(tasks), tasks.numpy() ** 2)
+    assert needed == [jit_compile]
