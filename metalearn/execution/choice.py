@@ -83,6 +83,25 @@ def auto_is(mapping: TaskMapping) -> Iterator[None]:
         _auto.reset(token)
 
 
+_differentiable: ContextVar[bool] = ContextVar("differentiable", default=False)
+"""Whether callers may take derivatives through the maps of the program that is being built."""
+
+
+def is_differentiable() -> bool:
+    """Return whether maps need derivatives through them, not only within their functions."""
+    return _differentiable.get()
+
+
+@contextmanager
+def differentiable_maps() -> Iterator[None]:
+    """Build maps within the context such that callers can take derivatives through them."""
+    token = _differentiable.set(True)
+    try:
+        yield
+    finally:
+        _differentiable.reset(token)
+
+
 @contextmanager
 def always_sequential() -> Iterator[None]:
     """Map one task after the other within the context for every setting, as a reference."""

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, get_args
 
 import tensorflow as tf
 
-from metalearn.execution.choice import NotVectorizableError, chosen, is_for_xla, quiet, resolved
+from metalearn.execution.choice import (
+    NotVectorizableError,
+    chosen,
+    is_differentiable,
+    is_for_xla,
+    quiet,
+    resolved,
+)
 from metalearn.execution.cores import on_all_cores
 from metalearn.types import Structure, TaskMapping
 
@@ -88,13 +96,17 @@ def _one_by_one(of_one_task: Callable[[Structure], Structure], stacked: Structur
     traced = _call_of_its_own(of_one_task).get_concrete_function(one)
     returned = tf.nest.map_structure(tf.TensorSpec.from_tensor, traced.structured_outputs)
     if needs_a_loop():
-        return tf.map_fn(traced, stacked, fn_output_signature=returned, parallel_iterations=1)
+        at_a_time = 1 if tf.executing_eagerly() else os.cpu_count()
+        return tf.map_fn(traced, stacked, fn_output_signature=returned, parallel_iterations=at_a_time)
     return on_all_cores(traced, stacked, returned)
 
 
 def needs_a_loop() -> bool:
-    """Return whether tasks cannot be distributed over cores: under XLA, and if a GPU processes them."""
-    return is_for_xla() or bool(tf.config.list_physical_devices("GPU"))
+    """Return whether tasks are processed in a loop instead of by a map over cores.
+
+    Such a map exists only for CPUs and without XLA, and TensorFlow has no derivative of it.
+    """
+    return is_for_xla() or is_differentiable() or bool(tf.config.list_physical_devices("GPU"))
 
 
 def _call_of_its_own(function: Callable[[Structure], Structure]) -> Any:

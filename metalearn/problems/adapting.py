@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from metalearn.execution.choice import differentiable_maps
 from metalearn.execution.programs import traced_once
 from metalearn.execution.task_map import map_tasks
 from metalearn.nest import matched, names
@@ -62,7 +63,8 @@ def predicted(
 
 
 def _answers(functions: KerasProblem, mapping: TaskMapping, *of_tasks: Structure) -> Structure:
-    return map_tasks(lambda *of_one: functions.answer(*of_one)[0], *of_tasks, mapping=mapping)
+    with differentiable_maps():
+        return map_tasks(lambda *of_one: functions.answer(*of_one)[0], *of_tasks, mapping=mapping)
 
 
 def require_task_axis(functions: KerasProblem, what: str, examples: Structure) -> None:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from metalearn.checks import require_count
 from metalearn.estimators import Estimator
 from metalearn.estimators.protocol import Carry
+from metalearn.execution.choice import differentiable_maps
 from metalearn.execution.programs import traced_once
 from metalearn.execution.task_map import map_tasks
 from metalearn.inner_loop import counted, inner_objective, inner_start, inner_step, outer_loss, solve
@@ -153,13 +154,12 @@ def adaptation(learner: Learner, meta: Meta, tasks: Task, steps: int, seed: Seed
 
 def _adaptation(learner: Learner, steps: int, meta: Meta, tasks: Task, seed: Seed) -> tuple[Inner, tf.Tensor]:
     problem, phi, tasks = learner.posed(meta, tasks, seed)
-    return solve(
-        problem,
-        phi,
-        tasks,
-        steps,
-        lambda inner, task: inner_objective(problem, inner.parameters, phi, task, inner.model),
-    )
+
+    def measure(inner: Inner, task: Task) -> tf.Tensor:
+        return inner_objective(problem, inner.parameters, phi, task, inner.model)
+
+    with differentiable_maps():
+        return solve(problem, phi, tasks, steps, measure)
 
 
 def require_traceable(posed: Posed, estimator: Estimator) -> list[str]:

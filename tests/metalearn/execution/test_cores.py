@@ -1,9 +1,12 @@
-"""Tasks on all cores: the derivatives through the map, of two orders."""
+"""Tasks on all cores, and the loops that replace them where derivatives through the map are needed."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import metalearn as ml
+from metalearn.execution.choice import differentiable_maps
 from metalearn.execution.task_map import map_tasks
 
 X = tf.random.stateless_normal((3, 2), (1, 2), dtype=tf.float64)
@@ -25,7 +28,8 @@ def derivatives(mapping):
             with tf.GradientTape() as inner:
                 inner.watch((x, w))
                 tasks = {"n": tf.range(3), "x": x}
-                found = map_tasks(lambda task: of_one_task(task, w), tasks, mapping=mapping)
+                with differentiable_maps():
+                    found = map_tasks(lambda task: of_one_task(task, w), tasks, mapping=mapping)
                 value = sum(
                     tf.reduce_sum(tf.math.pow(found[name], power))
                     for name, power in (("wave", 2), ("product", 3), ("w", 4))
@@ -46,14 +50,38 @@ def test_derivatives_through_the_map_are_those_of_the_vectorised_form(built):
         assert np.abs(expected).max() > 0.1
 
 
-def test_a_derivative_by_a_variable_is_refused():
-    """The derivative by a variable within the function would be None, so there is an error instead."""
-    scale = tf.Variable(2.0, dtype=tf.float64)
+def test_a_derivative_that_does_not_exist_is_an_error():
+    """Without the context, a derivative through the map is an error, not None."""
     with tf.GradientTape() as tape:
         tape.watch(X)
-        value = tf.reduce_sum(map_tasks(lambda x: x * scale, X, mapping="sequential"))
-    with pytest.raises(ValueError, match="does not reach the variables that its function reads"):
-        tape.gradient(value, scale)
+        value = tf.reduce_sum(map_tasks(lambda x: x * x, X, mapping="sequential"))
+    with pytest.raises(LookupError, match="no entry for: MapDefun"):
+        tape.gradient(value, X)
+
+
+def test_adaptation_and_prediction_of_convolutions_have_derivatives():
+    """The derivative of predictions after an inner step, as by finite differences along a direction."""
+    model = ml.models.conv4((9, 9, 1), ways=2, filters=3, dtype="float64")
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.ReLU):  # its kinks spoil differences
+            layer.call = tf.math.softplus
+    learner = ml.MetaLearner(model, "cross_entropy", ml.rules.sgd(0.3), statistics="batch")
+    meta, random = learner.initialize(0), np.random.default_rng(0)
+    support = ml.Batch(tf.constant(random.random((3, 4, 9, 9, 1))), tf.constant([[0, 0, 1, 1]] * 3))
+    leaves = tf.nest.flatten(meta)
+    along = [tf.constant(random.normal(size=leaf.shape)) for leaf in leaves]
+
+    def value(step):
+        moved = [leaf + step * direction for leaf, direction in zip(leaves, along, strict=True)]
+        adapted = learner.adapt(tf.nest.pack_sequence_as(meta, moved), support)
+        return tf.reduce_sum(tf.square(learner.predict(adapted, support.inputs)))
+
+    step = tf.constant(0.0, tf.float64)
+    with tf.GradientTape() as tape:
+        tape.watch(step)
+        found = value(step)
+    expected = (value(step + 1e-6) - value(step - 1e-6)) / 2e-6
+    np.testing.assert_allclose(tape.gradient(found, step), expected, rtol=1e-6)
 
 
 def test_the_number_of_tasks_may_be_unknown():
