@@ -194,6 +194,16 @@ def solve(
     return numbered(inner, tasks, steps), measured
 
 
+def inner_end(problem: Problem, phi: Meta, task: Task) -> Inner:
+    """Return the inner loop of one task after all its steps; many are a loop in the graph."""
+    return fold(
+        lambda inner, index: inner_step(problem, inner, phi, task, index),
+        inner_start(problem, phi, task),
+        problem.steps,
+        in_graph=problem.steps > FUSED_STEPS,
+    )
+
+
 def adapted(problem: Problem, phi: Meta, task: Task) -> Parameters:
     """Return theta_K of one task as a differentiable function of phi.
 
@@ -205,13 +215,7 @@ def adapted(problem: Problem, phi: Meta, task: Task) -> Parameters:
         phi: its meta-parameters.
         task: one task, leaves without ``[T]``.
     """
-    from_start = inner_start(problem, phi, task)
-    return fold(
-        lambda inner, index: inner_step(problem, inner, phi, task, index),
-        from_start,
-        problem.steps,
-        in_graph=problem.steps > FUSED_STEPS,
-    ).parameters
+    return inner_end(problem, phi, task).parameters
 
 
 def counted(tasks: Task) -> Task:

@@ -19,11 +19,12 @@ from metalearn.autodiff.gradients import dense
 from metalearn.estimators import recomputation
 from metalearn.estimators.cotangents import Cotangents, added, floating, packed, pairs
 from metalearn.estimators.protocol import average, leaves_used
-from metalearn.estimators.working_set import tasks_at_once
+from metalearn.estimators.working_set import working_set
 from metalearn.execution.choice import chosen, resolved
 from metalearn.execution.chunks import in_chunks
 from metalearn.execution.layout import Layout, Program, run
-from metalearn.execution.mean import mean_over_tasks
+from metalearn.execution.low_rank import represented
+from metalearn.execution.mean import Addend, addends, mean_over_tasks
 from metalearn.execution.task_map import map_tasks
 from metalearn.inner_loop import (
     Step,
@@ -99,23 +100,29 @@ def reverse(
         return chosen(lambda: again(problem, phi, tasks, phases))
     through = Pass(problem, phi)
     program = _program(through, phases, states)
+    together = working_set(problem, phi, tasks)
 
     def of_some(tasks: Task) -> tuple[tuple[Any, ...], Meta]:
-        start = map_tasks(lambda task: inner_start(problem, phi, task), tasks, mapping=problem.mapping)
-        found = run(problem, program, start, tasks)
-        return found, mean_over_tasks(found[1])
+        # Copies of theta_0, because XLA multiplies small matrices faster in a batch, unless they are avoided.
+        def started(task: Task) -> Inner:
+            return inner_start(problem, phi, task)
 
-    result, mean = in_chunks(of_some, tasks, tasks_at_once(problem, phi, tasks))
+        start = () if together.products else map_tasks(started, tasks, mapping=problem.mapping)
+        loss, (gradient, as_products), *others = run(problem, program, start, tasks)
+        return (loss, gradient, *others), mean_over_tasks(gradient, as_products)
+
+    with represented(problem.steps if together.products else None):
+        result, mean = in_chunks(of_some, tasks, together.tasks)
     if not zero_unreached:
         _require_reached(through, tasks)
     return average(problem, tasks, *result, mean=mean)
 
 
 def _program(through: Pass, phases: Sequence[tuple[int, Pullback]], states: int | None) -> Program:
-    """Return the program ``(layout, start, tasks) -> (loss, gradient, last state, metrics)`` of a pass."""
+    """Return the program ``(layout, start or (), tasks) -> (loss, gradient, last state, metrics)``."""
     problem = through.problem
 
-    def program(layout: Layout, start: Inner, tasks: Task) -> tuple[Any, ...]:
+    def program(layout: Layout, start: Inner | tuple[()], tasks: Task) -> tuple[Any, ...]:
         def forward(inner: Inner, index: Step) -> Inner:
             return layout.each(
                 lambda inner, task: inner_step(problem, inner, through.phi, task, index), inner, tasks
@@ -136,10 +143,15 @@ def _program(through: Pass, phases: Sequence[tuple[int, Pullback]], states: int 
             loss, metrics, cotangents = layout.each(outer, last, tasks)
             return (loss, cotangents), metrics
 
+        start = start or layout.each(lambda task: inner_start(problem, through.phi, task), tasks)
         functions = forward, backward, ended
         last, metrics, (loss, cotangents) = _swept(layout, functions, start, problem.steps, phases, states)
-        gradient = layout.each(functools.partial(through_start, through), cotangents, tasks)
-        return loss, gradient, last, metrics
+
+        def at_start(cotangents: Cotangents, task: Task) -> tuple[Meta, list[Addend]]:
+            gradient = through_start(through, cotangents, task)
+            return gradient, addends(gradient)
+
+        return loss, layout.each(at_start, cotangents, tasks), last, metrics
 
     return program
 

@@ -48,6 +48,7 @@ class checkpointed(Estimator):
 
     exact = True
     weighs_steps = True
+    replays = True
 
     def __post_init__(self) -> None:
         require_checkpoints(self.checkpoints)

@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from metalearn.execution.reads import read_by, read_for
 from metalearn.types import Structure
 
 CACHE_BYTES = 2**20
@@ -34,7 +35,7 @@ def size_of_chunk(tasks: int, bytes_of_value: int) -> int:
 
     Args:
         tasks: T.
-        bytes_of_value: the bytes of the largest value of a task, see :func:`largest_within`.
+        bytes_of_value: the bytes of the largest value of a task, see :func:`largest_between`.
     """
     fit = CACHE_BYTES // max(bytes_of_value, 1)
     if tasks <= fit or tf.config.list_physical_devices("GPU"):
@@ -44,11 +45,25 @@ def size_of_chunk(tasks: int, bytes_of_value: int) -> int:
     return max((size for size in range(FEWEST, fit + 1) if tasks % size == 0), default=tasks)
 
 
-def largest_within(graph: tf.Graph) -> int:
-    """Return the bytes of the largest value with a known shape in a graph, without those in loops."""
-    values = [value for operation in graph.get_operations() for value in operation.outputs]
-    known = [value for value in values if value.shape.is_fully_defined() and value.dtype.size]
-    return max((value.shape.num_elements() * value.dtype.size for value in known), default=0)
+def largest_between(given: Structure, results: Structure) -> int:
+    """Return the bytes of the largest value that depends on ``given`` and that ``results`` need.
+
+    Values with unknown shapes and values within loops of the graph do not count.
+
+    Args:
+        given: tensors of a graph.
+        results: tensors of the same graph.
+    """
+    read, dependent = read_for(results), {id(leaf) for leaf in tf.nest.flatten(given)}
+    for operation in tf.nest.flatten(results)[0].graph.get_operations():  # inputs come before their uses
+        for value in operation.outputs:
+            if any(id(each) in dependent for each in read_by(value)):
+                dependent.add(id(value))
+    return max((_bytes(value) for key, value in read.items() if key in dependent), default=0)
+
+
+def _bytes(value: tf.Tensor) -> int:
+    return value.shape.num_elements() * value.dtype.size if value.shape.is_fully_defined() else 0
 
 
 def in_chunks(

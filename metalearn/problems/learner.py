@@ -9,10 +9,20 @@ import tensorflow as tf
 from metalearn.checks import require_count
 from metalearn.estimators import Estimator
 from metalearn.estimators.protocol import Carry
-from metalearn.execution.choice import differentiable_maps
+from metalearn.execution.choice import differentiable_maps, resolved
+from metalearn.execution.layout import FUSED_STEPS
+from metalearn.execution.low_rank import avoids_matrices, represented
 from metalearn.execution.programs import traced_once
 from metalearn.execution.task_map import map_tasks
-from metalearn.inner_loop import counted, inner_objective, inner_start, inner_step, outer_loss, solve
+from metalearn.inner_loop import (
+    counted,
+    inner_end,
+    inner_objective,
+    inner_start,
+    inner_step,
+    outer_loss,
+    solve,
+)
 from metalearn.types import Inner, Meta, MetaGradient, Problem, Rule, Seed, Structure, Task, TaskMapping
 
 Losses = dict[str, tf.Tensor]
@@ -110,7 +120,7 @@ def losses(
 
     ``…/loss_before`` is at theta_0, ``…/loss`` at the end of the inner loops ``[T, ...]``. The inner loss is
     complete: it includes the proximal term and is the mean over mini-batches. ``judged`` is the outer loss at
-    the end, if it is already known from a meta-gradient.
+    the end, if both it and ``inner`` are results of a meta-gradient.
     """
     known = () if judged is None else (judged,)
     return traced_once(learner, _losses)(meta, tasks, inner, seed, *known)
@@ -125,6 +135,10 @@ def _losses(
     # Each task has its own copy of theta_0, as in the first inner step, so that XLA computes this loss once.
     starts = map_tasks(lambda task: inner_start(problem, phi, task), tasks, mapping=problem.mapping)
 
+    few = problem.steps <= FUSED_STEPS and resolved(problem.mapping) == "vectorized"
+    # Losses of some iterations only would need the adapted matrices of each task in all iterations.
+    replays = bool(known) and few and learner.estimator.replays
+
     def of_one_task(task: Task, copied: Inner, inner: Inner) -> Losses:
         is_shared = not problem.solved and not isinstance(task.start, Inner)
         begun = problem.start(phi, task) if is_shared else copied
@@ -133,16 +147,26 @@ def _losses(
         def objective(at: Inner) -> tf.Tensor:
             return inner_objective(problem, at.parameters, phi, task, at.model)
 
-        found = {
-            "inner/loss_before": objective(copied),
-            "inner/loss": objective(inner),
-            "outer/loss_before": outer_loss(problem, start, phi, task, copied.model)[0],
-        }
-        if not known:
-            found["outer/loss"] = outer_loss(problem, inner.parameters, phi, task, inner.model)[0]
-        return found
+        def around(inner: Inner) -> Losses:
+            found = {
+                "inner/loss_before": objective(copied),
+                "inner/loss": objective(inner),
+                "outer/loss_before": outer_loss(problem, start, phi, task, copied.model)[0],
+            }
+            if not known:
+                found["outer/loss"] = outer_loss(problem, inner.parameters, phi, task, inner.model)[0]
+            return found
 
-    around: Losses = map_tasks(of_one_task, tasks, starts, inner._replace(step=()), mapping=problem.mapping)
+        if replays:
+            again = inner_end(problem, phi, task)
+            if avoids_matrices(again.parameters, found := around(again)):
+                return found
+        return around(inner)
+
+    with represented(problem.steps if replays else None):
+        around: Losses = map_tasks(
+            of_one_task, tasks, starts, inner._replace(step=()), mapping=problem.mapping
+        )
     return {**around, **known}
 
 

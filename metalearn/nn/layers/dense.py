@@ -16,6 +16,7 @@ import keras
 import tensorflow as tf
 
 from metalearn.checks import require_count
+from metalearn.execution import low_rank
 from metalearn.nn.layers import weights
 from metalearn.nn.layers.normalization import Shape
 
@@ -82,16 +83,13 @@ class Dense(keras.layers.Layer):
 
 
 def product(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """Return ``x W``, whose gradients with respect to W are sums of outer products if that is faster.
+    """Return ``x W``, whose derivatives do not compute matrices that are used in products only.
 
     Args:
-        x: ``[..., I]``; faster if it is ``[N, I]`` with a known N of at most :data:`FEW_EXAMPLES`.
-        kernel: W, ``[I, O]``; faster if ``I O`` is at most :data:`SMALL_KERNEL`.
+        x: ``[..., I]``; faster if it is ``[N, I]``.
+        kernel: W, ``[I, O]``.
     """
-    if x.shape.rank != 2:
-        return keras.ops.matmul(x, kernel)
-    few = x.shape[0] is not None and x.shape[0] <= FEW_EXAMPLES
-    return _times(x, kernel) if few and kernel.shape.num_elements() <= SMALL_KERNEL else tf.matmul(x, kernel)
+    return _times(x, kernel) if x.shape.rank == 2 else keras.ops.matmul(x, kernel)
 
 
 Pullback = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
@@ -102,18 +100,20 @@ Pullback = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 @tf.custom_gradient
 def _times(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Pullback]:
     """Return ``x W``."""
-    return tf.matmul(x, kernel), lambda upstream: (_times_transposed(upstream, kernel), _outer(x, upstream))
+    value = low_rank.product(x, kernel)
+    return value, lambda upstream: (_times_transposed(upstream, kernel), _outer(x, upstream))
 
 
 @tf.custom_gradient
 def _times_transposed(u: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Pullback]:
     """Return ``u W'``."""
-    value = tf.matmul(u, kernel, transpose_b=True)
+    value = low_rank.product(u, kernel, transposed=True)
     return value, lambda upstream: (_times(upstream, kernel), _outer(upstream, u))
 
 
 @tf.custom_gradient
 def _outer(x: tf.Tensor, u: tf.Tensor) -> tuple[tf.Tensor, Pullback]:
     """Return ``x' u = sum_n x_n u_n'``."""
-    value = tf.reduce_sum(x[:, :, None] * u[:, None, :], 0)
+    few = x.shape[0] is not None and x.shape[0] <= FEW_EXAMPLES
+    value = low_rank.outer(x, u, summed=few and (x.shape[1] or 0) * (u.shape[1] or 0) <= SMALL_KERNEL)
     return value, lambda upstream: (_times_transposed(u, upstream), _times(x, upstream))

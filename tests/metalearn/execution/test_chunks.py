@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import metalearn as ml
-from metalearn.execution.chunks import CACHE_BYTES, in_chunks, largest_within, size_of_chunk
+from metalearn.execution.chunks import CACHE_BYTES, in_chunks, largest_between, size_of_chunk
 
 
 @pytest.mark.parametrize(
@@ -27,13 +27,18 @@ def test_sizes_divide_the_tasks(tasks, bytes_of_value, size):
 
 def test_the_size_follows_from_the_largest_value_of_a_task():
     """The sum of all values of a deep network is large, but each of them is small, so tasks stay together."""
-    with tf.Graph().as_default() as graph:
-        value = tf.zeros([16, 8])
+    with tf.Graph().as_default():
+        given = value = tf.compat.v1.placeholder("float32", [16, 8])
+        shared = tf.compat.v1.placeholder("float32", [8, 90])
         for _ in range(100):
             value = tf.tanh(value)
-        assert largest_within(graph) == 16 * 8 * 4
-        tf.zeros([30, 8])
-        assert largest_within(graph) == 30 * 8 * 4
+        assert largest_between(given, value) == 16 * 8 * 4
+        assert largest_between(given, [value, tf.tanh(shared)]) == 16 * 8 * 4  # not of a task
+        wide = tf.matmul(value, shared)
+        assert largest_between(given, value) == 16 * 8 * 4  # not needed
+        assert largest_between(given, wide) == 16 * 90 * 4
+        fused = tf.reduce_sum(value[:, :, None] * wide[:, None, :], 0)
+        assert largest_between(given, fused) == 16 * 90 * 4  # the products have no value of their own
 
 
 @pytest.mark.parametrize("wrap", ["in_graph", "with_xla"])

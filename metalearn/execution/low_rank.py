@@ -1,0 +1,174 @@
+"""Products with matrices that differ by a few outer products, without computing these matrices.
+
+A step of gradient descent on a dense layer subtracts a product over N examples from its kernel::
+
+    W_1 = W - alpha x' u          x: [N, I], u: [N, O]
+    q W_1 = q W - alpha (q x') u
+
+The right-hand side multiplies all tasks' examples with one matrix W, and has two small products for each
+task, while the left-hand side reads and writes a matrix for each task. Derivatives of the meta-loss with
+respect to kernels are sums of such products, too. So a matrix is represented by the operations of the graph
+that compute it: a product with it follows these back, and the compiler removes those that are not used then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from metalearn.execution.reads import read_for
+from metalearn.types import Structure
+
+LARGEST_SHARE = 2.0
+"""The largest ``R (I + O) / (I O)`` for which a sum of R outer products represents a matrix ``[I, O]``."""
+
+_products: ContextVar[int] = ContextVar("products", default=0)
+"""The number of products over examples in the meta-gradient of a kernel; 0 if no matrix is represented."""
+
+
+@contextmanager
+def represented(steps: int | None) -> Iterator[None]:
+    """Represent matrices by outer products in the program of K inner steps that is built within the context.
+
+    None is for no matrix.
+
+    The meta-gradient with respect to a kernel is a sum of ``2 K + 1`` products over examples: two for each
+    step, and one for the outer loss. A kernel is represented everywhere if that sum is, because a program
+    that computes some of these matrices is slower than one that computes all or none.
+    """
+    token = _products.set(0 if steps is None else 2 * steps + 1)
+    try:
+        yield
+    finally:
+        _products.reset(token)
+
+
+class Factors(NamedTuple):
+    """A matrix ``base + left' right``.
+
+    Attributes:
+        base: ``[I, O]``, or None for zero.
+        left: ``[R, I]``.
+        right: ``[R, O]``.
+    """
+
+    base: tf.Tensor | None
+    left: tf.Tensor
+    right: tf.Tensor
+
+
+def product(x: tf.Tensor, matrix: tf.Tensor, transposed: bool = False) -> tf.Tensor:
+    """Return ``x W``, or ``x W'`` if ``transposed``; its gradient has to be defined by the caller.
+
+    Args:
+        x: ``[N, I]``, or ``[N, O]`` if ``transposed``.
+        matrix: W, ``[I, O]``.
+    """
+    found = factors(matrix)
+    if found is None:
+        return tf.matmul(x, matrix, transpose_b=transposed)
+    near, far = (found.right, found.left) if transposed else (found.left, found.right)
+    change = tf.matmul(tf.matmul(x, near, transpose_b=True), far)
+    return change if found.base is None else tf.matmul(x, found.base, transpose_b=transposed) + change
+
+
+def factors(matrix: tf.Tensor) -> Factors | None:
+    """Return the factors of a matrix of the graph, or None if it is not :func:`represented` by any."""
+    if not _products.get() or not tf.is_symbolic_tensor(matrix):
+        return None
+    if matrix.shape.rank != 2 or not matrix.shape.is_fully_defined():
+        return None
+    base, left, right = None, [], []
+    for term, scales in _terms(matrix):
+        if (pair := _outer_product(term)) is not None:
+            left.append(pair[0])
+            right.append(_scaled(pair[1], scales))
+        elif base is not None or scales:
+            return None
+        else:
+            base = term
+    if not left:
+        return None
+    rows, columns = matrix.shape
+    examples = sum(part.shape[0] for part in left) / len(left)
+    if _products.get() * examples * (rows + columns) > LARGEST_SHARE * rows * columns:
+        return None
+    return Factors(base, _joined(left), _joined(right))
+
+
+def avoids_matrices(matrices: Structure, results: Structure) -> bool:
+    """Return whether at least one matrix is represented and not computed for ``results``."""
+    read = read_for(results)
+    leaves = tf.nest.flatten(matrices)
+    return any(factors(leaf) is not None and id(leaf) not in read for leaf in leaves)
+
+
+def outer(x: tf.Tensor, u: tf.Tensor, summed: bool) -> tf.Tensor:
+    """Return ``x' u``, in a form that :func:`factors` recognises.
+
+    Args:
+        x: ``[N, I]``.
+        u: ``[N, O]``.
+        summed: whether to compute it as a sum of N outer products, which XLA fuses into its use.
+    """
+    if summed:
+        return tf.reduce_sum(tf.expand_dims(x, 2) * tf.expand_dims(u, 1), 0)
+    return tf.matmul(x, u, transpose_a=True)
+
+
+def _terms(matrix: tf.Tensor) -> Iterator[tuple[tf.Tensor, tuple[tf.Tensor | float, ...]]]:
+    """Yield the tensors whose sum a matrix is, each with the scalars that it is multiplied by."""
+    remaining: list[tuple[tf.Tensor, tuple[tf.Tensor | float, ...]]] = [(matrix, ())]
+    while remaining:
+        term, scales = remaining.pop()
+        operation, inputs = term.op, list(term.op.inputs)
+        kind, same = operation.type, all(value.shape == matrix.shape for value in inputs)
+        if kind in ("Identity", "IdentityN"):
+            remaining.append((inputs[term.value_index], scales))
+        elif kind in ("AddV2", "AddN") and same:
+            remaining += [(value, scales) for value in inputs]
+        elif kind == "Sub" and same:
+            remaining += [(inputs[0], scales), (inputs[1], (*scales, -1.0))]
+        elif kind == "Neg":
+            remaining.append((inputs[0], (*scales, -1.0)))
+        elif kind == "Mul" and inputs[0].shape.rank == 0:
+            remaining.append((inputs[1], (*scales, inputs[0])))
+        elif kind == "Mul" and inputs[1].shape.rank == 0:
+            remaining.append((inputs[0], (*scales, inputs[1])))
+        elif not _is_zero(term):
+            yield term, scales
+
+
+def _is_zero(term: tf.Tensor) -> bool:
+    if term.op.type == "Fill":
+        term = term.op.inputs[1]
+    return term.op.type == "ZerosLike" or (term.op.type == "Const" and not tf.get_static_value(term).any())
+
+
+def _outer_product(term: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor] | None:
+    """Return x and u if the tensor is ``outer(x, u)``."""
+    operation = term.op
+    if operation.type == "MatMul":
+        is_outer = operation.get_attr("transpose_a") and not operation.get_attr("transpose_b")
+        return tuple(operation.inputs) if is_outer else None
+    if operation.type != "Sum" or operation.inputs[0].op.type != "Mul":
+        return None
+    spread = [value.op for value in operation.inputs[0].op.inputs]
+    axes = [tf.get_static_value(each.inputs[1]) for each in spread if each.type == "ExpandDims"]
+    if axes != [2, 1] or tf.get_static_value(operation.inputs[1]) != 0:
+        return None
+    return spread[0].inputs[0], spread[1].inputs[0]
+
+
+def _scaled(value: tf.Tensor, scales: tuple[tf.Tensor | float, ...]) -> tf.Tensor:
+    for scale in scales:
+        value *= scale
+    return value
+
+
+def _joined(parts: list[tf.Tensor]) -> tf.Tensor:
+    return parts[0] if len(parts) == 1 else tf.concat(parts, 0)
