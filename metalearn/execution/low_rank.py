@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from metalearn.execution.reads import read_for
@@ -82,20 +83,21 @@ def factors(matrix: tf.Tensor) -> Factors | None:
         return None
     if matrix.shape.rank != 2 or not matrix.shape.is_fully_defined():
         return None
-    base, left, right = None, [], []
+    rows, columns = matrix.shape
+    most = LARGEST_SHARE * rows * columns / (rows + columns)
+    base, left, right, rank = None, [], [], 0
     for term, scales in _terms(matrix):
         if (pair := _outer_product(term)) is not None:
             left.append(pair[0])
             right.append(_scaled(pair[1], scales))
+            rank += pair[0].shape[0]
         elif base is not None or scales:
             return None
         else:
             base = term
-    if not left:
-        return None
-    rows, columns = matrix.shape
-    examples = sum(part.shape[0] for part in left) / len(left)
-    if _products.get() * examples * (rows + columns) > LARGEST_SHARE * rows * columns:
+        if rank > most:  # at the latest here, as a graph may have any number of terms
+            return None
+    if not left or rank / len(left) * _products.get() > most:
         return None
     return Factors(base, _joined(left), _joined(right))
 
@@ -152,16 +154,17 @@ def _is_zero(term: tf.Tensor) -> bool:
 def _outer_product(term: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor] | None:
     """Return x and u if the tensor is ``outer(x, u)``."""
     operation = term.op
+    found: tuple[tf.Tensor, ...] = ()
     if operation.type == "MatMul":
-        is_outer = operation.get_attr("transpose_a") and not operation.get_attr("transpose_b")
-        return tuple(operation.inputs) if is_outer else None
-    if operation.type != "Sum" or operation.inputs[0].op.type != "Mul":
-        return None
-    spread = [value.op for value in operation.inputs[0].op.inputs]
-    axes = [tf.get_static_value(each.inputs[1]) for each in spread if each.type == "ExpandDims"]
-    if axes != [2, 1] or tf.get_static_value(operation.inputs[1]) != 0:
-        return None
-    return spread[0].inputs[0], spread[1].inputs[0]
+        transposed = operation.get_attr("transpose_a"), operation.get_attr("transpose_b")
+        found = tuple(operation.inputs) if transposed == (True, False) else ()
+    elif operation.type == "Sum" and operation.inputs[0].op.type == "Mul":
+        spread = [value.op for value in operation.inputs[0].op.inputs]
+        axes = [operation.inputs[1], *(each.inputs[1] for each in spread if each.type == "ExpandDims")]
+        if [np.ravel(tf.get_static_value(axis)).tolist() for axis in axes] == [[0], [2], [1]]:
+            found = tuple(each.inputs[0] for each in spread)
+    known = [value for value in found if value.shape.rank == 2 and value.shape.is_fully_defined()]
+    return (known[0], known[1]) if len(known) == 2 and known[0].shape[0] == known[1].shape[0] else None
 
 
 def _scaled(value: tf.Tensor, scales: tuple[tf.Tensor | float, ...]) -> tf.Tensor:

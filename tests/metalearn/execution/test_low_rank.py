@@ -1,5 +1,7 @@
 """Matrices as sums of outer products: equal products and meta-gradients, and no matrix of a task."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -53,11 +55,14 @@ def test_products_equal_those_with_the_matrix(summed, transposed):
         (lambda w, x, u: w, 1),
         (lambda w, x, u: w + tf.reduce_sum(x[:, :, None] * u[:, None, :], 1)[0, :, None], 1),
         (lambda w, x, u: w + tf.reduce_sum(outer(x, u, True), 1)[:, None], 1),
+        (lambda w, x, u: w + tf.reduce_sum(x[None, :, :, None] * u[None, :, None, :], [0, 1]), 1),
+        (lambda w, x, u: w + tf.reduce_sum(tf.expand_dims(x[:1], 2) * tf.expand_dims(u, 1), 0), 1),
+        (lambda w, x, u: w - outer(tf.boolean_mask(x, x[:, 0] > 0), u[: tf.size(x) // 40], False), 1),
+        (lambda w, x, u: functools.reduce(lambda total, _: total + total, range(60), outer(x, u, True)), 1),
     ],
 )
 def test_other_matrices_are_computed(kernel, steps):
     def has_factors(w, x, u):
-        x = tf.ensure_shape(x, (2, 20))
         with represented(steps):
             return tf.constant(factors(kernel(w, x, u)) is not None)
 
