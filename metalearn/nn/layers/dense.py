@@ -4,7 +4,8 @@ The gradient of ``x W`` with respect to W is ``x' u``, a product over the exampl
 with a library that is optimised for long sums; for few shots, half of a meta-gradient's time is spent on
 packing. Written as a sum of N outer products, it is fused into the parameter update, which takes a third less
 time in an iteration of the sinusoid workload. For more examples the library is faster, so the form depends on
-N.
+N. Products with kernels that few examples have adapted need no kernel of each task, see
+:mod:`metalearn.execution.low_rank`.
 """
 
 from __future__ import annotations
