@@ -48,7 +48,6 @@ class checkpointed(Estimator):
 
     exact = True
     weighs_steps = True
-    replays = True
 
     def __post_init__(self) -> None:
         require_checkpoints(self.checkpoints)

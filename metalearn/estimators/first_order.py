@@ -22,7 +22,6 @@ class first_order(Estimator):
 
     second_order = False
     weighs_steps = True
-    replays = True
 
     def __call__(
         self, problem: Problem, phi: Meta, tasks: Task, carry: Carry = (), seed: Seed = (0, 0)

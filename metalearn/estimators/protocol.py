@@ -29,7 +29,6 @@ class Estimator(Protocol):
             (:func:`metalearn.layers.inexact_layers`).
         weighs_steps: whether it supports a meta-loss of several inner steps (``Problem.step_weights``).
         continues: whether it supports tasks that continue an inner loop (``Task.start``).
-        replays: whether ``MetaGradient.inner`` is the result of the problem's own steps from its start.
         residuals: the names of its entries in ``MetaGradient.residual``.
     """
 
@@ -37,7 +36,6 @@ class Estimator(Protocol):
     second_order: bool = True
     weighs_steps: bool = False
     continues: bool = True
-    replays: bool = False
     residuals: tuple[str, ...] = ()
 
     def require(self, problem: Problem, phi: Meta, task: Task) -> None:

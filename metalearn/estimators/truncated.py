@@ -37,7 +37,6 @@ class truncated(Estimator):
     window: int
 
     weighs_steps = True
-    replays = True
 
     def __post_init__(self) -> None:
         require_count("window", self.window, minimum=0)

@@ -33,7 +33,6 @@ class unrolled(Estimator):
 
     exact = True
     weighs_steps = True
-    replays = True
 
     def __call__(
         self, problem: Problem, phi: Meta, tasks: Task, carry: Carry = (), seed: Seed = (0, 0)

@@ -135,9 +135,9 @@ def _losses(
     # Each task has its own copy of theta_0, as in the first inner step, so that XLA computes this loss once.
     starts = map_tasks(lambda task: inner_start(problem, phi, task), tasks, mapping=problem.mapping)
 
-    few = problem.steps <= FUSED_STEPS and resolved(problem.mapping) == "vectorized"
     # Losses of some iterations only would need the adapted matrices of each task in all iterations.
-    replays = bool(known) and few and learner.estimator.replays
+    fused = problem.steps <= FUSED_STEPS and resolved(problem.mapping) == "vectorized"
+    repeats = fused and bool(known)
 
     def of_one_task(task: Task, copied: Inner, inner: Inner) -> Losses:
         is_shared = not problem.solved and not isinstance(task.start, Inner)
@@ -157,13 +157,13 @@ def _losses(
                 found["outer/loss"] = outer_loss(problem, inner.parameters, phi, task, inner.model)[0]
             return found
 
-        if replays:
+        if repeats:
             again = inner_end(problem, phi, task)
             if avoids_matrices(again.parameters, found := around(again)):
                 return found
         return around(inner)
 
-    with represented(problem.steps if replays else None):
+    with represented(problem.steps if repeats else None):
         around: Losses = map_tasks(
             of_one_task, tasks, starts, inner._replace(step=()), mapping=problem.mapping
         )
