@@ -103,10 +103,11 @@ def reverse(
     together = working_set(problem, phi, tasks)
 
     def of_some(tasks: Task) -> tuple[tuple[Any, ...], Meta]:
-        # Copies of theta_0, because XLA multiplies small matrices faster in a batch, unless they are avoided.
         def started(task: Task) -> Inner:
             return inner_start(problem, phi, task)
 
+        # Each task has a copy of theta_0, because XLA multiplies small matrices faster in a batch; where
+        # kernels are represented by products, the tasks share it, and the program begins with it.
         start = () if together.products else map_tasks(started, tasks, mapping=problem.mapping)
         loss, (gradient, as_products), *others = run(problem, program, start, tasks)
         return (loss, gradient, *others), mean_over_tasks(gradient, as_products)

@@ -27,7 +27,8 @@ class WorkingSet(NamedTuple):
 
 
 def working_set(problem: Problem, phi: Meta, tasks: Task) -> WorkingSet:
-    """Return how to process T tasks, see :mod:`metalearn.execution.chunks` and ``low_rank``.
+    """Return how to process T tasks, see :mod:`metalearn.execution.chunks` and
+    :mod:`metalearn.execution.low_rank`.
 
     Both follow from the forward pass of one task: its inner loop and its outer loss. If steps are a loop in
     the graph, its values include the state of the inner loop.

@@ -147,7 +147,7 @@ def test_matrices_that_are_read_otherwise_are_not_avoided():
 
 
 def test_losses_of_a_training_do_not_depend_on_it(monkeypatch):
-    """All losses of a training, which are computed in some iterations, equal those with matrices, to 1e-6."""
+    """All losses of a training, which are computed in some iterations, equal those with matrices, to 1e-5."""
     histories = []
     for largest in (low_rank.LARGEST_SHARE, 0.0):
         monkeypatch.setattr(low_rank, "LARGEST_SHARE", largest)
