@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from metalearn.training.calling import Call, Watch
-from metalearn.training.errors import History
+from metalearn.training.history import History
 from metalearn.training.trainer import MetaTrainer
 
 

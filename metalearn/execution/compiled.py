@@ -8,7 +8,8 @@ from typing import Any
 import tensorflow as tf
 
 from metalearn.execution.choice import NotVectorizableError, auto_is, log_once, said
-from metalearn.types import TaskMapping
+from metalearn.execution.traced import Variables, exported, facts_of, imported
+from metalearn.types import Structure, TaskMapping
 
 OF_COMPILERS = (
     tf.errors.InvalidArgumentError,
@@ -54,8 +55,9 @@ class Compiled:
         self._function = function
         self._ways = _ways(mapping, jit_compile)
         self._errors: list[Exception] = []
-        self._program: Callable[..., Any] | None = None
+        self._program: Any = None
         self._has_run = False
+        self._notice = ""
 
     def __call__(self, *arguments: Any) -> Any:
         """Call the program with arguments that have the structure, shapes and types of the first call.
@@ -65,7 +67,6 @@ class Compiled:
             Exception: the exceptions of the function.
         """
         self.build(*arguments)
-        assert self._program is not None
         try:
             with auto_is(self.mapping):  # arguments of other shapes are traced anew
                 returned = self._program(*arguments)
@@ -93,9 +94,40 @@ class Compiled:
                 continue
             self._program, self.mapping, self.jit_compile = program, mapping, jit_compile
             if self._errors:
-                log_once(f"{_described(mapping, jit_compile)}, for {_reason(self._errors[-1])}")
+                self._notice = f"{_described(mapping, jit_compile)}, for {_reason(self._errors[-1])}"
+                log_once(self._notice)
         if self._program is None:
             raise self._final_error()
+
+    def exported(self, arguments: tuple[Any, ...], variables: Variables) -> bytes | None:
+        """Return the traced program for :meth:`use` in another process, or None if it cannot be stored.
+
+        Args:
+            arguments: those that it is built for.
+            variables: all variables that it may read and update, by name.
+        """
+        self.build(*arguments)
+        with auto_is(self.mapping):
+            program = self._program.get_concrete_function(*arguments)
+        way = {"mapping": self.mapping, "jit_compile": self.jit_compile, "notice": self._notice}
+        return exported(program, variables, way)
+
+    def use(self, content: bytes, like: Callable[..., Structure], variables: Variables) -> None:
+        """Use the result of :meth:`exported` of an equal function in place of tracing this one.
+
+        Args:
+            content: the stored program.
+            like: returns any structure that equals that of the function's results, given its arguments.
+            variables: the variables of this process, by the same names.
+        """
+        facts = facts_of(content)
+        self.mapping, self.jit_compile, self._notice = facts["mapping"], facts["jit_compile"], facts["notice"]
+        way = self.mapping, self.jit_compile
+        if way in self._ways:  # those after it remain
+            del self._ways[: self._ways.index(way) + 1]
+        self._program = imported(content, like, variables)
+        if self._notice:
+            log_once(self._notice)
 
     def _final_error(self) -> Exception:
         """Return the error to raise if no choice is left: the first one, which the function itself caused."""

@@ -8,6 +8,7 @@ with a single model. All other names are kept.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -98,6 +99,7 @@ def unique_names(names: Sequence[tuple[str, str]]) -> list[str]:
     return found
 
 
+@functools.cache  # called for every variable in every call of a model
 def _automatic(name: str, kind: str) -> tuple[str, int] | None:
     """Split an automatic name of a class: ``("dense_7", "Dense") -> ("dense", 7)``; None for other names."""
     for wrapper in WRAPPERS:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import tensorflow as tf
 
@@ -14,6 +15,7 @@ from metalearn.execution.layout import FUSED_STEPS
 from metalearn.execution.low_rank import avoids_matrices, represented
 from metalearn.execution.programs import traced_once
 from metalearn.execution.task_map import map_tasks
+from metalearn.execution.traced import without_counters
 from metalearn.inner_loop import (
     counted,
     inner_end,
@@ -201,20 +203,9 @@ def require_traceable(posed: Posed, estimator: Estimator) -> list[str]:
             does not fit, or the estimator rejects the problem. Errors of the problem's own functions are
             raised unchanged.
     """
-    problem, phi, tasks = posed
-
-    def of_one_task(phi: Meta, task: Task) -> Any:
-        inner = inner_start(problem, phi, task)
-        if problem.steps:
-            inner = inner_step(problem, inner, phi, task, 0)
-        return outer_loss(problem, inner.parameters, phi, task, inner.model)
-
-    one = tf.nest.map_structure(lambda leaf: leaf[0], counted(tasks))
-    estimator.require(problem, phi, one)
-    # A FuncGraph, not a concrete function, which TensorFlow would optimise and keep for later calls.
-    with tf.__internal__.FuncGraph("fit").as_default():
-        given = tf.nest.map_structure(_given, (phi, one))
-        _, metrics = of_one_task(*given)
+    one = tf.nest.map_structure(lambda leaf: leaf[0], counted(posed.tasks))
+    estimator.require(posed.problem, posed.phi, one)
+    _, metrics = _of_one_task(posed, _given)
     for name in RESERVED:
         if name in metrics:
             raise ValueError(
@@ -222,6 +213,27 @@ def require_traceable(posed: Posed, estimator: Estimator) -> list[str]:
                 "training: give the metric another name"
             )
     return list(metrics)
+
+
+def operations(posed: Posed) -> bytes:
+    """Return the operations of the start, one inner step and the outer loss of one task, with constants."""
+    graph, _ = _of_one_task(posed, lambda leaf: tf.compat.v1.placeholder(leaf.dtype, leaf.shape))
+    return without_counters(graph.as_graph_def()).SerializeToString(deterministic=True)
+
+
+def _of_one_task(posed: Posed, given: Callable[[tf.Tensor], tf.Tensor]) -> tuple[tf.Graph, Losses]:
+    """Return the graph of the first task, in which ``given`` stands for each leaf, and its metrics."""
+    problem, phi, tasks = posed
+    one = tf.nest.map_structure(lambda leaf: leaf[0], counted(tasks))
+    # A FuncGraph, not a concrete function, which TensorFlow would optimise and keep for later calls.
+    graph = tf.__internal__.FuncGraph("fit")
+    with graph.as_default():
+        phi, task = tf.nest.map_structure(given, (phi, one))
+        inner = inner_start(problem, phi, task)
+        if problem.steps:
+            inner = inner_step(problem, inner, phi, task, 0)
+        _, metrics = outer_loss(problem, inner.parameters, phi, task, inner.model)
+    return graph, metrics
 
 
 def _given(leaf: tf.Tensor) -> tf.Tensor:

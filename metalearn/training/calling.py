@@ -7,7 +7,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from metalearn.checks import require_count
-from metalearn.training.errors import CallbackError, History
+from metalearn.training.errors import CallbackError
+from metalearn.training.history import History
 
 Trainer = TypeVar("Trainer", contravariant=True)
 

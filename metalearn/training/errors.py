@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-History = dict[str, np.ndarray]
+from metalearn.training.history import History
 
 
 class NonFiniteError(ArithmeticError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -71,6 +71,13 @@ class Optimizers:
     def rate_names(self) -> list[str]:
         """Return the keys of :meth:`learning_rates`."""
         return [f"learning_rate/{part}" if part else "learning_rate" for part in self._parts]
+
+    def configs(self) -> list[tuple[str, str, dict[str, Any]]]:
+        """Return part, class and settings of each optimizer, without names, which have counters."""
+        return [
+            (part, type(optimizer).__qualname__, {**optimizer.get_config(), "name": ""})
+            for part, optimizer in self._parts.items()
+        ]
 
     def named(self) -> dict[str, keras.Variable]:
         """Return all variables, phi and the optimizers' own, with stable names."""

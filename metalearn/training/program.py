@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -88,13 +88,16 @@ class Program:
         optimizers: the optimizers, which update phi.
         structure: phi, for its structure.
         metrics: the names of the metrics that the outer loss reports.
-        seed: the seed of the training.
         length: the largest number of iterations of a call.
         stored: the number of iterations whose tasks a block contains; later iterations reuse them in order.
         clip: the limits for each task's meta-gradient.
         loss_interval: the interval of iterations with losses before and after adaptation.
         carry: the number of iterations for which inner loops are carried.
         projection: the projection of phi after each update, or None.
+
+    Attributes:
+        metrics: the names of the columns of a result.
+        projection: the projection.
     """
 
     def __init__(
@@ -104,7 +107,6 @@ class Program:
         structure: Meta,
         *,
         metrics: list[str],
-        seed: int,
         length: int,
         stored: int,
         clip: Clip,
@@ -113,21 +115,31 @@ class Program:
         projection: Callable[[Meta], Meta] | None,
     ) -> None:
         self._learner, self._optimizers, self._structure = learner, optimizers, structure
-        self._seed, self._length, self._stored, self._clip = seed, length, stored, clip
-        self._loss_interval, self._carry, self._projection = loss_interval, carry, projection
+        self._length, self._stored, self._clip = length, stored, clip
+        self._loss_interval, self._carry, self.projection = loss_interval, carry, projection
         self._required = [JUDGED, "meta_gradient/norm", *optimizers.rate_names()]
         self._required += [f"meta_gradient/norm/{name}" for name in optimizers.names]
         self.metrics = [*AROUND, *self._required, *(f"outer/{name}" for name in metrics)]
         self.metrics += [f"residual/{name}" for name in learner.estimator.residuals]
 
     def trace(
-        self, block: Task, first: tf.Tensor, count: tf.Tensor, keep: tf.Tensor, carried: Carried
+        self,
+        block: Task,
+        seed: tf.Tensor,
+        first: tf.Tensor,
+        count: tf.Tensor,
+        keep: tf.Tensor,
+        carried: Carried,
     ) -> Outcome:
-        """Make ``count`` iterations from ``first`` on; ``keep`` is whether the updates are kept."""
+        """Make ``count`` iterations from ``first`` on; ``keep`` is whether the updates are kept.
+
+        The seed of the training is an argument, so that trainings with other seeds have the same program.
+        """
 
         def body(index: tf.Tensor, tried: Tried) -> tuple[tf.Tensor, Tried]:
             iteration = first + index
-            return index + 1, self._iteration(index, iteration, self.tasks(block, iteration), tried)
+            found = self.find(self.tasks(block, iteration), seed, iteration, tried.carried[1])
+            return index + 1, self._iteration(index, iteration, found, tried)
 
         zeros = tf.nest.map_structure(tf.zeros_like, self.phi())
         begun = Tried(
@@ -153,9 +165,19 @@ class Program:
             carried=tf.nest.map_structure(lambda old, new: tf.where(kept, new, old), *tried.carried),
         )
 
-    def _iteration(self, index: tf.Tensor, iteration: tf.Tensor, tasks: Task, tried: Tried) -> Tried:
+    def like(self, *arguments: Any) -> Outcome:
+        """Return a structure that equals that of the result of :meth:`trace`."""
+        *_, count, keep, carried = arguments
+        return Outcome(count, count, keep, self._structure, self._structure, carried)
+
+    def settings(self) -> tuple[Any, ...]:
+        """Return the settings that the traced program depends on, other than the functions of a task."""
+        ours = self._length, self._stored, self._clip, self._loss_interval, self._carry, self.metrics
+        learner = type(self._learner).__qualname__, self._learner.estimator, self._learner.mapping
+        return *ours, *learner, self._optimizers.configs()
+
+    def _iteration(self, index: tf.Tensor, iteration: tf.Tensor, found: Found, tried: Tried) -> Tried:
         before = self.values()
-        found = self.find(tasks, iteration, tried.carried[1])
         row, finite = self.move(found, iteration)
         return Tried(
             rows=tried.rows.write(index, row),
@@ -207,13 +229,13 @@ class Program:
         """Return the values of all variables that an iteration updates."""
         return [tf.identity(variable.value) for variable in self._stateful()]
 
-    def find(self, tasks: Task, iteration: tf.Tensor, carried: Carried) -> Found:
+    def find(self, tasks: Task, seed: tf.Tensor, iteration: tf.Tensor, carried: Carried) -> Found:
         """Return the results for the tasks of an iteration."""
-        seed = tf.stack([self._seed, iteration])
-        meta, tasks, result, carry = self._estimate(self.phi(), tasks, iteration, carried)
+        meta, tasks, result, carry = self._estimate(self.phi(), tasks, seed, iteration, carried)
 
         def around() -> list[tf.Tensor]:
-            found = losses(self._learner, meta, tasks, result.inner, seed, result.loss)
+            pair = tf.stack([seed, iteration])
+            found = losses(self._learner, meta, tasks, result.inner, pair, result.loss)
             return [tf.cast(tf.reduce_mean(found[name]), tf.float32) for name in AROUND]
 
         def left_out() -> list[tf.Tensor]:
@@ -241,24 +263,26 @@ class Program:
         row |= optimizers.learning_rates()
         row |= {f"meta_gradient/norm/{name}": norm for name, norm in norms.items()}
         optimizers.apply(gradients)
-        if self._projection is not None:
-            projected = tf.nest.flatten(self._projection(self.phi()))
+        if self.projection is not None:
+            projected = tf.nest.flatten(self.projection(self.phi()))
             for variable, value in zip(optimizers.variables, projected, strict=True):
                 variable.assign(value)
         return {name: tf.cast(value, tf.float32) for name, value in row.items()}
 
     def _estimate(
-        self, phi: Meta, tasks: Task, iteration: tf.Tensor, carried: Carried
+        self, phi: Meta, tasks: Task, seed: tf.Tensor, iteration: tf.Tensor, carried: Carried
     ) -> tuple[Meta, Task, MetaGradient, Structure]:
         """Return the meta-parameters, the tasks with carried inner loops, the meta-gradient and the carry."""
         meta = self._learner.whole(phi, carried.statistics)
         tasks = continued(tasks, carried.inner, self._carry, iteration)
-        seed = tf.stack([self._seed, iteration])
-        return meta, tasks, *estimate(self._learner, meta, tasks, carried.estimator, seed)
+        pair = tf.stack([seed, iteration])
+        return meta, tasks, *estimate(self._learner, meta, tasks, carried.estimator, pair)
 
-    def gradient(self, phi: Meta, tasks: Task, iteration: tf.Tensor, carried: Carried) -> Meta:
+    def gradient(
+        self, phi: Meta, tasks: Task, seed: tf.Tensor, iteration: tf.Tensor, carried: Carried
+    ) -> Meta:
         """Return the meta-gradient of an iteration at phi."""
-        return combined(self._estimate(phi, tasks, iteration, carried)[2], self._clip)
+        return combined(self._estimate(phi, tasks, seed, iteration, carried)[2], self._clip)
 
     def phi(self) -> Meta:
         """Return the current phi."""

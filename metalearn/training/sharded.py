@@ -52,20 +52,32 @@ class Sharded:
         return self._find.jit_compile
 
     def build(
-        self, block: Task, first: tf.Tensor, count: tf.Tensor, keep: tf.Tensor, carried: Carried
+        self,
+        block: Task,
+        seed: tf.Tensor,
+        first: tf.Tensor,
+        count: tf.Tensor,
+        keep: tf.Tensor,
+        carried: Carried,
     ) -> None:
         """Trace the first half."""
         with of_share(self._workers.index, self._workers.count):
-            self._find.build(block, first, own(carried, self._workers))
+            self._find.build(block, seed, first, own(carried, self._workers))
 
     def __call__(
-        self, block: Task, first: tf.Tensor, count: tf.Tensor, keep: tf.Tensor, carried: Carried
+        self,
+        block: Task,
+        seed: tf.Tensor,
+        first: tf.Tensor,
+        count: tf.Tensor,
+        keep: tf.Tensor,
+        carried: Carried,
     ) -> Outcome:
         """Make ``count`` iterations from ``first`` on; ``keep`` is whether the updates are kept."""
         now, rows, kept = own(carried, self._workers), [], True
         for iteration in map(tf.constant, range(int(first), int(first) + int(count))):
             with of_share(self._workers.index, self._workers.count):
-                vectors, inner, estimator = self._find(block, iteration, now)
+                vectors, inner, estimator = self._find(block, seed, iteration, now)
             self._move = self._move or Compiled(self._trace_move, self.mapping, self.jit_compile)
             sums = {name: self._workers.sum(vector) for name, vector in vectors.items()}
             row, finite, gradient, proposed, statistics = self._move(sums, iteration, keep)
@@ -83,10 +95,12 @@ class Sharded:
             carried=_whole(now, self._workers),
         )
 
-    def _trace_find(self, block: Task, iteration: tf.Tensor, carried: Carried) -> tuple[Vectors, Any, Any]:
+    def _trace_find(
+        self, block: Task, seed: tf.Tensor, iteration: tf.Tensor, carried: Carried
+    ) -> tuple[Vectors, Any, Any]:
         """Return the results for this worker's tasks, with its means as vectors."""
         tasks = self._program.tasks(block, iteration)
-        found = self._program.find(tasks, iteration, carried)
+        found = self._program.find(tasks, seed, iteration, carried)
         shared = found._replace(inner=(), estimator=())
         self._like = tf.nest.map_structure(tf.TensorSpec.from_tensor, shared)
         vectors: dict[str, list[tf.Tensor]] = {}

@@ -15,7 +15,7 @@ from metalearn.checks import require_count
 from metalearn.inner_loop import counted
 from metalearn.nest import matched
 from metalearn.problems.learner import Learner
-from metalearn.problems.second_derivatives import SecondDerivatives, check_second_derivatives
+from metalearn.problems.second_derivatives import SecondDerivatives
 from metalearn.sources import Source, as_source
 from metalearn.training import carrying
 from metalearn.training.agreement import copies, disagreement
@@ -23,13 +23,15 @@ from metalearn.training.blocks import Blocks
 from metalearn.training.calling import Call, Callback, watching
 from metalearn.training.carrying import Carry
 from metalearn.training.combine import Clip
-from metalearn.training.errors import History, NonFiniteError
+from metalearn.training.errors import NonFiniteError
 from metalearn.training.following import Order, give, together
+from metalearn.training.history import History, concatenated
 from metalearn.training.optimizers import Given, Optimizers
 from metalearn.training.program import Outcome, Program
 from metalearn.training.projection import require_projection
 from metalearn.training.sharded import begun, compiled, own
 from metalearn.training.state import State, captured, restored
+from metalearn.training.stored import Cache, Known
 from metalearn.training.workers import Workers
 from metalearn.types import Meta, Task, TaskMapping
 
@@ -66,6 +68,8 @@ class MetaTrainer:
             execution before the first iteration. It takes less than a second for small models.
         workers: the workers that share the tasks of every iteration, see :func:`metalearn.workers.join`; each
             makes an equal trainer, and they train :meth:`together`. None for this process only.
+        cache: traced programs and results of the check of derivatives, which trainers of the same code with
+            the same versions of libraries share, in any process; new ones are added. None for no cache.
 
     Raises:
         ValueError: if the batch size, a limit or a constant learning rate is not positive, the workers
@@ -96,6 +100,7 @@ class MetaTrainer:
         jit_compile: bool | None = None,
         check_derivatives: bool = True,
         workers: Workers | None = None,
+        cache: Cache | None = None,
     ) -> None:
         require_count("meta_batch_size", meta_batch_size)
         require_count("seed", seed, minimum=0)
@@ -119,13 +124,13 @@ class MetaTrainer:
         self.disagreement = None
         posed = learner.posed(meta, counted(one), (seed, 0))
         self._compares = check_derivatives and learner.estimator.second_order and posed.problem.steps > 0
-        self.derivatives = check_second_derivatives(posed) if self._compares else None
+        self._known = Known(cache, posed)
+        self.derivatives = self._known.derivatives() if self._compares else None
         self._program = Program(
             learner,
             self._optimizers,
             phi,
             metrics=list(reported),
-            seed=seed,
             length=self._blocks.length,
             stored=self._blocks.stored,
             clip=clip,
@@ -151,22 +156,23 @@ class MetaTrainer:
         return self._calls.jit_compile
 
     def build(self) -> None:
-        """Trace the program, which the first :meth:`run` does otherwise."""
-        self._calls.build(*self._arguments(Order(1, keep=False)))
+        """Trace the program, or take it from the cache, which the first :meth:`run` does otherwise."""
+        arguments = self._arguments(Order(1, keep=False))
+        self._known.use(self._calls, self._program, arguments, self._optimizers)
+        self._calls.build(*arguments)
 
     def load(self, meta: Meta) -> None:
         """Replace the current meta-parameters, for example with pretrained ones (:func:`metalearn.load`).
 
-        Nothing else changes: neither the iteration and thereby the next tasks, nor the state of the optimizer
-        (moments, schedule), nor carried inner loops. To restart these after the first iteration, make a new
-        trainer.
+        Neither the iteration, and thereby the next tasks, nor the state of the optimizer (moments, schedule),
+        nor carried inner loops change. To restart these, make a new trainer.
 
         Args:
             meta: nested tensors or arrays with the structure of :attr:`meta`.
 
         Raises:
-            ValueError: naming the leaves that are missing, unknown or of another shape or type. Nothing is
-                changed in this case.
+            ValueError: naming the leaves that are missing, unknown or of another shape or type; nothing is
+                changed then.
         """
         phi, statistics = self.learner.parts(matched("meta", meta, self.meta))
         for variable, value in zip(self._optimizers.variables, tf.nest.flatten(phi), strict=True):
@@ -196,12 +202,7 @@ class MetaTrainer:
             callbacks: for example those of :mod:`metalearn.callbacks`.
 
         Returns:
-            For each metric an array with one row for each iteration: ``outer/loss`` (the meta-loss, mean over
-            the tasks), ``inner/loss``, ``outer/loss_before`` and ``inner/loss_before`` (support loss after
-            adaptation, query and support loss before it, in one row of ``loss_interval``),
-            ``meta_gradient/norm`` in total and for each variable, ``learning_rate`` (of the optimizer, or
-            ``learning_rate/<part>``), ``outer/<metric>`` for metrics of the outer loss, and
-            ``residual/<name>`` for residuals of the estimator.
+            The metrics of these iterations, see :data:`metalearn.training.history.History`.
 
         Raises:
             NonFiniteError: if a loss, a gradient or an update is not finite; ``meta`` and ``iteration`` are
@@ -228,12 +229,12 @@ class MetaTrainer:
                     self.last_gradient = outcome.gradient
                 else:
                     culprits = self._program.culprits(outcome, rows[kept], self.iteration)
-                    failed = NonFiniteError(self.iteration, culprits, _concatenate(parts))
+                    failed = NonFiniteError(self.iteration, culprits, concatenated(parts))
                 if kept:
                     wanted = ask(Call(first, parts[-1], seconds))
                 if failed is not None:
                     raise failed
-        return _concatenate(parts)
+        return concatenated(parts)
 
     def next_update(self) -> tuple[Meta, Meta] | None:
         """Return phi after the next iteration and its meta-gradient, without making the update.
@@ -266,13 +267,15 @@ class MetaTrainer:
 
     def _call(self, order: Order) -> Outcome:
         give(self._workers, order, self.state)
-        return Outcome(*self._calls(*self._arguments(order)))
+        arguments = self._arguments(order)
+        self._known.use(self._calls, self._program, arguments, self._optimizers)
+        return Outcome(*self._calls(*arguments))
 
     def _arguments(self, order: Order) -> tuple[Any, ...]:
         block, carried = self._blocks.of(self.iteration // self._blocks.length), self._carried
         if order.alike:
             block, carried = self._blocks.copies(), carried._replace(inner=copies(carried.inner))
-        numbers = [tf.constant(each) for each in (self.iteration, order.iterations, order.keep)]
+        numbers = [tf.constant(each) for each in (self.seed, self.iteration, order.iterations, order.keep)]
         return block, *numbers, carried
 
     def compare(self) -> None:
@@ -283,17 +286,12 @@ class MetaTrainer:
         Raises:
             ValueError: if they differ, with the remedy.
         """
-        if not self._compares:
-            return
-        outcome = self._call(order := Order(1, keep=False, alike=True))
-        block, *_, carried = self._arguments(order)
-        tasks = tf.nest.map_structure(lambda leaf: tf.repeat(leaf[0, :1], self.meta_batch_size, 0), block)
-        carried = carried._replace(estimator=own(carried, self._workers).estimator)
-        estimate = functools.partial(self._program.gradient, iteration=tf.constant(self.iteration))
-        posed = self.learner.posed(self.meta, tasks, (self.seed, 0))
-        self.disagreement = disagreement(outcome.gradient, estimate, posed, tasks, carried)
-        self._compares = False
-
-
-def _concatenate(parts: list[History]) -> History:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        if self._compares:
+            found = self._call(order := Order(1, keep=False, alike=True)).gradient
+            block, *_, carried = arguments = self._arguments(order)
+            tasks = tf.nest.map_structure(lambda leaf: tf.repeat(leaf[0, :1], self.meta_batch_size, 0), block)
+            carried = carried._replace(estimator=own(carried, self._workers).estimator)
+            posed = self.learner.posed(self.meta, tasks, (self.seed, 0))
+            estimate = functools.partial(self._program.gradient, seed=arguments[1], iteration=arguments[2])
+            self.disagreement = disagreement(found, estimate, posed, tasks, carried)
+            self._compares = False

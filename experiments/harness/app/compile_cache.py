@@ -133,9 +133,14 @@ def flagged() -> Iterator[None]:
         os.environ.update({} if before is None else {FLAGS: before})
 
 
+def in_use() -> Cache | None:
+    """Return the cache that TensorFlow was imported with; None if there is none."""
+    return opened() if opened.cache_info().currsize else None
+
+
 def keep() -> None:
     """Store what this process has compiled so far, so that it remains if the process is killed."""
-    cache = opened() if opened.cache_info().currsize else None
+    cache = in_use()
     if cache is not None:
         cache.keep()
 

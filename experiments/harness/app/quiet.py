@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 
 from . import compile_cache
 
@@ -34,7 +37,7 @@ def import_tensorflow() -> None:
     with tempfile.TemporaryFile() as captured:
         os.dup2(captured.fileno(), 2)
         try:
-            with compile_cache.flagged():
+            with compile_cache.flagged(), _uncollected():
                 import tensorflow as tf
         except BaseException:
             captured.seek(0)
@@ -45,3 +48,18 @@ def import_tensorflow() -> None:
             os.close(stderr)
     tf.get_logger().setLevel("ERROR")
     tf.config.experimental.enable_op_determinism()
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep what is made within the context for ever, without looking for garbage in it again and again.
+
+    TensorFlow's import makes half a million objects. Looking for garbage takes a quarter of its time, and
+    would take as long again later.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

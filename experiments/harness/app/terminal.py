@@ -29,15 +29,13 @@ ANSWERED = {
 
 
 def brief(config: dict[str, Any], trainer: ml.MetaTrainer, place: str) -> None:
-    """Print the configuration of a run in brief, and its folder."""
-
+    """Print the configuration of a run in brief, with the program that has been built, and its folder."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     learner = ("problem",) if config.get("problem") else ("model", "rule", "estimator", "learner")
     for section in ("task", *learner, "optimizer", "training"):
         table.add_row(cell(section, "bold"), cell(_described(config[section])))
     number = os.environ.get("TF_NUM_INTRAOP_THREADS", "0")
     threads = {"0": "threads on all cores", "1": "one thread an operation"}.get(number, f"{number} threads")
-    trainer.build()
     compiler = "XLA" if trainer.jit_compile else "TensorFlow's graphs"
     table.add_row("[bold]program", f"tasks {trainer.mapping}, compiled with {compiler}, {threads}")
     table.add_row("[bold]seed", str(config["seed"]))

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Figure
 
-from metalearn.training.errors import History
+from metalearn.training.history import History
 
 from ..runs.files import write_bytes
 from .axes import (

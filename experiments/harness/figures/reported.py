@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from metalearn.evaluation import Evaluation
-from metalearn.training.errors import History
+from metalearn.training.history import History
 
 from .axes import BLUE, tidy, window_in_use, window_means
 

@@ -29,13 +29,7 @@ def describe(config: Any) -> Description:
     """Return all properties of the environment that results may depend on, as plain data."""
     return {
         "code": code.describe(config),
-        "packages": dict(
-            sorted(
-                (found.name.lower(), found.version)
-                for found in importlib.metadata.distributions()
-                if found.name
-            )
-        ),
+        "packages": _packages(),
         "python": platform.python_version(),
         "processor": {
             "model": processor.described("model name"),
@@ -53,6 +47,13 @@ def describe(config: Any) -> Description:
         },
         "system": platform.platform(),
     }
+
+
+def _packages() -> dict[str, str]:
+    """Return name and version of each installed package."""
+    # Not found.name and found.version, each of which reads the file again.
+    heads = (found.metadata for found in importlib.metadata.distributions())
+    return dict(sorted((head["Name"].lower(), head["Version"]) for head in heads if head["Name"]))
 
 
 def differences(then: Description, now: Description) -> list[str]:

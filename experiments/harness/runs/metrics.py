@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from metalearn.callbacks.csv import header, lines
-from metalearn.training.errors import History
+from metalearn.training.history import History
 
 from ..errors import UsageError
 from .checkpoints import State

@@ -11,7 +11,7 @@ import numpy as np
 
 import metalearn as ml
 from metalearn.callbacks import Call
-from metalearn.training.errors import History
+from metalearn.training.history import History
 
 from ..app.terminal import bar
 from ..config import schema

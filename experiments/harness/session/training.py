@@ -96,6 +96,7 @@ def _go_on(session: Session, report: Report | None) -> int:
     else:
         require_own(run, config, manifest)
         resume(session, manifest)
+    trainer.build()
     brief(config, trainer, str(run.path))
     session = dataclasses.replace(session, tracker=build_tracker(config, run, trainer.iteration))
     try:

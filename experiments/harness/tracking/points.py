@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from metalearn.checks import require_count
-from metalearn.training.errors import History
+from metalearn.training.history import History
 from metalearn.types import Meta
 
 from .charts import in_groups, of_gradient

@@ -13,7 +13,7 @@ import tensorflow as tf
 import yaml
 
 from metalearn.evaluation.evaluation import Evaluation
-from metalearn.training.errors import History
+from metalearn.training.history import History
 from metalearn.types import Meta
 
 from ..runs.files import TEMPORARY

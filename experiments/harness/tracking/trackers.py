@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from metalearn.evaluation.evaluation import Evaluation
-from metalearn.training.errors import History
+from metalearn.training.history import History
 from metalearn.types import Meta
 
 from ..console import say

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from metalearn.evaluation.evaluation import Evaluation
-from metalearn.training.errors import History
+from metalearn.training.history import History
 from metalearn.types import Meta
 
 from .charts import STEP, after_steps, array_histogram, define, of_learned

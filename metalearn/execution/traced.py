@@ -1,0 +1,104 @@
+"""Traced programs as bytes, which another process uses instead of tracing the same function again.
+
+The bytes are a line of JSON, and a ``GraphDef`` with the functions that the program consists of. It can be
+stored if all tensors that it captures are variables that the other process has, too, because the values of
+captured tensors are not a part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow.python.eager import context
+
+from metalearn.types import Structure
+
+Variables = Mapping[str, keras.Variable]
+
+
+def exported(program: Any, variables: Variables, facts: Mapping[str, Any]) -> bytes | None:
+    """Return a traced program as bytes, or None if it captures other tensors than ``variables``.
+
+    Args:
+        program: a concrete function of TensorFlow.
+        variables: the variables that it may read and update, by name.
+        facts: plain data that is stored with the program, see :func:`facts_of`.
+    """
+    names = {id(variable.value.handle): name for name, variable in variables.items()}
+    captured = [names.get(id(tensor)) for tensor in program.captured_inputs]
+    if None in captured:
+        return None
+    library = program.graph.as_graph_def().library
+    library.function.append(program.inference_fn.definition)
+    definition = tf.compat.v1.GraphDef(versions=program.graph.graph_def_versions, library=library)
+    # By content, because every process numbers its functions from the same start, and because XLA's cache
+    # knows a program by its name, too.
+    content = hashlib.sha256(definition.SerializeToString(deterministic=True)).hexdigest()
+    _rename(definition, [f"traced_{content[:16]}_{place}" for place, _ in enumerate(library.function)])
+    head = {
+        "facts": facts,
+        "name": definition.library.function[-1].signature.name,
+        "captured": captured,
+        "results": len(program.outputs),
+    }
+    return json.dumps(head).encode() + b"\n" + definition.SerializeToString(deterministic=True)
+
+
+def facts_of(content: bytes) -> dict[str, Any]:
+    """Return the plain data that is stored with a program."""
+    facts: dict[str, Any] = json.loads(content.partition(b"\n")[0])["facts"]
+    return facts
+
+
+def imported(
+    content: bytes, like: Callable[..., Structure], variables: Variables
+) -> Callable[..., Structure]:
+    """Return a stored program as a function for eager execution.
+
+    Args:
+        content: the result of :func:`exported`.
+        like: returns any structure that equals that of the results, given the arguments.
+        variables: the variables of this process.
+    """
+    line, _, definition = content.partition(b"\n")
+    head = json.loads(line)
+    with tf.init_scope():  # where importing a graph defines its functions for eager execution
+        tf.graph_util.import_graph_def(tf.compat.v1.GraphDef.FromString(definition), name="")
+    captured = [variables[name].value.handle for name in head["captured"]]
+
+    def call(*arguments: Structure) -> Structure:
+        inputs = [*tf.nest.flatten(arguments), *captured]
+        outputs = context.context().call_function(head["name"].encode(), inputs, head["results"])
+        return tf.nest.pack_sequence_as(like(*arguments), outputs)
+
+    return call
+
+
+def without_counters(definition: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
+    """Return a graph without the numbers in it that depend on what else the process has traced."""
+    _rename(definition, [f"function_{place}" for place, _ in enumerate(definition.library.function)])
+    for node in _nodes(definition):
+        node.attr.pop("_gradient_op_type", None)
+    return definition
+
+
+def _rename(definition: tf.compat.v1.GraphDef, names: Iterable[str]) -> None:
+    """Give the functions of a graph other names, in order."""
+    functions = definition.library.function
+    new = dict(zip((function.signature.name for function in functions), names, strict=True))
+    for function in functions:
+        function.signature.name = new[function.signature.name]
+    for value in (value for node in _nodes(definition) for value in node.attr.values()):
+        for called in (value.func, *value.list.func):
+            if called.name in new:
+                called.name = new[called.name]
+
+
+def _nodes(definition: tf.compat.v1.GraphDef) -> list[Any]:
+    within = (node for function in definition.library.function for node in function.node_def)
+    return [*definition.node, *within]

@@ -1,0 +1,96 @@
+"""What trainers of several processes share instead of computing it again: traced programs and checks.
+
+Both depend on code and on versions of libraries, which are not considered here, and on the operations that a
+task's functions consist of, which are traced for this purpose. Their constants are a part of them, so a value
+that a function has read from a file makes a difference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Protocol
+
+import keras
+import tensorflow as tf
+
+from metalearn.execution.compiled import Compiled
+from metalearn.problems.learner import Posed, operations
+from metalearn.problems.second_derivatives import SecondDerivatives, check_second_derivatives
+from metalearn.training.optimizers import Optimizers
+from metalearn.training.program import Program
+from metalearn.training.sharded import Sharded
+
+
+class Cache(Protocol):
+    """Stored results by digests of what they depend on, for example a dict."""
+
+    def get(self, key: str, /) -> bytes | None: ...
+
+    def __setitem__(self, key: str, content: bytes, /) -> None: ...
+
+
+class Known:
+    """The stored results of one trainer.
+
+    Args:
+        cache: the results of all trainers of the same code, or None if nothing is stored.
+        posed: the learner's problem for one task.
+    """
+
+    def __init__(self, cache: Cache | None, posed: Posed) -> None:
+        self._cache, self._posed = cache, posed
+        self._operations = b"" if cache is None else operations(posed)
+        self._used = False
+
+    def derivatives(self) -> SecondDerivatives:
+        """Return the result of the check of derivatives at the present phi and task.
+
+        Raises:
+            ValueError: see :func:`metalearn.problems.check_second_derivatives`.
+        """
+        if self._cache is None:
+            return check_second_derivatives(self._posed)
+        leaves = tf.nest.flatten((self._posed.phi, self._posed.tasks))
+        key = self._key("derivatives", *(leaf.numpy().tobytes() for leaf in leaves))
+        known = self._cache.get(key)
+        if known is not None:
+            return SecondDerivatives(*json.loads(known))
+        found = check_second_derivatives(self._posed)
+        if found.certain:  # otherwise every process says so
+            self._cache[key] = json.dumps(found).encode()
+        return found
+
+    def use(
+        self,
+        calls: Compiled | Sharded,
+        program: Program,
+        arguments: tuple[Any, ...],
+        optimizers: Optimizers,
+    ) -> None:
+        """Use the stored program for one that is to be traced, or trace and store it, at the first call.
+
+        Nothing is done if it cannot be stored: with workers or a projection, or if it captures other tensors
+        than phi and the variables of the optimizers.
+        """
+        if self._used or self._cache is None or isinstance(calls, Sharded) or program.projection is not None:
+            return
+        self._used = True
+        tensors = [(leaf.shape, leaf.dtype) for leaf in tf.nest.flatten(arguments)]
+        updated = [(name, each.shape, each.dtype) for name, each in optimizers.named().items()]
+        devices = [device.device_type for device in tf.config.list_logical_devices()]
+        settings = program.settings(), self._posed.problem.steps, tensors, updated, devices
+        key = self._key("program", repr(settings).encode())
+        content = self._cache.get(key)
+        if content is None:
+            content = calls.exported(arguments, optimizers.named())
+            if content is None:
+                return
+            self._cache[key] = content
+        # Also if it was traced here, because XLA's cache knows it by the name that it has in other processes.
+        calls.use(content, program.like, optimizers.named())
+
+    def _key(self, kind: str, *parts: bytes) -> str:
+        versions = repr((tf.__version__, keras.__version__, keras.config.epsilon())).encode()
+        digests = (hashlib.sha256(part).digest() for part in (versions, self._operations, *parts))
+        return f"{kind}-{hashlib.sha256(b''.join(digests)).hexdigest()}"
