@@ -10,6 +10,7 @@ ORDER = (
     "harness.console",
     "harness.invocation",
     "harness.runs",
+    "harness.cache",
     "data",
     "harness.tracking",
     "harness.config",

@@ -80,11 +80,38 @@ def imported(
 
 
 def without_counters(definition: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
-    """Return a graph without the numbers in it that depend on what else the process has traced."""
+    """Return a graph without the numbers in it that depend on what else the process has traced.
+
+    These are in the names of functions, of nodes (from Keras' names of layers), and of custom derivatives.
+    """
     _rename(definition, [f"function_{place}" for place, _ in enumerate(definition.library.function)])
     for node in _nodes(definition):
         node.attr.pop("_gradient_op_type", None)
+        node.attr.pop("_class", None)  # names of nodes
+    _number(definition.node)
+    for function in definition.library.function:
+        returned = {**function.ret, **function.control_ret}
+        new = _number(function.node_def)
+        for name, place in returned.items():
+            holder = function.ret if name in function.ret else function.control_ret
+            holder[name] = _renamed(place, new)
     return definition
+
+
+def _number(nodes: Iterable[Any]) -> dict[str, str]:
+    """Give nodes their place as name; return the new names by the old ones."""
+    new = {node.name: f"node_{place}" for place, node in enumerate(nodes)}
+    for node in nodes:
+        node.name = new[node.name]
+        node.input[:] = [_renamed(name, new) for name in node.input]
+    return new
+
+
+def _renamed(place: str, new: Mapping[str, str]) -> str:
+    """Return ``name``, ``name:output:number`` or ``^name`` with the new name of the node."""
+    control = place[: place.startswith("^")]
+    name, colon, output = place[len(control) :].partition(":")
+    return f"{control}{new.get(name, name)}{colon}{output}"
 
 
 def _rename(definition: tf.compat.v1.GraphDef, names: Iterable[str]) -> None:

@@ -205,7 +205,7 @@ def require_traceable(posed: Posed, estimator: Estimator) -> list[str]:
     """
     one = tf.nest.map_structure(lambda leaf: leaf[0], counted(posed.tasks))
     estimator.require(posed.problem, posed.phi, one)
-    _, metrics = _of_one_task(posed, _given)
+    _, metrics = _of_one_task(posed, _given, min(posed.problem.steps, 1))
     for name in RESERVED:
         if name in metrics:
             raise ValueError(
@@ -216,13 +216,18 @@ def require_traceable(posed: Posed, estimator: Estimator) -> list[str]:
 
 
 def operations(posed: Posed) -> bytes:
-    """Return the operations of the start, one inner step and the outer loss of one task, with constants."""
-    graph, _ = _of_one_task(posed, lambda leaf: tf.compat.v1.placeholder(leaf.dtype, leaf.shape))
+    """Return the operations of the start, the inner steps and the outer loss of one task, with constants.
+
+    These are all steps that programs compute one by one, or a step with any number, as in their loops.
+    """
+    graph, _ = _of_one_task(posed, _placeholder, posed.problem.steps)
     return without_counters(graph.as_graph_def()).SerializeToString(deterministic=True)
 
 
-def _of_one_task(posed: Posed, given: Callable[[tf.Tensor], tf.Tensor]) -> tuple[tf.Graph, Losses]:
-    """Return the graph of the first task, in which ``given`` stands for each leaf, and its metrics."""
+def _of_one_task(
+    posed: Posed, given: Callable[[tf.Tensor], tf.Tensor], steps: int
+) -> tuple[tf.Graph, Losses]:
+    """Return the graph of the first task, with ``given(leaf)`` in place of each leaf, and the metrics."""
     problem, phi, tasks = posed
     one = tf.nest.map_structure(lambda leaf: leaf[0], counted(tasks))
     # A FuncGraph, not a concrete function, which TensorFlow would optimise and keep for later calls.
@@ -230,13 +235,18 @@ def _of_one_task(posed: Posed, given: Callable[[tf.Tensor], tf.Tensor]) -> tuple
     with graph.as_default():
         phi, task = tf.nest.map_structure(given, (phi, one))
         inner = inner_start(problem, phi, task)
-        if problem.steps:
-            inner = inner_step(problem, inner, phi, task, 0)
+        numbers = range(steps) if steps <= FUSED_STEPS else [tf.compat.v1.placeholder(tf.int32, [])]
+        for step in numbers:
+            inner = inner_step(problem, inner, phi, task, step)
         _, metrics = outer_loss(problem, inner.parameters, phi, task, inner.model)
     return graph, metrics
+
+
+def _placeholder(leaf: tf.Tensor) -> tf.Tensor:
+    return tf.compat.v1.placeholder(leaf.dtype, leaf.shape)
 
 
 def _given(leaf: tf.Tensor) -> tf.Tensor:
     """Return a placeholder for a leaf, or its value if it may contain classes, whose range losses check."""
     value = tf.get_static_value(leaf) if leaf.dtype.is_integer and leaf.shape.rank in (1, 2) else None
-    return tf.compat.v1.placeholder(leaf.dtype, leaf.shape) if value is None else tf.constant(value)
+    return _placeholder(leaf) if value is None else tf.constant(value)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from metalearn.nn.names import named_variables
 from metalearn.problems.learner import Learner, estimate, losses
 from metalearn.training.carrying import Carried, Carry, continued
 from metalearn.training.combine import Clip, combined
@@ -221,6 +222,12 @@ class Program:
         """Restore the previous values of all variables unless ``kept``."""
         for variable, old in zip(self._stateful(), before, strict=True):
             variable.assign(tf.where(kept, variable.value, old))
+
+    def variables(self) -> dict[str, keras.Variable]:
+        """Return all variables that an iteration may read or update, by names that every process has."""
+        model = getattr(getattr(self._learner, "learner", self._learner), "model", None)
+        read = named_variables(model) if isinstance(model, keras.Model) else []
+        return {**self._optimizers.named(), **{f"model/{named.key}": named.variable for named in read}}
 
     def _stateful(self) -> list[keras.Variable]:
         return [*self._optimizers.variables, *(variable for _, variable in self._optimizers.state())]

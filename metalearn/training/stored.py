@@ -17,9 +17,11 @@ import tensorflow as tf
 from metalearn.execution.compiled import Compiled
 from metalearn.problems.learner import Posed, operations
 from metalearn.problems.second_derivatives import SecondDerivatives, check_second_derivatives
-from metalearn.training.optimizers import Optimizers
 from metalearn.training.program import Program
 from metalearn.training.sharded import Sharded
+
+ADDRESS = " at 0x"
+"""A part of the description of an object that does not describe its settings."""
 
 
 class Cache(Protocol):
@@ -52,7 +54,7 @@ class Known:
         if self._cache is None:
             return check_second_derivatives(self._posed)
         leaves = tf.nest.flatten((self._posed.phi, self._posed.tasks))
-        key = self._key("derivatives", *(leaf.numpy().tobytes() for leaf in leaves))
+        key = self._key("derivatives", *(tf.io.serialize_tensor(leaf).numpy() for leaf in leaves))
         known = self._cache.get(key)
         if known is not None:
             return SecondDerivatives(*json.loads(known))
@@ -61,36 +63,35 @@ class Known:
             self._cache[key] = json.dumps(found).encode()
         return found
 
-    def use(
-        self,
-        calls: Compiled | Sharded,
-        program: Program,
-        arguments: tuple[Any, ...],
-        optimizers: Optimizers,
-    ) -> None:
+    def use(self, calls: Compiled | Sharded, program: Program, arguments: tuple[Any, ...]) -> None:
         """Use the stored program for one that is to be traced, or trace and store it, at the first call.
 
-        Nothing is done if it cannot be stored: with workers or a projection, or if it captures other tensors
-        than phi and the variables of the optimizers.
+        Nothing is done if it cannot be stored: with workers or a projection, if it captures other tensors
+        than the variables of the optimizers and the model, or if its estimator's description has no settings.
         """
-        if self._used or self._cache is None or isinstance(calls, Sharded) or program.projection is not None:
+        if self._used or self._cache is None or isinstance(calls, Sharded):
             return
         self._used = True
+        variables = program.variables()
         tensors = [(leaf.shape, leaf.dtype) for leaf in tf.nest.flatten(arguments)]
-        updated = [(name, each.shape, each.dtype) for name, each in optimizers.named().items()]
-        devices = [device.device_type for device in tf.config.list_logical_devices()]
-        settings = program.settings(), self._posed.problem.steps, tensors, updated, devices
-        key = self._key("program", repr(settings).encode())
+        updated = [(name, each.shape, each.dtype) for name, each in variables.items()]
+        way = calls.mapping, calls.jit_compile, self._posed.problem.steps
+        settings = repr((program.settings(), way, tensors, updated))
+        if program.projection is not None or ADDRESS in settings or tf.config.functions_run_eagerly():
+            return
+        key = self._key("program", settings.encode())
         content = self._cache.get(key)
         if content is None:
-            content = calls.exported(arguments, optimizers.named())
+            content = calls.exported(arguments, variables)
             if content is None:
                 return
             self._cache[key] = content
         # Also if it was traced here, because XLA's cache knows it by the name that it has in other processes.
-        calls.use(content, program.like, optimizers.named())
+        calls.use(content, program.like, variables)
 
     def _key(self, kind: str, *parts: bytes) -> str:
-        versions = repr((tf.__version__, keras.__version__, keras.config.epsilon())).encode()
-        digests = (hashlib.sha256(part).digest() for part in (versions, self._operations, *parts))
+        devices = [device.device_type for device in tf.config.list_logical_devices()]
+        config = keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format()
+        around = repr((tf.__version__, keras.__version__, devices, config)).encode()
+        digests = (hashlib.sha256(part).digest() for part in (around, self._operations, *parts))
         return f"{kind}-{hashlib.sha256(b''.join(digests)).hexdigest()}"

@@ -158,7 +158,7 @@ class MetaTrainer:
     def build(self) -> None:
         """Trace the program, or take it from the cache, which the first :meth:`run` does otherwise."""
         arguments = self._arguments(Order(1, keep=False))
-        self._known.use(self._calls, self._program, arguments, self._optimizers)
+        self._known.use(self._calls, self._program, arguments)
         self._calls.build(*arguments)
 
     def load(self, meta: Meta) -> None:
@@ -268,7 +268,7 @@ class MetaTrainer:
     def _call(self, order: Order) -> Outcome:
         give(self._workers, order, self.state)
         arguments = self._arguments(order)
-        self._known.use(self._calls, self._program, arguments, self._optimizers)
+        self._known.use(self._calls, self._program, arguments)
         return Outcome(*self._calls(*arguments))
 
     def _arguments(self, order: Order) -> tuple[Any, ...]:

@@ -13,9 +13,9 @@ from hydra.core.object_type import ObjectType
 from omegaconf import DictConfig, OmegaConf
 
 from .. import invocation
+from ..cache import compiled
 from ..config import kinds, schema
 from ..config.settings import TAKEN
-from . import compile_cache
 
 WIDTH, COLUMN = 80, 32
 
@@ -48,7 +48,7 @@ def page(_root_: DictConfig) -> str:
     lines = [str(texts.header), "", usage, *chosen]
     lines += ["", "Settings and their default values:", *_settings(command, _root_)]
     lines += ["", "Examples:", *_examples(program, str(texts.footer))]
-    lines += ["", "In the environment:", *(f"  {line}" for line in compile_cache.HELP)]
+    lines += ["", "In the environment:", *(f"  {line}" for line in compiled.HELP)]
     lines += ["", "Hydra's own options, such as --multirun and --config-dir: --hydra-help"]
     return "\n".join(lines).replace("$", "$$")
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-from . import compile_cache
+from ..cache import compiled
 
 VARIABLES = {"TF_NUM_INTRAOP_THREADS": "1", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 """Settings of a process, unless its environment has other values.
@@ -37,7 +37,7 @@ def import_tensorflow() -> None:
     with tempfile.TemporaryFile() as captured:
         os.dup2(captured.fileno(), 2)
         try:
-            with compile_cache.flagged(), _uncollected():
+            with compiled.flagged(), _uncollected():
                 import tensorflow as tf
         except BaseException:
             captured.seek(0)

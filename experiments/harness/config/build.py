@@ -13,7 +13,7 @@ import keras
 import metalearn as ml
 from metalearn.callbacks import Callback
 
-from ..app import programs
+from ..cache import traced
 from ..errors import UsageError, nearest
 from ..runs.identity import Config
 from ..runs.rundir import RunDirectory
@@ -153,7 +153,7 @@ def build_trainer(config: Config, workers: ml.workers.Workers | None = None) -> 
         "seed": config["seed"],
         "workers": workers or ml.workers.Workers(count=count),
         "check_derivatives": config.get("run", {}).get("check_derivatives", True),
-        "cache": programs.stored(config),
+        "cache": traced.stored(config),
     }
     return _call(ml.MetaTrainer, {**parts, **settings}, "training")
 

@@ -12,9 +12,9 @@ import tensorflow as tf
 import metalearn as ml
 from metalearn.callbacks import Call, Callback, CallbackError, each, progress
 
-from ..app import compile_cache
 from ..app.interrupts import interruptible
 from ..app.terminal import bar, brief
+from ..cache import compiled
 from ..config.build import build_callbacks, build_tracker
 from ..config.preparation import prepare
 from ..console import say, say_error
@@ -129,7 +129,7 @@ def _work(session: Session, report: Report | None, started: float) -> int:
     """Train and evaluate; return the exit code."""
     trainer, first = session.trainer, session.trainer.iteration
     _compare(session)
-    compile_cache.keep()
+    compiled.keep()
     validation = Validation(session, report)
     seconds = _train(session, validation)
     if validation.pruned:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments.harness.app import compile_cache
+from experiments.harness.cache import compiled
 from experiments.harness.errors import UsageError
 
-ROOT = Path(compile_cache.__file__).resolve().parents[3]
+ROOT = Path(compiled.__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -19,9 +19,9 @@ def opened(tmp_path, monkeypatch):
     """Return a function that opens the cache as a new process does."""
     monkeypatch.setenv("METALEARN_COMPILE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("TF_XLA_FLAGS", raising=False)
-    monkeypatch.setattr(compile_cache, "_digest", lambda: "digest")
-    monkeypatch.setattr(compile_cache.atexit, "register", lambda function: None)
-    return compile_cache.opened.__wrapped__
+    monkeypatch.setattr(compiled, "_digest", lambda: "digest")
+    monkeypatch.setattr(compiled.atexit, "register", lambda function: None)
+    return compiled.opened.__wrapped__
 
 
 def stored(cache):
@@ -60,7 +60,7 @@ def test_what_is_damaged_is_removed_before_it_is_used(opened, damaged):
 
 def test_what_a_killed_process_left_is_removed(opened, monkeypatch):
     left, running = opened(), opened()
-    monkeypatch.setattr(compile_cache, "YOUNG", -1)
+    monkeypatch.setattr(compiled, "YOUNG", -1)
     for descriptor in Path("/proc/self/fd").iterdir():
         if descriptor.exists() and descriptor.resolve() == left.own:
             os.close(int(descriptor.name))
@@ -75,16 +75,16 @@ def test_the_oldest_programs_go_first(opened, monkeypatch):
         (first.own / f"{age}.pb").write_bytes(bytes([age]) * 10)
         os.utime(first.own / f"{age}.pb", (1000 - age, 1000 - age))
     first.close()
-    monkeypatch.setattr(compile_cache, "LARGEST", 25)
+    monkeypatch.setattr(compiled, "LARGEST", 25)
     assert stored(opened()) == {program(bytes([age]) * 10, f"{age}") for age in (0, 1)}
 
 
 def test_only_what_changes_a_program_has_a_folder_of_its_own(monkeypatch):
-    digest = compile_cache._digest()
+    digest = compiled._digest()
     monkeypatch.setenv("METALEARN_COMMAND", "another")
-    assert compile_cache._digest() == digest
+    assert compiled._digest() == digest
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
-    assert compile_cache._digest() != digest
+    assert compiled._digest() != digest
 
 
 def test_where_there_is_none(opened, monkeypatch, tmp_path):
@@ -92,7 +92,7 @@ def test_where_there_is_none(opened, monkeypatch, tmp_path):
 
     An error is raised only if the folder was requested.
     """
-    monkeypatch.setenv("TF_XLA_FLAGS", f"{compile_cache.FLAG}=/theirs")
+    monkeypatch.setenv("TF_XLA_FLAGS", f"{compiled.FLAG}=/theirs")
     assert opened() is None
     monkeypatch.delenv("TF_XLA_FLAGS")
     monkeypatch.setenv("METALEARN_COMPILE_CACHE", "off")
@@ -111,12 +111,12 @@ def test_where_there_is_none(opened, monkeypatch, tmp_path):
 
 def test_the_environment_stays_as_it_was(opened, monkeypatch):
     """The environment variable is restored, because runs record it and processes inherit it."""
-    monkeypatch.setattr(compile_cache, "opened", opened)
+    monkeypatch.setattr(compiled, "opened", opened)
     for before in (None, "--tf_xla_clustering_debug"):
         if before is not None:
             monkeypatch.setenv("TF_XLA_FLAGS", before)
-        with compile_cache.flagged():
-            assert f'{compile_cache.FLAG}="' in os.environ["TF_XLA_FLAGS"]
+        with compiled.flagged():
+            assert f'{compiled.FLAG}="' in os.environ["TF_XLA_FLAGS"]
             assert (before or "") in os.environ["TF_XLA_FLAGS"]
         assert os.environ.get("TF_XLA_FLAGS") == before
 

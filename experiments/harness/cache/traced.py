@@ -12,7 +12,7 @@ from typing import Any
 
 from ..runs import code, identity
 from ..runs.files import write_bytes
-from . import compile_cache
+from . import compiled
 
 SUFFIX = ".pb"
 """The end of file names, as for the programs of XLA."""
@@ -26,7 +26,7 @@ class Stored:
         config: the resolved configuration. The code of the user's packages counts, too.
     """
 
-    def __init__(self, cache: compile_cache.Cache, config: dict[str, Any]) -> None:
+    def __init__(self, cache: compiled.Cache, config: dict[str, Any]) -> None:
         given = identity.training({**config, "seed": 0}), sorted(code.sources(config)["files"].items())
         self._folder = cache.own
         self._begin = f"traced-{hashlib.sha256(repr(given).encode()).hexdigest()[:16]}-"
@@ -48,5 +48,5 @@ class Stored:
 
 def stored(config: dict[str, Any]) -> Stored | None:
     """Return the results that are stored for a configuration; None if this process has no cache."""
-    cache = compile_cache.in_use()
+    cache = compiled.in_use()
     return None if cache is None else Stored(cache, config)
