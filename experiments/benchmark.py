@@ -5,11 +5,14 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from .harness.app.application import run_application
+from .harness.app.quiet import import_tensorflow
 
 
 def main(config: DictConfig) -> int:
     """Measure as configured; return 1 if a program of this package failed."""
     from .harness.config.schema import resolve
+
+    import_tensorflow()
     from .tools.benchmark import report
 
     return report.benchmark(resolve(config, "benchmark"))

@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 
 from ..cache import compiled
@@ -18,6 +19,14 @@ With more threads, programs of small matrix products are slower by a sixth, and 
 results have the same bits. Jobs of a sweep, and the process that has built them, may share a GPU, so none
 reserves all of its memory.
 """
+
+_imported: list[float] = []
+"""The time at which TensorFlow's import ended, until it is asked for."""
+
+
+def start_seconds() -> dict[str, float]:
+    """Return the seconds since TensorFlow's import as ``start``, for the first job of a process."""
+    return {"start": round(time.perf_counter() - _imported.pop(), 2)} if _imported else {}
 
 
 def import_tensorflow() -> None:
@@ -46,6 +55,7 @@ def import_tensorflow() -> None:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+    _imported.append(time.perf_counter())
     tf.get_logger().setLevel("ERROR")
     tf.config.experimental.enable_op_determinism()
 

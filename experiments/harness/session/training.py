@@ -13,6 +13,7 @@ import metalearn as ml
 from metalearn.callbacks import Call, Callback, CallbackError, each, progress
 
 from ..app.interrupts import interruptible
+from ..app.quiet import start_seconds
 from ..app.terminal import bar, brief
 from ..cache import compiled
 from ..config.build import build_callbacks, build_tracker
@@ -67,6 +68,7 @@ def _train_shared(config: Config, report: Report | None) -> int:
         return workers.start(config, {"config": config})
     crew = workers.joined(config)
     trainer = prepare(config, crew)  # before anything is written: what cannot be built leaves no trace
+    trainer.build()  # before workers wait for each other
     if crew is not None and crew.index:
         return workers.follow(config, trainer, crew)
     callbacks = build_callbacks(config)
@@ -96,7 +98,6 @@ def _go_on(session: Session, report: Report | None) -> int:
     else:
         require_own(run, config, manifest)
         resume(session, manifest)
-    trainer.build()
     brief(config, trainer, str(run.path))
     session = dataclasses.replace(session, tracker=build_tracker(config, run, trainer.iteration))
     try:
@@ -182,6 +183,7 @@ def _train(session: Session, validation: Validation) -> float:
     trainer, total = session.trainer, session.config["training"]["iterations"]
     started = saved = time.perf_counter()
     diagnoses, speeds = Diagnoses(session), list[float]()
+    start = start_seconds()
 
     def record(call: Call) -> None:
         session.record(call)
@@ -220,7 +222,7 @@ def _train(session: Session, validation: Validation) -> float:
     spent: Config = {"diagnosis_seconds": round(diagnoses.seconds, 2)} if diagnoses.seconds else {}
     if speeds:  # otherwise it was trained before, in another time
         speed = round(float(np.median(speeds[1:] or speeds)), 4)
-        spent |= {"seconds": {"training": round(seconds, 2)}, "milliseconds_per_iteration": speed}
+        spent |= {"seconds": {**start, "training": round(seconds, 2)}, "milliseconds_per_iteration": speed}
     session.note(**spent)
     return seconds
 

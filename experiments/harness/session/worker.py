@@ -24,6 +24,8 @@ def main() -> int:
     threading.Thread(target=_end_with_the_command, daemon=True).start()
     console.accept_any_text()
     console.console.quiet = order["quiet"]
+    if order["cores"]:
+        os.sched_setaffinity(0, order["cores"])  # before TensorFlow makes as many threads
     import_tensorflow()
     from .reproduction import reproduce
     from .training import train

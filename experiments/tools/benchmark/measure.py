@@ -8,11 +8,14 @@ import selectors
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
 from ...harness.app.quiet import VARIABLES
+from ...harness.cache.compiled import VARIABLE
 from . import devices
 
 WORKER = f"{__package__}.worker"
@@ -64,14 +67,14 @@ def side_by_side(
         limit_seconds: the time limit of a first call, with imports and compilation.
         device: the device that they run on, see :mod:`.devices`.
     """
-    running = {name: _Worker(name, steps, size, device) for name in programs}
+    running = {name: Worker(name, steps, size, device) for name in programs}
     firsts: dict[str, dict[str, float]] = {}
     failures: dict[str, str] = {}
     try:
         for name, worker in running.items():  # one compiles at a time
             try:
                 firsts[name] = worker.call(limit_seconds)
-            except _WorkerError as failed:
+            except ProgramError as failed:
                 failures[name] = str(failed)
         rows: dict[str, list[dict[str, float]]] = {name: [] for name in firsts}
         for _ in range(rounds):
@@ -104,15 +107,30 @@ def _measurement(
     )
 
 
-class _WorkerError(Exception):
-    """A worker without a result, and the reason."""
+class ProgramError(Exception):
+    """A program without a result, and the reason."""
 
 
-class _Worker:
-    def __init__(self, name: str, steps: int, size: int | str, device: str) -> None:
+class Worker:
+    """A program in a process of its own.
+
+    Args:
+        name, steps, size, device: see :func:`side_by_side`.
+        variables: environment variables that it has in addition.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        steps: int,
+        size: int | str,
+        device: str,
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", WORKER, name, str(steps), str(size), device],
-            env={**VARIABLES, **os.environ, **devices.environment(device)},  # threads are TensorFlow's alone
+            # Threads are TensorFlow's alone.
+            env={**VARIABLES, **os.environ, VARIABLE: "off", **devices.environment(device), **variables},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -133,11 +151,11 @@ class _Worker:
         with selectors.DefaultSelector() as ready:
             ready.register(stdout, selectors.EVENT_READ)
             if not ready.select(limit_seconds):
-                raise _WorkerError(f"no result within {limit_seconds:.0f} s")
+                raise ProgramError(f"no result within {limit_seconds:.0f} s")
         line = stdout.readline()
         if not line:
             lines = stderr.read().strip().splitlines()
-            raise _WorkerError(lines[-1] if lines else f"ended with code {self._process.wait()}")
+            raise ProgramError(lines[-1] if lines else f"ended with code {self._process.wait()}")
         return json.loads(line)
 
     def stop(self) -> None:

@@ -6,6 +6,7 @@ import keras
 
 import metalearn as ml
 
+from ...harness.cache import traced
 from .workload import AMPLITUDE, INNER_RATE, INPUTS, OUTER_RATE, PHASE, Program, Size
 
 LOSS_INTERVAL = 10
@@ -18,6 +19,9 @@ def build(steps: int, size: int | Size) -> Program:
     model = ml.models.mlp(hidden=(size.width,) * size.depth)
     learner = ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(INNER_RATE), steps=steps)
     tasks = ml.tasks.Sinusoid(size.examples, size.examples, AMPLITUDE, PHASE, INPUTS)
+    cache = traced.stored({"steps": steps, **size._asdict()})  # None unless a start is measured
     adam = keras.optimizers.Adam(OUTER_RATE)
-    trainer = ml.MetaTrainer(learner, tasks, adam, meta_batch_size=size.tasks, loss_interval=LOSS_INTERVAL)
+    trainer = ml.MetaTrainer(
+        learner, tasks, adam, meta_batch_size=size.tasks, loss_interval=LOSS_INTERVAL, cache=cache
+    )
     return Program(lambda: float(trainer.run(size.iterations)["outer/loss"][-1]), size.iterations)

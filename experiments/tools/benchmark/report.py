@@ -1,25 +1,25 @@
-"""The whole benchmark: measurements, tables, CSV and a figure."""
+"""The whole benchmark: measurements, tables, CSV, and a figure for each question."""
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import itertools
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from rich.table import Table
 
 from ...harness.console import console, say
-from ...harness.figures import drawing as figures
+from ...harness.figures import drawing
 from ...harness.invocation import installation
 from ...harness.runs.files import make_plain_folder, write_bytes
-from . import devices
-from .measure import Measurement, side_by_side
+from . import commands, devices, figures
+from .measure import Measurement, ProgramError, side_by_side
 from .workload import Size
 
 OURS = ("metalearn", "checkpointed")
@@ -95,27 +95,65 @@ def benchmark(config: dict[str, Any]) -> int:
     place = Path(config["paths"]["runs"]) / "benchmark" / time.strftime("%Y-%m-%d_%H-%M-%S")
     make_plain_folder(place.parent)
     place.mkdir()
-    found: list[Measurement] = []
-    for section, size, programs, what in WORKLOADS:
-        settings = config[section]
-        there = [name for name, needs in programs.items() if importlib.util.find_spec(needs)]
-        for each, steps in itertools.product(_sizes(settings, size), settings["inner_steps"]):
-            with console.status(f"{len(there)} programs, {steps} inner steps, size {each}"):
-                group = side_by_side(there, steps, each, settings["rounds"], config["limit_seconds"], device)
-            console.print(_table(what.format(steps=steps, size=each), group, device))
-            found += group
+    groups: dict[str, list[tuple[str, list[Measurement]]]] = {}
+    for section, title, group in itertools.chain(_programs(config), _commands(config)):
+        console.print(_table(title, group, device))
+        groups.setdefault(section, []).append((title, group))
+    found = [row for each in groups.values() for _, group in each for row in group]
     if sized := [row for row in found if row.program in SIZES]:
         console.print(_summary(sized, device))
     needed = [pair for _, _, programs, _ in WORKLOADS for pair in programs.items()]
     missing = [name for name, needs in needed if not importlib.util.find_spec(needs)]
     if missing:
         say(f"not installed, so left out: {', '.join(missing)} ({installation('benchmark')})")
-    write_bytes(place / "benchmark.csv", _csv(found, device).encode())
-    drawn = [row for row in found if row.program in ESTIMATORS and not row.failure]
-    if drawn:
-        figures.save(_figure(drawn), place / "estimators")
+    if found:
+        write_bytes(place / "benchmark.csv", _csv(found, device).encode())
+    for section, each in groups.items():
+        rows = [row for _, group in each for row in group]
+        figure = figures.estimators(rows) if section == "estimators" else figures.compared(each)
+        if figure is not None:
+            drawing.save(figure, place / section)
     say(f"kept in {place}")
     return int(any(row.failure and row.program.startswith(OURS) for row in found))
+
+
+Group = tuple[str, str, list[Measurement]]
+"""The section of the configuration, a title, and programs that were measured in turn."""
+
+
+def _programs(config: dict[str, Any]) -> Iterator[Group]:
+    """Measure all workloads."""
+    for section, size, programs, what in WORKLOADS:
+        settings = config[section]
+        there = [name for name, needs in programs.items() if importlib.util.find_spec(needs)]
+        for each, steps in itertools.product(_sizes(settings, size), settings["inner_steps"]):
+            with console.status(f"{len(there)} programs, {steps} inner steps, size {each}"):
+                group = side_by_side(
+                    there, steps, each, settings["rounds"], config["limit_seconds"], config["device"]
+                )
+            yield section, what.format(steps=steps, size=each), group
+
+
+def _commands(config: dict[str, Any]) -> Iterator[Group]:
+    """Measure starts and workers, which are processes of their own on the CPU."""
+    start, workers = config["start"], config["workers"]
+    for steps, which in itertools.product(start["inner_steps"], commands.STARTS):
+        with console.status(f"{which} starts, {steps} inner steps"):
+            measure = functools.partial(
+                commands.starts, which, steps, start["rounds"], config["limit_seconds"]
+            )
+            yield "start", f"a {which} start, {steps} inner steps", _measured(measure)
+    for count in workers["counts"]:
+        with console.status(f"a training on images by {count} workers"):
+            measure = functools.partial(commands.shared, count, workers["iterations"], workers["rounds"])
+            yield "workers", f"{workers['iterations']} iterations, {count} workers", _measured(measure)
+
+
+def _measured(measure: Callable[[], list[Measurement]]) -> list[Measurement]:
+    try:
+        return measure()
+    except ProgramError as failed:
+        return [Measurement(commands.COMMAND, 0, commands.WIDTH, failure=str(failed))]
 
 
 def _sizes(settings: dict[str, Any], size: str | tuple[str, ...]) -> list[int | str]:
@@ -127,23 +165,32 @@ def _sizes(settings: dict[str, Any], size: str | tuple[str, ...]) -> list[int | 
 def _table(title: str, group: list[Measurement], device: str) -> Table:
     """Return a table of programs that were measured together; ratios are relative to the first.
 
-    The processor time of a program that runs on a GPU is not shown, because it does not measure the program.
+    Processor time is not shown if it does not measure the program, which runs on a GPU or as a whole command.
     """
-    shown = 2 if device == "cpu" else 1
+    with_cpu = device == "cpu" and any(np.isfinite(row.cpu_microseconds).any() for row in group)
+    shown = 1 + with_cpu
     table = Table(title=title, title_justify="left", caption_justify="left")
     table.add_column("program")
-    for heading in ("µs, median", *("times the first", "CPU time")[:shown], "compile s", "MB"):
+    for heading in ("median", *("times the first", "CPU time")[:shown], "compile s", "MB"):
         table.add_column(heading, justify="right")
     for row in group:
         if row.failure:
             table.add_row(row.program, "failed", row.failure[:60])
             continue
-        spreads = ("", "") if row is group[0] else tuple(map(_spread, _ratios(row, group[0])))
-        numbers = f"{row.median:.0f}", *spreads[:shown], f"{row.compile_seconds:.1f}", f"{row.megabytes:.0f}"
-        table.add_row(row.program, *numbers)
-    ratios = "time and of CPU time" if device == "cpu" else "time"
+        spreads = ("", "") if row is group[0] else tuple(map(_spread, figures.quartiles(row, group[0])))
+        numbers = _time(row.median), *spreads[:shown], f"{row.compile_seconds:.1f}", f"{row.megabytes:.0f}"
+        table.add_row(row.program, *(number.replace("nan", "-") for number in numbers))
+    ratios = "time and of CPU time" if with_cpu else "time"
     table.caption = f"ratios of {ratios}: median and quartiles over rounds, in each of which all run"
     return table
+
+
+def _time(microseconds: float) -> str:
+    """Return a time with three digits in a unit that suits it."""
+    for unit, size in (("s", 1e6), ("ms", 1e3)):
+        if microseconds >= size:
+            return f"{microseconds / size:.3g} {unit}"
+    return f"{microseconds:.3g} µs"
 
 
 def _summary(found: list[Measurement], device: str) -> Table:
@@ -160,7 +207,7 @@ def _summary(found: list[Measurement], device: str) -> Table:
         others = [
             row for row in found if (row.steps, row.size) == (ours.steps, ours.size) and row is not ours
         ]
-        times = [row.failure[:30] or _spread(_ratios(row, ours)[place]) for row in others]
+        times = [row.failure[:30] or _spread(figures.quartiles(row, ours)[place]) for row in others]
         table.add_row(
             str(ours.size), str(ours.steps), f"{np.median(getattr(ours, TIMES[place])):.0f}", *times
         )
@@ -172,14 +219,6 @@ def _spread(quartiles: np.ndarray) -> str:
     return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
-def _ratios(row: Measurement, first: Measurement) -> np.ndarray:
-    """Return the quartiles over rounds of time and processor time ``[2, 3]`` as multiples of the first's."""
-    if first.failure:
-        return np.full([2, 3], np.nan)
-    ratios = row.microseconds / first.microseconds, row.cpu_microseconds / first.cpu_microseconds
-    return np.quantile(ratios, [0.25, 0.5, 0.75], axis=1).T
-
-
 def _csv(found: list[Measurement], device: str) -> str:
     """Return a row for each round of each program, and one row for each program that failed."""
     lines = pd.DataFrame(row._asdict() for row in found).explode(TIMES)
@@ -187,25 +226,3 @@ def _csv(found: list[Measurement], device: str) -> str:
     lines.insert(lines.columns.get_loc(TIMES[0]), "round", rounds.where(lines["failure"] == ""))
     lines["device"] = device
     return lines.to_csv(index=False)
-
-
-def _figure(found: list[Measurement]) -> Figure:
-    """Draw time, compile time and memory of the estimators against inner steps, a row for each width."""
-    widths = sorted({row.size for row in found})
-    quantities = (
-        ("time of a meta-gradient [ms]", lambda row: row.median / 1000),
-        ("compile time [s]", lambda row: row.compile_seconds),
-        ("growth of peak memory [MB]", lambda row: row.megabytes),
-    )
-    with matplotlib.rc_context({"font.size": 9, "axes.grid": True, "grid.alpha": 0.3}):
-        figure = Figure(figsize=(11, 3.2 * len(widths)), layout="constrained")
-        axes = figure.subplots(len(widths), len(quantities), squeeze=False)
-        for width, panels in zip(widths, axes, strict=True):
-            for (label, quantity), panel in zip(quantities, panels, strict=True):
-                for name in ESTIMATORS:
-                    rows = [row for row in found if (row.program, row.size) == (name, width)]
-                    panel.plot([row.steps for row in rows], [quantity(row) for row in rows], "o-", label=name)
-                panel.set(xscale="log", yscale="log", xlabel="inner steps", ylabel=label)
-                panel.set_title(f"1-{width}-{width}-1, 25 tasks of 10 + 10 points")
-        axes[0, 0].legend(fontsize=7)
-    return figure

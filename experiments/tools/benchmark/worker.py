@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 import time
 from pathlib import Path
 
+from ...harness.app.quiet import import_tensorflow
+from ...harness.cache import compiled
 from . import devices
 from .workload import Size, parsed
 
@@ -49,16 +52,21 @@ MODULES = {
 def main(name: str, steps: int, size: int | Size, device: str) -> None:
     """Execute calls until standard input ends."""
     answers, sys.stdout = sys.stdout, sys.stderr  # libraries may print
+    if os.environ.get(compiled.VARIABLE, "off") != "off":
+        import_tensorflow()  # as the commands do, with their cache
     module, _, function = MODULES[name].partition(":")
     with_library = importlib.import_module(f"{__package__}.{module}")
     devices.require_in_use(device, sys.modules)
-    before = _peak_megabytes()
+    before, started = _peak_megabytes(), time.perf_counter()
     program = getattr(with_library, function)(steps, size)
+    built = time.perf_counter() - started
     for _ in sys.stdin:
         start, cpu_start = time.perf_counter(), time.process_time()
         loss = program.run()
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
         row = {"seconds": seconds, "cpu_seconds": cpu_seconds, "iterations": program.iterations, "loss": loss}
+        row["built"] = built
+        compiled.keep()  # before this process is killed
         answers.write(json.dumps({**row, "megabytes": _peak_megabytes() - before}) + "\n")
         answers.flush()
 

@@ -99,6 +99,8 @@ def test_it_is_stopped_and_ends_with_equal_bits(shared, tmp_path):
     """After SIGTERM and after the command's death, workers end, and resumed runs have equal bits."""
     with process(tmp_path) as started:
         wait_for_training(started)
+        cores = [os.sched_getaffinity(worker(started, index)) for index in range(2)]
+        assert cores == list(map(set, workers._shares(2)))
         started.send_signal(signal.SIGTERM)
         printed, errors = started.communicate(timeout=BOUND)
     assert started.returncode == 130, errors
@@ -112,6 +114,14 @@ def test_it_is_stopped_and_ends_with_equal_bits(shared, tmp_path):
     assert by_hand(tmp_path, clustered()) == [0, 0]
     assert content(folder(tmp_path)) == content(folder(shared))
     assert len(json.loads(folder(tmp_path).manifest.read_text())["resumed"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("number", "shares"), [(1, [[2, 3, 5, 8, 9]]), (2, [[2, 3], [5, 8]]), (6, [[2, 3, 5, 8, 9]] * 6)]
+)
+def test_workers_have_cores_of_their_own_if_there_are_enough(monkeypatch, number, shares):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {9, 2, 3, 5, 8})
+    assert workers._shares(number) == shares
 
 
 def clustered():

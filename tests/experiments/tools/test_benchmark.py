@@ -11,7 +11,16 @@ import tensorflow as tf
 
 from experiments import benchmark
 from experiments.harness.app.application import run_application
-from experiments.tools.benchmark import devices, images, measure, report, worker, workload
+from experiments.tools.benchmark import (
+    commands,
+    devices,
+    figures,
+    images,
+    measure,
+    report,
+    worker,
+    workload,
+)
 
 
 def test_every_program_is_there():
@@ -27,7 +36,6 @@ def test_the_whole_command_on_little(monkeypatch, tmp_path, capfd):
     (first, *_, last) = report.WORKLOADS
     workloads = [(*first[:2], training, first[3]), (*last[:2], estimators, last[3])]
     monkeypatch.setattr(report, "WORKLOADS", workloads)
-    monkeypatch.setattr(report, "ESTIMATORS", estimators)
     arguments = [
         "training.inner_steps=[1]",
         "training.width=4",
@@ -35,6 +43,7 @@ def test_the_whole_command_on_little(monkeypatch, tmp_path, capfd):
         f"paths.runs={tmp_path}",
     ]
     arguments += ["estimators.inner_steps=[2]", "estimators.widths=[4]", "estimators.rounds=2"]
+    arguments += ["start.inner_steps=[1]", "start.rounds=1", "workers.counts=[]"]
     monkeypatch.setattr(sys, "argv", ["benchmark", *arguments])
     with pytest.raises(SystemExit) as stopped:
         run_application(benchmark.main, "benchmark")
@@ -44,7 +53,10 @@ def test_the_whole_command_on_little(monkeypatch, tmp_path, capfd):
     assert "KeyError" in printed
     (table,) = tmp_path.glob("benchmark/*/benchmark.csv")
     rows = list(csv.DictReader(table.read_text().splitlines()))
-    assert [row["program"] for row in rows] == ["metalearn"] * 2 + ["first_order"] * 2 + ["no such estimator"]
+    assert [row["program"] for row in rows[:5]] == ["metalearn"] * 2 + ["first_order"] * 2 + [
+        "no such estimator"
+    ]
+    assert {row["program"] for row in rows[5:]} >= {"metalearn", "metalearn, command"}
     assert all(float(row["microseconds"]) > 0 for row in rows[:4])
     assert rows[4]["failure"]
     assert (table.parent / "estimators.png").stat().st_size > 10_000
@@ -69,7 +81,7 @@ def test_ratios_are_of_programs_in_the_same_round():
 
     first = of("metalearn, sizes", [1.0, 2.0, 4.0, 1.0, 1.0])
     other = of("JAX, sizes", [2.0, 8.0, 4.0, 3.0, 3.0])
-    assert report._ratios(other, first).tolist() == [[2.0, 3.0, 3.0]] * 2
+    assert figures.quartiles(other, first).tolist() == [[2.0, 3.0, 3.0]] * 2
     summary = report._summary([first, other], "cpu")
     assert [list(column.cells) for column in summary.columns] == [
         ["tasks=4"],
@@ -92,7 +104,7 @@ def test_on_a_gpu_the_time_that_passes_counts():
     )
     table, summary = report._table("", [first, other], "gpu"), report._summary([first, other], "gpu")
     assert [column.header for column in table.columns] == [
-        *("program", "µs, median", "times the first", "compile s", "MB")
+        *("program", "median", "times the first", "compile s", "MB")
     ]
     assert [*table.columns[2].cells] == ["", "2.00 (2.00 to 2.00)"]
     assert [next(iter(column.cells)) for column in summary.columns[2:]] == ["3", "2.00 (2.00 to 2.00)"]
@@ -225,3 +237,100 @@ def test_programs_learn_the_same_hyperparameters(monkeypatch, workload):
     for each in losses.values():
         np.testing.assert_allclose(each, first, rtol=1e-5)
     assert approximate is None or approximate[1] < approximate[0]
+
+
+def group_of(*programs):
+    times, nothing = np.array([2.0, 3.0, 4.0]), np.full(3, np.nan)
+    return [
+        measure.Measurement(program, 1, 40, factor * times, nothing, megabytes=5.0)
+        for factor, program in enumerate(programs, 1)
+    ]
+
+
+def test_starts_are_of_new_processes_with_their_stored_programs(monkeypatch, tmp_path):
+    """A first start has an empty folder; later ones share one, and the first of them is left out."""
+    folders = []
+
+    def start(name, steps, folder, limit_seconds):
+        folders.append((name, folder, list(folder.iterdir())))
+        (folder / str(len(folders))).touch()
+        return float(len(folders)), 7.0
+
+    monkeypatch.setattr(commands, "_start", start)
+    monkeypatch.setattr(commands.importlib.util, "find_spec", lambda name: None)
+    first = commands.starts("first", 1, 2, 60)
+    assert [row.program for row in first] == [commands.COMMAND, commands.LIBRARY]
+    assert all(not kept for *_, kept in folders)
+    assert len({folder for _, folder, _ in folders}) == 4
+    folders.clear()
+    later = commands.starts("later", 1, 2, 60)
+    assert [len(kept) for *_, kept in folders] == [0, 0, 1, 1, 2, 2]
+    assert [folders[place][1] for place in (0, 1)] == [folders[place][1] for place in (2, 3)]
+    assert [list(row.microseconds / 1e6) for row in later] == [[3.0, 5.0], [4.0, 6.0]]
+    assert later[0].megabytes == 7.0
+
+
+@pytest.mark.slow
+def test_a_later_start_is_faster_than_a_first():
+    first, later = (commands.starts(which, 1, 1, 60) for which in commands.STARTS)
+    for before, after in zip(first[:2], later[:2], strict=True):
+        assert after.median < before.median
+    assert later[1].megabytes < first[1].megabytes
+
+
+@pytest.mark.slow
+def test_workers_are_measured_as_whole_trainings(monkeypatch):
+    monkeypatch.setattr(commands, "CONV4", (*commands.CONV4, "training.meta_batch_size=4", "model.filters=4"))
+    one, two = commands.shared(2, iterations=2, rounds=1)
+    assert [row.program for row in (one, two)] == ["metalearn, 1 worker", "metalearn, 2 workers"]
+    assert all(row.median > 1e6 for row in (one, two))
+
+
+def test_a_command_that_fails_is_reported(monkeypatch, tmp_path):
+    """The reason is the end of its output, and the exit code of the benchmark says that it failed."""
+    monkeypatch.setattr(commands, "BARE", ("no.such.setting=1",))
+    with pytest.raises(measure.ProgramError, match=r"there is no setting no\.such\.setting"):
+        commands._seconds([], tmp_path, {})
+
+    def fails(*_):
+        raise measure.ProgramError("no memory")
+
+    monkeypatch.setattr(commands, "starts", fails)
+    monkeypatch.setattr(
+        commands, "shared", lambda *_: group_of("metalearn, 1 worker", "metalearn, 2 workers")
+    )
+    config = {
+        "start": {"inner_steps": [1], "rounds": 1},
+        "workers": {"counts": [2], "iterations": 3, "rounds": 1},
+    }
+    found = list(report._commands({**config, "limit_seconds": 1}))
+    assert [section for section, *_ in found] == ["start", "start", "workers"]
+    assert found[0][2][0].failure == "no memory"
+    assert found[0][2][0].program.startswith(report.OURS)
+
+
+def test_tables_of_commands_have_no_processor_time():
+    """They have times in units that suit them, and nothing where nothing was measured."""
+    table = report._table("a start", group_of(commands.COMMAND, "JAX"), "cpu")
+    assert [column.header for column in table.columns] == [
+        *("program", "median", "times the first", "compile s", "MB")
+    ]
+    assert [*table.columns[2].cells] == ["", "2.00 (2.00 to 2.00)"]
+    assert [*table.columns[3].cells] == ["-", "-"]
+    assert [report._time(each) for each in (121.4, 1234.5, 2.5e6)] == ["121 µs", "1.23 ms", "2.5 s"]
+
+
+def test_figures_compare_what_was_measured():
+    """A line for each group, a colour for each program; failures, and nothing to compare, leave no trace."""
+    failed = measure.Measurement("other", 1, 40, failure="too slow")
+    groups = [
+        ("a", group_of("ours", "other", "third")),
+        ("b", [*group_of("ours"), failed]),
+        ("c", group_of("ours", "third")),
+    ]
+    figure = figures.compared(groups)
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "c"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["other", "third"]
+    assert figures.compared(groups[1:2]) is None
+    assert figures.estimators([failed]) is None
