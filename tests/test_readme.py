@@ -173,6 +173,7 @@ def test_the_benchmark_works(execute, monkeypatch, tmp_path):
     monkeypatch.setattr(report, "TRAINING", {"metalearn": "tensorflow"})
     monkeypatch.setattr(report, "ESTIMATORS", ())
     short = ["training.inner_steps=[1]", "training.width=4", "training.rounds=1", "estimators.widths=[]"]
+    short += ["start.inner_steps=[]", "workers.counts=[]"]
     assert "kept in" in execute([*only("benchmark"), *short, f"paths.runs={tmp_path}"])
 
 

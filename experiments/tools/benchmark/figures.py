@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from .measure import Measurement
 
@@ -48,8 +50,17 @@ def compared(groups: Sequence[tuple[str, Sequence[Measurement]]]) -> Figure | No
             spread = [middle - low, high - middle]
             axes.errorbar(middle, where, xerr=spread, fmt="o", markersize=4, label=name)
         axes.axvline(1, color="black", linewidth=0.8)
-        axes.set(xscale="log", xlabel="time as a multiple of ours (median and quartiles over rounds)")
-        axes.set_yticks(range(len(shown)), [title for title, _ in shown])
+        axes.set(
+            xscale="log",
+            xlabel=f"time as a multiple of that of {groups[0][1][0].program} (median, quartiles)",
+        )
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        parts = zip(*(title.split(", ")[:-1] for title, _ in shown), strict=False)
+        common = ", ".join(each[0] for each in itertools.takewhile(lambda each: len({*each}) == 1, parts))
+        axes.set_title(common)
+        axes.set_yticks(range(len(shown)), [title.removeprefix(f"{common}, ") for title, _ in shown])
         axes.invert_yaxis()
         axes.legend(fontsize=7)
     return figure
