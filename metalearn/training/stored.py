@@ -2,7 +2,9 @@
 
 Both depend on code and on versions of libraries, which are not considered here, and on the operations that a
 task's functions consist of, which are traced for this purpose. Their constants are a part of them, so a value
-that a function has read from a file makes a difference.
+that a function has read from a file makes a difference. Only the derivative of a custom derivative
+(``tf.custom_gradient`` within another) is not seen. The comparison with eager execution, which is never
+stored, detects it.
 """
 
 from __future__ import annotations

@@ -249,3 +249,27 @@ def test_wrong_derivatives_are_refused_again():
         with pytest.raises(ValueError, match="derivatives of the inner loss are wrong"):
             make(cache, loss=lambda targets, outputs: tf.reduce_mean(wrong(targets - outputs)))
     assert not cache
+
+
+def squared(second):
+    """Return a loss with a custom derivative of its custom derivative, which should be 2."""
+
+    @tf.custom_gradient
+    def slope(x):
+        return 2.0 * x, lambda upstream: second * upstream
+
+    @tf.custom_gradient
+    def square(x):
+        return x**2, lambda upstream: upstream * slope(x)
+
+    return lambda targets, outputs: tf.reduce_mean(square(targets - outputs))
+
+
+def test_a_second_derivative_that_is_not_seen_is_detected():
+    """Operations and first derivatives are the same, so the program is; eager execution differs."""
+    cache = {}
+    make(cache, loss=squared(2.0)).run(1)
+    trainer = make(cache, loss=squared(5.0))
+    with pytest.raises(ValueError, match="differs from that of eager execution"):
+        trainer.run(1)
+    assert len(programs(cache)) == 1
