@@ -19,7 +19,7 @@ SUFFIX = ".pb"
 
 
 class Stored:
-    """The results of trainers of one code and configuration, except its seed, by their keys.
+    """The results of trainers of one code and configuration, except seed and iterations, by their keys.
 
     Args:
         cache: the cache of this process.
@@ -27,7 +27,9 @@ class Stored:
     """
 
     def __init__(self, cache: compiled.Cache, config: dict[str, Any]) -> None:
-        given = identity.training({**config, "seed": 0}), sorted(code.sources(config)["files"].items())
+        training = {**config.get("training", {}), "iterations": 0}
+        alike = identity.training({**config, "seed": 0, "training": training})
+        given = alike, sorted(code.sources(config)["files"].items())
         self._folder = cache.own
         self._begin = f"traced-{hashlib.sha256(repr(given).encode()).hexdigest()[:16]}-"
 

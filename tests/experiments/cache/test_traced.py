@@ -12,7 +12,7 @@ import pytest
 from experiments.harness.cache import compiled, traced
 from tests.experiments.cache.test_compiled import ROOT
 
-CONFIG = {"training": {"iterations": 3}, "seed": 0}
+CONFIG = {"training": {"iterations": 3, "carry": None}, "seed": 0}
 
 
 @pytest.fixture
@@ -24,12 +24,13 @@ def cache(tmp_path):
 
 
 def test_what_is_stored_is_there_for_the_same_code_and_settings(cache, monkeypatch):
-    """It is a file of its own for another configuration, or another code; the seed does not matter."""
+    """It is a file of its own for another configuration, or another code; seed and length do not matter."""
     stored = traced.Stored(cache, CONFIG)
     assert stored.get("key") is None
     stored["key"] = b"content"
     assert traced.Stored(cache, {**CONFIG, "seed": 5}).get("key") == b"content"
-    assert traced.Stored(cache, {**CONFIG, "training": {"iterations": 4}}).get("key") is None
+    assert traced.Stored(cache, {**CONFIG, "training": {"carry": None}}).get("key") == b"content"
+    assert traced.Stored(cache, {**CONFIG, "training": {"iterations": 3, "carry": 2}}).get("key") is None
     assert stored.get("another") is None
     monkeypatch.setattr(traced.code, "sources", lambda _: {"files": {"metalearn/nest.py": "changed"}})
     assert traced.Stored(cache, CONFIG).get("key") is None
