@@ -189,8 +189,12 @@ def _measured(
 
 def _curve(per_task: np.ndarray) -> Curve:
     count = len(per_task)
-    deviation = per_task.std(0, ddof=1, dtype=np.float64) if count > 1 else np.full(per_task.shape[1], np.nan)
-    mean, ci95 = per_task.mean(0, dtype=np.float64), 1.96 * deviation / np.sqrt(count)
+    deviation = np.full(per_task.shape[1], np.nan)
+    with np.errstate(invalid="ignore", over="ignore"):  # an infinite mean has no deviation
+        mean = per_task.mean(0, dtype=np.float64)
+        if count > 1:
+            deviation = per_task.std(0, ddof=1, dtype=np.float64)
+    ci95 = 1.96 * deviation / np.sqrt(count)
     return Curve(mean, ci95, per_task, np.median(per_task, 0))
 
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import metalearn as ml
-from metalearn.evaluation import task_list
+from metalearn.evaluation import evaluation, task_list
 
 STEPS, NUM_TASKS = 2, 7
 TASKS = ml.tasks.Sinusoid(shots=5, queries=8)
@@ -70,6 +70,13 @@ def test_tasks_that_diverge_are_counted_and_leave_the_median():
     np.testing.assert_allclose(found.per_task, losses, rtol=1e-6)
     np.testing.assert_allclose(found.median, [1.25, 0.45, np.nan], rtol=1e-6)
     np.testing.assert_array_equal(found.diverged, [0, 0, 0.5])
+
+
+def test_infinite_losses_have_no_interval_and_no_warning():
+    """A warning of NumPy would be an error here; huge losses may have an infinite deviation."""
+    curve = evaluation._curve(np.array([[1.0, 2.0, 3e38], [3.0, np.inf, 1.0]], np.float32))
+    np.testing.assert_array_equal(curve.mean[:2], [2.0, np.inf])
+    np.testing.assert_allclose(curve.ci95, [1.96, np.nan, 1.96 * 1.5e38], rtol=1e-6)
 
 
 def test_losses_are_those_of_adapting_and_predicting(learner, report, in_graph):
