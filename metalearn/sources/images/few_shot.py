@@ -14,7 +14,7 @@ import tensorflow as tf
 from metalearn.checks import require_count, require_positive
 from metalearn.random import by_task, split_seed
 from metalearn.sources.distinct import draw_distinct
-from metalearn.sources.images.transforms import TURNS, distorted, turned
+from metalearn.sources.images.transforms import distorted, formed, forms
 from metalearn.sources.leaves import digest_of, fingerprint, joined
 from metalearn.types import Batch, Seed, Task
 
@@ -67,22 +67,19 @@ class Episodes:
         Raises:
             ValueError: if ``tasks`` is not a positive integer.
         """
-        chosen, forms, rows = by_task(lambda count: self._rows(seed, count), tasks)
+        chosen, drawn, rows = by_task(lambda count: self._rows(seed, count), tasks)
         images = tf.gather(self.images, rows)  # uint8 [T, ways, examples, H, W, C]
-        if self.rotations:
-            images = turned(images, forms % TURNS)
-        if self.reflections:
-            mirrored = forms >= self._forms // 2
-            images = tf.where(mirrored[:, :, None, None, None, None], tf.reverse(images, [4]), images)
         if self.distortion:
-            images = distorted(images, split_seed(seed, 3)[2], self.distortion)
+            maps = tf.gather(self._forms, drawn)[:, :, None]
+            images = distorted(images, maps, split_seed(seed, 3)[2], self.distortion)
+        elif len(self._forms) > 1:
+            images = formed(images, self._forms, drawn)
         images = tf.cast(images, tf.float32) / 255.0
         labels = tf.tile(tf.range(self.ways)[None, :, None], [tasks, 1, self.shots + self.queries])
 
         def batch(part: slice) -> Batch:
-            drawn, targets = images[:, :, part], labels[:, :, part]
             shape = [tasks, -1, *self.images.shape[1:]]
-            return Batch(tf.reshape(drawn, shape), tf.reshape(targets, [tasks, -1]))
+            return Batch(tf.reshape(images[:, :, part], shape), tf.reshape(labels[:, :, part], [tasks, -1]))
 
         return Task(batch(slice(self.shots)), batch(slice(self.shots, None)), info=chosen)
 
@@ -105,7 +102,7 @@ class Episodes:
             reflections=self.reflections and trained,
             distortion=self.distortion if trained else 0.0,
         )
-        _require_ways(self.ways, len(chosen.classes) * chosen._forms, f"the part {part}")
+        _require_ways(self.ways, len(chosen.classes) * len(chosen._forms), f"the part {part}")
         return chosen
 
     def fingerprint(self, seed: Seed, tasks: int) -> bytes:
@@ -118,16 +115,16 @@ class Episodes:
         return digest_of(self.images)
 
     @property
-    def _forms(self) -> int:
-        """The number of classes from one class of images: its turns, and their mirror images."""
-        return (TURNS if self.rotations else 1) * (2 if self.reflections else 1)
+    def _forms(self) -> np.ndarray:
+        """The maps of the classes from one class of images: its turns, and their mirror images."""
+        return forms(self.rotations, self.reflections)
 
     def _rows(self, seed: Seed, tasks: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Draw classes and forms, ``[T, ways]``, and the indices of images, ``[T, ways, examples]``."""
         require_count("tasks", tasks)
         of_classes, of_images = split_seed(seed, 2)
         count, examples = len(self.classes), self.shots + self.queries
-        known = tf.fill([tasks], count * self._forms)
+        known = tf.fill([tasks], count * len(self._forms))
         drawn = draw_distinct(known, self.ways, of_classes)
         chosen = tf.gather(tf.constant(self.classes, tf.int32), drawn % count)
         sizes = tf.gather(tf.constant(self.sizes, tf.int32), tf.reshape(chosen, [-1]))
@@ -199,9 +196,9 @@ def FewShot(  # noqa: N802 - capitalised like the other sources
     arrays = _arrays(images, shots, queries, rotations, distortion)
     parts = _parts(split, len(arrays), split_seed)
     sizes, classes = tuple(map(len, arrays)), tuple(range(len(arrays)))
-    forms = rotations, reflections, float(distortion)
-    whole = Episodes(joined(arrays), sizes, classes, ways, shots, queries, *forms, parts)
-    _require_ways(ways, len(arrays) * whole._forms, "this set")
+    changes = rotations, reflections, float(distortion)
+    whole = Episodes(joined(arrays), sizes, classes, ways, shots, queries, *changes, parts)
+    _require_ways(ways, len(arrays) * len(whole._forms), "this set")
     return whole
 
 

@@ -1,7 +1,12 @@
-"""Quarter turns of images, and random affine maps of them."""
+"""Quarter turns and mirror images, and random affine maps.
+
+A map M of a position p in an image, rows and columns from -1 to 1, stands for the image whose value at p is
+that of the original at M p.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -10,62 +15,75 @@ import tensorflow as tf
 from metalearn.random import by_task, sample_normal
 from metalearn.types import Seed
 
-TURNS = 4
-"""The number of quarter turns of a class."""
+TURN = ((0.0, 1.0), (-1.0, 0.0))
+"""The map of a quarter turn, as by ``np.rot90``."""
+
+MIRROR = ((1.0, 0.0), (0.0, -1.0))
+"""The map of the mirror image, whose columns are reversed."""
 
 LARGEST = 2.0
 """The number of standard deviations at which random entries are clipped, so that images stay readable."""
 
 
-def distorted(images: tf.Tensor, seed: Seed, deviation: float) -> tf.Tensor:
-    """Return images, each transformed by its own random affine map.
+@functools.cache
+def forms(rotations: bool, reflections: bool) -> np.ndarray:
+    """Return the maps of the forms of an image, ``[F, 2, 2]``: its turns, and then their mirror images."""
+    turns = [np.linalg.matrix_power(np.array(TURN), number) for number in range(4 if rotations else 1)]
+    mirrored = [turn @ np.array(MIRROR) for turn in turns] if reflections else []
+    return np.array(turns + mirrored, np.float32)
 
-    The value at the coordinates p, which are from -1 to 1 on both axes, is that of the original image at
-    ``p + deviation (A p + b)``, by bilinear interpolation. Beyond the border, pixels of the border are taken.
-    The entries of A ``[2, 2]`` and b ``[2]`` are drawn from N(0, 1) and clipped at two standard deviations.
-    This includes small rotations, translations, shears and changes of size.
+
+def formed(images: tf.Tensor, maps: np.ndarray, chosen: tf.Tensor) -> tf.Tensor:
+    """Return the chosen forms of images.
 
     Args:
-        images: uint8 ``[T, ..., H, W, C]`` with H and W at least 2, of known shape.
+        images: ``[T, ways, examples, H, W, C]`` of known shape, square if there are turns.
+        maps: the maps of the forms, ``[F, 2, 2]``.
+        chosen: the number of the form of each class, int32 ``[T, ways]``.
+    """
+    size = images.shape[-3:-1]
+    grid = np.reshape(np.meshgrid(*(np.linspace(-1.0, 1.0, each) for each in size), indexing="ij"), [2, -1])
+    half = np.array(size)[:, None] / 2.0 - 0.5
+    places = np.rint(half * (1.0 + maps @ grid)).astype(np.int32)  # [F, 2, H W]
+    pixels = tf.constant(places[:, 0] * images.shape[-2] + places[:, 1])
+    flat = tf.reshape(images, [*images.shape[:3], -1, images.shape[-1]])
+    return tf.reshape(tf.gather(flat, tf.gather(pixels, chosen), axis=3, batch_dims=2), images.shape)
+
+
+def distorted(images: tf.Tensor, maps: tf.Tensor, seed: Seed, deviation: float) -> tf.Tensor:
+    """Return images, each transformed by its map after its own random affine map.
+
+    The value at the position p is that of the original image at ``M (p + deviation (A p + b))``, by bilinear
+    interpolation. Beyond the border, pixels of the border are taken. The entries of A ``[2, 2]`` and b
+    ``[2]`` are drawn from N(0, 1) and clipped at two standard deviations. This includes small rotations,
+    translations, shears and changes of size.
+
+    Args:
+        images: ``[T, ..., H, W, C]`` with H and W at least 2, of known shape.
+        maps: M, with a shape that broadcasts to ``[T, ..., 2, 2]``.
         seed: two integers.
         deviation: at least 0; with 0.1, an image of 28 x 28 pixels is shifted by about 1 pixel on each axis.
 
     Returns:
-        float32, from 0 to 255.
+        float32, in the range of ``images``.
     """
-    height, width, channels = images.shape[-3:]
-    tasks, count = images.shape[0], math.prod(images.shape[:-3])
-    half = np.array([height - 1, width - 1], np.float32)[:, None] / 2.0
-    axes = [np.linspace(-1.0, 1.0, size, dtype=np.float32) for size in (height, width)]
-    grid = np.reshape(np.meshgrid(*axes, indexing="ij"), [2, height * width])
-    normal = by_task(lambda drawn: sample_normal([drawn, count // tasks, 2, 3], seed), tasks)
-    entries = deviation * tf.clip_by_value(tf.reshape(normal, [count, 2, 3]), -LARGEST, LARGEST)
-    moved = tf.matmul(half * entries, np.concatenate([grid, np.ones_like(grid[:1])]))  # [count, 2, H W]
-    place = tf.clip_by_value(half * (1.0 + grid) + moved, 0.0, 2.0 * half)
-    corner = tf.minimum(tf.cast(place, tf.int32), np.array(2.0 * half - 1.0, np.int32))
-    first = (tf.range(count) * height * width)[:, None] + corner[:, 0] * width + corner[:, 1]
-    pixels = tf.reshape(images, [count * height * width, channels])
-    # One gather of a pixel with its three neighbours, as the bytes of an integer, instead of four gathers.
-    around = tf.stack([tf.roll(pixels, -step, 0) for step in (0, 1, width, width + 1)], axis=-1)
-    found = tf.bitcast(tf.gather(tf.bitcast(around, tf.int32), first), tf.uint8)
-    corners = [tf.cast(each, tf.float32) for each in tf.unstack(found, axis=-1)]
-    down, right = tf.unstack((place - tf.cast(corner, tf.float32))[..., None], axis=1)
-    upper, lower = (left + right * (other - left) for left, other in (corners[:2], corners[2:]))
-    return tf.reshape(upper + down * (lower - upper), images.shape)
-
-
-def turned(images: tf.Tensor, turns: tf.Tensor) -> tf.Tensor:
-    """Rotate images ``[T, ways, examples, H, W, C]`` by quarter turns, int32 ``[T, ways]``."""
-    upside_down, mirrored = tf.reverse(images, [3]), tf.reverse(images, [4])
-    swap = [0, 1, 2, 4, 3, 5]
-    ways = [
-        images,
-        tf.transpose(mirrored, swap),  # like np.rot90: columns, in reverse order, become rows
-        tf.reverse(upside_down, [4]),
-        tf.transpose(upside_down, swap),
-    ]
-    turns = turns[:, :, None, None, None, None]
-    turned = ways[0]
-    for number in range(1, TURNS):
-        turned = tf.where(turns == number, ways[number], turned)
-    return turned
+    *leading, height, width, channels = images.shape
+    each = math.prod(leading[1:])
+    normal = by_task(lambda tasks: sample_normal([tasks, each, 2, 3], seed), leading[0])
+    entries = deviation * tf.clip_by_value(tf.reshape(normal, [*leading, 2, 3]), -LARGEST, LARGEST)
+    whole = tf.matmul(maps, np.eye(2, 3, dtype=np.float32) + entries)
+    linear, shift = whole[..., :2], whole[..., 2:]
+    # TensorFlow's positions are pixels, the column before the row.
+    half = np.array([[height - 1], [width - 1]], np.float32) / 2.0
+    first = half * (1.0 + shift - tf.reduce_sum(linear, -1, keepdims=True))
+    by_row = tf.concat([half * linear / half.T, first], -1)
+    by_column = tf.gather(tf.reverse(by_row, [-2]), [1, 0, 2], axis=-1)
+    found = tf.raw_ops.ImageProjectiveTransformV3(
+        images=tf.cast(tf.reshape(images, [-1, height, width, channels]), tf.float32),
+        transforms=tf.pad(tf.reshape(by_column, [-1, 6]), [[0, 0], [0, 2]]),
+        output_shape=[height, width],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="NEAREST",
+    )
+    return tf.reshape(found, images.shape)
