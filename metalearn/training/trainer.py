@@ -260,8 +260,9 @@ class MetaTrainer:
         """
         return together(self._workers, (self.seed, self.meta_batch_size), self.state, self._follow)
 
-    def _follow(self, order: Order, state: State) -> None:
-        self.restore(state)
+    def _follow(self, order: Order, state: State | None) -> None:
+        if state is not None:
+            self.restore(state)
         outcome = self._call(order)
         self._carried, self.iteration = outcome.carried, self.iteration + int(outcome.kept)
 

@@ -157,6 +157,32 @@ def test_workers_find_what_one_finds(name, count):
             np.testing.assert_array_equal(values, found[1][name], err_msg=name)
 
 
+def test_the_state_is_sent_only_if_it_is_another_one():
+    """After another value of phi, but not between calls, whose workers only exchange digests of it."""
+    chief, other = crew(2)
+    exchanged = []
+
+    def recorded(tensor):
+        exchanged.append(tensor.dtype)
+        return chief.all_reduce(tensor)
+
+    leader, follower = (trainer(linear(), each) for each in (Workers(0, 2, recorded), other))
+
+    def lead():
+        found = []
+        with leader.together():
+            for change in (0.0, 0.0, 1.0, 0.0):
+                if change:
+                    leader.load(leader.meta + change)
+                exchanged.clear()
+                leader.run(1)
+                found.append(exchanged.count(tf.int32))
+        return found
+
+    sent, _ = at_once(lead, lambda: trained(follower))
+    assert sent == [1, 1, 2, 1]
+
+
 def test_what_cannot_be_shared_is_said():
     with pytest.raises(ValueError, match=r"meta_batch_size=6 cannot be divided by workers=4.*such as 4 or 8"):
         trainer(linear(), Workers(0, 4))
