@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from metalearn.nn.names import named_variables
 from metalearn.problems.learner import Learner, estimate, losses
+from metalearn.training.arguments import Arguments
 from metalearn.training.carrying import Carried, Carry, continued
 from metalearn.training.combine import Clip, combined
 from metalearn.training.optimizers import Optimizers
@@ -123,23 +124,12 @@ class Program:
         self.metrics = [*AROUND, *self._required, *(f"outer/{name}" for name in metrics)]
         self.metrics += [f"residual/{name}" for name in learner.estimator.residuals]
 
-    def trace(
-        self,
-        block: Task,
-        seed: tf.Tensor,
-        first: tf.Tensor,
-        count: tf.Tensor,
-        keep: tf.Tensor,
-        carried: Carried,
-    ) -> Outcome:
-        """Make ``count`` iterations from ``first`` on; ``keep`` is whether the updates are kept.
-
-        The seed of the training is an argument, so that trainings with other seeds have the same program.
-        """
+    def trace(self, given: Arguments) -> Outcome:
+        """Make the iterations of a call."""
 
         def body(index: tf.Tensor, tried: Tried) -> tuple[tf.Tensor, Tried]:
-            iteration = first + index
-            found = self.find(self.tasks(block, iteration), seed, iteration, tried.carried[1])
+            iteration = given.first + index
+            found = self.find(self.tasks(given.block, iteration), given.seed, iteration, tried.carried[1])
             return index + 1, self._iteration(index, iteration, found, tried)
 
         zeros = tf.nest.map_structure(tf.zeros_like, self.phi())
@@ -148,13 +138,13 @@ class Program:
             finite=tf.constant(True),
             before=self.values(),
             gradient=zeros,
-            carried=(carried, carried),
+            carried=(given.carried, given.carried),
         )
         tried_count, tried = tf.while_loop(
-            lambda index, tried: (index < count) & tried.finite, body, (tf.constant(0), begun)
+            lambda index, tried: (index < given.count) & tried.finite, body, (tf.constant(0), begun)
         )
         # The loop ends at the first non-finite iteration, so only this one has to be undone.
-        kept = tried.finite & keep
+        kept = tried.finite & given.keep
         proposed = self.phi()
         self.undo(tried.before, kept)
         return Outcome(
@@ -166,10 +156,16 @@ class Program:
             carried=tf.nest.map_structure(lambda old, new: tf.where(kept, new, old), *tried.carried),
         )
 
-    def like(self, *arguments: Any) -> Outcome:
+    def like(self, given: Arguments) -> Outcome:
         """Return a structure that equals that of the result of :meth:`trace`."""
-        *_, count, keep, carried = arguments
-        return Outcome(count, count, keep, self._structure, self._structure, carried)
+        return Outcome(given.count, given.count, given.keep, self._structure, self._structure, given.carried)
+
+    def found(self, carried: Carried) -> Found:
+        """Return the shapes and types of the results of :meth:`find` whose means over workers are needed."""
+        means = set(self.metrics) - {*self._required} | {JUDGED}
+        numbers = dict.fromkeys(means, tf.TensorSpec([]))
+        like = tf.nest.map_structure(tf.TensorSpec.from_tensor, (self._structure, carried.statistics))
+        return Found(like[0], numbers, like[1], (), ())
 
     def settings(self) -> tuple[Any, ...]:
         """Return the settings that the traced program depends on, other than the functions of a task."""
@@ -255,7 +251,7 @@ class Program:
         means |= {f"residual/{name}": tf.reduce_mean(value) for name, value in result.residual.items()}
         return Found(
             combined(result, self._clip),
-            means,
+            {name: tf.cast(value, tf.float32) for name, value in means.items()},
             self._learner.next_state(meta, tasks, result.inner),
             result.inner if self._carry is not None else (),
             carry,

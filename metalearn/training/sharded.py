@@ -7,13 +7,15 @@ vector for each type; the second half updates phi with their mean, equally on ev
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from metalearn.execution.compiled import Compiled
 from metalearn.problems.learner import Learner
 from metalearn.random import of_share
+from metalearn.training.arguments import Arguments
 from metalearn.training.carrying import Carried, Carry, first
 from metalearn.training.program import Found, Outcome, Program
 from metalearn.training.workers import Workers
@@ -23,6 +25,22 @@ Vectors = dict[str, tf.Tensor]
 """The vectors that are summed over the workers, by type."""
 
 
+class Part(NamedTuple):
+    """A program that is compiled as a whole: that of a training, or a half of it.
+
+    Attributes:
+        program: the program.
+        arguments: its arguments, or their shapes and types.
+        like: returns a structure that equals that of its results, given the arguments.
+        name: what distinguishes it from the other parts and from those of other workers.
+    """
+
+    program: Compiled
+    arguments: tuple[Any, ...]
+    like: Callable[..., Structure]
+    name: tuple[Any, ...] = ()
+
+
 class Sharded:
     """The counterpart of a compiled :class:`metalearn.training.program.Program` on each of several workers.
 
@@ -30,7 +48,7 @@ class Sharded:
         program: the program for the whole meta-batch.
         workers: the workers, each of which makes the same calls.
         mapping: the mapping over tasks.
-        jit_compile: whether to compile the halves with XLA; None for an automatic choice for the first half.
+        jit_compile: whether to compile the halves with XLA; None for an automatic choice for each.
     """
 
     def __init__(
@@ -38,8 +56,7 @@ class Sharded:
     ) -> None:
         self._program, self._workers = program, workers
         self._find = Compiled(self._trace_find, mapping, jit_compile)
-        self._move: Compiled | None = None
-        self._like: Structure = ()
+        self._move = Compiled(self._trace_move, mapping, jit_compile)
 
     @property
     def mapping(self) -> TaskMapping:
@@ -51,38 +68,34 @@ class Sharded:
         """See :class:`metalearn.execution.compiled.Compiled`."""
         return self._find.jit_compile
 
-    def build(
-        self,
-        block: Task,
-        seed: tf.Tensor,
-        first: tf.Tensor,
-        count: tf.Tensor,
-        keep: tf.Tensor,
-        carried: Carried,
-    ) -> None:
-        """Trace the first half."""
-        with of_share(self._workers.index, self._workers.count):
-            self._find.build(block, seed, first, own(carried, self._workers))
+    def parts(self, given: Arguments) -> list[Part]:
+        """Return the halves."""
+        carried, like = own(given.carried, self._workers), self._program.found(given.carried)
+        sizes: dict[str, int] = {}
+        for leaf in tf.nest.flatten(like):
+            sizes[leaf.dtype.name] = sizes.get(leaf.dtype.name, 0) + leaf.shape.num_elements()
+        sums = {name: tf.TensorSpec([size], name) for name, size in sizes.items()}
+        row = given.count, given.keep, like.gradient, like.gradient, like.statistics
+        found = sums, carried.inner, carried.estimator
+        finding = given.block, given.seed, given.first, carried
+        moving = sums, given.first, given.keep, carried.statistics
+        of_worker = self._workers.index, self._workers.count
+        return [
+            Part(self._find, finding, lambda *_: found, ("find", *of_worker)),
+            Part(self._move, moving, lambda *_: row, ("move", *of_worker)),
+        ]
 
-    def __call__(
-        self,
-        block: Task,
-        seed: tf.Tensor,
-        first: tf.Tensor,
-        count: tf.Tensor,
-        keep: tf.Tensor,
-        carried: Carried,
-    ) -> Outcome:
-        """Make ``count`` iterations from ``first`` on; ``keep`` is whether the updates are kept."""
-        now, rows, kept = own(carried, self._workers), [], True
-        for iteration in map(tf.constant, range(int(first), int(first) + int(count))):
-            with of_share(self._workers.index, self._workers.count):
-                vectors, inner, estimator = self._find(block, seed, iteration, now)
-            self._move = self._move or Compiled(self._trace_move, self.mapping, self.jit_compile)
+    def __call__(self, given: Arguments) -> Outcome:
+        """Make the iterations of a call."""
+        first, count, keep = int(given.first), int(given.count), bool(given.keep)
+        now, rows, kept = own(given.carried, self._workers), [], True
+        for iteration in map(tf.constant, range(first, first + count)):
+            vectors, inner, estimator = self._find(given.block, given.seed, iteration, now)
             sums = {name: self._workers.sum(vector) for name, vector in vectors.items()}
-            row, finite, gradient, proposed, statistics = self._move(sums, iteration, keep)
+            results = self._move(sums, iteration, given.keep, now.statistics)
+            row, finite, gradient, proposed, statistics = results
             rows.append(row)
-            kept = bool(finite) and bool(keep)
+            kept = bool(finite) and keep
             if not kept:
                 break
             now = Carried(statistics, inner, estimator)
@@ -97,34 +110,41 @@ class Sharded:
 
     def _trace_find(
         self, block: Task, seed: tf.Tensor, iteration: tf.Tensor, carried: Carried
-    ) -> tuple[Vectors, Any, Any]:
+    ) -> tuple[Vectors, Structure, Structure]:
         """Return the results for this worker's tasks, with its means as vectors."""
-        tasks = self._program.tasks(block, iteration)
-        found = self._program.find(tasks, seed, iteration, carried)
-        shared = found._replace(inner=(), estimator=())
-        self._like = tf.nest.map_structure(tf.TensorSpec.from_tensor, shared)
-        vectors: dict[str, list[tf.Tensor]] = {}
-        for leaf in tf.nest.flatten(shared):
-            vectors.setdefault(leaf.dtype.name, []).append(tf.reshape(leaf, [-1]))
-        packed = {name: tf.concat(leaves, 0) for name, leaves in vectors.items()}
-        return packed, found.inner, found.estimator
+        with of_share(self._workers.index, self._workers.count):
+            found = self._program.find(self._program.tasks(block, iteration), seed, iteration, carried)
+        leaves = tf.nest.flatten(found._replace(inner=(), estimator=()))
+        parts: dict[str, list[tf.Tensor]] = {}
+        for leaf in leaves:
+            parts.setdefault(leaf.dtype.name, []).append(tf.reshape(leaf, [-1]))
+        vectors = {name: tf.concat(each, 0) for name, each in parts.items()}
+        return vectors, found.inner, found.estimator
 
     def _trace_move(
-        self, sums: Vectors, iteration: tf.Tensor, keep: tf.Tensor
+        self, sums: Vectors, iteration: tf.Tensor, keep: tf.Tensor, statistics: Structure
     ) -> tuple[tf.Tensor, tf.Tensor, Meta, Meta, Structure]:
-        """Update phi with the means over all workers, if they are finite and the update is kept."""
-        leaves = tf.nest.flatten(self._like)
-        parts = {}
+        """Update phi with the means over all workers, if they are finite and the update is kept.
+
+        The statistics before the iteration are for their structure.
+        """
+        like = self._program.found(Carried(statistics, (), ()))
+        leaves, parts = tf.nest.flatten(like), {}
         for name, vector in sums.items():
             sizes = [leaf.shape.num_elements() for leaf in leaves if leaf.dtype.name == name]
             parts[name] = iter(tf.split(vector / tf.constant(self._workers.count, vector.dtype), sizes))
         means = [tf.reshape(next(parts[leaf.dtype.name]), leaf.shape) for leaf in leaves]
-        found: Found = tf.nest.pack_sequence_as(self._like, means)
+        found: Found = tf.nest.pack_sequence_as(like, means)
         before = self._program.values()
         row, finite = self._program.move(found, iteration)
         proposed = self._program.phi()
         self._program.undo(before, finite & keep)
         return row, finite, found.gradient, proposed, found.statistics
+
+
+def parts_of(calls: Compiled | Sharded, program: Program, given: Arguments) -> list[Part]:
+    """Return the parts that are compiled for the calls of a program."""
+    return calls.parts(given) if isinstance(calls, Sharded) else [Part(calls, (given,), program.like)]
 
 
 def compiled(

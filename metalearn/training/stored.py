@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import keras
 import tensorflow as tf
 
-from metalearn.execution.compiled import Compiled
 from metalearn.problems.learner import Posed, operations
 from metalearn.problems.second_derivatives import SecondDerivatives, check_second_derivatives
 from metalearn.training.program import Program
-from metalearn.training.sharded import Sharded
+from metalearn.training.sharded import Part
 
 ADDRESS = " at 0x"
 """A part of the description of an object that does not describe its settings."""
@@ -65,31 +65,44 @@ class Known:
             self._cache[key] = json.dumps(found).encode()
         return found
 
-    def use(self, calls: Compiled | Sharded, program: Program, arguments: tuple[Any, ...]) -> None:
-        """Use the stored program for one that is to be traced, or trace and store it, at the first call.
+    def build(self, parts: Sequence[Part], program: Program) -> None:
+        """Trace the parts of a program, or take them from the cache, at the first call.
 
-        Nothing is done if it cannot be stored: with workers or a projection, if it captures other tensors
-        than the variables of the optimizers and the model, or if its estimator's description has no settings.
+        They are not stored with a projection, if they capture other tensors than the variables of the
+        optimizers and the model, or if the estimator's description has no settings.
+
+        Args:
+            parts: the parts that are compiled.
+            program: the program.
         """
-        if self._used or self._cache is None or isinstance(calls, Sharded):
+        if self._used:
             return
         self._used = True
-        variables = program.variables()
-        tensors = [(leaf.shape, leaf.dtype) for leaf in tf.nest.flatten(arguments)]
+        for part in parts:
+            if not self._found(part, program):
+                part.program.build(*part.arguments)
+
+    def _found(self, part: Part, program: Program) -> bool:
+        """Return whether a part can be stored, after using what is or has been stored."""
+        if self._cache is None or program.projection is not None or tf.config.functions_run_eagerly():
+            return False
+        variables, tensors = program.variables(), tf.nest.flatten(part.arguments)
         updated = [(name, each.shape, each.dtype) for name, each in variables.items()]
-        way = calls.mapping, calls.jit_compile, self._posed.problem.steps
-        settings = repr((program.settings(), way, tensors, updated))
-        if program.projection is not None or ADDRESS in settings or tf.config.functions_run_eagerly():
-            return
+        way = part.name, part.program.mapping, part.program.jit_compile, self._posed.problem.steps
+        given = [(leaf.shape, leaf.dtype) for leaf in tensors]
+        settings = repr((program.settings(), way, given, updated))
+        if ADDRESS in settings:
+            return False
         key = self._key("program", settings.encode())
         content = self._cache.get(key)
         if content is None:
-            content = calls.exported(arguments, variables)
+            content = part.program.exported(part.arguments, variables)
             if content is None:
-                return
+                return False
             self._cache[key] = content
         # Also if it was traced here, because XLA's cache knows it by the name that it has in other processes.
-        calls.use(content, program.like, variables)
+        part.program.use(content, part.like, variables)
+        return True
 
     def _key(self, kind: str, *parts: bytes) -> str:
         devices = [device.device_type for device in tf.config.list_logical_devices()]

@@ -6,7 +6,6 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +18,7 @@ from metalearn.problems.second_derivatives import SecondDerivatives
 from metalearn.sources import Source, as_source
 from metalearn.training import carrying
 from metalearn.training.agreement import copies, disagreement
+from metalearn.training.arguments import Arguments
 from metalearn.training.blocks import Blocks
 from metalearn.training.calling import Call, Callback, watching
 from metalearn.training.carrying import Carry
@@ -29,7 +29,7 @@ from metalearn.training.history import History, concatenated
 from metalearn.training.optimizers import Given, Optimizers
 from metalearn.training.program import Outcome, Program
 from metalearn.training.projection import require_projection
-from metalearn.training.sharded import begun, compiled, own
+from metalearn.training.sharded import begun, compiled, own, parts_of
 from metalearn.training.state import State, captured, restored
 from metalearn.training.stored import Cache, Known
 from metalearn.training.workers import Workers
@@ -157,9 +157,7 @@ class MetaTrainer:
 
     def build(self) -> None:
         """Trace the program, or take it from the cache, which the first :meth:`run` does otherwise."""
-        arguments = self._arguments(Order(1, keep=False))
-        self._known.use(self._calls, self._program, arguments)
-        self._calls.build(*arguments)
+        self._arguments(Order(1, keep=False))
 
     def load(self, meta: Meta) -> None:
         """Replace the current meta-parameters, for example with pretrained ones (:func:`metalearn.load`).
@@ -268,16 +266,18 @@ class MetaTrainer:
 
     def _call(self, order: Order) -> Outcome:
         give(self._workers, order, self.state)
-        arguments = self._arguments(order)
-        self._known.use(self._calls, self._program, arguments)
-        return Outcome(*self._calls(*arguments))
+        return Outcome(*self._calls(self._arguments(order)))
 
-    def _arguments(self, order: Order) -> tuple[Any, ...]:
+    def _arguments(self, order: Order) -> Arguments:
+        """Return the arguments of a call, for which the program is then built."""
         block, carried = self._blocks.of(self.iteration // self._blocks.length), self._carried
         if order.alike:
             block, carried = self._blocks.copies(), carried._replace(inner=copies(carried.inner))
-        numbers = [tf.constant(each) for each in (self.seed, self.iteration, order.iterations, order.keep)]
-        return block, *numbers, carried
+        numbers = self.seed, self.iteration, order.iterations, order.keep
+        seed, first, count, keep = map(tf.constant, numbers)
+        given = Arguments(block, seed, first, count, keep, carried)
+        self._known.build(parts_of(self._calls, self._program, given), self._program)
+        return given
 
     def compare(self) -> None:
         """Compare the compiled meta-gradient with that of eager execution, for copies of one task.
@@ -289,10 +289,10 @@ class MetaTrainer:
         """
         if self._compares:
             found = self._call(order := Order(1, keep=False, alike=True)).gradient
-            block, *_, carried = arguments = self._arguments(order)
-            tasks = tf.nest.map_structure(lambda leaf: tf.repeat(leaf[0, :1], self.meta_batch_size, 0), block)
-            carried = carried._replace(estimator=own(carried, self._workers).estimator)
+            given, size = self._arguments(order), self.meta_batch_size
+            tasks = tf.nest.map_structure(lambda leaf: tf.repeat(leaf[0, :1], size, 0), given.block)
+            carried = given.carried._replace(estimator=own(given.carried, self._workers).estimator)
             posed = self.learner.posed(self.meta, tasks, (self.seed, 0))
-            estimate = functools.partial(self._program.gradient, seed=arguments[1], iteration=arguments[2])
+            estimate = functools.partial(self._program.gradient, seed=given.seed, iteration=given.first)
             self.disagreement = disagreement(found, estimate, posed, tasks, carried)
             self._compares = False

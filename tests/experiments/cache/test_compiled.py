@@ -82,6 +82,7 @@ def test_the_oldest_programs_go_first(opened, monkeypatch):
 def test_only_what_changes_a_program_has_a_folder_of_its_own(monkeypatch):
     digest = compiled._digest()
     monkeypatch.setenv("METALEARN_COMMAND", "another")
+    monkeypatch.setenv("TF_CONFIG", "addresses of workers, whose ports differ in each run")
     assert compiled._digest() == digest
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
     assert compiled._digest() != digest

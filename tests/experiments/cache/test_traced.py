@@ -119,3 +119,24 @@ def test_a_second_start_traces_and_checks_nothing(tmp_path):
     program.write_bytes(program.read_bytes()[:-7])
     damaged, counts = start("damaged", cache)
     assert (damaged, counts) == (expected, (1, 0))
+
+
+@pytest.mark.slow
+def test_workers_find_what_those_of_another_run_have_stored(tmp_path):
+    """Two programs of each of two workers; the second run adds nothing."""
+    cache = tmp_path / "cache"
+    train = sys.executable, "-m", "experiments.train", *SMALL, "training.workers=2"
+
+    def files(place):
+        subprocess.run(
+            [*train, f"paths.runs={tmp_path / place}"],
+            cwd=ROOT,
+            env={**os.environ, "METALEARN_COMPILE_CACHE": str(cache)},
+            capture_output=True,
+            check=True,
+        )
+        return {path.name for path in cache.glob("*/traced-*")}
+
+    found = files("first")
+    assert sum("-program-" in name for name in found) == 4
+    assert files("second") == found

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import metalearn as ml
 from metalearn.random import normal
+from metalearn.training.sharded import Sharded
 from metalearn.training.workers import Workers
 
 TASKS, ITERATIONS = 6, 3
@@ -155,6 +156,28 @@ def test_workers_find_what_one_finds(name, count):
     for other in states:
         for name, values in other.items():
             np.testing.assert_array_equal(values, found[1][name], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "name", ["linear", *(pytest.param(name, marks=pytest.mark.slow) for name in CASES if name != "linear")]
+)
+def test_stored_halves_have_the_bits_of_traced_ones(monkeypatch, name):
+    """Two for each worker, which are not traced again; what is carried and learned is in their arguments."""
+    learner, settings = CASES[name]
+    cache = {}
+
+    def bits():
+        trainers = [trainer(learner(), each, **settings, cache=cache) for each in crew(2)]
+        at_once(*(lambda each=each: trained(each) for each in trainers))
+        return [each.state() for each in trainers]
+
+    expected = bits()
+    assert len([key for key in cache if key.startswith("program")]) == 4
+    for half in ("_trace_find", "_trace_move"):
+        monkeypatch.setattr(Sharded, half, lambda *_: pytest.fail("a half is traced"))
+    for one, two in zip(bits(), expected, strict=True):
+        for key, values in two.items():
+            np.testing.assert_array_equal(one[key], values, err_msg=key)
 
 
 def test_the_state_is_sent_only_if_it_is_another_one():
