@@ -196,13 +196,14 @@ def _glyphs(seed: int) -> dict[str, np.ndarray]:
         Path(drawing.__file__).read_text(encoding="utf-8"),
     )
     digest = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
-    path = users_cache() / f"glyphs-{digest}.npz"
     try:
+        path = users_cache() / f"glyphs-{digest}.npz"
         stored = arrays.read(path)
         return dict(zip(stored["letters"].tolist(), stored["images"], strict=True))
     except (*reading.DAMAGED, KeyError, UsageError):  # not there, damaged
         images, letters = drawing.draw(seed)
     try:
+        path = users_cache() / f"glyphs-{digest}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda file: np.savez(file, images=images, letters=np.array(letters)))
     except OSError:  # a cache that cannot be written to costs time, and nothing else

@@ -103,7 +103,7 @@ def opened() -> Cache | None:
         if shutil.disk_usage(root).free < FREE:
             raise OSError(f"less than {FREE >> 20} MiB are free")
         cache = _opened(root)
-    except (OSError, RuntimeError) as error:  # the latter where there is no home
+    except OSError as error:
         if not given:
             return None
         reason = getattr(error, "strerror", None) or error

@@ -126,8 +126,15 @@ def make_plain_folder(folder: Path) -> None:
 
 
 def users_cache() -> Path:
-    """Return the user's cache folder for data shared by processes, whether it exists or not."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metalearn"
+    """Return the user's cache folder for data shared by processes, whether it exists or not.
+
+    Raises:
+        OSError: if the user has no home folder, as in some containers.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metalearn"
+    except RuntimeError as error:
+        raise OSError(f"{error} Set XDG_CACHE_HOME") from error
 
 
 def sweep(folder: Path) -> None:

@@ -108,6 +108,10 @@ def test_where_there_is_none(opened, monkeypatch, tmp_path):
     assert opened() is None
     (tmp_path / "metalearn").chmod(0o700)
     assert opened().store.parent == tmp_path / "metalearn"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 3)  # of whom no database knows a home
+    assert opened() is None
 
 
 def test_the_environment_stays_as_it_was(opened, monkeypatch):

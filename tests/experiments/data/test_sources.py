@@ -1,6 +1,7 @@
 """Image sets are read in their published form; missing or damaged ones raise an error with the remedy."""
 
 import io
+import pathlib
 import zipfile
 
 import numpy as np
@@ -199,6 +200,10 @@ def test_an_encrypted_file_is_named(tmp_path):
         folder(str(tmp_path / "set.npz"), size=4)
 
 
+def homeless():
+    raise RuntimeError("Could not determine home directory.")
+
+
 def test_glyphs_are_drawn_once(tmp_path, monkeypatch):
     """Glyphs are read from the cache; a damaged cache is replaced, and a read-only one is not used."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -234,6 +239,11 @@ def test_glyphs_are_drawn_once(tmp_path, monkeypatch):
     sources._glyphs.cache_clear()
     glyphs(ways=3)
     assert len(drawn) == 5
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(pathlib.Path, "home", homeless)
+    sources._glyphs.cache_clear()
+    glyphs(ways=3)
+    assert len(drawn) == 6
     sources._glyphs.cache_clear()
 
 
