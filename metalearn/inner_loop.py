@@ -194,13 +194,14 @@ def solve(
     return numbered(inner, tasks, steps), measured
 
 
-def inner_end(problem: Problem, phi: Meta, task: Task) -> Inner:
-    """Return the inner loop of one task after all its steps; many are a loop in the graph."""
+def inner_end(problem: Problem, phi: Meta, task: Task, steps: int | None = None) -> Inner:
+    """Return the inner loop of one task after some or all of its steps; many are a loop in the graph."""
+    steps = problem.steps if steps is None else steps
     return fold(
         lambda inner, index: inner_step(problem, inner, phi, task, index),
         inner_start(problem, phi, task),
-        problem.steps,
-        in_graph=problem.steps > FUSED_STEPS,
+        steps,
+        in_graph=steps > FUSED_STEPS,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -41,13 +41,31 @@ def working_set(problem: Problem, phi: Meta, tasks: Task) -> WorkingSet:
     count = number_of_tasks(tasks)
     if resolved(problem.mapping) == "sequential":
         return WorkingSet(count, False)
-    looped = problem.steps > FUSED_STEPS
-    with tf.__internal__.FuncGraph("one").as_default(), represented(None if looped else problem.steps):
+    if problem.steps > FUSED_STEPS:
+        return WorkingSet(size_of_chunk(count, _largest_value(problem, phi, tasks, 1, True)[0]), False)
+    # One step shows whether the steps' changes of a kernel can be represented.
+    with represented(problem.steps):
+        largest, products = _largest_value(problem, phi, tasks, min(problem.steps, 1), False)
+        if products and problem.steps > 1:
+            largest, products = _largest_value(problem, phi, tasks, problem.steps, False)
+    return WorkingSet(size_of_chunk(count, largest), products)
+
+
+def _largest_value(problem: Problem, phi: Meta, tasks: Task, steps: int, stored: bool) -> tuple[int, bool]:
+    """Return the bytes of the largest value of a task, and whether adapted kernels are represented.
+
+    Args:
+        problem: the bilevel problem.
+        phi: the meta-parameters.
+        tasks: leaves ``[T, ...]``.
+        steps: the number of inner steps that are traced.
+        stored: whether the values include the state of the inner loop.
+    """
+    with tf.__internal__.FuncGraph("one").as_default():
         one = tf.nest.map_structure(lambda leaf: tf.compat.v1.placeholder(leaf.dtype, leaf.shape[1:]), tasks)
         inner = inner_start(problem, phi, one)
-        results = [inner] if looped else []
-        for index in range(1 if looped else problem.steps):
+        results: list[Any] = [inner] if stored else []
+        for index in range(steps):
             inner = inner_step(problem, inner, phi, one, index)
         results.append(outer_loss(problem, inner.parameters, phi, one, inner.model)[0])
-        products = avoids_matrices(inner.parameters, results)
-    return WorkingSet(size_of_chunk(count, largest_between(one, results)), products)
+        return largest_between(one, results), avoids_matrices(inner.parameters, results)

@@ -159,11 +159,14 @@ def _losses(
                 found["outer/loss"] = outer_loss(problem, inner.parameters, phi, task, inner.model)[0]
             return found
 
-        if repeats:
-            again = inner_end(problem, phi, task)
-            if avoids_matrices(again.parameters, found := around(again)):
-                return found
-        return around(inner)
+        found = None
+        # One step shows whether this avoids matrices.
+        for steps in sorted({min(problem.steps, 1), problem.steps}) if repeats else ():
+            again = inner_end(problem, phi, task, steps)
+            found = around(again)
+            if not avoids_matrices(again.parameters, found):
+                return around(inner)
+        return found or around(inner)
 
     with represented(problem.steps if repeats else None):
         around: Losses = map_tasks(
