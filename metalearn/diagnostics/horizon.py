@@ -49,15 +49,14 @@ def cotangent_growth(problem: Problem, phi: Meta, tasks: Task) -> tf.Tensor:
         def forward(inner: Inner, index: Step) -> Inner:
             return layout.each(lambda inner, task: inner_step(problem, inner, phi, task, index), inner, tasks)
 
-        def backward(carry: Any, index: Step) -> Any:
+        def backward(inner: Inner, carry: Any, step: Step) -> Any:
             cotangents, lengths = carry
-            step = problem.steps - 1 - index
 
             def pulled(inner: Inner, cotangents: Cotangents, task: Task) -> Any:
                 cotangents = rematerialised(through, inner, cotangents, task, step)
                 return cotangents, length(cotangents)
 
-            cotangents, found = layout.each(pulled, before(step), cotangents, tasks)
+            cotangents, found = layout.each(pulled, inner, cotangents, tasks)
             return cotangents, tf.tensor_scatter_nd_update(lengths, [[step]], found[None])
 
         def ended(last: Inner, task: Task) -> Any:
@@ -68,7 +67,8 @@ def cotangent_growth(problem: Problem, phi: Meta, tasks: Task) -> tf.Tensor:
         cotangents, found = layout.each(ended, last, tasks)
         # The axis of steps is first, because their loop is outside; the axis of tasks, if any, is second.
         lengths = tf.repeat(found[None], problem.steps + 1, 0)
-        return tf.transpose(layout.fold(backward, (cotangents, lengths), problem.steps)[1])
+        carry = cotangents, lengths
+        return tf.transpose(layout.back(backward, before, carry, problem.steps, problem.steps)[1])
 
     return run(problem, program, start, tasks, fused=False)
 

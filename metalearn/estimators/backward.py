@@ -176,13 +176,9 @@ def _swept(
     last, before = layout.scan(forward, start, remaining)
     carry, metrics = ended(last)
 
-    def visit(pullback: Pullback, end: int, carry: Carried, index: Step) -> Carried:
-        step = end - 1 - index
-        return backward(pullback, before(step), carry, step)
-
     for steps, pullback in phases:
         if steps:
-            carry = layout.fold(functools.partial(visit, pullback, remaining), carry, steps)
+            carry = layout.back(functools.partial(backward, pullback), before, carry, remaining, steps)
         remaining -= steps
     return last, metrics, carry
 

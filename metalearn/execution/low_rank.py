@@ -48,6 +48,11 @@ def represented(steps: int | None) -> Iterator[None]:
         _products.reset(token)
 
 
+def are_represented() -> bool:
+    """Return whether matrices may be represented in the program that is being built."""
+    return bool(_products.get())
+
+
 class Factors(NamedTuple):
     """A matrix ``base + left' right``.
 
@@ -79,7 +84,7 @@ def product(x: tf.Tensor, matrix: tf.Tensor, transposed: bool = False) -> tf.Ten
 
 def factors(matrix: tf.Tensor) -> Factors | None:
     """Return the factors of a matrix of the graph, or None if it is not :func:`represented` by any."""
-    if not _products.get() or not tf.is_symbolic_tensor(matrix):
+    if not are_represented() or not tf.is_symbolic_tensor(matrix):
         return None
     if matrix.shape.rank != 2 or not matrix.shape.is_fully_defined():
         return None
