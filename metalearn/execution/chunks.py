@@ -19,17 +19,17 @@ CACHE_BYTES = 2**20
 """The largest size of a value of a chunk, of all its tasks together: a second-level cache is 1 to 2 MiB."""
 
 FEWEST = 16
-"""The smallest number of tasks in a chunk, except one: as XLA compiles them, sums over 5 tasks take more than
-twice the time per task of those over 25 tasks, or over one."""
+"""The smallest number of tasks in a chunk of small values: as XLA compiles them, sums over 5 tasks then take
+more than twice the time per task of those over 25 tasks."""
 
 
 def size_of_chunk(tasks: int, bytes_of_value: int) -> int:
     """Return how many of T tasks to process together.
 
     It is T if the largest value of all tasks fits into the cache; else the largest divisor of T for which it
-    fits and that is at least :data:`FEWEST`; or 1 if it does not fit for :data:`FEWEST` tasks. It is also T
-    if there is no such divisor, for instance for a prime T, and on a GPU, which processes many tasks in
-    parallel.
+    fits. If it would fit for more than :data:`FEWEST` tasks, smaller divisors do not count: it is T if there
+    is no other, for instance for a prime T. It is 1 if not even the value of one task fits, and T on a GPU,
+    which processes many tasks in parallel.
 
     It depends only on T and the bytes, so all processors sum a meta-batch in the same order.
 
@@ -40,9 +40,8 @@ def size_of_chunk(tasks: int, bytes_of_value: int) -> int:
     fit = CACHE_BYTES // max(bytes_of_value, 1)
     if tasks <= fit or tf.config.list_physical_devices("GPU"):
         return tasks
-    if fit < FEWEST:
-        return 1
-    return max((size for size in range(FEWEST, fit + 1) if tasks % size == 0), default=tasks)
+    least, otherwise = (FEWEST, tasks) if fit > FEWEST else (1, 1)
+    return max((size for size in range(least, fit + 1) if tasks % size == 0), default=otherwise)
 
 
 def largest_between(given: Structure, results: Structure) -> int:

@@ -15,8 +15,9 @@ from metalearn.execution.chunks import CACHE_BYTES, in_chunks, largest_between, 
         (25, CACHE_BYTES // 25, 25),
         (2500, CACHE_BYTES // 60, 50),  # the largest divisor of what fits
         (2503, CACHE_BYTES // 60, 2503),  # prime
-        (170, CACHE_BYTES // 16, 170),  # 10 is too small
-        (25, CACHE_BYTES // 5, 1),
+        (172, CACHE_BYTES // 20, 172),  # 4 is too small
+        (25, CACHE_BYTES // 16, 5),
+        (25, CACHE_BYTES // 4, 1),
         (6, 2 * CACHE_BYTES, 1),
         (1, 2 * CACHE_BYTES, 1),
     ],
