@@ -34,6 +34,7 @@ def on_all_cores(of_one_task: Any, stacked: Structure, returned: Structure) -> S
             args=[*leaves, *of_one_task.captured_inputs],
             Tout=[spec.dtype for spec in specs],
             f=of_one_task,
+            config_proto=_without_memory_optimizer(),
             executor_type="SINGLE_THREADED_EXECUTOR",
         )
 
@@ -51,6 +52,17 @@ def on_all_cores(of_one_task: Any, stacked: Structure, returned: Structure) -> S
     for result, spec in zip(results, specs, strict=True):
         result.set_shape([leaves[0].shape[0], *spec.shape])
     return tf.nest.pack_sequence_as(returned, results)
+
+
+def _without_memory_optimizer() -> bytes:
+    """Return the settings of TensorFlow's optimizer without the one for memory.
+
+    In graphs with values of many megabytes, it would accumulate sums in references, which a function in a
+    fixed order does not support.
+    """
+    config = tf.compat.v1.ConfigProto()
+    config.graph_options.rewrite_options.memory_optimization = 1  # NO_MEM_OPT
+    return bytes(config.SerializeToString())
 
 
 def _has_an_order(graph: tf.Graph) -> bool:

@@ -169,12 +169,11 @@ def test_the_learner_maps_everything_one_by_one(images, in_graph):
     ("mapping", "shots"),
     [("vectorized", 50_000), ("sequential", 100_000)],
 )
-@pytest.mark.slow
 def test_large_graphs_run_twice(in_graph, as_vector, mapping, shots):
     """A large graph with a loop runs twice with the same result.
 
     For activations of hundreds of megabytes, TensorFlow's memory optimizer would rewrite sums within a loop
-    so that a second run fails.
+    so that a second run fails, or any run of a function in a fixed order.
     """
     learner = ml.MetaLearner(
         ml.models.mlp(hidden=(64, 64), activation="tanh"),
