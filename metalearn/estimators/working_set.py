@@ -42,16 +42,16 @@ def working_set(problem: Problem, phi: Meta, tasks: Task) -> WorkingSet:
     if resolved(problem.mapping) == "sequential":
         return WorkingSet(count, False)
     if problem.steps > FUSED_STEPS:
-        return WorkingSet(size_of_chunk(count, _largest_value(problem, phi, tasks, 1, True)[0]), False)
+        return WorkingSet(size_of_chunk(count, _values(problem, phi, tasks, 1, True)[0]), False)
     # One step shows whether the steps' changes of a kernel can be represented.
     with represented(problem.steps):
-        largest, products = _largest_value(problem, phi, tasks, min(problem.steps, 1), False)
+        largest, products = _values(problem, phi, tasks, min(problem.steps, 1), False)
         if products and problem.steps > 1:
-            largest, products = _largest_value(problem, phi, tasks, problem.steps, False)
+            largest, products = _values(problem, phi, tasks, problem.steps, False)
     return WorkingSet(size_of_chunk(count, largest), products)
 
 
-def _largest_value(problem: Problem, phi: Meta, tasks: Task, steps: int, stored: bool) -> tuple[int, bool]:
+def _values(problem: Problem, phi: Meta, tasks: Task, steps: int, stored: bool) -> tuple[int, bool]:
     """Return the bytes of the largest value of a task, and whether adapted kernels are represented.
 
     Args:

@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from typing import Protocol
 
 import keras
 import tensorflow as tf
 
+from metalearn.execution.compiled import Compiled
 from metalearn.problems.learner import Posed, operations
 from metalearn.problems.second_derivatives import SecondDerivatives, check_second_derivatives
+from metalearn.training.arguments import Arguments
 from metalearn.training.program import Program
-from metalearn.training.sharded import Part
+from metalearn.training.sharded import Part, Sharded, parts_of
 
 ADDRESS = " at 0x"
 """A part of the description of an object that does not describe its settings."""
@@ -65,20 +66,21 @@ class Known:
             self._cache[key] = json.dumps(found).encode()
         return found
 
-    def build(self, parts: Sequence[Part], program: Program) -> None:
+    def build(self, calls: Compiled | Sharded, program: Program, given: Arguments) -> None:
         """Trace the parts of a program, or take them from the cache, at the first call.
 
         They are not stored with a projection, if they capture other tensors than the variables of the
         optimizers and the model, or if the estimator's description has no settings.
 
         Args:
-            parts: the parts that are compiled.
+            calls: the program in compiled form.
             program: the program.
+            given: arguments of the shapes and types of all calls.
         """
         if self._used:
             return
         self._used = True
-        for part in parts:
+        for part in parts_of(calls, program, given):
             if not self._found(part, program):
                 part.program.build(*part.arguments)
 

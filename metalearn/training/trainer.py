@@ -29,7 +29,7 @@ from metalearn.training.history import History, concatenated
 from metalearn.training.optimizers import Given, Optimizers
 from metalearn.training.program import Outcome, Program
 from metalearn.training.projection import require_projection
-from metalearn.training.sharded import begun, compiled, own, parts_of
+from metalearn.training.sharded import begun, compiled, own
 from metalearn.training.state import State, captured, restored
 from metalearn.training.stored import Cache, Known
 from metalearn.training.workers import Workers
@@ -276,7 +276,7 @@ class MetaTrainer:
         numbers = self.seed, self.iteration, order.iterations, order.keep
         seed, first, count, keep = map(tf.constant, numbers)
         given = Arguments(block, seed, first, count, keep, carried)
-        self._known.build(parts_of(self._calls, self._program, given), self._program)
+        self._known.build(self._calls, self._program, given)
         return given
 
     def compare(self) -> None:

@@ -47,9 +47,6 @@ FLAGS, FLAG = "TF_XLA_FLAGS", "--tf_xla_persistent_cache_directory"
 PREFIXES = ("TF_", "XLA_")
 """Prefixes of variables that a compiled program may depend on, the number of threads among them."""
 
-CLUSTER = "TF_CONFIG"
-"""The variable with the addresses of workers, which differ in every run and have no effect on programs."""
-
 LARGEST, FREE = 2**30, 2**28
 """Bytes of the store above which the oldest programs are removed, and bytes of the disk that must be free."""
 
@@ -203,6 +200,6 @@ def _digest() -> str:
     known = code.sources({})
     ours = [pair for pair in known["files"].items() if pair[0].startswith(f"{code.OURS[1]}/")]
     given = sorted(os.environ.items())
-    flags = [pair for pair in given if pair[0].startswith(PREFIXES) and pair[0] != CLUSTER]
+    flags = [pair for pair in given if pair[0].startswith(PREFIXES) and pair[0] != processor.CLUSTER]
     parts = known["libraries"], ours, flags, processor.described("model name"), processor.described("flags")
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

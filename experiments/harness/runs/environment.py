@@ -16,9 +16,6 @@ VARIABLES = ("TF_", "XLA_", "KERAS_", "OMP_", "MKL_", "CUDA_", "PYTHONHASHSEED")
 
 SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 
-WHERE = ("TF_CONFIG",)
-"""Variables with the addresses of workers, which do not affect results."""
-
 LIKELY = ("processor", "threads", "environment", "python", "packages")
 """Keys of the description, ordered by how often they are the cause of different results."""
 
@@ -43,7 +40,7 @@ def describe(config: Any) -> Description:
         "environment": {
             name: value
             for name, value in sorted(os.environ.items())
-            if name.startswith(VARIABLES) and not any(word in name for word in (*SECRET, *WHERE))
+            if name.startswith(VARIABLES) and not any(word in name for word in (*SECRET, processor.CLUSTER))
         },
         "system": platform.platform(),
     }

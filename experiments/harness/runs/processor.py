@@ -1,9 +1,12 @@
-"""The processor that a process runs on, as Linux describes it."""
+"""Where a process runs: its processor and the variable with its place in a cluster."""
 
 from __future__ import annotations
 
 import platform
 from pathlib import Path
+
+CLUSTER = "TF_CONFIG"
+"""The variable with the addresses of workers, which differ in every run and affect no program or result."""
 
 
 def described(field: str) -> str:
