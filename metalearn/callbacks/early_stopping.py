@@ -36,7 +36,8 @@ class validation:
 
     def of(self, trainer: MetaTrainer) -> Callable[[], float]:
         """Return a function that evaluates the current meta-parameters of a trainer."""
-        evaluate = evaluator(trainer.learner, self.tasks, self.num_tasks, self.steps, self.seed)
+        settings = self.num_tasks, self.steps, self.seed
+        evaluate = evaluator(trainer.learner, self.tasks, *settings, cache=trainer.cache)
         return lambda: float(evaluate(trainer.meta).mean[-1])
 
 

@@ -4,7 +4,7 @@ Each diagnostic is a pure function that returns a flat dictionary of scalars; ``
 """
 
 from metalearn.diagnostics.conflicts import conflicts
-from metalearn.diagnostics.diagnose import diagnose, evaluate, measure
+from metalearn.diagnostics.diagnose import diagnose
 from metalearn.diagnostics.horizon import Compared, cotangent_growth, variance_at_equal_cost
 from metalearn.diagnostics.inner import inner_loop
 from metalearn.diagnostics.meanings import MEANINGS, meaning
@@ -17,12 +17,10 @@ __all__ = [
     "conflicts",
     "cotangent_growth",
     "diagnose",
-    "evaluate",
     "inner_loop",
     "learned_statistics",
     "learned_values",
     "meaning",
-    "measure",
     "order",
     "update_ratios",
     "variance_at_equal_cost",

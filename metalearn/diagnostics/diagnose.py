@@ -13,10 +13,10 @@ from metalearn.diagnostics.inner import Path, of_one_task, summary
 from metalearn.diagnostics.order import order
 from metalearn.estimators import Estimator, checkpointed, first_order
 from metalearn.estimators.backward import cut, reverse
-from metalearn.execution.programs import traced_once
 from metalearn.execution.task_map import map_tasks
 from metalearn.inner_loop import counted
 from metalearn.problems.learner import Learner, meta_gradient
+from metalearn.problems.stored import Cache, Stored, program
 from metalearn.types import Meta, Seed, Task
 
 
@@ -28,6 +28,7 @@ def diagnose(
     *,
     lanczos_iterations: int = 8,
     reference: Estimator | None = None,
+    cache: Cache | None = None,
 ) -> Metrics:
     """Return diagnostics of the meta-gradient and the inner loop of one meta-batch.
 
@@ -37,8 +38,8 @@ def diagnose(
     :data:`metalearn.diagnostics.MEANINGS` explains them. They depend on the learner and on whether T is 1,
     not on values.
 
-    It is a pure function for eager mode and ``tf.function``: :func:`evaluate` of :func:`measure`, of which
-    only the latter is worth compiling for few calls. It costs two meta-gradients (three unless the learner's
+    It is a pure function for eager mode and ``tf.function``. It is not compiled with XLA, which takes longer
+    than is saved in few calls. It costs two meta-gradients (three unless the learner's
     estimator is one of the two), an inner loop, and ``lanczos_iterations`` Hessian-vector products for each
     task (twice as many if rates differ). Tasks are processed one after the other for every mapping of the
     learner, because such a program is built in a fraction of the time.
@@ -52,6 +53,7 @@ def diagnose(
         lanczos_iterations: at least 1; largest eigenvalues are lower bounds, which are tighter with more
             iterations.
         reference: the exact estimator; ``checkpointed()`` by default.
+        cache: traced programs that diagnoses share, see :class:`metalearn.MetaTrainer`; None for no cache.
 
     Returns:
         Scalars ``[]`` of the type of the meta-parameters. Non-finite values are not hidden.
@@ -61,20 +63,23 @@ def diagnose(
             meta-gradient needs, naming them and the remedy; if the reference cannot differentiate an
             operation, naming it; and the errors of ``learner.meta_gradient``.
     """
-    return traced_once(learner, _diagnosis, lanczos_iterations, reference)(meta, tasks, seed)
+    stored = None if cache is None else Stored(cache, learner, meta, tasks)
+    settings = lanczos_iterations, reference or checkpointed()
+    return program(learner, _diagnosis, *settings, jit_compile=False, stored=stored)(meta, tasks, seed)
 
 
 def _diagnosis(
     learner: Learner,
     lanczos_iterations: int,
-    reference: Estimator | None,
+    reference: Estimator,
     meta: Meta,
     tasks: Task,
     seed: Seed,
 ) -> Metrics:
-    return evaluate(
-        measure(learner, meta, tasks, seed, lanczos_iterations=lanczos_iterations, reference=reference)
-    )
+    measured = _measured(learner, lanczos_iterations, reference, meta, tasks, seed)
+    gradients = measured.exact, measured.first_order, measured.own
+    exact, first, own = tf.nest.map_structure(lambda leaf: tf.reduce_mean(leaf, 0), gradients)
+    return {**order(exact, first, own), **conflicts(measured.own), **summary(measured.paths)}
 
 
 class Measured(NamedTuple):
@@ -93,22 +98,17 @@ class Measured(NamedTuple):
     paths: Path
 
 
-def measure(
+def _measured(
     learner: Learner,
+    lanczos_iterations: int,
+    reference: Estimator,
     meta: Meta,
     tasks: Task,
     seed: Seed,
-    *,
-    lanczos_iterations: int = 8,
-    reference: Estimator | None = None,
 ) -> Measured:
-    """Return the measurements for :func:`diagnose`, which take most of its time.
-
-    Arguments and errors are those of :func:`diagnose`.
-    """
     # Outside the graph that is being traced, because a learner stores tensors.
     with tf.init_scope():
-        exact = _with(learner, estimator=reference or checkpointed())
+        exact = _with(learner, estimator=reference)
     seed = tf.convert_to_tensor(seed)
     problem, phi, posed = exact.posed(meta, counted(tasks), seed)
     alone = _with(problem, mapping="sequential")
@@ -129,13 +129,6 @@ def measure(
     same = [name for name, estimator in known.items() if estimator == learner.estimator]
     own = found[same[0]] if same else meta_gradient(learner, meta, tasks, seed).per_task
     return Measured(found["exact"], found["first_order"], own, paths)
-
-
-def evaluate(measured: Measured) -> Metrics:
-    """Return the metrics of :func:`diagnose`: few operations, which are faster to execute than to compile."""
-    gradients = measured.exact, measured.first_order, measured.own
-    exact, first, own = tf.nest.map_structure(lambda leaf: tf.reduce_mean(leaf, 0), gradients)
-    return {**order(exact, first, own), **conflicts(measured.own), **summary(measured.paths)}
 
 
 def _with(record: Any, **changes: Any) -> Any:

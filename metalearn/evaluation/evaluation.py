@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import types
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -13,18 +12,20 @@ import tensorflow as tf
 from metalearn.checks import require_count
 from metalearn.evaluation.query_batches import batched
 from metalearn.evaluation.task_list import TaskList
-from metalearn.execution.compiled import Compiled
-from metalearn.execution.programs import kept
 from metalearn.execution.task_map import map_tasks
 from metalearn.inner_loop import outer_loss, solve
 from metalearn.nest import matched
 from metalearn.problems.learner import Learner
+from metalearn.problems.stored import Cache, Stored, program
 from metalearn.sources import Source, as_source, check_sampler, spec
 from metalearn.sources.leaves import with_extremes
 from metalearn.types import Inner, Meta, Structure, Task
 
 DIVERGED = 10
 """A task has diverged if its loss exceeds the largest loss before adaptation by this factor."""
+
+LOSS = "loss"
+"""The name of the outer loss among its metrics, which no metric may have."""
 
 
 class Curve(NamedTuple):
@@ -82,6 +83,8 @@ def evaluate(
     steps: int = 10,
     seed: int = 1,
     queries_at_once: int | str = "all",
+    *,
+    cache: Cache | None = None,
 ) -> Evaluation:
     """Adapt to new tasks and return the query loss after 0, 1, ..., ``steps`` inner steps.
 
@@ -98,12 +101,13 @@ def evaluate(
             are means over batches. If the model normalises with statistics of the queries
             (``statistics="batch"``), its predictions are transductive and depend on this choice (Bronskill et
             al. 2020, "TaskNorm", section 3).
+        cache: traced programs that evaluations share, see :class:`metalearn.MetaTrainer`; None for no cache.
 
     Raises:
         ValueError: if a count is too small, the tasks do not fit the learner, the meta-parameters are those
             of another learner, or the queries of a task cannot be divided into batches of equal size.
     """
-    return evaluator(learner, tasks, num_tasks, steps, seed, queries_at_once)(meta)
+    return evaluator(learner, tasks, num_tasks, steps, seed, queries_at_once, cache=cache)(meta)
 
 
 def evaluator(
@@ -113,6 +117,8 @@ def evaluator(
     steps: int = 10,
     seed: int = 1,
     queries_at_once: int | str = "all",
+    *,
+    cache: Cache | None = None,
 ) -> Callable[[Meta], Evaluation]:
     """Return :func:`evaluate` as a function of the meta-parameters.
 
@@ -134,22 +140,22 @@ def evaluator(
 
     finish = getattr(learner, "finish", None)
     like = learner.initialize(0)  # for its structure; the seed does not matter
+    stored = None
+    if cache is not None:
+        stored = Stored(cache, learner, like if finish is None else finish(like), drawn.first, steps)
+    measured = program(learner, _measured, steps, in_batches, stored=stored)
 
     def evaluate_meta(meta: Meta) -> Evaluation:
         meta = matched("meta", meta, like)
         meta = meta if finish is None else finish(meta)
-        measured = kept(
-            learner,
-            (_measured, steps, in_batches),
-            lambda: Compiled(functools.partial(_measured, learner, steps, in_batches), learner.mapping),
-        )
         parts = [
             measured(meta, batched(chunk, queries_at_once, (seed, first)), tf.constant((seed, first)))
             for first, chunk in drawn.chunks()
         ]
-        losses, metrics = tf.nest.map_structure(
+        metrics = tf.nest.map_structure(
             lambda *leaves: np.concatenate([leaf.numpy() for leaf in leaves]), *parts
         )
+        losses = metrics.pop(LOSS)
         return Evaluation(
             steps=np.arange(steps + 1),
             **_curve(losses)._asdict(),
@@ -170,7 +176,7 @@ def _measured(
     meta: Meta,
     tasks: Task,
     seed: tf.Tensor,
-) -> Structure:
+) -> dict[str, tf.Tensor]:
     """Return the outer loss and the metrics of each task after each step, ``[T, S+1]``."""
     problem, phi, tasks = learner.posed(meta, tasks, seed)
 
@@ -184,7 +190,8 @@ def _measured(
         return tf.nest.map_structure(tf.reduce_mean, of_batches)
 
     query = in_turn if in_batches else of_batch
-    return solve(problem, phi, tasks, steps, query)[1]
+    losses, metrics = solve(problem, phi, tasks, steps, query)[1]
+    return {LOSS: losses, **metrics}
 
 
 def _curve(per_task: np.ndarray) -> Curve:

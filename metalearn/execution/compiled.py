@@ -112,12 +112,12 @@ class Compiled:
         way = {"mapping": self.mapping, "jit_compile": self.jit_compile, "notice": self._notice}
         return exported(program, variables, way)
 
-    def use(self, content: bytes, like: Callable[..., Structure], variables: Variables) -> None:
+    def use(self, content: bytes, like: Callable[..., Structure] | None, variables: Variables) -> None:
         """Use the result of :meth:`exported` of an equal function in place of tracing this one.
 
         Args:
             content: the stored program.
-            like: returns any structure that equals that of the function's results, given its arguments.
+            like: see :func:`metalearn.execution.traced.imported`.
             variables: the variables of this process, by the same names.
         """
         facts = facts_of(content)

@@ -45,6 +45,7 @@ def exported(program: Any, variables: Variables, facts: Mapping[str, Any]) -> by
         "name": definition.library.function[-1].signature.name,
         "captured": captured,
         "results": len(program.outputs),
+        "names": list(returned) if isinstance(returned := program.structured_outputs, dict) else None,
     }
     return json.dumps(head).encode() + b"\n" + definition.SerializeToString(deterministic=True)
 
@@ -56,13 +57,14 @@ def facts_of(content: bytes) -> dict[str, Any]:
 
 
 def imported(
-    content: bytes, like: Callable[..., Structure], variables: Variables
+    content: bytes, like: Callable[..., Structure] | None, variables: Variables
 ) -> Callable[..., Structure]:
     """Return a stored program as a function for eager execution.
 
     Args:
         content: the result of :func:`exported`.
-        like: returns any structure that equals that of the results, given the arguments.
+        like: returns any structure that equals that of the results, given the arguments; None if they are a
+            dict of tensors, whose names are stored.
         variables: the variables of this process.
     """
     line, _, definition = content.partition(b"\n")
@@ -74,7 +76,8 @@ def imported(
     def call(*arguments: Structure) -> Structure:
         inputs = [*tf.nest.flatten(arguments), *captured]
         outputs = context.context().call_function(head["name"].encode(), inputs, head["results"])
-        return tf.nest.pack_sequence_as(like(*arguments), outputs)
+        shape = dict.fromkeys(head["names"]) if like is None else like(*arguments)
+        return tf.nest.pack_sequence_as(shape, outputs)
 
     return call
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 import tensorflow as tf
@@ -206,9 +206,12 @@ def require_traceable(posed: Posed, estimator: Estimator) -> list[str]:
             does not fit, or the estimator rejects the problem. Errors of the problem's own functions are
             raised unchanged.
     """
-    one = tf.nest.map_structure(lambda leaf: leaf[0], counted(posed.tasks))
-    estimator.require(posed.problem, posed.phi, one)
-    _, metrics = _of_one_task(posed, _given, min(posed.problem.steps, 1))
+    problem, phi, tasks = posed
+    one = tf.nest.map_structure(lambda leaf: leaf[0], counted(tasks))
+    estimator.require(problem, phi, one)
+    with tf.__internal__.FuncGraph("fit").as_default():
+        phi, task = tf.nest.map_structure(_given, (phi, one))
+        _, metrics = _of_one_task(problem, phi, task, range(min(problem.steps, 1)))
     for name in RESERVED:
         if name in metrics:
             raise ValueError(
@@ -218,31 +221,46 @@ def require_traceable(posed: Posed, estimator: Estimator) -> list[str]:
     return list(metrics)
 
 
-def operations(posed: Posed) -> bytes:
-    """Return the operations of the start, the inner steps and the outer loss of one task, with constants.
+def operations(learner: Learner, meta: Meta, tasks: Task, steps: int | None = None) -> bytes:
+    """Return all operations of a learner for one task, with their constants.
 
-    These are all steps that programs compute one by one, or a step with any number, as in their loops.
+    They are those of its problem (noise, step weights), of the start, the inner steps, both losses and the
+    next state. The steps are all that programs compute one by one, or one with any number, as in their loops.
+
+    Args:
+        learner: the learner.
+        meta: meta-parameters, of which only structure, shapes and types are used.
+        tasks: likewise, leaves ``[T, ...]``.
+        steps: the largest number of inner steps; that of training by default.
     """
-    graph, _ = _of_one_task(posed, _placeholder, posed.problem.steps)
-    return without_counters(graph.as_graph_def()).SerializeToString(deterministic=True)
+    one = tf.nest.map_structure(lambda leaf: leaf[:1], counted(tasks))
+    # A FuncGraph, not a concrete function, which TensorFlow would optimise and keep for later calls.
+    graph = tf.__internal__.FuncGraph("operations")
+    with graph.as_default():
+        given = tf.nest.map_structure(_placeholder, (meta, one, tf.zeros([2], tf.int32)))
+        problem, phi, tasks = learner.posed(*given)
+        task = tf.nest.map_structure(lambda leaf: leaf[0], counted(tasks))
+        steps = problem.steps if steps is None else steps
+        fused = steps <= FUSED_STEPS
+        numbers = range(steps) if fused else [tf.compat.v1.placeholder(tf.int32, [])]
+        inner, _ = _of_one_task(problem, phi, task, numbers)
+        inner_objective(problem, inner.parameters, phi, task, inner.model)
+        if problem.step_weights is not None:
+            tf.identity(problem.step_weights)
+        ended = tf.nest.map_structure(lambda leaf: tf.convert_to_tensor(leaf)[None], inner)
+        learner.next_state(given[0], given[1], ended)
+    settings = repr((steps, problem.steps, problem.mapping, problem.solved))
+    return settings.encode() + without_counters(graph.as_graph_def()).SerializeToString(deterministic=True)
 
 
 def _of_one_task(
-    posed: Posed, given: Callable[[tf.Tensor], tf.Tensor], steps: int
-) -> tuple[tf.Graph, Losses]:
-    """Return the graph of the first task, with ``given(leaf)`` in place of each leaf, and the metrics."""
-    problem, phi, tasks = posed
-    one = tf.nest.map_structure(lambda leaf: leaf[0], counted(tasks))
-    # A FuncGraph, not a concrete function, which TensorFlow would optimise and keep for later calls.
-    graph = tf.__internal__.FuncGraph("fit")
-    with graph.as_default():
-        phi, task = tf.nest.map_structure(given, (phi, one))
-        inner = inner_start(problem, phi, task)
-        numbers = range(steps) if steps <= FUSED_STEPS else [tf.compat.v1.placeholder(tf.int32, [])]
-        for step in numbers:
-            inner = inner_step(problem, inner, phi, task, step)
-        _, metrics = outer_loss(problem, inner.parameters, phi, task, inner.model)
-    return graph, metrics
+    problem: Problem, phi: Meta, task: Task, numbers: Iterable[int | tf.Tensor]
+) -> tuple[Inner, Losses]:
+    """Return the inner loop of a task after the steps with these numbers, and the metrics."""
+    inner = inner_start(problem, phi, task)
+    for step in numbers:
+        inner = inner_step(problem, inner, phi, task, step)
+    return inner, outer_loss(problem, inner.parameters, phi, task, inner.model)[1]
 
 
 def _placeholder(leaf: tf.Tensor) -> tf.Tensor:

@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from metalearn.nn.names import named_variables
 from metalearn.problems.learner import Learner, estimate, losses
 from metalearn.training.arguments import Arguments
 from metalearn.training.carrying import Carried, Carry, continued
@@ -168,10 +167,9 @@ class Program:
         return Found(like[0], numbers, like[1], (), ())
 
     def settings(self) -> tuple[Any, ...]:
-        """Return the settings that the traced program depends on, other than the functions of a task."""
+        """Return the settings that the traced program depends on, other than those of the learner."""
         ours = self._length, self._stored, self._clip, self._loss_interval, self._carry, self.metrics
-        learner = type(self._learner).__qualname__, self._learner.estimator, self._learner.mapping
-        return *ours, *learner, self._optimizers.configs()
+        return *ours, self._optimizers.configs()
 
     def _iteration(self, index: tf.Tensor, iteration: tf.Tensor, found: Found, tried: Tried) -> Tried:
         before = self.values()
@@ -220,10 +218,8 @@ class Program:
             variable.assign(tf.where(kept, variable.value, old))
 
     def variables(self) -> dict[str, keras.Variable]:
-        """Return all variables that an iteration may read or update, by names that every process has."""
-        model = getattr(getattr(self._learner, "learner", self._learner), "model", None)
-        read = named_variables(model) if isinstance(model, keras.Model) else []
-        return {**self._optimizers.named(), **{f"model/{named.key}": named.variable for named in read}}
+        """Return the variables of the optimizers, by names that every process has."""
+        return self._optimizers.named()
 
     def _stateful(self) -> list[keras.Variable]:
         return [*self._optimizers.variables, *(variable for _, variable in self._optimizers.state())]

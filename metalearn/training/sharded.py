@@ -8,7 +8,7 @@ vector for each type; the second half updates phi with their mean, equally on ev
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import tensorflow as tf
 
@@ -142,15 +142,17 @@ class Sharded:
         return row, finite, found.gradient, proposed, found.statistics
 
 
-def parts_of(calls: Compiled | Sharded, program: Program, given: Arguments) -> list[Part]:
+Calls: TypeAlias = Compiled | Sharded
+"""A program in compiled form: as a whole, or divided among workers."""
+
+
+def parts_of(calls: Calls, program: Program, given: Arguments) -> list[Part]:
     """Return the parts that are compiled for the calls of a program."""
     return calls.parts(given) if isinstance(calls, Sharded) else [Part(calls, (given,), program.like)]
 
 
-def compiled(
-    program: Program, workers: Workers, mapping: TaskMapping, jit_compile: bool | None
-) -> Compiled | Sharded:
-    """Return a program in compiled form: as a whole, or divided among workers."""
+def compiled(program: Program, workers: Workers, mapping: TaskMapping, jit_compile: bool | None) -> Calls:
+    """Return a program in compiled form."""
     if workers.count == 1:
         return Compiled(program.trace, mapping, jit_compile)
     return Sharded(program, workers, mapping, jit_compile)

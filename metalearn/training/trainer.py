@@ -15,6 +15,7 @@ from metalearn.inner_loop import counted
 from metalearn.nest import matched
 from metalearn.problems.learner import Learner
 from metalearn.problems.second_derivatives import SecondDerivatives
+from metalearn.problems.stored import Cache, Stored
 from metalearn.sources import Source, as_source
 from metalearn.training import carrying
 from metalearn.training.agreement import copies, disagreement
@@ -31,7 +32,7 @@ from metalearn.training.program import Outcome, Program
 from metalearn.training.projection import require_projection
 from metalearn.training.sharded import begun, compiled, own
 from metalearn.training.state import State, captured, restored
-from metalearn.training.stored import Cache, Known
+from metalearn.training.stored import Known
 from metalearn.training.workers import Workers
 from metalearn.types import Meta, Task, TaskMapping
 
@@ -69,7 +70,7 @@ class MetaTrainer:
         workers: the workers that share the tasks of every iteration, see :func:`metalearn.workers.join`; each
             makes an equal trainer, and they train :meth:`together`. None for this process only.
         cache: traced programs and results of the check of derivatives, which trainers of the same code with
-            the same versions of libraries share, in any process; new ones are added. None for no cache.
+            the same versions of libraries share, in any process, for example a dict; None for no cache.
 
     Raises:
         ValueError: if the batch size, a limit or a constant learning rate is not positive, the workers
@@ -121,10 +122,10 @@ class MetaTrainer:
         require_projection(projection, phi)
         self._optimizers = Optimizers(optimizer, phi)
         self._carried = begun(learner, meta, example, carry, self._workers)
-        self.disagreement = None
+        self.cache, self.disagreement = cache, None
         posed = learner.posed(meta, counted(one), (seed, 0))
         self._compares = check_derivatives and learner.estimator.second_order and posed.problem.steps > 0
-        self._known = Known(cache, posed)
+        self._known = Known(None if cache is None else Stored(cache, learner, meta, one), posed)
         self.derivatives = self._known.derivatives() if self._compares else None
         self._program = Program(
             learner,

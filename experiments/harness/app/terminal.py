@@ -20,6 +20,9 @@ LINES_WHEN_PIPED = 10
 ALL_SHOWN = 20
 """The most inner steps for which a table has all rows; beyond, it has rows for 1, 2, 5, 10, 20, 50, ..."""
 
+LARGE = 1e5
+"""The smallest loss that is shown by its magnitude."""
+
 
 ANSWERED = {
     "all": "all queries of a task predicted together",
@@ -86,7 +89,7 @@ def evaluation_table(
     columns = [(metric.upper(), _shown(evaluation.mean)), ("± 95 %", _shown(evaluation.ci95))]
     columns.append(("median", _shown(evaluation.median)))
     if evaluation.diverged.any():
-        columns.append(("diverged", [f"{100 * fraction:.2g} %" for fraction in evaluation.diverged]))
+        columns.append(("diverged", [f"{100 * fraction:.3g} %" for fraction in evaluation.diverged]))
     plain = {name: curve for name, curve in evaluation.metrics.items() if ATTACKED not in name}
     for name, curve in plain.items():
         columns += [(name, _shown(curve.mean)), ("± 95 %", _shown(curve.ci95))]
@@ -103,7 +106,9 @@ def _is_shown(step: int, last: int) -> bool:
 
 
 def _shown(values: np.ndarray) -> list[str]:
-    return [f"{value:.4f}" if np.isfinite(value) else "-" for value in values]
+    """Return numbers with four decimals, and large ones, of tasks that diverge, by their magnitude."""
+    texts = (f"{value:.4f}" if abs(value) < LARGE else f"{value:.1e}" for value in values)
+    return [text if np.isfinite(value) else "-" for text, value in zip(texts, values, strict=True)]
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from metalearn import Learner, MetaLearner
 from metalearn.problems.bilevel import whole_support
+from metalearn.problems.stored import Cache, Stored, program
 from metalearn.sources import Source
 from metalearn.types import Meta, Task
 
@@ -50,7 +51,9 @@ class AdaptationCase(NamedTuple):
     predictions: dict[int, np.ndarray]
 
 
-def adaptation_cases(learner: Learner, meta: Meta, tasks: Source) -> list[AdaptationCase]:
+def adaptation_cases(
+    learner: Learner, meta: Meta, tasks: Source, cache: Cache | None = None
+) -> list[AdaptationCase]:
     """Adapt to held-out tasks and return what :func:`adaptation` draws.
 
     They are tasks whose targets have a small, a medium, ... and the largest range among many, because
@@ -60,6 +63,7 @@ def adaptation_cases(learner: Learner, meta: Meta, tasks: Source) -> list[Adapta
         learner: of a model with one input and one output.
         meta: trained meta-parameters.
         tasks: a distribution that can put its query points on a ``grid``.
+        cache: traced programs of earlier runs; None for no cache.
 
     Returns:
         The cases, those of the first number of shots first; none if this is not regression of one
@@ -73,13 +77,6 @@ def adaptation_cases(learner: Learner, meta: Meta, tasks: Source) -> list[Adapta
     if not plain or not settings >= GRIDDED:
         return []
     gridded: Any = tasks
-
-    # Without XLA: run once for each number of shots, it would compile for longer than it saves.
-    @tf.function(autograph=False)
-    def predictions(meta: Meta, tasks: Task) -> tf.Tensor:
-        fitted = [learner.adapt(meta, tasks.support, step) for step in STEPS]
-        return tf.stack([learner.predict(each, tasks.query.inputs) for each in fitted], 1)
-
     cases: list[AdaptationCase] = []
     for number in SHOTS:
         distribution = dataclasses.replace(gridded, shots=number, queries=200, grid=True)
@@ -89,11 +86,20 @@ def adaptation_cases(learner: Learner, meta: Meta, tasks: Source) -> list[Adapta
         if len(leaves) != 4 or any(leaf.shape.rank != 3 or leaf.shape[-1] != 1 for leaf in leaves):
             return []
         drawn, examples = tf.nest.map_structure(_choose(drawn.query.targets), (drawn, examples))
-        outputs = predictions(meta, drawn).numpy()[..., 0]
+        stored = None if cache is None else Stored(cache, learner, meta, drawn, max(STEPS))
+        # Without XLA: run once for each number of shots, it would compile for longer than it saves.
+        predictions = program(learner, _predictions, jit_compile=False, stored=stored)
+        outputs = predictions(meta, drawn)["predictions"].numpy()[..., 0]
         support, (inputs, truth) = tf.nest.map_structure(lambda leaf: leaf.numpy()[..., 0], examples)
         lines = [dict(zip(STEPS, output, strict=True)) for output in outputs]
         cases += map(AdaptationCase, [number] * SHOWN, inputs, truth, *support, lines)
     return cases
+
+
+def _predictions(learner: MetaLearner, meta: Meta, tasks: Task) -> dict[str, tf.Tensor]:
+    """Return the outputs for queries after each of :data:`STEPS`, ``[T, steps, N, 1]``."""
+    fitted = [learner.adapt(meta, tasks.support, step) for step in STEPS]
+    return {"predictions": tf.stack([learner.predict(each, tasks.query.inputs) for each in fitted], 1)}
 
 
 def _choose(targets: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:

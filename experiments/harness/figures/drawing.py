@@ -46,7 +46,10 @@ def render(figure: Figure, kind: str) -> bytes:
 def save(figure: Figure, path: Path, kinds: Sequence[str] = ("png", "pdf")) -> dict[str, bytes]:
     """Write files in some formats, named after a path without ending, atomically; return their paths."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    files = {kind: render(figure, kind) for kind in kinds}
+    files = {}
+    for kind in kinds:
+        files[kind] = render(figure, kind)
+        figure.set_layout_engine("none")  # the other formats have the layout of the first
     for kind, content in files.items():
         write_bytes(path.with_name(f"{path.name}.{kind}"), content)
     return files

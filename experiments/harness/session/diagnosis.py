@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 
 import numpy as np
@@ -30,10 +29,6 @@ class Diagnoses:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._interval = session.config["diagnostics"]["interval"]
-        # In a graph without XLA: it is called rarely, and compiling takes longer than is ever saved.
-        self._measure = tf.function(
-            functools.partial(ml.diagnostics.measure, session.trainer.learner), autograph=False
-        )
         self.seconds = 0.0
         self._last = metrics.last_iteration(session.run.diagnostics)
 
@@ -67,10 +62,10 @@ class Diagnoses:
     def _report(self, iteration: int) -> None:
         trainer = self._session.trainer
         seed = tf.constant([trainer.seed, iteration])
-        measured = self._measure(trainer.meta, trainer.training_tasks(iteration), seed)
+        batch = trainer.meta, trainer.training_tasks(iteration), seed
         learned = ml.diagnostics.learned_values(trainer.learner, trainer.meta)
         found = {
-            **ml.diagnostics.evaluate(measured),
+            **ml.diagnostics.diagnose(trainer.learner, *batch, cache=trainer.cache),
             **ml.diagnostics.learned_statistics(learned),
             **next_update(trainer),
         }

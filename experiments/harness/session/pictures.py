@@ -65,7 +65,8 @@ def draw(session: Session, evaluation: ml.Evaluation) -> dict[str, Path]:
 def _of_problem(session: Session) -> dict[str, Figure]:
     """Return the figures that apply to the problem of a run."""
     config, settings = session.config, session.config.get("problem") or {}
-    learner, meta, tasks = session.trainer.learner, session.trainer.meta, tasks_of(config, "evaluation")
+    trainer, tasks = session.trainer, tasks_of(config, "evaluation")
+    learner, meta = trainer.learner, trainer.meta
     shots, steps = config["task"].get("shots"), config["learner"]["steps"]
     protocol = f"{shots} shot{'s' * (shots != 1)}, K = {steps}"
 
@@ -74,7 +75,7 @@ def _of_problem(session: Session) -> dict[str, Figure]:
 
     found: dict[str, tuple[Any, Callable[[Any], Figure]]] = {
         "adaptation": (
-            adaptation.adaptation_cases(learner, meta, build_tasks(config)),
+            adaptation.adaptation_cases(learner, meta, build_tasks(config), trainer.cache),
             lambda cases: adaptation.adaptation(cases, protocol),
         ),
         "episode": (episodes.episode(learner, meta, tasks), lambda task: episodes.draw(task, protocol)),

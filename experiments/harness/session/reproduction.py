@@ -155,7 +155,7 @@ def _at_the_end(
         return f"the parameters: their digest was {manifest['parameters_digest']}, is {digest(trainer.meta)}"
     rundir.require_unchanged(run, manifest, run.losses)
     per_task = arrays.read(run.losses)["per_task"]
-    if not np.array_equal(evaluate(config, trainer.learner, trainer.meta).per_task, per_task, equal_nan=True):
+    if not np.array_equal(evaluate(config, trainer).per_task, per_task, equal_nan=True):
         return "the evaluation, of equal parameters"
     return None
 

@@ -33,14 +33,14 @@ STORED = ("mean", "median", "ci95")
 """Fields of each curve over the inner steps that are stored."""
 
 
-def evaluate(config: Config, learner: ml.Learner, meta: ml.types.Meta) -> ml.Evaluation:
+def evaluate(config: Config, trainer: ml.MetaTrainer) -> ml.Evaluation:
     """Evaluate on held-out tasks with the settings ``config["evaluation"]``."""
     settings, tasks = config["evaluation"], tasks_of(config, "evaluation")
     with failing_as("evaluation"):
         count = number(tasks, settings["tasks"])
-        judging = judged(config, learner)
-        at_once = settings.get("queries_at_once", "all")
-        return ml.evaluate(judging, meta, tasks, count, settings["steps"], settings["seed"], at_once)
+        judging = judged(config, trainer.learner)
+        chosen = settings["steps"], settings["seed"], settings.get("queries_at_once", "all")
+        return ml.evaluate(judging, trainer.meta, tasks, count, *chosen, cache=trainer.cache)
 
 
 def digest(meta: ml.types.Meta) -> str:
@@ -59,7 +59,7 @@ def conclude(session: Session) -> None:
     """
     run, config, trainer, tracker = session.run, session.config, session.trainer, session.tracker
     try:
-        evaluation = evaluate(config, trainer.learner, trainer.meta)
+        evaluation = evaluate(config, trainer)
     except UsageError as error:
         raise UsageError(
             f"{error}. The training is kept in {run.path}: the same command with other settings of "
@@ -97,7 +97,7 @@ def evaluate_again(run: RunDirectory, config: Config) -> int:
     other = provenance.changes(stored, manifest)
     if other:
         say(code.summary(other), "trained by other code:", "bold yellow")
-    evaluation = evaluate(config, trainer.learner, trainer.meta)
+    evaluation = evaluate(config, trainer)
     place = _place(run, config)
     _keep(place, evaluation, config, trainer)
     figures.save(loss_by_step(evaluation, config), place / "loss_by_step")

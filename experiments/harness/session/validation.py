@@ -46,7 +46,8 @@ class Validation:
         count = number(tasks, settings["tasks"])
         with failing_as("validation"):
             chosen = count, settings["steps"], settings["seed"]
-            self._evaluate = ml.evaluator(session.trainer.learner, tasks, *chosen)
+            trainer = session.trainer
+            self._evaluate = ml.evaluator(trainer.learner, tasks, *chosen, cache=trainer.cache)
 
     def begin(self, trainer: ml.MetaTrainer, end: int) -> Watch:
         """See :class:`metalearn.callbacks.Callback`."""

@@ -131,4 +131,5 @@ def _remedy(name: str) -> str:
 def _error(row: Pooled, error: float | str) -> str:
     if isinstance(error, str):
         return f"**none: {error}**"
-    return "exact" if row.is_exact(error) else f"**wrong by {100 * error:.2g}%**"
+    percent = float(f"{100 * error:.2g}")  # two digits, but 380 and not 3.8e+02
+    return "exact" if row.is_exact(error) else f"**wrong by {percent:g}%**"

@@ -56,18 +56,24 @@ def test_a_process_without_a_cache_stores_nothing(monkeypatch):
 
 
 COUNTED = """
-import sys
+import functools, sys
 from experiments.harness.app.quiet import import_tensorflow
 import_tensorflow()
+import metalearn
+from metalearn.evaluation import evaluation
 from metalearn.training import stored
 from metalearn.training.program import Program
 counts = {"traced": 0, "checked": 0}
 def counting(name, function):
+    @functools.wraps(function)
     def counted(*arguments):
         counts[name] += 1
         return function(*arguments)
     return counted
 Program.trace = counting("traced", Program.trace)
+evaluation._measured = counting("traced", evaluation._measured)
+diagnoses = sys.modules["metalearn.diagnostics.diagnose"]
+diagnoses._diagnosis = counting("traced", diagnoses._diagnosis)
 stored.check_second_derivatives = counting("checked", stored.check_second_derivatives)
 import atexit
 atexit.register(lambda: print("COUNTS", *counts.values()))
@@ -80,14 +86,16 @@ SMALL = (
     "training.meta_batch_size=2",
     "model.hidden=[4]",
     "evaluation.tasks=2",
-    "diagnostics.interval=null",
     "tracking=none",
 )
 
 
 @pytest.mark.slow
 def test_a_second_start_traces_and_checks_nothing(tmp_path):
-    """Real processes: a first start, a second one, another seed, damage, and without a cache; equal bits."""
+    """Real processes: a first start, a second one, another seed, damage, and without a cache; equal bits.
+
+    The programs are those of the training, the diagnoses, and the evaluation.
+    """
 
     def start(place, cache, *arguments):
         done = subprocess.run(
@@ -102,28 +110,31 @@ def test_a_second_start_traces_and_checks_nothing(tmp_path):
         state = np.load(max((run / "checkpoints").glob("*.npz")))
         bits = {name: state[name].tobytes() for name in state.files if name.startswith("meta/")}
         counts = re.search(r"COUNTS (\d) (\d)", done.stdout)
-        return bits, tuple(map(int, counts.groups()))
+        tables = [(run / name).read_bytes() for name in ("evaluation.json", "diagnostics.csv")]
+        return (bits, tables), tuple(map(int, counts.groups()))
 
     cache = str(tmp_path / "cache")
     expected, counts = start("off", "off")
-    assert counts == (1, 1)
+    assert counts == (3, 1)
     first, counts = start("first", cache)
-    assert (first, counts) == (expected, (1, 1))
+    assert (first, counts) == (expected, (3, 1))
     second, counts = start("second", cache)
     assert (second, counts) == (expected, (0, 0))
     stored = {path.name: path for path in (tmp_path / "cache").glob("*/traced-*")}
     other, counts = start("other", cache, "seed=1")
     assert other != expected
     assert counts == (0, 1)
-    (program,) = (path for name, path in stored.items() if "-program-" in name)
-    program.write_bytes(program.read_bytes()[:-7])
+    programs = [path for name, path in stored.items() if "-program-" in name]
+    assert len(programs) == 5  # also those of the figure, for 5 and for 10 shots
+    for program in programs:
+        program.write_bytes(program.read_bytes()[:-7])
     damaged, counts = start("damaged", cache)
-    assert (damaged, counts) == (expected, (1, 0))
+    assert (damaged, counts) == (expected, (3, 0))
 
 
 @pytest.mark.slow
 def test_workers_find_what_those_of_another_run_have_stored(tmp_path):
-    """Two programs of each of two workers; the second run adds nothing."""
+    """Two programs of each of two workers, and those of the chief; the second run adds nothing."""
     cache = tmp_path / "cache"
     train = sys.executable, "-m", "experiments.train", *SMALL, "training.workers=2"
 
@@ -138,5 +149,5 @@ def test_workers_find_what_those_of_another_run_have_stored(tmp_path):
         return {path.name for path in cache.glob("*/traced-*")}
 
     found = files("first")
-    assert sum("-program-" in name for name in found) == 4
+    assert sum("-program-" in name for name in found) == 8
     assert files("second") == found

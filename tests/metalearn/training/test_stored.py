@@ -22,9 +22,8 @@ def mlp(**settings):
 def make(cache=None, seed=3, **changes):
     """Return a trainer on sinusoids, of which parts of the learner or arguments are changed."""
     parts = {"model": mlp(), "loss": ml.losses.mse, "rule": ml.rules.sgd(0.1), "steps": 2}
-    parts |= {
-        name: changes.pop(name) for name in ("model", "loss", "rule", "steps", "estimator") if name in changes
-    }
+    of_learner = {*parts, "estimator", "step_weights"}
+    parts |= {name: changes.pop(name) for name in of_learner & changes.keys()}
     arguments = {"tasks": ml.tasks.Sinusoid(5, 5), "optimizer": keras.optimizers.Adam(0.01)} | changes
     return ml.MetaTrainer(ml.MetaLearner(**parts), meta_batch_size=TASKS, seed=seed, cache=cache, **arguments)
 
@@ -146,6 +145,7 @@ def keys(monkeypatch):
         {"model": lambda: ml.models.mlp(hidden=(9,), activation=tf.sin)},
         {"model": lambda: ml.models.mlp(hidden=(8,), activation=tf.cos)},
         {"steps": lambda: 3},
+        {"step_weights": lambda: ml.step_weights.annealed(20)},
         {"estimator": lambda: ml.estimators.truncated(1)},
         {"estimator": ml.estimators.first_order},
         {"optimizer": lambda: keras.optimizers.Adam(0.01, beta_1=0.8)},
@@ -169,12 +169,13 @@ def test_another_trainer_has_another_program(keys, changes):
 @pytest.mark.parametrize(
     ("name", "values"),
     [
+        ("step_weights", (ml.step_weights.annealed(20), ml.step_weights.annealed(30))),
         ("loss", (scaled(SCALE), scaled(np.nextafter(SCALE, np.float32(2))))),
         ("rule", (Late(0.2), Late(0.3))),
     ],
 )
 def test_constants_count(keys, name, values):
-    """In the last bit, and in a later step than the first."""
+    """In the last bit, in a later step than the first, and outside of the functions of a task."""
     first, second = (keys(**{name: value}) for value in values)
     assert first != second
 
