@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -26,6 +26,9 @@ from metalearn.types import Structure
 
 LARGEST_SHARE = 2.0
 """The largest ``R (I + O) / (I O)`` for which a sum of R outer products represents a matrix ``[I, O]``."""
+
+Scales: TypeAlias = "tuple[tf.Tensor | float, ...]"
+"""Scalars whose product a matrix is multiplied by."""
 
 _products: ContextVar[int] = ContextVar("products", default=0)
 """The number of products over examples in the meta-gradient of a kernel; 0 if no matrix is represented."""
@@ -70,13 +73,18 @@ class Factors(NamedTuple):
 def product(x: tf.Tensor, matrix: tf.Tensor, transposed: bool = False) -> tf.Tensor:
     """Return ``x W``, or ``x W'`` if ``transposed``; its gradient has to be defined by the caller.
 
+    If W is a multiple ``c M``, such as the cotangent of a gradient in a step, and has more rows than x, the
+    result is ``c (x M)``: c M is then not computed if it has no other use.
+
     Args:
         x: ``[N, I]``, or ``[N, O]`` if ``transposed``.
         matrix: W, ``[I, O]``.
     """
     found = factors(matrix)
     if found is None:
-        return tf.matmul(x, matrix, transpose_b=transposed)
+        is_small = x.shape.is_fully_defined() and x.shape[0] < x.shape[1]
+        matrix, scales = _unscaled(matrix) if is_small else (matrix, ())
+        return _scaled(tf.matmul(x, matrix, transpose_b=transposed), scales)
     near, far = (found.right, found.left) if transposed else (found.left, found.right)
     change = tf.matmul(tf.matmul(x, near, transpose_b=True), far)
     return change if found.base is None else tf.matmul(x, found.base, transpose_b=transposed) + change
@@ -127,27 +135,39 @@ def outer(x: tf.Tensor, u: tf.Tensor, summed: bool) -> tf.Tensor:
     return tf.matmul(x, u, transpose_a=True)
 
 
-def _terms(matrix: tf.Tensor) -> Iterator[tuple[tf.Tensor, tuple[tf.Tensor | float, ...]]]:
+def _terms(matrix: tf.Tensor) -> Iterator[tuple[tf.Tensor, Scales]]:
     """Yield the tensors whose sum a matrix is, each with the scalars that it is multiplied by."""
-    remaining: list[tuple[tf.Tensor, tuple[tf.Tensor | float, ...]]] = [(matrix, ())]
+    remaining: list[tuple[tf.Tensor, Scales]] = [(matrix, ())]
     while remaining:
         term, scales = remaining.pop()
-        operation, inputs = term.op, list(term.op.inputs)
-        kind, same = operation.type, all(value.shape == matrix.shape for value in inputs)
-        if kind in ("Identity", "IdentityN"):
-            remaining.append((inputs[term.value_index], scales))
-        elif kind in ("AddV2", "AddN") and same:
+        term, more = _unscaled(term)
+        scales += more
+        kind, inputs = term.op.type, list(term.op.inputs)
+        same = all(value.shape == matrix.shape for value in inputs)
+        if kind in ("AddV2", "AddN") and same:
             remaining += [(value, scales) for value in inputs]
         elif kind == "Sub" and same:
             remaining += [(inputs[0], scales), (inputs[1], (*scales, -1.0))]
-        elif kind == "Neg":
-            remaining.append((inputs[0], (*scales, -1.0)))
-        elif kind == "Mul" and inputs[0].shape.rank == 0:
-            remaining.append((inputs[1], (*scales, inputs[0])))
-        elif kind == "Mul" and inputs[1].shape.rank == 0:
-            remaining.append((inputs[0], (*scales, inputs[1])))
         elif not _is_zero(term):
             yield term, scales
+
+
+def _unscaled(matrix: tf.Tensor) -> tuple[tf.Tensor, Scales]:
+    """Return the tensor that a matrix is a multiple of, and the scalars that it is multiplied by."""
+    scales: Scales = ()
+    while tf.is_symbolic_tensor(matrix):
+        kind, inputs = matrix.op.type, list(matrix.op.inputs)
+        if kind in ("Identity", "IdentityN"):
+            matrix = inputs[matrix.value_index]
+        elif kind == "Neg":
+            matrix, scales = inputs[0], (*scales, -1.0)
+        elif kind == "Mul" and inputs[0].shape.rank == 0:
+            matrix, scales = inputs[1], (*scales, inputs[0])
+        elif kind == "Mul" and inputs[1].shape.rank == 0:
+            matrix, scales = inputs[0], (*scales, inputs[1])
+        else:
+            break
+    return matrix, scales
 
 
 def _is_zero(term: tf.Tensor) -> bool:
@@ -172,7 +192,7 @@ def _outer_product(term: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor] | None:
     return (known[0], known[1]) if len(known) == 2 and known[0].shape[0] == known[1].shape[0] else None
 
 
-def _scaled(value: tf.Tensor, scales: tuple[tf.Tensor | float, ...]) -> tf.Tensor:
+def _scaled(value: tf.Tensor, scales: Scales) -> tf.Tensor:
     for scale in scales:
         value *= scale
     return value

@@ -44,6 +44,26 @@ def test_products_equal_those_with_the_matrix(summed, transposed):
     assert right.shape == (4, 30)
 
 
+@pytest.mark.parametrize("transposed", [True, False])
+@pytest.mark.parametrize("examples", [5, 30])
+def test_a_multiple_of_a_matrix_is_not_computed_for_few_examples(transposed, examples):
+    """The scalars multiply the smaller result; a multiple by a tensor of another shape is computed."""
+    w, q, rates = random(20, 20), random(examples, 20), random(20)
+
+    def products(w, q, rate, rates):
+        multiple = -(rate * tf.identity(w * tf.sqrt(rate)))
+        found = [product(q, multiple, transposed), product(q, rates * w, transposed)]
+        return found, [tf.matmul(q, each, transpose_b=transposed) for each in (multiple, rates * w)]
+
+    found, expected = in_a_graph(products, w, q, tf.constant(0.3, tf.float64), rates)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-14 * np.abs(other).max())
+    graph = tf.function(lambda w, q: product(q, -w, transposed)).get_concrete_function(w, q).graph
+    (matmul,) = (each for each in graph.get_operations() if each.type == "MatMul")
+    negated = [each.op.type for each in matmul.inputs]
+    assert negated == ["Placeholder", "Placeholder" if examples < 20 else "Neg"]
+
+
 @pytest.mark.parametrize(
     ("kernel", "steps"),
     [
