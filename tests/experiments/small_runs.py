@@ -16,8 +16,8 @@ from experiments.harness.config import build, preparation
 from experiments.harness.runs import checkpoints, metrics, rundir
 from experiments.harness.runs.rundir import RunDirectory
 from experiments.harness.session import results
-from metalearn.evaluation import evaluation
 from metalearn.execution.compiled import Compiled
+from metalearn.problems import stored
 
 SETTINGS = ["model.hidden=[8]", "training.meta_batch_size=4", "evaluation.tasks=20", "evaluation.steps=1"]
 SETTINGS += ["tracking=none", "diagnostics.interval=null", "run.checkpoint_seconds=0.01"]
@@ -59,7 +59,9 @@ def quick_programs(as_traced=True):
     try:
         with pytest.MonkeyPatch.context() as monkeypatch:
             monkeypatch.setattr(preparation, "build_trainer", built)
-            monkeypatch.setattr(evaluation, "Compiled", functools.partial(Compiled, jit_compile=False))
+            monkeypatch.setattr(
+                stored, "Compiled", lambda function, mapping, _: Compiled(function, mapping, False)
+            )
             yield
     finally:
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": options})
