@@ -114,8 +114,7 @@ def test_diagnoses_change_nothing_and_are_made_once(short, tmp_path):
     diagnosed = [each for each in SHORT if each != "tracking=none"]
     diagnosed += ["diagnostics.interval=20", "tracking=tensorboard", "tracking.interval=1"]
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(diagnostics, "measure", lambda learner, meta, *_: total(meta))
-        monkeypatch.setattr(diagnostics, "evaluate", lambda measured: {"sum": measured})
+        monkeypatch.setattr(diagnostics, "diagnose", lambda learner, meta, *_, cache: {"sum": total(meta)})
         with pytest.MonkeyPatch.context() as stopping:
             stopping.setattr(session, "bar", stop_at(40, KeyboardInterrupt))
             assert run(tmp_path, diagnosed) == 130

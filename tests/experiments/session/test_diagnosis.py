@@ -59,7 +59,7 @@ def test_an_update_that_cannot_be_made_is_nan():
 
 def test_nothing_is_built_without_an_interval(tmp_path, monkeypatch):
     """Without an interval, no diagnostics are computed, no file is written and no call is shortened."""
-    monkeypatch.setattr(ml.diagnostics, "measure", lambda *_: pytest.fail("a diagnosis is built"))
+    monkeypatch.setattr(ml.diagnostics, "diagnose", lambda *_, **__: pytest.fail("a diagnosis is built"))
     trainer = make_trainer()
     diagnose = diagnoses(trainer, tmp_path, None)
     assert diagnose.begin(trainer, 10).limit is None
@@ -114,8 +114,7 @@ def test_what_cannot_be_diagnosed_is_trained(tmp_path, capsys):
 
 def test_an_interval_beyond_the_end_leaves_the_first(tmp_path, monkeypatch):
     """A run that is shorter than the interval has a row for its first iteration."""
-    monkeypatch.setattr(ml.diagnostics, "measure", lambda *_: tf.constant(2.0))
-    monkeypatch.setattr(ml.diagnostics, "evaluate", lambda measured: {"order/norm": measured})
+    monkeypatch.setattr(ml.diagnostics, "diagnose", lambda *_, cache: {"order/norm": tf.constant(2.0)})
     trainer = make_trainer()
     diagnose = diagnoses(trainer, tmp_path, 7000)
     assert diagnose.begin(trainer, 5).limit == 7000

@@ -85,7 +85,7 @@ def test_a_run_whose_loss_is_infinite_can_be_given_up(validated, tmp_path, monke
         np.full(3, np.inf),
         np.ones(3),
     )
-    monkeypatch.setattr(ml, "evaluator", lambda *_: lambda meta: infinite)
+    monkeypatch.setattr(ml, "evaluator", lambda *_, cache: lambda meta: infinite)
     assert session.train({**config, "paths": {"runs": str(tmp_path)}}, lambda *_: True) == 0
     _, manifest = read(folder(tmp_path))
     assert (manifest["status"], manifest["validation_loss"]) == ("pruned", None)
