@@ -99,15 +99,14 @@ def reverse(
         again = functools.partial(reverse, zero_unreached=zero_unreached, states=states)
         return chosen(lambda: again(problem, phi, tasks, phases))
     through = Pass(problem, phi)
-    program = _program(through, phases, states)
     together = working_set(problem, phi, tasks)
+    program = _program(through, phases, states, together.shared)
 
     def of_some(tasks: Task) -> tuple[tuple[Any, ...], Meta]:
         def started(task: Task) -> Inner:
             return inner_start(problem, phi, task)
 
-        # Each task has a copy of theta_0, because XLA multiplies small matrices faster in a batch; where
-        # kernels are represented by products, the tasks share it, and the program begins with it.
+        # Where kernels are represented by products, the tasks share theta_0, and the program begins with it.
         start = () if together.products else map_tasks(started, tasks, mapping=problem.mapping)
         loss, (gradient, as_products), *others = run(problem, program, start, tasks)
         return (loss, gradient, *others), mean_over_tasks(gradient, as_products)
@@ -119,9 +118,21 @@ def reverse(
     return average(problem, tasks, *result, mean=mean)
 
 
-def _program(through: Pass, phases: Sequence[tuple[int, Pullback]], states: int | None) -> Program:
-    """Return the program ``(layout, start or (), tasks) -> (loss, gradient, last state, metrics)``."""
+def _program(
+    through: Pass, phases: Sequence[tuple[int, Pullback]], states: int | None, shared: frozenset[str]
+) -> Program:
+    """Return the program ``(layout, start or (), tasks) -> (loss, gradient, last state, metrics)``.
+
+    Parameters that are ``shared`` begin without copies for the tasks.
+    """
     problem = through.problem
+
+    def begun(start: Inner | tuple[()], task: Task) -> Inner:
+        anew = inner_start(problem, through.phi, task)
+        if not start:
+            return anew
+        common = {name: anew.parameters[name] for name in shared}
+        return start._replace(parameters={**start.parameters, **common})
 
     def program(layout: Layout, start: Inner | tuple[()], tasks: Task) -> tuple[Any, ...]:
         def forward(inner: Inner, index: Step) -> Inner:
@@ -144,9 +155,9 @@ def _program(through: Pass, phases: Sequence[tuple[int, Pullback]], states: int 
             loss, metrics, cotangents = layout.each(outer, last, tasks)
             return (loss, cotangents), metrics
 
-        start = start or layout.each(lambda task: inner_start(problem, through.phi, task), tasks)
+        first: Inner = start if start and not shared else layout.each(begun, start, tasks)
         functions = forward, backward, ended
-        last, metrics, (loss, cotangents) = _swept(layout, functions, start, problem.steps, phases, states)
+        last, metrics, (loss, cotangents) = _swept(layout, functions, first, problem.steps, phases, states)
 
         def at_start(cotangents: Cotangents, task: Task) -> tuple[Meta, list[Addend]]:
             gradient = through_start(through, cotangents, task)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from metalearn.execution.choice import resolved
 from metalearn.execution.chunks import largest_between, size_of_chunk
 from metalearn.execution.layout import FUSED_STEPS
-from metalearn.execution.low_rank import avoids_matrices, represented
+from metalearn.execution.low_rank import adds_products, avoids_matrices, represented
 from metalearn.inner_loop import inner_start, inner_step, number_of_tasks, outer_loss
 from metalearn.types import Meta, Problem, Task
 
@@ -20,10 +20,13 @@ class WorkingSet(NamedTuple):
     Attributes:
         tasks: the number of tasks that are processed together, a divisor of T.
         products: whether adapted kernels are represented by outer products.
+        shared: the names of the parameters whose initial values the tasks share. Others have a copy for each
+            task, because XLA multiplies small matrices faster in a batch.
     """
 
     tasks: int
-    products: bool
+    products: bool = False
+    shared: frozenset[str] = frozenset()
 
 
 def working_set(problem: Problem, phi: Meta, tasks: Task) -> WorkingSet:
@@ -40,19 +43,24 @@ def working_set(problem: Problem, phi: Meta, tasks: Task) -> WorkingSet:
     """
     count = number_of_tasks(tasks)
     if resolved(problem.mapping) == "sequential":
-        return WorkingSet(count, False)
+        return WorkingSet(count)
     if problem.steps > FUSED_STEPS:
-        return WorkingSet(size_of_chunk(count, _values(problem, phi, tasks, 1, True)[0]), False)
+        return WorkingSet(size_of_chunk(count, _values(problem, phi, tasks, 1, True)[0]))
     # One step shows whether the steps' changes of a kernel can be represented.
     with represented(problem.steps):
-        largest, products = _values(problem, phi, tasks, min(problem.steps, 1), False)
+        largest, products, changed = _values(problem, phi, tasks, min(problem.steps, 1), False)
         if products and problem.steps > 1:
-            largest, products = _values(problem, phi, tasks, problem.steps, False)
-    return WorkingSet(size_of_chunk(count, largest), products)
+            largest, products, _ = _values(problem, phi, tasks, problem.steps, False)
+    shared = changed if problem.steps == 1 and not products else frozenset[str]()
+    return WorkingSet(size_of_chunk(count, largest), products, shared)
 
 
-def _values(problem: Problem, phi: Meta, tasks: Task, steps: int, stored: bool) -> tuple[int, bool]:
-    """Return the bytes of the largest value of a task, and whether adapted kernels are represented.
+def _values(
+    problem: Problem, phi: Meta, tasks: Task, steps: int, stored: bool
+) -> tuple[int, bool, frozenset[str]]:
+    """Return the bytes of the largest value of a task, whether adapted kernels are represented, and the names
+    of kernels that products of matrices are added to. If these are sums, XLA would fuse them with what they
+    are computed from, as soon as that is computed for all tasks together.
 
     Args:
         problem: the bilevel problem.
@@ -68,4 +76,5 @@ def _values(problem: Problem, phi: Meta, tasks: Task, steps: int, stored: bool) 
         for index in range(steps):
             inner = inner_step(problem, inner, phi, one, index)
         results.append(outer_loss(problem, inner.parameters, phi, one, inner.model)[0])
-        return largest_between(one, results), avoids_matrices(inner.parameters, results)
+        changed = frozenset(name for name, leaf in inner.parameters.items() if adds_products(leaf))
+        return largest_between(one, results), avoids_matrices(inner.parameters, results), changed

@@ -13,6 +13,7 @@ that compute it: a product with it follows these back, and the compiler removes 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -29,6 +30,9 @@ LARGEST_SHARE = 2.0
 
 Scales: TypeAlias = "tuple[tf.Tensor | float, ...]"
 """Scalars whose product a matrix is multiplied by."""
+
+FEW_TERMS = 8
+"""The number of terms of a matrix that are looked at in search of a product."""
 
 _products: ContextVar[int] = ContextVar("products", default=0)
 """The number of products over examples in the meta-gradient of a kernel; 0 if no matrix is represented."""
@@ -120,6 +124,17 @@ def avoids_matrices(matrices: Structure, results: Structure) -> bool:
     read = read_for(results)
     leaves = tf.nest.flatten(matrices)
     return any(factors(leaf) is not None and id(leaf) not in read for leaf in leaves)
+
+
+def adds_products(matrix: tf.Tensor) -> bool:
+    """Return whether a matrix is a sum with ``x' u`` as a product of matrices, see :func:`outer`.
+
+    A single row or column does not count: XLA fuses products with it like sums.
+    """
+    if not tf.is_symbolic_tensor(matrix) or matrix.shape.rank != 2 or 1 in matrix.shape:
+        return False
+    terms = itertools.islice(_terms(matrix), FEW_TERMS)  # a graph may have any number
+    return any(term.op.type == "MatMul" and _outer_product(term) is not None for term, _ in terms)
 
 
 def outer(x: tf.Tensor, u: tf.Tensor, summed: bool) -> tf.Tensor:
