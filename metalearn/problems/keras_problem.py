@@ -203,9 +203,10 @@ class KerasProblem:
     ) -> tuple[tf.Tensor, Structure]:
         complete = {**self.complete(phi), **parameters}
         inputs, targets = seen.examples
-        state = model.statistics if self.keeps_state else ()
-        network, given = self._network(self.mode.at(complete, seen.step))
-        outputs, added, state = self.mode.inner(network, given, state, inputs, seen.step, seen.seed)
+        # Not the number of the batch: the complete inner loss at theta_k is that of all batches.
+        state, step = model if self.keeps_state else ((), seen.step)
+        network, given = self._network(self.mode.at(complete, step))
+        outputs, added, state = self.mode.inner(network, given, state, inputs, step, seen.seed)
         outputs = self._attended(outputs, complete)
         if self.keeps_state:
             model = ModelState(state, model.step + 1)

@@ -20,7 +20,7 @@ from metalearn.execution.compiled import Compiled
 from metalearn.problems import stored
 
 SETTINGS = ["model.hidden=[8]", "training.meta_batch_size=4", "evaluation.tasks=20", "evaluation.steps=1"]
-SETTINGS += ["tracking=none", "diagnostics.interval=null", "run.checkpoint_seconds=0.01"]
+SETTINGS += ["tracking=none", "diagnostics.interval=null", "run.checkpoint_seconds=1e-6"]
 SETTINGS += ["run.check_derivatives=false"]
 
 SHORT = [*SETTINGS, "training.iterations=60", "training.jit_compile=false"]

@@ -71,23 +71,38 @@ def at(name, p, step):
     return [*p[:2], *(each[min(step, len(each) - 1)] for each in p[2:4]), *p[4:]]
 
 
+def path(name, p, support, steps):
+    """Yield the parameters before each of some steps, and after them."""
+    for step in range(steps):
+        yield p
+        change = inner_gradient(at(name, p, step), *support)
+        if name == "per_step_affine":
+            change[2] = change[3] = 0
+        p = [value - RATE * g for value, g in zip(p, change, strict=True)]
+    yield p
+
+
+def support_losses(name, p, support, steps):
+    """Return the inner losses before each of some steps, and after them, with batch statistics."""
+    x, t = support
+    visited = enumerate(path(name, p, support, steps))
+    outputs = [forward(at(name, theta, step), x, moments(theta, x))[2] for step, theta in visited]
+    return [((each - t) ** 2).mean() for each in outputs]
+
+
 def answers(name, p, sets, support, query_inputs, steps):
     """Return outputs for queries after some steps, and the moving statistics as the mode leaves them.
 
     ``sets``: one set of moving statistics for each of K + 1 steps; all modes but per_step use the first.
     """
-    x, t = support
+    x, _ = support
     sets = list(sets)
     per_step = name.startswith("per_step")
     last = len(sets) - 1 if per_step else 0
-    for step in range(steps):
-        sets[min(step, last)] = moved(sets[min(step, last)], p, x)
-        change = inner_gradient(at(name, p, step), x, t)
-        if name == "per_step_affine":
-            change[2] = change[3] = 0
-        p = [value - RATE * g for value, g in zip(p, change, strict=True)]
-    if per_step:
-        sets[min(steps, last)] = moved(sets[min(steps, last)], p, x)
+    for step, theta in enumerate(path(name, p, support, steps)):
+        if step < steps or per_step:
+            sets[min(step, last)] = moved(sets[min(step, last)], theta, x)
+    p = theta
     statistics = {
         "batch": moments(p, query_inputs),
         "support": moments(p, x),

@@ -30,7 +30,7 @@ def values_of(rule, model):
     random = np.random.default_rng(1)
     parameters = {key: tf.convert_to_tensor(each) for key, each in variables(model).items()}
     return tf.nest.map_structure(
-        lambda leaf: leaf + tf.constant(0.1 * random.normal(size=leaf.shape), leaf.dtype),
+        lambda leaf: leaf + tf.constant(0.02 * random.normal(size=leaf.shape), leaf.dtype),
         rule.learnable(parameters),
     )
 
@@ -72,7 +72,7 @@ WRAPPED = rules.clip_by_global_norm(rules.weight_decay(rules.adam(0.01), 0.001),
         pytest.param(rules.adam(rules.learned(0.01, per="variable", steps=3)), marks=pytest.mark.slow),
         pytest.param(rules.alfa(0.1), marks=pytest.mark.slow),
         pytest.param(rules.learned_rnn(0.01, units=4), marks=pytest.mark.slow),
-        pytest.param(rules.hypergradient(0.01, 0.001), marks=pytest.mark.slow),
+        pytest.param(rules.hypergradient(0.1, 0.001), marks=pytest.mark.slow),
     ],
     ids=lambda rule: type(rule).__name__,
 )
