@@ -85,8 +85,7 @@ class Stored:
         variables = {**updated, **self._read}
         used = [(name, each.shape, each.dtype) for name, each in variables.items()]
         way = program.mapping, program.jit_compile, type(self.learner).__qualname__, self.learner.estimator
-        given = tf.nest.map_structure(lambda leaf: (leaf.shape, leaf.dtype), arguments)
-        described = repr((settings, way, given, used))
+        described = repr((settings, way, _shapes(arguments), used))
         if ADDRESS in described or tf.config.functions_run_eagerly():
             program.build(*arguments)
             return
@@ -102,7 +101,10 @@ class Stored:
 
     @functools.cached_property
     def _operations(self) -> bytes:
-        return operations(self.learner, self.meta, self.example, self.steps)
+        one = tf.nest.map_structure(lambda leaf: leaf[:1], self.example)
+        shapes = _shapes((self.meta, one))
+        make = functools.partial(operations, self.learner, self.meta, one, self.steps)
+        return bytes(kept(self.learner, (operations, self.steps, shapes), make))
 
     @functools.cached_property
     def _read(self) -> dict[str, keras.Variable]:
@@ -137,7 +139,7 @@ def program(
 
     def call(*arguments: Structure) -> dict[str, tf.Tensor]:
         given = tf.nest.map_structure(tf.convert_to_tensor, arguments)
-        shapes = repr(tf.nest.map_structure(lambda leaf: (leaf.shape, leaf.dtype), given))
+        shapes = _shapes(given)
         if shapes not in programs:
             first = next(iter(programs.values()), None)
             way = (learner.mapping, jit_compile) if first is None else (first.mapping, first.jit_compile)
@@ -148,3 +150,8 @@ def program(
         return programs[shapes](*given)
 
     return call
+
+
+def _shapes(structure: Structure) -> str:
+    """Return a description of a structure, with the shapes and types of its leaves."""
+    return repr(tf.nest.map_structure(lambda leaf: (leaf.shape, leaf.dtype), structure))
