@@ -154,8 +154,10 @@ def noisy(scale=1.0, weights=None):
     return ml.BilevelLearner(problem, start=tf.zeros([2]), noise=draw)
 
 
-def key(made):
-    example = ml.types.Task((), ())
+NOTHING = ml.types.Task((), ())
+
+
+def key(made, example=NOTHING):
     return Stored({}, made, made.initialize(0), example).key("program")
 
 
@@ -182,11 +184,23 @@ class Drifting:
 
 
 def test_the_update_of_the_state_counts():
-    keys = [
-        Stored({}, made, made.initialize(0), TASKS.sample((0, 0), 1)).key("program")
-        for made in (Drifting(learner(), rate) for rate in (0.1, 0.1, 0.2))
-    ]
+    keys = [key(Drifting(learner(), rate), TASKS.sample((0, 0), 1)) for rate in (0.1, 0.1, 0.2)]
     assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"steps": 7}, {"steps": 8}),  # both a loop with the same body
+        ({"mapping": "vectorized"}, {"mapping": "sequential"}),
+        # The inner loss is reported, although there is no step.
+        ({"steps": 0, "outer_loss": "mse"}, {"steps": 0, "outer_loss": "mse", "loss": "mean_absolute_error"}),
+    ],
+    ids=["steps", "mapping", "loss"],
+)
+def test_what_no_single_step_shows_counts(first, second):
+    example = TASKS.sample((0, 0), 1)
+    assert key(learner(**first), example) == key(learner(**first), example) != key(learner(**second), example)
 
 
 def _doubled(made, meta, tasks):
