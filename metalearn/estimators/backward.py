@@ -123,7 +123,7 @@ def _program(
 ) -> Program:
     """Return the program ``(layout, start or (), tasks) -> (loss, gradient, last state, metrics)``.
 
-    Parameters that are ``shared`` begin without copies for the tasks.
+    Parameters named in ``shared`` begin without copies for the tasks, whatever ``start`` contains.
     """
     problem = through.problem
 

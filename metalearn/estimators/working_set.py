@@ -58,9 +58,11 @@ def working_set(problem: Problem, phi: Meta, tasks: Task) -> WorkingSet:
 def _values(
     problem: Problem, phi: Meta, tasks: Task, steps: int, stored: bool
 ) -> tuple[int, bool, frozenset[str]]:
-    """Return the bytes of the largest value of a task, whether adapted kernels are represented, and the names
-    of kernels that products of matrices are added to. If these are sums, XLA would fuse them with what they
-    are computed from, as soon as that is computed for all tasks together.
+    """Return the bytes of the largest value of a task, whether adapted kernels are represented, and which
+    kernels tasks may share: those that a step adds a product of matrices to.
+
+    A step over few examples adds a sum of outer products instead. If tasks shared the kernel then, XLA would
+    compute the factors of that sum again for each of its entries.
 
     Args:
         problem: the bilevel problem.

@@ -3,8 +3,8 @@
 Programs depend on code and on versions of libraries, which are not considered here, and on the operations
 that a learner's functions of one task consist of, which are traced for this purpose. Their constants are a
 part of them, so a value that a function has read from a file makes a difference. Only the derivative of a
-custom derivative (``tf.custom_gradient`` within another) is not seen. The comparison of a training with eager
-execution, which is never stored, detects it.
+custom derivative (``tf.custom_gradient`` within another) is not seen. A training detects it by its comparison
+with eager execution, which is never stored; a diagnosis, which has no such comparison, does not.
 """
 
 from __future__ import annotations
