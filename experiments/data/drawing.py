@@ -10,7 +10,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from fontTools.ttLib import TTFont
+from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 from rich.progress import track
 
@@ -61,8 +61,8 @@ def _fonts() -> Fonts:
     place = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     found = {}
     for face in FACES:
-        path = place / f"{face}.ttf"
-        known = frozenset(TTFont(path).getBestCmap())
+        path = str(place / f"{face}.ttf")
+        known = frozenset(FT2Font(path).get_charmap())
         found[face] = ImageFont.truetype(path, POINTS, layout_engine=ImageFont.Layout.BASIC), known
     return found
 

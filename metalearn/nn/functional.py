@@ -6,6 +6,7 @@ through such an update. Here parameters are tensors in a dictionary, and a model
 
 from __future__ import annotations
 
+import threading
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -17,6 +18,9 @@ from metalearn.nn.names import NamedVariable, named_variables
 from metalearn.nn.precision import in_double, needs_double
 from metalearn.nn.seeds import generator_keys, generator_states, silenced
 from metalearn.types import Parameters, Structure
+
+_ALONE = threading.RLock()
+"""Held during calls: disabled layers and layers in double precision are changed for the time of a call."""
 
 
 def parameters(model: keras.Model) -> Parameters:
@@ -65,9 +69,10 @@ def call(
 ) -> tuple[Structure, tf.Tensor | None, Parameters]:
     """Return ``model(inputs)`` with ``parameters`` in place of its variables, its losses and its next state.
 
-    The model is not changed. If the parameters are in float64, the call is computed in float64 for any dtype
-    of the model. Layers with a ``keras.random.SeedGenerator`` (dropout, noise, augmentation) are functions of
-    ``noise``; without it they are called with ``training=False``, independently of other layers.
+    The model is not changed, and threads may call it at the same time. If the parameters are in float64, the
+    call is computed in float64 for any dtype of the model. Layers with a ``keras.random.SeedGenerator``
+    (dropout, noise, augmentation) are functions of ``noise``; without it they are called with
+    ``training=False``, independently of other layers.
 
     Args:
         model: any built Keras model.
@@ -88,7 +93,7 @@ def call(
     before = _values(model, trainable=False) if state is None else state
     drawn = {} if noise is None else generator_states(model, noise)
     off = silenced(model) if training and noise is None else nullcontext()
-    with off:
+    with _ALONE, off:
         called = _call(model, model, parameters, inputs, {**before, **drawn}, training)
     seeds = {key: before[key] for key in generator_keys(model)}
     losses = [*called.losses, *_penalties(model, parameters)]
@@ -119,7 +124,8 @@ def apply_with_state(
     training: bool = False,
 ) -> tuple[Structure, Parameters]:
     """Like :func:`apply`, and also return the non-trainable values after the call."""
-    called = _call(model, model, parameters, inputs, state, training)
+    with _ALONE:
+        called = _call(model, model, parameters, inputs, state, training)
     return called.outputs, called.state
 
 
@@ -135,7 +141,7 @@ def features(
 
     The arguments are those of :func:`call`; random layers are disabled.
     """
-    with silenced(model) if training else nullcontext():
+    with _ALONE, silenced(model) if training else nullcontext():
         called = _call(body(model), model, parameters, inputs, state, training)
     return called.outputs, called.state
 

@@ -24,9 +24,9 @@ _imported: list[float] = []
 """The time at which TensorFlow's import ended, until it is asked for."""
 
 
-def start_seconds() -> dict[str, float]:
-    """Return the seconds since TensorFlow's import as ``start``, for the first job of a process."""
-    return {"start": round(time.perf_counter() - _imported.pop(), 2)} if _imported else {}
+def start_seconds(until: float) -> dict[str, float]:
+    """Return the seconds from TensorFlow's import to a time as ``start``, for the first job of a process."""
+    return {"start": round(until - _imported.pop(), 2)} if _imported else {}
 
 
 def import_tensorflow() -> None:

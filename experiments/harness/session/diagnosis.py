@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextvars
+import functools
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +18,8 @@ from ..console import say
 from ..runs import metrics
 from .session import Session
 
+Found = dict[str, tf.Tensor]
+
 
 class Diagnoses:
     """A callback that diagnoses the meta-gradient before the iterations that are multiples of an interval.
@@ -23,11 +29,17 @@ class Diagnoses:
     trained.
 
     Attributes:
-        seconds: the time that diagnoses have taken, without the compilation of the training.
+        seconds: the time that the training has waited for diagnoses.
     """
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, session: Session, ahead: Future[Found] | None = None) -> None:
+        """Make the callback.
+
+        Args:
+            session: the session of the run.
+            ahead: the result of :func:`begun` for the present iteration.
+        """
+        self._session, self._ahead = session, ahead
         self._interval = session.config["diagnostics"]["interval"]
         self.seconds = 0.0
         self._last = metrics.last_iteration(session.run.diagnostics)
@@ -47,11 +59,10 @@ class Diagnoses:
         trainer = self._session.trainer
         if self._interval is None or self._last == trainer.iteration:
             return
-        if trainer.last_gradient is None:
-            next_update(trainer)  # compiles the training, which has to be done anyway
+        update = next_update(trainer)  # compiles the training, which has to be done anyway
         began = time.perf_counter()
         try:
-            self._report(trainer.iteration)
+            self._report(trainer.iteration, update)
         except ValueError as error:  # a model that trains without second derivatives may have none
             say(str(error), "no diagnoses of this run:", "yellow")
             self._interval = None
@@ -59,15 +70,13 @@ class Diagnoses:
         self._last = trainer.iteration
         self.seconds += time.perf_counter() - began
 
-    def _report(self, iteration: int) -> None:
-        trainer = self._session.trainer
-        seed = tf.constant([trainer.seed, iteration])
-        batch = trainer.meta, trainer.training_tasks(iteration), seed
+    def _report(self, iteration: int, update: Found) -> None:
+        trainer, (ahead, self._ahead) = self._session.trainer, (self._ahead, None)
         learned = ml.diagnostics.learned_values(trainer.learner, trainer.meta)
         found = {
-            **ml.diagnostics.diagnose(trainer.learner, *batch, cache=trainer.cache),
+            **(_diagnosis(trainer)() if ahead is None else ahead.result()),
             **ml.diagnostics.learned_statistics(learned),
-            **next_update(trainer),
+            **update,
         }
         row = {name: float(value) for name, value in found.items()}
         path, tracker = self._session.run.diagnostics, self._session.tracker
@@ -75,7 +84,33 @@ class Diagnoses:
         tracker.diagnosis(iteration, row, {name: value.numpy() for name, value in learned.items()})
 
 
-def next_update(trainer: ml.MetaTrainer) -> dict[str, tf.Tensor]:
+def begun(session: Session) -> Future[Found] | None:
+    """Begin the diagnosis before the next iteration in a thread; return None if there is none, or not yet.
+
+    It is built while the program of the training is compiled, which is work outside of Python. If tasks are
+    mapped one after the other, as those of large images are, nothing is begun: two such programs at once need
+    more memory, and each of them uses all cores.
+    """
+    trainer, config = session.trainer, session.config
+    interval, at = config["diagnostics"]["interval"], trainer.iteration
+    if interval is None or at % interval or at >= config["training"]["iterations"]:
+        return None
+    if trainer.mapping == "sequential" or metrics.last_iteration(session.run.diagnostics) == at:
+        return None
+    thread = ThreadPoolExecutor(1, "diagnosis")
+    future = thread.submit(contextvars.copy_context().run, _diagnosis(trainer))
+    thread.shutdown(wait=False)
+    return future
+
+
+def _diagnosis(trainer: ml.MetaTrainer) -> Callable[[], Found]:
+    """Return a function that diagnoses the next iteration, of the present meta-parameters."""
+    seed = tf.constant([trainer.seed, trainer.iteration])
+    batch = trainer.meta, trainer.training_tasks(trainer.iteration), seed
+    return functools.partial(ml.diagnostics.diagnose, trainer.learner, *batch, cache=trainer.cache)
+
+
+def next_update(trainer: ml.MetaTrainer) -> Found:
     """Return :func:`metalearn.diagnostics.update_ratios` of the next update of a trainer.
 
     They are NaN if the update is not finite.

@@ -52,6 +52,7 @@ class Session:
     def save(self) -> Path:
         """Write a checkpoint, and its iteration into the manifest; return its path."""
         self.lock.require()
+        self.tracker.flush()  # a resumed run does not log the iterations before the checkpoint again
         state = self.trainer.state()
         for path in self.run.appended:
             state |= metrics.position(path)

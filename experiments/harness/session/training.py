@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import traceback
+from concurrent.futures import Future
 
 import numpy as np
 import tensorflow as tf
@@ -25,7 +26,7 @@ from ..runs import files, identity, rundir
 from ..runs.identity import Config
 from ..runs.lock import locked
 from . import workers
-from .diagnosis import Diagnoses
+from .diagnosis import Diagnoses, Found, begun
 from .evolution import Evolution
 from .pictures import draw_story
 from .results import conclude, digest, finite
@@ -93,15 +94,16 @@ def _go_on(session: Session, report: Report | None) -> int:
     started = time.perf_counter()
     run, config, trainer = session.run, session.config, session.trainer
     manifest = rundir.read_manifest(run)
-    if manifest is None:
-        rundir.create(run, config)
-    else:
+    if manifest is not None:
         require_own(run, config, manifest)
         resume(session, manifest)
+    ahead = begun(session)
+    if manifest is None:
+        rundir.create(run, config)
     brief(config, trainer, str(run.path))
     session = dataclasses.replace(session, tracker=build_tracker(config, run, trainer.iteration))
     try:
-        return _work(session, report, started)
+        return _work(session, report, started, ahead)
     except ml.NonFiniteError as error:
         return _fail(session, error)
     except KeyboardInterrupt:
@@ -126,13 +128,13 @@ def _go_on(session: Session, report: Report | None) -> int:
         session.tracker.finish(exit_code=1)  # does nothing where it is finished
 
 
-def _work(session: Session, report: Report | None, started: float) -> int:
+def _work(session: Session, report: Report | None, started: float, ahead: Future[Found] | None) -> int:
     """Train and evaluate; return the exit code."""
     trainer, first = session.trainer, session.trainer.iteration
     _compare(session)
     compiled.keep()
     validation = Validation(session, report)
-    seconds = _train(session, validation)
+    seconds = _train(session, Diagnoses(session, ahead), validation)
     if validation.pruned:
         return _give_up(session, validation)
     session.note(status="trained", parameters_digest=digest(trainer.meta))
@@ -172,7 +174,7 @@ def _compare(session: Session) -> None:
     )
 
 
-def _train(session: Session, validation: Validation) -> float:
+def _train(session: Session, diagnoses: Diagnoses, validation: Validation) -> float:
     """Train, and return the duration in seconds.
 
     The milliseconds per iteration are the median over compiled calls, without the first, which compiles.
@@ -182,10 +184,11 @@ def _train(session: Session, validation: Validation) -> float:
     """
     trainer, total = session.trainer, session.config["training"]["iterations"]
     started = saved = time.perf_counter()
-    diagnoses, speeds = Diagnoses(session), list[float]()
-    start = start_seconds()
+    speeds, start = list[float](), dict[str, float]()
 
     def record(call: Call) -> None:
+        if not speeds:
+            start.update(start_seconds(until=time.perf_counter() - call.seconds))
         session.record(call)
         speeds.append(1000 * call.seconds / call.iterations)
 

@@ -116,6 +116,9 @@ class _TensorBoardTracker:
     def checkpoint(self, path: Path) -> None:
         pass  # it is in the folder with the events
 
+    def flush(self) -> None:
+        self._writer.flush()
+
     def finish(self, exit_code: int = 0) -> None:
         self._write(self._points.rest())
         self._writer.close()

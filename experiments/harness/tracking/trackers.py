@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -47,6 +49,10 @@ class Tracker(Protocol):
         """Log the final checkpoint."""
         ...
 
+    def flush(self) -> None:
+        """Wait until the calls so far are safe if this process is killed, as before a checkpoint."""
+        ...
+
     def finish(self, exit_code: int = 0) -> None:
         """Send the remaining data and close; further calls have no effect."""
         ...
@@ -59,43 +65,76 @@ class NoTracker:
     def _ignore(*_: object, **__: object) -> None:
         pass
 
-    log = diagnosis = divergence = evaluation = figures = checkpoint = finish = _ignore
+    log = diagnosis = divergence = evaluation = figures = checkpoint = flush = finish = _ignore
 
 
 class Dispensable:
     """A tracker whose failure does not stop the run: it is reported once, and no further calls are made.
 
-    The files of the run have all metrics, whatever the tracker loses.
+    The files of the run have all metrics, whatever the tracker loses. It is opened by the first call, in a
+    thread, because this takes as long as many iterations; until then calls wait, and the run goes on.
     """
 
     def __init__(
         self, start: Callable[[], Tracker], required: bool = False, abandon: Callable[[], None] = lambda: None
     ) -> None:
-        """Start the tracker.
+        """Make a tracker that is not open yet.
 
         Args:
             start: creates the tracker.
-            required: whether errors of ``start`` are raised.
+            required: whether to open the tracker now, and to raise errors of ``start``.
             abandon: called when the tracker has failed; may raise any error.
         """
-        self._tracker: Tracker = NoTracker()
-        self._abandon = abandon
-        with nullcontext() if required else self._dispensing():
-            self._tracker = start()
+        self._start, self._abandon = start, abandon
+        self._opened: Future[Tracker] | None = None
+        self._calls = deque[Callable[[Tracker], None]]()
+        self._failed = False
+        if required:
+            self._open().result()
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         def tell(*arguments: Any, **settings: Any) -> None:
-            with self._dispensing():
-                getattr(self._tracker, name)(*arguments, **settings)
+            if self._failed:
+                return
+            self._calls.append(lambda tracker: getattr(tracker, name)(*arguments, **settings))
+            if self._open().done():
+                self._make_calls()
 
         return tell
+
+    def flush(self) -> None:
+        """See :class:`Tracker`. This waits until the tracker is open, if a call has opened it."""
+        self._wait(lambda tracker: tracker.flush())
+
+    def finish(self, exit_code: int = 0) -> None:
+        """See :class:`Tracker`. This waits until the tracker is open, if a call has opened it."""
+        self._wait(lambda tracker: tracker.finish(exit_code=exit_code))
+
+    def _wait(self, call: Callable[[Tracker], None]) -> None:
+        if self._opened is not None and not self._failed:
+            self._calls.append(call)
+            self._make_calls()
+
+    def _open(self) -> Future[Tracker]:
+        if self._opened is None:
+            thread = ThreadPoolExecutor(1, "tracker")
+            self._opened = thread.submit(self._start)
+            thread.shutdown(wait=False)
+        return self._opened
+
+    def _make_calls(self) -> None:
+        with self._dispensing():
+            tracker = self._open().result()
+            while self._calls:
+                self._calls.popleft()(tracker)
 
     @contextmanager
     def _dispensing(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # noqa: BLE001 - of any kind: the run continues
-            self._tracker = NoTracker()
+            self._failed = True
+            self._calls.clear()
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
             with suppress(Exception):
                 say(

@@ -144,6 +144,9 @@ class _WandbTracker:
             artifact.add_file(str(path))
             self._run.log_artifact(artifact)
 
+    def flush(self) -> None:
+        pass  # rows are in W&B's process as soon as they are logged
+
     def finish(self, exit_code: int = 0) -> None:
         self._log_points(self._points.rest())
         with _environment(self._directory, self._mode):

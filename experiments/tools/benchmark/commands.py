@@ -28,8 +28,11 @@ STARTS = "first", "later"
 WIDTH = 40
 """Units of the hidden layers, as in the default training."""
 
+SHORT = ("training.iterations=1", "evaluation.tasks=2")
+"""Settings with which a command takes less time after the start of its training."""
+
 BARE = ("diagnostics.interval=null", "tracking=none", "evaluation.tasks=2")
-"""Settings without which a command would take longer before and after its training."""
+"""Settings with which a command does nothing but train."""
 
 CONV4 = (
     *("experiment=glyphs/maml", "model.filters=64", "task.ways=5", "training.meta_batch_size=32"),
@@ -42,7 +45,8 @@ def starts(which: str, steps: int, rounds: int, limit_seconds: float) -> list[Me
     """Measure the start of the default training and of the same in JAX, each in new processes.
 
     It is the time from the end of the import of TensorFlow or JAX to the first iteration of the command, or
-    to the end of the first call of the workload. The command also creates the folder of a run.
+    to the end of the first call of the workload. The command also creates the folder of a run, and makes the
+    first diagnosis of the meta-gradient. W&B is opened while it trains.
 
     Args:
         which: one of :data:`STARTS`.
@@ -67,7 +71,7 @@ def shared(count: int, iterations: int, rounds: int) -> list[Measurement]:
     It is the time from the end of TensorFlow's import to the end of the training.
     """
     names = {number: f"metalearn, {number} worker{'s' * (number > 1)}" for number in (1, count)}
-    settings = [*CONV4, f"training.iterations={iterations}"]
+    settings = [*CONV4, *BARE, f"training.iterations={iterations}"]
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in names.values()}
     for _, (number, name) in itertools.product(range(rounds), names.items()):
         with tempfile.TemporaryDirectory() as folder:
@@ -91,7 +95,7 @@ def _start(name: str, steps: int, folder: Path, limit_seconds: float) -> tuple[f
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
     if name == COMMAND:
-        settings = [f"learner.steps={steps}", "training.iterations=1"]
+        settings = [*SHORT, f"learner.steps={steps}"]
         with tempfile.TemporaryDirectory() as runs:
             return _seconds(settings, Path(runs), variables)["start"], np.nan
     worker = Worker(name, steps, WIDTH, "cpu", variables)
@@ -113,7 +117,7 @@ def _seconds(
     train = f"{__package__.partition('.')[0]}.train"
     pinned = ["taskset", "-c", ",".join(map(str, sorted(os.sched_getaffinity(0))[:cores]))] if cores else []
     done = subprocess.run(
-        [*pinned, sys.executable, "-m", train, *settings, *BARE, f"paths.runs={runs}"],
+        [*pinned, sys.executable, "-m", train, *settings, f"paths.runs={runs}"],
         env={**os.environ, **variables},
         capture_output=True,
         text=True,

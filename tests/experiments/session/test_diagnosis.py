@@ -8,24 +8,28 @@ import tensorflow as tf
 import metalearn as ml
 from experiments.harness.runs import metrics
 from experiments.harness.runs.rundir import RunDirectory
-from experiments.harness.session.diagnosis import Diagnoses, next_update
+from experiments.harness.session.diagnosis import Diagnoses, begun, next_update
 from experiments.harness.session.session import Session
 
 
-def make_trainer(rate=0.01):
+def make_trainer(rate=0.01, check=False):
     """Return a trainer of a small network that learns its inner rates, not compiled with XLA."""
     rule = ml.rules.sgd(ml.rules.learned(rate, per="variable"))
     learner = ml.MetaLearner(ml.models.mlp(1, (4,), 1), ml.losses.mse, rule)
     optimizer = keras.optimizers.Adam(1e-2)
-    options = {"jit_compile": False, "check_derivatives": False}
+    options = {"jit_compile": False, "check_derivatives": check}
     return ml.MetaTrainer(learner, ml.tasks.Sinusoid(), optimizer, meta_batch_size=3, **options)
+
+
+def session(trainer, folder, interval):
+    """Return the session of a run of a single process, with eight iterations."""
+    config = {"diagnostics": {"interval": interval}, "training": {"iterations": 8}}
+    return Session(RunDirectory(folder), config, trainer, lock=None)
 
 
 def diagnoses(trainer, folder, interval):
     """Return the diagnostics of a run of a single process."""
-    return Diagnoses(
-        Session(RunDirectory(folder), {"diagnostics": {"interval": interval}}, trainer, lock=None)
-    )
+    return Diagnoses(session(trainer, folder, interval))
 
 
 def bits(trainer):
@@ -123,3 +127,34 @@ def test_an_interval_beyond_the_end_leaves_the_first(tmp_path, monkeypatch):
     iterations, rows = metrics.read_table(tmp_path / "diagnostics.csv")
     assert iterations.tolist() == [0]
     assert rows["order/norm"] == pytest.approx([2.0])
+
+
+def test_a_diagnosis_may_be_made_ahead(tmp_path):
+    """A diagnosis in a thread, while the training's program is compiled and compared, gives the same row."""
+    plain, ahead = make_trainer(check=True), make_trainer(check=True)
+    for name in ("plain", "ahead"):
+        (tmp_path / name).mkdir()
+    diagnoses(plain, tmp_path / "plain", 4).diagnose()
+    future = begun(session(ahead, tmp_path / "ahead", 4))
+    ahead.compare()
+    Diagnoses(session(ahead, tmp_path / "ahead", 4), future).diagnose()
+    assert future.done()
+    rows = [(tmp_path / name / "diagnostics.csv").read_bytes() for name in ("plain", "ahead")]
+    assert rows[0] == rows[1]
+
+
+def test_only_the_diagnosis_that_is_due_is_made_ahead(tmp_path, monkeypatch):
+    """None is begun if none is due, if it has been made, after the end, or for tasks one after the other."""
+    monkeypatch.setattr(ml.diagnostics, "diagnose", lambda *_, cache: {})
+    trainer = make_trainer()
+    assert begun(session(trainer, tmp_path, 4)) is not None
+    assert begun(session(trainer, tmp_path, None)) is None
+    trainer._calls.mapping = "sequential"
+    assert begun(session(trainer, tmp_path, 4)) is None
+    trainer._calls.mapping = "vectorized"
+    for iteration, due in [(3, False), (4, True), (8, False)]:
+        trainer.iteration = iteration
+        assert (begun(session(trainer, tmp_path, 4)) is not None) == due
+    trainer.iteration = 4
+    metrics.append(tmp_path / "diagnostics.csv", 4, {"order/norm": np.ones(1)})
+    assert begun(session(trainer, tmp_path, 4)) is None

@@ -8,6 +8,7 @@ import gc
 import os
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ def test_the_process_of_wandb_may_be_killed(tmp_path: Path, capfd: pytest.Captur
     wandb.teardown()
     tracker = start(tmp_path / "first", interval=10)
     tracker.log(0, make_history(20), None, 1.0)
+    tracker.flush()
     killed = service_of_this_process()
     os.kill(killed, signal.SIGKILL)
     for number in range(1, 100):  # until its death is noticed, and after
@@ -71,6 +73,39 @@ def test_a_tracker_whose_disk_is_full_is_done_without(capfd: pytest.CaptureFixtu
     assert (
         printed.count("tracking stopped: OSError: [Errno 28] No space left on device. The run continues") == 1
     )
+
+
+def test_a_run_does_not_wait_for_its_tracker() -> None:
+    """Calls are made in order once the tracker is open; only flush and finish wait for that."""
+    made, ready = list[Any](), threading.Event()
+
+    class Slow:
+        def log(self, first: int, *_: Any) -> None:
+            made.append(first)
+
+        def flush(self) -> None:
+            made.append("flush")
+
+        def finish(self, exit_code: int = 0) -> None:
+            made.append(exit_code)
+
+    def start() -> Any:
+        ready.wait()
+        return Slow()
+
+    unused, tracker = tracking.Dispensable(lambda: pytest.fail("opened")), tracking.Dispensable(start)
+    unused.flush()
+    unused.finish()
+    for first in (0, 3):
+        tracker.log(first, make_history(3), None, 1.0)
+    assert made == []
+    threading.Timer(0.1, ready.set).start()
+    tracker.flush()
+    assert made == [0, 3, "flush"]
+    tracker.log(6, make_history(3), None, 1.0)
+    assert made == [0, 3, "flush", 6]
+    tracker.finish(exit_code=1)
+    assert made == [0, 3, "flush", 6, 1]
 
 
 def test_a_tracker_that_does_not_start_is_done_without_offline(capfd: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from experiments.harness.tracking import wandb as tracking
 from experiments.harness.tracking.points import Points
 from experiments.harness.tracking.trackers import Tracker
 from experiments.harness.tracking.wandb import wandb_tracker
+from tests.experiments.tracking.test_wandb import make_history
 from tests.experiments.wandb_log import read
 
 
@@ -115,7 +116,9 @@ def test_online_an_interrupted_run_goes_on_under_its_id(
 
     monkeypatch.setattr(wandb, "init", lambda **arguments: asked.append(arguments) or Opened())
     for mode in ("online", "offline"):
-        start(tmp_path, mode=mode)
+        tracker = start(tmp_path, mode=mode)
+        tracker.log(0, make_history(3), None, 1.0)
+        tracker.flush()
     found = [(arguments["mode"], arguments["id"], arguments["resume"]) for arguments in asked]
     assert found == [("online", "3f9c", "allow"), ("offline", "3f9c", None)]
 

@@ -1,5 +1,7 @@
 """Random layers: a pure function of the given seed, and disabled without one."""
 
+import threading
+
 import keras
 import numpy as np
 import pytest
@@ -214,3 +216,34 @@ def test_layers_without_a_generator_of_their_own_are_refused(draw, message, rate
     layers = [Unseeded(draw), keras.layers.Dropout(rate), keras.layers.Dense(1)]
     with pytest.raises(ValueError, match=message):
         ml.MetaLearner(keras.Sequential([keras.Input([3]), *layers]), "mse", "sgd")
+
+
+def test_threads_do_not_disable_each_other_s_layers():
+    """A call with dropout in another thread is not affected by a call that disables it, nor the reverse."""
+    others = []
+
+    class Meanwhile(keras.layers.Layer):
+        """Start the other call during the first one, and give it time to end."""
+
+        def call(self, inputs):
+            if others:
+                other = others.pop()
+                other.start()
+                other.join(0.3)
+            return inputs
+
+    layers = [keras.layers.Dropout(0.5), Meanwhile(), keras.layers.Dropout(0.5)]
+    model = keras.Sequential([keras.Input((100,)), *layers])
+    inputs, found = tf.ones([2, 100]), []
+
+    def call(noise):
+        return ml.functional.call(model, {}, inputs, training=True, noise=noise)[0].numpy()
+
+    noise = tf.constant([1, 2])
+    expected = call(noise)
+    thread = threading.Thread(target=lambda: found.append(call(noise)))
+    others.append(thread)
+    np.testing.assert_array_equal(call(None), inputs)
+    thread.join()
+    np.testing.assert_array_equal(found[0], expected)
+    np.testing.assert_array_equal(call(noise), expected)
