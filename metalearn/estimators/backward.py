@@ -24,7 +24,7 @@ from metalearn.execution.choice import chosen, resolved
 from metalearn.execution.chunks import in_chunks
 from metalearn.execution.layout import Layout, Program, run
 from metalearn.execution.low_rank import represented
-from metalearn.execution.mean import Addend, addends, mean_over_tasks
+from metalearn.execution.mean import Addends, addends, mean_over_tasks
 from metalearn.execution.task_map import map_tasks
 from metalearn.inner_loop import (
     Step,
@@ -108,8 +108,8 @@ def reverse(
 
         # Where kernels are represented by products, the tasks share theta_0, and the program begins with it.
         start = () if together.products else map_tasks(started, tasks, mapping=problem.mapping)
-        loss, (gradient, as_products), *others = run(problem, program, start, tasks)
-        return (loss, gradient, *others), mean_over_tasks(gradient, as_products)
+        loss, (gradient, as_sums), *others = run(problem, program, start, tasks)
+        return (loss, gradient, *others), mean_over_tasks(gradient, as_sums)
 
     with represented(problem.steps if together.products else None):
         result, mean = in_chunks(of_some, tasks, together.tasks)
@@ -159,9 +159,9 @@ def _program(
         functions = forward, backward, ended
         last, metrics, (loss, cotangents) = _swept(layout, functions, first, problem.steps, phases, states)
 
-        def at_start(cotangents: Cotangents, task: Task) -> tuple[Meta, list[Addend]]:
+        def at_start(cotangents: Cotangents, task: Task) -> tuple[Meta, list[Addends | tuple[()]]]:
             gradient = through_start(through, cotangents, task)
-            return gradient, addends(gradient)
+            return gradient, addends(gradient, problem.mapping)
 
         return loss, layout.each(at_start, cotangents, tasks), last, metrics
 

@@ -34,6 +34,12 @@ Scales: TypeAlias = "tuple[tf.Tensor | float, ...]"
 FEW_TERMS = 8
 """The number of terms of a matrix that are looked at in search of a product."""
 
+ADDING = ("Identity", "IdentityN", "Neg", "Mul", "AddV2", "AddN", "Sub")
+"""Types of operations that make a sum of multiples of matrices."""
+
+Pair: TypeAlias = "tuple[tf.Tensor, tf.Tensor]"
+"""The factors ``[R, I]`` and ``[R, O]`` of a sum of R outer products."""
+
 _products: ContextVar[int] = ContextVar("products", default=0)
 """The number of products over examples in the meta-gradient of a kernel; 0 if no matrix is represented."""
 
@@ -137,6 +143,27 @@ def adds_products(matrix: tf.Tensor) -> bool:
     return any(term.op.type == "MatMul" and _outer_product(term) is not None for term, _ in terms)
 
 
+def summands(matrix: tf.Tensor) -> tuple[list[tf.Tensor], list[Pair]]:
+    """Return the terms of a matrix: those that have other uses, and products that have none.
+
+    The products are the factors ``[R, I]`` and ``[R, O]`` of each. There are none if the matrix is no sum of
+    products, or a single row or column, whose products XLA fuses like sums.
+    """
+    if not tf.is_symbolic_tensor(matrix) or matrix.shape.rank != 2 or 1 in matrix.shape:
+        return [], []
+    computed: list[tf.Tensor] = []
+    products: list[Pair] = []
+    for count, (term, scales) in enumerate(_terms(matrix)):
+        if count == FEW_TERMS:
+            return [], []
+        pair = _outer_product(term)
+        if pair is None or _is_used(term):
+            computed.append(_scaled(term, scales))
+        else:
+            products.append((pair[0], _scaled(pair[1], scales)))
+    return computed, products
+
+
 def outer(x: tf.Tensor, u: tf.Tensor, summed: bool) -> tf.Tensor:
     """Return ``x' u``, in a form that :func:`factors` recognises.
 
@@ -185,13 +212,26 @@ def _unscaled(matrix: tf.Tensor) -> tuple[tf.Tensor, Scales]:
     return matrix, scales
 
 
+def _is_used(term: tf.Tensor) -> bool:
+    """Return whether a multiple of a matrix, or a sum with it, is read by an operation that is no sum."""
+    remaining, seen = [term], set[int]()
+    while remaining:
+        for reader in remaining.pop().consumers():
+            if reader.type not in ADDING:
+                return True
+            if id(reader) not in seen:
+                seen.add(id(reader))
+                remaining += reader.outputs
+    return False
+
+
 def _is_zero(term: tf.Tensor) -> bool:
     if term.op.type == "Fill":
         term = term.op.inputs[1]
     return term.op.type == "ZerosLike" or (term.op.type == "Const" and not tf.get_static_value(term).any())
 
 
-def _outer_product(term: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor] | None:
+def _outer_product(term: tf.Tensor) -> Pair | None:
     """Return x and u if the tensor is ``outer(x, u)``."""
     operation = term.op
     found: tuple[tf.Tensor, ...] = ()

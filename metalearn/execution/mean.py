@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from metalearn.execution.low_rank import factors
-from metalearn.types import Structure
+from metalearn.execution.choice import resolved
+from metalearn.execution.low_rank import Pair, are_represented, factors, summands
+from metalearn.types import Structure, TaskMapping
 
 LARGEST = 512
 """The largest size of a task's leaf for which the mean is computed as a product."""
@@ -16,17 +17,36 @@ ROWS = 2
 """The number of equal rows of that product; XLA would convert one row back to a sum."""
 
 
-Addend: TypeAlias = "tuple[tf.Tensor, tf.Tensor] | tuple[()]"
-"""A matrix of one task as factors ``[R, I]`` and ``[R, O]``, or empty if they are not cheaper."""
+class Addends(NamedTuple):
+    """A matrix ``[I, O]`` of one task as a sum.
+
+    Attributes:
+        computed: matrices ``[I, O]``.
+        products: factors ``[R, I]`` and ``[R, O]``, for each sum of R outer products.
+    """
+
+    computed: list[tf.Tensor]
+    products: list[Pair]
 
 
-def addends(structure: Structure) -> list[Addend]:
-    """Return the leaves of one task as factors, for :func:`mean_over_tasks`."""
-    found = [factors(leaf) for leaf in tf.nest.flatten(structure)]
-    return [(each.left, each.right) if each and each.base is None else () for each in found]
+def addends(structure: Structure, mapping: TaskMapping) -> list[Addends | tuple[()]]:
+    """Return the leaves of one task as sums, for :func:`mean_over_tasks`; those without products as ``()``.
+
+    Only for tasks that are mapped in vectorised form, or if matrices are represented by few outer products:
+    one task after the other, the factors of all tasks would be stored.
+    """
+    return [_addends(leaf, resolved(mapping) == "vectorized") for leaf in tf.nest.flatten(structure)]
 
 
-def mean_over_tasks(structure: Structure, of_factors: list[Addend] | None = None) -> Structure:
+def _addends(leaf: tf.Tensor, vectorized: bool) -> Addends | tuple[()]:
+    found = factors(leaf)
+    if found is not None:
+        return () if found.base is not None else Addends([], [(found.left, found.right)])
+    split = Addends(*summands(leaf)) if vectorized and not are_represented() else Addends([], [])
+    return split if split.products else ()
+
+
+def mean_over_tasks(structure: Structure, of_sums: list[Addends | tuple[()]] | None = None) -> Structure:
     """Return the mean of every leaf ``[T, ...]`` over its first axis.
 
     XLA fuses a sum with the sum over examples within the leaf into one loop that recomputes the layer for
@@ -35,23 +55,33 @@ def mean_over_tasks(structure: Structure, of_factors: list[Addend] | None = None
 
     Args:
         structure: each leaf ``[T, ...]``.
-        of_factors: the :func:`addends` of every leaf, ``[T, ...]``, where known; their leaves are not used.
+        of_sums: the :func:`addends` of every leaf, ``[T, ...]``, where known; their leaves are not used.
     """
     leaves = tf.nest.flatten(structure)
-    pairs = of_factors or [()] * len(leaves)
-    means = [_of_products(*pair) if pair else _mean(leaf) for leaf, pair in zip(leaves, pairs, strict=True)]
+    sums = of_sums or [()] * len(leaves)
+    means = [_of_sum(each) if each else _mean(leaf) for leaf, each in zip(leaves, sums, strict=True)]
     return tf.nest.pack_sequence_as(structure, means)
+
+
+def _of_sum(addends: Addends) -> tf.Tensor:
+    means = [_of_products(*pair) for pair in addends.products]
+    return tf.add_n([*means, *(_as_product(each) for each in addends.computed)])
 
 
 def _of_products(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
     tasks = left.shape[0]
     left, right = (tf.reshape(factor, [-1, factor.shape[-1]]) for factor in (left, right))
-    return tf.matmul(left / tasks, right, transpose_a=True)
+    return tf.matmul(left, right, transpose_a=True) / tasks
 
 
 def _mean(leaf: tf.Tensor) -> tf.Tensor:
     shape = leaf.shape
     if not shape.is_fully_defined() or shape[0] == 1 or shape.num_elements() > LARGEST * shape[0]:
         return tf.reduce_mean(leaf, axis=0)
+    return _as_product(leaf)
+
+
+def _as_product(leaf: tf.Tensor) -> tf.Tensor:
+    shape = leaf.shape
     weights = tf.fill([ROWS, shape[0]], tf.constant(1 / shape[0], leaf.dtype))
     return tf.reshape(tf.matmul(weights, tf.reshape(leaf, [shape[0], -1]))[0], shape[1:])
