@@ -19,7 +19,7 @@ from metalearn.autodiff.gradients import dense
 from metalearn.estimators import recomputation
 from metalearn.estimators.cotangents import Cotangents, added, floating, packed, pairs
 from metalearn.estimators.protocol import average, leaves_used
-from metalearn.estimators.working_set import working_set
+from metalearn.estimators.working_set import WorkingSet, working_set
 from metalearn.execution.choice import chosen, resolved
 from metalearn.execution.chunks import in_chunks
 from metalearn.execution.layout import Layout, Program, run
@@ -100,7 +100,7 @@ def reverse(
         return chosen(lambda: again(problem, phi, tasks, phases))
     through = Pass(problem, phi)
     together = working_set(problem, phi, tasks)
-    program = _program(through, phases, states, together.shared)
+    program = _program(through, phases, states, together)
 
     def of_some(tasks: Task) -> tuple[tuple[Any, ...], Meta]:
         def started(task: Task) -> Inner:
@@ -119,11 +119,11 @@ def reverse(
 
 
 def _program(
-    through: Pass, phases: Sequence[tuple[int, Pullback]], states: int | None, shared: frozenset[str]
+    through: Pass, phases: Sequence[tuple[int, Pullback]], states: int | None, together: WorkingSet
 ) -> Program:
     """Return the program ``(layout, start or (), tasks) -> (loss, gradient, last state, metrics)``.
 
-    Parameters named in ``shared`` begin without copies for the tasks, whatever ``start`` contains.
+    Parameters named in ``together.shared`` begin without copies for the tasks, whatever ``start`` contains.
     """
     problem = through.problem
 
@@ -131,7 +131,7 @@ def _program(
         anew = inner_start(problem, through.phi, task)
         if not start:
             return anew
-        common = {name: anew.parameters[name] for name in shared}
+        common = {name: anew.parameters[name] for name in together.shared}
         return start._replace(parameters={**start.parameters, **common})
 
     def program(layout: Layout, start: Inner | tuple[()], tasks: Task) -> tuple[Any, ...]:
@@ -155,13 +155,13 @@ def _program(
             loss, metrics, cotangents = layout.each(outer, last, tasks)
             return (loss, cotangents), metrics
 
-        first: Inner = start if start and not shared else layout.each(begun, start, tasks)
+        first: Inner = start if start and not together.shared else layout.each(begun, start, tasks)
         functions = forward, backward, ended
         last, metrics, (loss, cotangents) = _swept(layout, functions, first, problem.steps, phases, states)
 
         def at_start(cotangents: Cotangents, task: Task) -> tuple[Meta, list[Addends | tuple[()]]]:
             gradient = through_start(through, cotangents, task)
-            return gradient, addends(gradient, problem.mapping)
+            return gradient, addends(gradient, together.tasks, problem.mapping)
 
         return loss, layout.each(at_start, cotangents, tasks), last, metrics
 

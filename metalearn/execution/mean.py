@@ -7,6 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from metalearn.execution.choice import resolved
+from metalearn.execution.chunks import CACHE_BYTES, FEWEST
 from metalearn.execution.low_rank import Pair, are_represented, factors, summands
 from metalearn.types import Structure, TaskMapping
 
@@ -29,21 +30,30 @@ class Addends(NamedTuple):
     products: list[Pair]
 
 
-def addends(structure: Structure, mapping: TaskMapping) -> list[Addends | tuple[()]]:
-    """Return the leaves of one task as sums, for :func:`mean_over_tasks`; those without products as ``()``.
+def addends(structure: Structure, tasks: int, mapping: TaskMapping) -> list[Addends | tuple[()]]:
+    """Return the leaves of one task as sums, for :func:`mean_over_tasks`; ``()`` to compute the leaf.
 
-    Only for tasks that are mapped in vectorised form, or if matrices are represented by few outer products:
-    one task after the other, the factors of all tasks would be stored.
+    Matrices that are not represented by few outer products are computed if tasks are mapped one after the
+    other, because the factors of all tasks would be stored, if these do not fit into the cache, or if the
+    tasks are few, as in chunks with wide layers, where less is saved than wider products cost.
+
+    Args:
+        structure: leaves of one task.
+        tasks: T.
+        mapping: how the tasks are mapped.
     """
-    return [_addends(leaf, resolved(mapping) == "vectorized") for leaf in tf.nest.flatten(structure)]
+    is_worth_it = tasks >= FEWEST and resolved(mapping) == "vectorized"
+    room = CACHE_BYTES // tasks if is_worth_it else 0
+    return [_addends(leaf, room) for leaf in tf.nest.flatten(structure)]
 
 
-def _addends(leaf: tf.Tensor, vectorized: bool) -> Addends | tuple[()]:
+def _addends(leaf: tf.Tensor, room: int) -> Addends | tuple[()]:
     found = factors(leaf)
     if found is not None:
         return () if found.base is not None else Addends([], [(found.left, found.right)])
-    split = Addends(*summands(leaf)) if vectorized and not are_represented() else Addends([], [])
-    return split if split.products else ()
+    split = Addends([], []) if are_represented() else Addends(*summands(leaf))
+    sizes = [sum(factor.shape.num_elements() for factor in pair) for pair in split.products]
+    return split if sizes and max(sizes) * leaf.dtype.size <= room else ()
 
 
 def mean_over_tasks(structure: Structure, of_sums: list[Addends | tuple[()]] | None = None) -> Structure:

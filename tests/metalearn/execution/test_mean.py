@@ -10,6 +10,8 @@ import metalearn as ml
 from metalearn.execution.low_rank import outer
 from metalearn.execution.mean import LARGEST, addends, mean_over_tasks
 
+T = 16
+
 
 @pytest.mark.parametrize("tasks", [1, 7])
 @pytest.mark.parametrize("shape", [(), (3,), (5, 4), (LARGEST + 1,)])
@@ -27,12 +29,25 @@ def test_what_is_not_finite_stays_so(value):
     np.testing.assert_array_equal(np.isfinite(mean_over_tasks(tf.constant(leaf))), [True, False, True])
 
 
-@pytest.mark.parametrize("mapping", ["vectorized", "sequential"])
+FACTORS = T * 50 * 9 * 8
+"""The bytes of the factors of all tasks."""
+
+
+@pytest.mark.parametrize(
+    ("mapping", "tasks", "cache", "is_product"),
+    [
+        ("vectorized", T, FACTORS, True),
+        ("vectorized", T, FACTORS - 1, False),
+        ("vectorized", T - 1, FACTORS, False),
+        ("sequential", T, FACTORS, False),
+    ],
+)
 @pytest.mark.parametrize("summed", [True, False])
-def test_the_mean_of_products_is_a_product(summed, mapping):
-    """To 1e-14. A matrix with another use is computed anyway; one task after the other, all are."""
+def test_the_mean_of_products_is_a_product(summed, mapping, tasks, cache, is_product, monkeypatch):
+    """To 1e-14, for many tasks that fit into the cache. A matrix with another use is computed anyway."""
+    monkeypatch.setattr("metalearn.execution.mean.CACHE_BYTES", cache)
     random = np.random.default_rng(0)
-    x, u, q = (tf.constant(random.normal(size=(3, 50, size))) for size in (5, 4, 4))
+    x, u, q = (tf.constant(random.normal(size=(tasks, 50, size))) for size in (5, 4, 4))
 
     def of_one(values):
         x, u, q = values
@@ -40,7 +55,7 @@ def test_the_mean_of_products_is_a_product(summed, mapping):
         read = tf.matmul(q, -used, transpose_b=True)
         added = outer(x, tf.sin(u), summed)
         matrix = tf.identity(-(used * 3) + tf.zeros_like(used)) - tf.constant(0.5, tf.float64) * added
-        return [matrix], addends([matrix], mapping), read
+        return [matrix], addends([matrix], tasks, mapping), read
 
     @tf.function(autograph=False)
     def both(values):
@@ -48,18 +63,18 @@ def test_the_mean_of_products_is_a_product(summed, mapping):
         return mean_over_tasks(matrix, sums), matrix, sums
 
     mean, matrix, sums = both((x, u, q))
-    if mapping == "sequential":
-        assert sums == [()]
-    else:
+    if is_product:
         assert [len(part) for part in sums[0]] == [1, 1]
         np.testing.assert_allclose(sums[0].products[0][0], x)
+    else:
+        assert sums == [()]
     expected = matrix[0].numpy().mean(0)
     np.testing.assert_allclose(mean[0], expected, rtol=0, atol=1e-14 * np.abs(expected).max())
 
 
 def test_derivatives_of_a_step_are_not_computed_for_each_task(with_xla):
     """Of the four products over examples in a meta-gradient, those of gradients are matrices of tasks."""
-    tasks, examples, units = 3, 24, 8
+    tasks, examples, units = T, 24, 8
     model = ml.models.mlp(hidden=(units, units), activation=tf.sin, dtype="float64")
     learner = ml.MetaLearner(model, ml.losses.mse, ml.rules.sgd(0.05))
     drawn = ml.tasks.Sinusoid(examples, examples).sample((0, 1), tasks)
