@@ -255,6 +255,8 @@ TAKEN: dict[str, dict[str, Setting]] = {
         "device": Setting(one_of("cpu", "gpu"), "that programs run on: the CPU, or the first GPU"),
         **{f"training.{name}": setting for name, setting in _MEASURED.items()},
         "training.width": Setting(kinds.COUNT, "of the two hidden layers"),
+        **{f"steps.{name}": setting for name, setting in _MEASURED.items()},
+        "steps.width": Setting(kinds.COUNT, "of the two hidden layers"),
         **{f"sizes.{name}": setting for name, setting in _MEASURED.items()},
         "sizes.width": Setting(kinds.COUNTS, "of hidden layers, of which there are two otherwise"),
         "sizes.depth": Setting(kinds.COUNTS, "numbers of hidden layers, which have 40 units otherwise"),

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ...harness.cache.compiled import VARIABLE
-from .measure import Measurement, ProgramError, Worker
+from .measure import Measurement, ProgramError, Worker, on_cores
 
 COMMAND, LIBRARY, JAX = "metalearn, command", "metalearn", "JAX, jit of scan"
 """Programs whose starts are measured: our command, and the workload here and in JAX."""
@@ -115,9 +115,8 @@ def _seconds(
         ProgramError: if the command fails, with the end of its output.
     """
     train = f"{__package__.partition('.')[0]}.train"
-    pinned = ["taskset", "-c", ",".join(map(str, sorted(os.sched_getaffinity(0))[:cores]))] if cores else []
     done = subprocess.run(
-        [*pinned, sys.executable, "-m", train, *settings, f"paths.runs={runs}"],
+        [*on_cores(cores), sys.executable, "-m", train, *settings, f"paths.runs={runs}"],
         env={**os.environ, **variables},
         capture_output=True,
         text=True,

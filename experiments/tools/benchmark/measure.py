@@ -55,7 +55,13 @@ class Measurement(NamedTuple):
 
 
 def side_by_side(
-    programs: list[str], steps: int, size: int | str, rounds: int, limit_seconds: float, device: str
+    programs: list[str],
+    steps: int,
+    size: int | str,
+    rounds: int,
+    limit_seconds: float,
+    device: str,
+    cores: int | None = None,
 ) -> list[Measurement]:
     """Measure programs in turn; one that fails or takes too long to start is reported as such.
 
@@ -66,8 +72,9 @@ def side_by_side(
         rounds: the number of timed calls of each.
         limit_seconds: the time limit of a first call, with imports and compilation.
         device: the device that they run on, see :mod:`.devices`.
+        cores: the number of cores that they may use; None for all.
     """
-    running = {name: Worker(name, steps, size, device) for name in programs}
+    running = {name: Worker(name, steps, size, device, cores=cores) for name in programs}
     firsts: dict[str, dict[str, float]] = {}
     failures: dict[str, str] = {}
     try:
@@ -107,6 +114,11 @@ def _measurement(
     )
 
 
+def on_cores(count: int | None) -> list[str]:
+    """Return the beginning of a command that may use the first cores of this process only; None for all."""
+    return ["taskset", "-c", ",".join(map(str, sorted(os.sched_getaffinity(0))[:count]))] if count else []
+
+
 class ProgramError(Exception):
     """A program without a result, and the reason."""
 
@@ -117,6 +129,7 @@ class Worker:
     Args:
         name, steps, size, device: see :func:`side_by_side`.
         variables: environment variables that it has in addition.
+        cores: see :func:`side_by_side`.
     """
 
     def __init__(
@@ -126,9 +139,10 @@ class Worker:
         size: int | str,
         device: str,
         variables: Mapping[str, str] = MappingProxyType({}),
+        cores: int | None = None,
     ) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", WORKER, name, str(steps), str(size), device],
+            [*on_cores(cores), sys.executable, "-m", WORKER, name, str(steps), str(size), device],
             # Threads are TensorFlow's alone.
             env={**VARIABLES, **os.environ, VARIABLE: "off", **devices.environment(device), **variables},
             stdin=subprocess.PIPE,

@@ -61,7 +61,8 @@ ESTIMATORS = dict.fromkeys(
 
 WORKLOADS = (
     ("training", "width", TRAINING, "an iteration of training, {steps} inner steps"),
-    ("sizes", Size._fields, SIZES, "an iteration of training, {steps} inner steps, {size}"),
+    ("sizes", Size._fields, SIZES, "an iteration of training, {steps} inner steps, {size}, on one core"),
+    ("steps", "width", SIZES, "an iteration of training, {steps} inner steps, width {size}, on one core"),
     ("images", "shots", IMAGES, "an iteration of training on images, {steps} inner steps, {size} shots"),
     (
         "bilevel",
@@ -79,6 +80,9 @@ WORKLOADS = (
 )
 """Sections of the configuration, the setting of a workload's size, or several that are varied one at a time,
 programs, and what tables say."""
+
+ON_ONE_CORE = ("sizes", "steps")
+"""Sections whose programs are compared on one core of the CPU."""
 
 TIMES = ["microseconds", "cpu_microseconds"]
 """Columns of a measurement that have a value for each round."""
@@ -128,9 +132,9 @@ def _programs(config: dict[str, Any]) -> Iterator[Group]:
         there = [name for name, needs in programs.items() if importlib.util.find_spec(needs)]
         for each, steps in itertools.product(_sizes(settings, size), settings["inner_steps"]):
             with console.status(f"{len(there)} programs, {steps} inner steps, size {each}"):
-                group = side_by_side(
-                    there, steps, each, settings["rounds"], config["limit_seconds"], config["device"]
-                )
+                cores = 1 if section in ON_ONE_CORE and config["device"] == "cpu" else None
+                limits = config["limit_seconds"], config["device"], cores
+                group = side_by_side(there, steps, each, settings["rounds"], *limits)
             yield section, what.format(steps=steps, size=each), group
 
 

@@ -55,9 +55,8 @@ def test_workers_are_measured_as_whole_trainings(monkeypatch):
 
 def test_a_command_that_fails_is_reported(monkeypatch, tmp_path):
     """The reason is the end of its output, and the exit code of the benchmark says that it failed."""
-    monkeypatch.setattr(commands, "BARE", ("no.such.setting=1",))
     with pytest.raises(measure.ProgramError, match=r"there is no setting no\.such\.setting"):
-        commands._seconds([], tmp_path, {})
+        commands._seconds(["no.such.setting=1"], tmp_path, {})
 
     def fails(*_):
         raise measure.ProgramError("no memory")
