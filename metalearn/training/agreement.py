@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import tensorflow as tf
@@ -11,6 +12,7 @@ from metalearn.execution.choice import always_sequential
 from metalearn.nest import epsilon, flat
 from metalearn.problems.learner import Posed
 from metalearn.training.carrying import Carried
+from metalearn.training.program import Outcome
 from metalearn.types import Meta, Task
 
 TOLERANCE = {"float64": 1e-6, "float32": 1e-2}
@@ -29,7 +31,7 @@ def copies(structure: Any) -> Any:
 
 
 def disagreement(
-    gradient: Meta, estimate: Callable[..., Meta], posed: Posed, tasks: Task, carried: Carried
+    outcome: Future[Outcome], estimate: Callable[..., Meta], posed: Posed, tasks: Task, carried: Carried
 ) -> float:
     """Return the relative difference of compiled and eager meta-gradients, for copies of one task.
 
@@ -41,7 +43,7 @@ def disagreement(
     similar effect.
 
     Args:
-        gradient: the compiled meta-gradient for ``tasks``.
+        outcome: the outcome of the compiled program for ``tasks``, which may not be known yet.
         estimate: ``(phi, tasks, carried=...) -> meta-gradient``, called in eager execution.
         posed: the learner's problem with phi and tasks.
         tasks: copies of one task, ``[T, ...]``.
@@ -61,7 +63,7 @@ def disagreement(
         with always_sequential():
             return flat(estimate(phi, tasks, carried=carried))
 
-    expected, found = eager(posed.phi), flat(gradient)
+    expected, found = eager(posed.phi), flat(outcome.result().gradient)
     if not bool(tf.reduce_all(tf.math.is_finite(tf.stack([found, expected])))):
         return 0.0  # the training reports it
 

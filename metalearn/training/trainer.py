@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from metalearn.checks import require_count
+from metalearn.execution.threads import in_thread
 from metalearn.inner_loop import counted
 from metalearn.nest import matched
 from metalearn.problems.learner import Learner
@@ -274,9 +275,8 @@ class MetaTrainer:
         block, carried = self._blocks.of(self.iteration // self._blocks.length), self._carried
         if order.alike:
             block, carried = self._blocks.copies(), carried._replace(inner=copies(carried.inner))
-        numbers = self.seed, self.iteration, order.iterations, order.keep
-        seed, first, count, keep = map(tf.constant, numbers)
-        given = Arguments(block, seed, first, count, keep, carried)
+        numbers = map(tf.constant, (self.seed, self.iteration, order.iterations, order.keep))
+        given = Arguments(block, *numbers, carried=carried)
         self._known.build(self._calls, self._program, given)
         return given
 
@@ -289,11 +289,11 @@ class MetaTrainer:
             ValueError: if they differ, with the remedy.
         """
         if self._compares:
-            found = self._call(order := Order(1, keep=False, alike=True)).gradient
-            given, size = self._arguments(order), self.meta_batch_size
+            given, size = self._arguments(order := Order(1, keep=False, alike=True)), self.meta_batch_size
+            outcome = in_thread(self._call, order)  # which may compile meanwhile
             tasks = tf.nest.map_structure(lambda leaf: tf.repeat(leaf[0, :1], size, 0), given.block)
             carried = given.carried._replace(estimator=own(given.carried, self._workers).estimator)
             posed = self.learner.posed(self.meta, tasks, (self.seed, 0))
             estimate = functools.partial(self._program.gradient, seed=given.seed, iteration=given.first)
-            self.disagreement = disagreement(found, estimate, posed, tasks, carried)
+            self.disagreement = disagreement(outcome, estimate, posed, tasks, carried)
             self._compares = False

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextvars
 import functools
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 import numpy as np
 import tensorflow as tf
 
 import metalearn as ml
 from metalearn.callbacks import Call, Watch
+from metalearn.execution.threads import in_thread
 
 from ..console import say
 from ..runs import metrics
@@ -97,10 +97,7 @@ def begun(session: Session) -> Future[Found] | None:
         return None
     if trainer.mapping == "sequential" or metrics.last_iteration(session.run.diagnostics) == at:
         return None
-    thread = ThreadPoolExecutor(1, "diagnosis")
-    future = thread.submit(contextvars.copy_context().run, _diagnosis(trainer))
-    thread.shutdown(wait=False)
-    return future
+    return in_thread(_diagnosis(trainer))
 
 
 def _diagnosis(trainer: ml.MetaTrainer) -> Callable[[], Found]:

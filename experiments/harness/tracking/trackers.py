@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from metalearn.evaluation.evaluation import Evaluation
+from metalearn.execution.threads import in_thread
 from metalearn.training.history import History
 from metalearn.types import Meta
 
@@ -117,9 +118,7 @@ class Dispensable:
 
     def _open(self) -> Future[Tracker]:
         if self._opened is None:
-            thread = ThreadPoolExecutor(1, "tracker")
-            self._opened = thread.submit(self._start)
-            thread.shutdown(wait=False)
+            self._opened = in_thread(self._start)
         return self._opened
 
     def _make_calls(self) -> None:
