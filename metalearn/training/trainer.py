@@ -275,8 +275,8 @@ class MetaTrainer:
         block, carried = self._blocks.of(self.iteration // self._blocks.length), self._carried
         if order.alike:
             block, carried = self._blocks.copies(), carried._replace(inner=copies(carried.inner))
-        numbers = map(tf.constant, (self.seed, self.iteration, order.iterations, order.keep))
-        given = Arguments(block, *numbers, carried=carried)
+        seed, first = tf.constant(self.seed), tf.constant(self.iteration)
+        given = Arguments(block, seed, first, tf.constant(order.iterations), tf.constant(order.keep), carried)
         self._known.build(self._calls, self._program, given)
         return given
 
