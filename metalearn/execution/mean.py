@@ -24,10 +24,12 @@ class Addends(NamedTuple):
     Attributes:
         computed: matrices ``[I, O]``.
         products: factors ``[R, I]`` and ``[R, O]``, for each sum of R outer products.
+        represented: likewise, of matrices that are represented by few outer products.
     """
 
     computed: list[tf.Tensor]
     products: list[Pair]
+    represented: list[Pair]
 
 
 def addends(structure: Structure, tasks: int, mapping: TaskMapping) -> list[Addends | tuple[()]]:
@@ -50,8 +52,8 @@ def addends(structure: Structure, tasks: int, mapping: TaskMapping) -> list[Adde
 def _addends(leaf: tf.Tensor, room: int) -> Addends | tuple[()]:
     found = factors(leaf)
     if found is not None:
-        return () if found.base is not None else Addends([], [(found.left, found.right)])
-    split = Addends([], []) if are_represented() else Addends(*summands(leaf))
+        return () if found.base is not None else Addends([], [], [(found.left, found.right)])
+    split = Addends(*(([], []) if are_represented() else summands(leaf)), [])
     sizes = [sum(factor.shape.num_elements() for factor in pair) for pair in split.products]
     return split if sizes and max(sizes) * leaf.dtype.size <= room else ()
 
@@ -74,14 +76,16 @@ def mean_over_tasks(structure: Structure, of_sums: list[Addends | tuple[()]] | N
 
 
 def _of_sum(addends: Addends) -> tf.Tensor:
-    means = [_of_products(*pair) for pair in addends.products]
+    # Few factors are divided where XLA computes them; of many, the product is smaller.
+    means = [_over_all(left / left.shape[0], right) for left, right in addends.represented]
+    means += [_over_all(left, right) / left.shape[0] for left, right in addends.products]
     return tf.add_n([*means, *(_as_product(each) for each in addends.computed)])
 
 
-def _of_products(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-    tasks = left.shape[0]
+def _over_all(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+    """Return the sum over tasks and outer products, for factors ``[T, R, I]`` and ``[T, R, O]``."""
     left, right = (tf.reshape(factor, [-1, factor.shape[-1]]) for factor in (left, right))
-    return tf.matmul(left, right, transpose_a=True) / tasks
+    return tf.matmul(left, right, transpose_a=True)
 
 
 def _mean(leaf: tf.Tensor) -> tf.Tensor:

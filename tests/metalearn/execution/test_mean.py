@@ -64,7 +64,7 @@ def test_the_mean_of_products_is_a_product(summed, mapping, tasks, cache, is_pro
 
     mean, matrix, sums = both((x, u, q))
     if is_product:
-        assert [len(part) for part in sums[0]] == [1, 1]
+        assert [len(part) for part in sums[0]] == [1, 1, 0]
         np.testing.assert_allclose(sums[0].products[0][0], x)
     else:
         assert sums == [()]
