@@ -53,9 +53,11 @@ def _addends(leaf: tf.Tensor, room: int) -> Addends | tuple[()]:
     found = factors(leaf)
     if found is not None:
         return () if found.base is not None else Addends([], [], [(found.left, found.right)])
-    split = Addends(*(([], []) if are_represented() else summands(leaf)), [])
-    sizes = [sum(factor.shape.num_elements() for factor in pair) for pair in split.products]
-    return split if sizes and max(sizes) * leaf.dtype.size <= room else ()
+    if are_represented():
+        return ()
+    computed, products = summands(leaf)
+    sizes = [sum(factor.shape.num_elements() for factor in pair) for pair in products]
+    return Addends(computed, products, []) if sizes and max(sizes) * leaf.dtype.size <= room else ()
 
 
 def mean_over_tasks(structure: Structure, of_sums: list[Addends | tuple[()]] | None = None) -> Structure:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 Returned = TypeVar("Returned")
@@ -19,3 +20,10 @@ def in_thread(function: Callable[..., Returned], *arguments: object) -> Future[R
     future = thread.submit(contextvars.copy_context().run, function, *arguments)
     thread.shutdown(wait=False)
     return future
+
+
+@contextmanager
+def meanwhile(function: Callable[..., Returned], *arguments: object) -> Iterator[Future[Returned]]:
+    """Execute ``function(*arguments)`` in a thread; the context does not end before, not even by an error."""
+    with ThreadPoolExecutor(1) as thread:
+        yield thread.submit(contextvars.copy_context().run, function, *arguments)

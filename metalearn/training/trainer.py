@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from metalearn.checks import require_count
-from metalearn.execution.threads import in_thread
+from metalearn.execution.threads import meanwhile
 from metalearn.inner_loop import counted
 from metalearn.nest import matched
 from metalearn.problems.learner import Learner
@@ -290,10 +290,10 @@ class MetaTrainer:
         """
         if self._compares:
             given, size = self._arguments(order := Order(1, keep=False, alike=True)), self.meta_batch_size
-            outcome = in_thread(self._call, order)  # which may compile meanwhile
-            tasks = tf.nest.map_structure(lambda leaf: tf.repeat(leaf[0, :1], size, 0), given.block)
-            carried = given.carried._replace(estimator=own(given.carried, self._workers).estimator)
-            posed = self.learner.posed(self.meta, tasks, (self.seed, 0))
-            estimate = functools.partial(self._program.gradient, seed=given.seed, iteration=given.first)
-            self.disagreement = disagreement(outcome, estimate, posed, tasks, carried)
+            with meanwhile(self._call, order) as outcome:  # it may compile
+                tasks = tf.nest.map_structure(lambda leaf: tf.repeat(leaf[0, :1], size, 0), given.block)
+                carried = given.carried._replace(estimator=own(given.carried, self._workers).estimator)
+                posed = self.learner.posed(self.meta, tasks, (self.seed, 0))
+                estimate = functools.partial(self._program.gradient, seed=given.seed, iteration=given.first)
+                self.disagreement = disagreement(outcome, estimate, posed, tasks, carried)
             self._compares = False
